@@ -6,6 +6,7 @@ Each is also the builtin that a caller would guess, and carries what it knows as
     ├── BackendError
     │   ├── UnknownBackendError         LookupError      no such name; the closest ones
     │   ├── BackendNotInstalledError    ImportError      known name; the pip command
+    │   ├── EngineNotAvailableError     ImportError      the engine's own library can't be imported
     │   ├── BrokenPluginError           ImportError      installed; what it raised, kept
     │   ├── DuplicatePluginError        RuntimeError     two distributions claim one name
     │   ├── ContractVersionError        RuntimeError     written for another API_VERSION
@@ -121,6 +122,19 @@ class BackendNotInstalledError(BackendError, ImportError):
         self.distribution = distribution
         self.command = command
         super().__init__(f"The backend {backend!r} is not installed. Install it with: {command}")
+
+
+class EngineNotAvailableError(BackendError, ImportError):
+    """The plugin is sound, but the engine that it drives can't be imported.
+
+    Attributes: ``backend``; ``module``; ``reason``. The original exception is ``__cause__``.
+    """
+
+    def __init__(self, backend: str, module: str, reason: str, advice: str) -> None:
+        self.backend = backend
+        self.module = module
+        self.reason = reason
+        super().__init__(f"The backend {backend!r} can't import its engine {module}: {reason}. {advice}")
 
 
 class BrokenPluginError(BackendError, ImportError):

@@ -1,0 +1,121 @@
+"""LlamaForge runs language models on any engine with one meaning.
+
+::
+
+    from llamaforge import LlamaForge
+
+    with LlamaForge() as forge:
+        forge.load_model("smollm2-135m-instruct")
+        print(forge.generate("What is the capital of France?"))
+
+Names are imported when they are first used, so that ``import llamaforge`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .backends import get_backend, list_backends, register_backend
+    from .backends.base import BaseBackend
+    from .backends.config import BackendConfig
+    from .backends.spec import API_VERSION, BackendSpec, Capabilities
+    from .errors import LlamaForgeError
+    from .forge import LlamaForge
+    from .hookspecs import hookimpl
+    from .messages import ImagePart, Message, TextPart, ToolCall
+    from .models import ModelEntry
+    from .requests import GenerationRequest
+    from .results import (
+        Event,
+        Finished,
+        GeneratedText,
+        ReasoningDelta,
+        TextDelta,
+        Timings,
+        TokenLogprob,
+        ToolCallDelta,
+        Usage,
+    )
+    from .secrets import Secret
+    from .streams import TextStream
+
+_HOMES = {
+    "API_VERSION": "backends.spec",
+    "BackendConfig": "backends.config",
+    "BackendSpec": "backends.spec",
+    "BaseBackend": "backends.base",
+    "Capabilities": "backends.spec",
+    "Event": "results",
+    "Finished": "results",
+    "GeneratedText": "results",
+    "GenerationRequest": "requests",
+    "ImagePart": "messages",
+    "LlamaForge": "forge",
+    "LlamaForgeError": "errors",
+    "Message": "messages",
+    "ModelEntry": "models",
+    "ReasoningDelta": "results",
+    "Secret": "secrets",
+    "TextDelta": "results",
+    "TextPart": "messages",
+    "TextStream": "streams",
+    "Timings": "results",
+    "TokenLogprob": "results",
+    "ToolCall": "messages",
+    "ToolCallDelta": "results",
+    "Usage": "results",
+    "get_backend": "backends",
+    "hookimpl": "hookspecs",
+    "list_backends": "backends",
+    "register_backend": "backends",
+}
+
+__all__ = [
+    "API_VERSION",
+    "BackendConfig",
+    "BackendSpec",
+    "BaseBackend",
+    "Capabilities",
+    "Event",
+    "Finished",
+    "GeneratedText",
+    "GenerationRequest",
+    "ImagePart",
+    "LlamaForge",
+    "LlamaForgeError",
+    "Message",
+    "ModelEntry",
+    "ReasoningDelta",
+    "Secret",
+    "TextDelta",
+    "TextPart",
+    "TextStream",
+    "Timings",
+    "TokenLogprob",
+    "ToolCall",
+    "ToolCallDelta",
+    "Usage",
+    "__version__",
+    "get_backend",
+    "hookimpl",
+    "list_backends",
+    "register_backend",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,281 @@
+"""The contract between LlamaForge and a backend."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType, TracebackType
+from typing import Any, ClassVar, Self
+
+from ..errors import (
+    ConflictingParametersError,
+    EngineNotAvailableError,
+    ModelNotLoadedError,
+    UnknownParameterError,
+    UnsupportedError,
+)
+from ..messages import Message
+from ..parameters import UNIVERSAL
+from ..requests import GenerationRequest, read_request
+from ..results import Event, Finished, GeneratedText, TextDelta
+from ..streams import TextStream, checked_events
+from .config import BackendConfig
+from .spec import BackendSpec, Capabilities
+
+
+class BaseBackend:
+    """Base class of all backends.
+
+    **To use one**, load a model and ask it::
+
+        backend = get_backend("llama.cpp")()
+        backend.load_model("model.gguf", {"n_ctx": 4096})
+        answer = backend.generate("Why is the sky blue?", {"max_tokens": 100})
+
+    **To write one**, there are two levels.
+
+    *Basic*: override ``load_model``, ``generate``, ``generate_stream`` and ``is_model_loaded``, as in the reference.
+    Parameters then arrive as the caller gave them, and checking them is yours. There is no chat.
+
+    *Full*: set :attr:`spec` and :attr:`config_class`, and write three methods:
+
+    * ``load(model_path, config)`` opens the model; the parameters have been checked already.
+    * ``unload()`` gives its memory back.
+    * ``stream(request)`` yields :class:`~llamaforge.results.TextDelta` events and then one
+      :class:`~llamaforge.results.Finished`. When the caller leaves, the generator is closed: stop the engine in
+      ``finally``. It may be called from several threads at once.
+
+    Everything else is made of those: checked parameters, ``generate``, ``chat``, streams, timeouts, timings.
+    A complete small one to read is :class:`llamaforge.backends.echo.EchoBackend`.
+    """
+
+    spec: ClassVar[BackendSpec | None] = None
+    """What the plugin says of this backend. None for a basic one."""
+    config_class: ClassVar[type[BackendConfig]] = BackendConfig
+    """Its load parameters."""
+
+    def __init__(self) -> None:
+        self._model_path: str | None = None
+        self._config: BackendConfig | None = None
+        self._loading = threading.RLock()
+
+    # What a full backend writes.
+
+    def load(self, model_path: str, config: Any) -> None:
+        """Open the model at *model_path* (a local path or the engine's own id) with checked parameters."""
+        raise NotImplementedError(f"{type(self).__name__} must override load() or load_model().")
+
+    def unload(self) -> None:
+        """Give back what ``load`` took."""
+
+    def check_model(self, model_path: str, config: Any) -> None:
+        """Refuse a model that is clearly none, cheaply, before the model that is loaded now is given up."""
+
+    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+        """Generate: text events, then exactly one ``Finished``.
+
+        *request* is checked: all that it asks for is declared in :attr:`spec`, and where the choice is ours the
+        defaults are filled in.
+        """
+        if type(self).generate_stream is BaseBackend.generate_stream:
+            raise NotImplementedError(f"{type(self).__name__} must override stream() or generate_stream().")
+        return self._basic_stream(request)
+
+    def render_request(self, request: GenerationRequest) -> str:
+        """The text that the engine will see for *request*."""
+        raise UnsupportedError("render", self.name)
+
+    def check_engine_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse what ``engine={...}`` may not hold. The base class knows names only."""
+        known = self.capabilities.engine_options
+        for name in options:
+            if name not in known:
+                raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+
+    # What every backend has.
+
+    @property
+    def name(self) -> str:
+        """The backend's name; a class without a spec is named after itself."""
+        return self.spec.name if self.spec is not None else type(self).__name__
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this backend can do; a loaded model may add to or take from what the spec says."""
+        return self.spec.capabilities if self.spec is not None else Capabilities()
+
+    @property
+    def is_basic(self) -> bool:
+        """Whether this backend has only the four basic methods."""
+        return type(self).stream is BaseBackend.stream
+
+    @property
+    def model_path(self) -> str | None:
+        """What is loaded now, or None."""
+        return self._model_path
+
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+        """Load a model from the given path with the given parameters.
+
+        A model that was loaded before is given up, but not for bad parameters or a path where no model is.
+
+        Raises UnknownParameterError or InvalidParameterError for *parameters*, a ModelError for the model, and
+        EngineNotAvailableError where the engine's library is missing.
+        """
+        config = self.config_class.read(parameters)
+        path = os.fspath(model_path)
+        with self._loading:
+            self.check_model(path, config)
+            self.unload_model()
+            self.load(path, config)
+            self._model_path, self._config = path, config
+
+    def unload_model(self) -> None:
+        """Give the model's memory back. Without a model: nothing to do."""
+        if self.is_basic:
+            raise UnsupportedError("unload_model", self.name, "Drop the backend instead.")
+        with self._loading:
+            if self._model_path is not None:
+                self._model_path = self._config = None
+                self.unload()
+
+    def is_model_loaded(self) -> bool:
+        """Check if a model is loaded."""
+        return self._model_path is not None
+
+    def generate(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> GeneratedText:
+        """Generate text from the given prompt with the given parameters.
+
+        The prompt is one user turn where the model has a chat template; ``raw=True`` sends it as it stands.
+        Parameters may be given by name, too. Returns a ``str`` that also knows ``finish_reason``, ``usage``,
+        ``timings`` and more.
+
+        Raises a RequestError before any work, and an EngineError where the engine fails.
+        """
+        return self.generate_stream(prompt, parameters, **more).read()
+
+    def generate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> TextStream:
+        """Stream generated text from the given prompt with the given parameters.
+
+        The request is checked now; the engine starts with the first piece that is asked for. The pieces, joined, are
+        exactly what :meth:`generate` returns.
+        """
+        started = time.perf_counter()
+        return self._start(read_request(prompt, None, _merge(parameters, more)), started)
+
+    def chat(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> GeneratedText:
+        """Answer a conversation. *messages* are :class:`~llamaforge.messages.Message` or dicts of that shape."""
+        return self.chat_stream(messages, parameters, **more).read()
+
+    def chat_stream(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> TextStream:
+        """Stream the answer to a conversation."""
+        started = time.perf_counter()
+        if self.is_basic:
+            raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+        return self._start(read_request(None, messages, _merge(parameters, more)), started)
+
+    def render(
+        self,
+        prompt: str | None = None,
+        *,
+        messages: Iterable[Message | Mapping[str, Any]] | None = None,
+        parameters: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The exact text that the engine will see, special tokens and all."""
+        request = read_request(prompt, messages, parameters)
+        self._require_model()
+        return self.render_request(request)
+
+    def close(self) -> None:
+        """Unload the model, if one is loaded."""
+        if not self.is_basic:
+            self.unload_model()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
+
+    def _start(self, request: GenerationRequest, started: float) -> TextStream:
+        self._require_model()
+        request, dropped = self._accept(request)
+        events = checked_events(
+            self.stream(request), backend=self.name, request=request, dropped=dropped, started=started
+        )
+        return TextStream(events, request)
+
+    def _require_model(self) -> None:
+        if not self.is_model_loaded():
+            raise ModelNotLoadedError()
+
+    def _accept(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[str, ...]]:
+        """Refuse or drop what this backend can't do, then fill in the defaults."""
+        able = self.capabilities
+        if not able.images and any(message.has_images for message in request.messages):
+            raise UnsupportedError("images in messages", self.name)
+        if "tools" not in able.parameters and any(m.tool_calls or m.role == "tool" for m in request.messages):
+            raise UnsupportedError("tool calls in messages", self.name)
+        unable = [name for name in request.parameters() if name not in able.parameters and name not in UNIVERSAL]
+        if unable and request.on_unsupported != "drop":
+            raise UnsupportedError(
+                f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
+                self.name,
+                'Leave it out, or pass on_unsupported="drop" to go on without it.',
+            )
+        if request.engine:
+            self.check_engine_options(request.engine)
+        request = request.without(unable)
+        if not able.server_defaults:
+            request = request.with_defaults(able.parameters)
+        return request, tuple(unable)
+
+    def _basic_stream(self, request: GenerationRequest) -> Iterator[Event]:
+        for piece in self.generate_stream(request.prompt or "", request.parameters()):
+            yield TextDelta(piece)
+        yield Finished(finish_reason="unknown")
+
+
+def import_engine(module: str, *, backend: str, advice: str) -> ModuleType:
+    """Import an engine's library when a model is loaded, never before.
+
+    Raises EngineNotAvailableError with *advice* whatever the library raises: a missing shared library is a
+    RuntimeError or an OSError in some of them.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        raise EngineNotAvailableError(backend, module, f"{type(error).__name__}: {error}", advice) from error
+
+
+def _merge(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    if not more:
+        return parameters
+    merged = dict(parameters or {})
+    for name, value in more.items():
+        if name in merged and merged[name] != value:
+            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+        merged[name] = value
+    return merged

@@ -1,0 +1,70 @@
+"""The hooks: what a plugin may contribute.
+
+A plugin is a module with hook implementations, named by an entry point. The entry point's group is the kind of
+contribution and its name is the contribution's name, so that listing needs no import:
+
+=======================  ======================  ==========================================
+entry-point group        hook                    returns
+=======================  ======================  ==========================================
+``llamaforge.backends``  ``llamaforge_backend``  :class:`llamaforge.backends.spec.BackendSpec`
+``llamaforge.sources``   ``llamaforge_source``   :class:`llamaforge.sources.spec.SourceSpec`
+``llamaforge.commands``  ``llamaforge_command``  :class:`click.Command`
+=======================  ======================  ==========================================
+
+One module may serve several names; the hook is told which one is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from .backends.spec import BackendSpec
+    from .sources.spec import SourceSpec
+
+PROJECT: Final = "llamaforge"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a plugin's function as the implementation of the hook of the same name."""
+
+
+@hookspec(firstresult=True)
+def llamaforge_backend(name: str) -> BackendSpec | None:  # type: ignore[empty-body]
+    """The backend called *name*::
+
+        @hookimpl
+        def llamaforge_backend():
+            return BackendSpec(
+                name="my_engine",
+                target="my_package.backend:MyBackend",
+                config="my_package.config:MyConfig",
+                summary="Models of my engine",
+            )
+    """
+
+
+@hookspec(firstresult=True)
+def llamaforge_source(name: str) -> SourceSpec | None:  # type: ignore[empty-body]
+    """The model source whose references begin with *name* and a colon::
+
+        @hookimpl
+        def llamaforge_source():
+            return SourceSpec(scheme="s3", target="my_package.s3:resolve", description="Objects in S3 buckets")
+    """
+
+
+@hookspec(firstresult=True)
+def llamaforge_command(name: str) -> click.Command | None:  # type: ignore[empty-body]
+    """The command ``llamaforge NAME``::
+
+        @hookimpl
+        def llamaforge_command():
+            from my_package.cli import command
+
+            return command
+    """

@@ -1,0 +1,112 @@
+"""Chat messages, in the shape that OpenAI's API and chat templates share.
+
+https://platform.openai.com/docs/api-reference/chat/create
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from .errors import InvalidParameterError
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """A piece of text inside a message."""
+
+    text: str
+
+
+class ImageUrl(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where an image is: an ``https:`` or a ``data:`` URL. *detail* is ``low``, ``high`` or ``auto``."""
+
+    url: str
+    detail: Literal["low", "high", "auto"] | None = None
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+    """An image inside a message."""
+
+    image_url: ImageUrl
+
+
+Part = TextPart | ImagePart
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A function's name and its arguments, a JSON text as the model wrote it."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One call of a tool that the model asked for."""
+
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One turn of a conversation."""
+
+    role: Role
+    """Who speaks: system, user, assistant or tool (the result of a tool call)."""
+    content: str | tuple[Part, ...] | None = None
+    """What is said: text, or a row of text and image parts. None where there are only tool calls."""
+    name: str | None = None
+    """The speaker's name, where several share a role."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """The calls that an assistant turn asks for."""
+    tool_call_id: str | None = None
+    """Which call a tool turn answers."""
+
+    @property
+    def text(self) -> str:
+        """All text of the message, its parts joined."""
+        if isinstance(self.content, str):
+            return self.content
+        return "".join(part.text for part in self.content or () if isinstance(part, TextPart))
+
+    @property
+    def has_images(self) -> bool:
+        """Whether any part is an image."""
+        return not isinstance(self.content, str) and any(isinstance(part, ImagePart) for part in self.content or ())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The message as plain dictionaries, as templates and HTTP bodies want it. ``content`` is always there."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        plain["role"] = self.role
+        plain.setdefault("content", None)
+        return plain
+
+
+def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Check *messages* and make each a :class:`Message`.
+
+    Raises InvalidParameterError, naming the message by its index, where one is not well formed.
+    """
+    if isinstance(messages, str | Mapping):
+        raise InvalidParameterError(
+            "messages", messages, "a list of messages such as {'role': 'user', 'content': 'Hello'}", show_value=False
+        )
+    read = []
+    for index, message in enumerate(messages):
+        if isinstance(message, Message):
+            read.append(message)
+            continue
+        try:
+            read.append(msgspec.convert(message, Message))
+        except msgspec.ValidationError as error:
+            raise InvalidParameterError(
+                f"messages[{index}]",
+                message,
+                f"a message such as {{'role': 'user', 'content': 'Hello'}} ({error})",
+                show_value=False,
+            ) from None
+    return tuple(read)

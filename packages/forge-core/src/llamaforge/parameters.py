@@ -1,0 +1,167 @@
+"""The canonical generation parameters: names, types, ranges, defaults, aliases.
+
+One table, :class:`Parameters`, is the meaning of every name on every backend. The order in which the
+sampling parameters apply is part of that meaning: logit_bias, penalties, temperature, top_k, top_p, min_p.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
+from .validation import convert
+
+
+class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What may be asked of a generation. None means: not asked for."""
+
+    max_tokens: Annotated[
+        int,
+        Meta(ge=1, description="Longest answer, in tokens. Not set: until the model ends it or the context is full."),
+    ] | None = None
+    temperature: Annotated[
+        float,
+        Meta(ge=0, description="Divides the logits: lower is more predictable; 0 is greedy. Default 1."),
+    ] | None = None
+    top_p: Annotated[
+        float,
+        Meta(gt=0, le=1, description="Keep the smallest set of tokens whose probability reaches this. Default 1: all."),
+    ] | None = None
+    top_k: Annotated[int, Meta(ge=0, description="Keep the k most probable tokens. Default 0: all.")] | None = None
+    min_p: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Keep tokens with at least this share of the best one's probability. Default 0."),
+    ] | None = None
+    stop: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(description="A string or a list of strings that end the answer; none of them is part of it."),
+    ] | None = None
+    seed: Annotated[
+        int,
+        Meta(ge=0, le=2**32 - 1, description="Same seed, same answer, on the same engine and machine."),
+    ] | None = None
+    presence_penalty: Annotated[
+        float,
+        Meta(ge=-2, le=2, description="Taken off the logit of each token that the answer has already. Default 0."),
+    ] | None = None
+    frequency_penalty: Annotated[
+        float,
+        Meta(ge=-2, le=2, description="Taken off a token's logit for each time that the answer has it. Default 0."),
+    ] | None = None
+    repetition_penalty: Annotated[
+        float,
+        Meta(gt=0, description="Divides (a negative logit: multiplies) tokens of prompt and answer. Default 1: off."),
+    ] | None = None
+    logit_bias: Annotated[
+        dict[int, Annotated[float, Meta(ge=-100, le=100)]],
+        Meta(description="Token id to a number that is added to its logit, from -100 to 100."),
+    ] | None = None
+    logprobs: Annotated[bool, Meta(description="Return the log-probability of each token.")] | None = None
+    top_logprobs: Annotated[
+        int, Meta(ge=0, le=20, description="Return this many alternatives for each token, too.")
+    ] | None = None
+    response_format: Annotated[
+        dict[str, Any], Meta(description="The answer's form: {'type': 'json_schema', 'json_schema': {...}}.")
+    ] | None = None
+    grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
+    tools: Annotated[
+        tuple[dict[str, Any], ...], Meta(description="Functions that the model may ask to call.")
+    ] | None = None
+    tool_choice: Annotated[
+        str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")
+    ] | None = None
+    raw: Annotated[bool, Meta(description="Send the prompt as it stands, without the chat template.")] | None = None
+    timeout: Annotated[float, Meta(gt=0, description="Seconds that the whole call may take.")] | None = None
+    engine: Annotated[
+        dict[str, Any], Meta(description="Options of one engine alone, checked by that engine.")
+    ] | None = None
+    on_unsupported: Annotated[
+        Literal["error", "drop"],
+        Meta(description="What to do with a parameter that this backend can't honour. Default: error."),
+    ] | None = None
+
+
+NAMES: tuple[str, ...] = Parameters.__struct_fields__
+"""Every canonical name."""
+
+UNIVERSAL = frozenset({"raw", "timeout", "on_unsupported", "engine"})
+"""Names that the base class sees to, on every backend."""
+
+ALIASES = {"max_new_tokens": "max_tokens", "repeat_penalty": "repetition_penalty"}
+"""Other names of the same thing. ``do_sample`` is one, too: False means temperature 0."""
+
+DEFAULTS: dict[str, Any] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "stop": (),
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+}
+"""What a parameter is where the request doesn't say, on every engine that leaves the choice to us."""
+
+
+def canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename aliases, drop what is None, and refuse contradictions. Values are not checked yet.
+
+    Raises UnknownParameterError and ConflictingParametersError.
+    """
+    named: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for given, value in parameters.items():
+        if value is None or given == "do_sample":
+            continue
+        name = ALIASES.get(given, given)
+        if name not in NAMES:
+            raise UnknownParameterError(given, (*NAMES, *ALIASES, "do_sample"))
+        if name in named and named[name] != value:
+            raise ConflictingParametersError([origin[name], given], "they are two names of one parameter.")
+        named[name], origin[name] = value, given
+    sample = parameters.get("do_sample")
+    if sample is not None:
+        if not isinstance(sample, bool):
+            raise InvalidParameterError("do_sample", sample, "true or false")
+        temperature = named.get("temperature")
+        if sample and temperature == 0:
+            raise ConflictingParametersError(["do_sample", "temperature"], "temperature 0 never samples.")
+        if not sample:
+            if temperature:
+                raise ConflictingParametersError(
+                    ["do_sample", "temperature"], "do_sample=False means temperature 0; give one of them."
+                )
+            named["temperature"] = 0.0
+    return named
+
+
+def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
+    """Check *parameters* (names, types, ranges, contradictions) and make them canonical.
+
+    Raises UnknownParameterError, InvalidParameterError and ConflictingParametersError; nothing was done then.
+    """
+    named = canonical(parameters)
+    if isinstance(named.get("stop"), str):
+        named["stop"] = (named["stop"],)
+    if isinstance(named.get("logit_bias"), Mapping):
+        # JSON has only strings for keys, so "42" is read as the token 42.
+        named["logit_bias"] = {
+            int(key) if isinstance(key, str) and key.isdecimal() else key: value
+            for key, value in named["logit_bias"].items()
+        }
+    for name, value in named.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidParameterError(name, value, "a finite number")
+    read = convert(named, Parameters)
+    if read.top_logprobs and not read.logprobs:
+        raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
+    if read.response_format is not None and read.grammar is not None:
+        raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
+    if read.tool_choice is not None and not read.tools:
+        raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")
+    return read

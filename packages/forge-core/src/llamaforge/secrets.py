@@ -1,0 +1,63 @@
+"""Values that must never be seen: API keys and tokens."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from .errors import InvalidParameterError
+
+MASK: Final = "***"
+
+ENV_PREFIX: Final = "env:"
+"""``env:NAME`` stands for the value of an environment variable, so that a file need not hold the key itself."""
+
+
+class Secret:
+    """A string that shows itself only when asked to with :meth:`reveal`."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    @classmethod
+    def read(cls, value: str, name: str = "the secret") -> Secret:
+        """Make a secret of *value*; ``env:NAME`` is read from the environment now.
+
+        Raises InvalidParameterError where that variable is not set.
+        """
+        if value.startswith(ENV_PREFIX):
+            variable = value.removeprefix(ENV_PREFIX)
+            found = os.environ.get(variable)
+            if not found:
+                raise InvalidParameterError(
+                    name, value, f"set in the environment: the variable {variable!r} is empty", show_value=False
+                )
+            return cls(found)
+        return cls(value)
+
+    def reveal(self) -> str:
+        """The value itself."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and self._value == other._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("A secret is not written down: pickle and copy are refused.")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self

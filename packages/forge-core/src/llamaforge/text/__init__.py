@@ -1,0 +1,9 @@
+"""Exact text from engines: bytes and stop strings in, the same text out whatever the chunks were."""
+
+from __future__ import annotations
+
+from .assembler import TextAssembler
+from .stops import StopMatcher
+from .utf8 import Utf8Decoder
+
+__all__ = ["StopMatcher", "TextAssembler", "Utf8Decoder"]

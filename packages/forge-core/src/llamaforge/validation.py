@@ -1,0 +1,91 @@
+"""Untyped values in, typed structs out, with errors that name the field and say what it must be."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import msgspec.inspect as mi
+
+from .errors import InvalidParameterError
+from .secrets import Secret
+
+
+def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) -> Any:
+    """Make *values* an instance of the msgspec struct *into*, with errors that name the field.
+
+    Raises InvalidParameterError. Names must have been checked before.
+    """
+    try:
+        return msgspec.convert(dict(values), into, dec_hook=dec_hook)
+    except msgspec.ValidationError:
+        # Find the culprit by type and not by reading the message: convert the fields one by one.
+        for name, value in values.items():
+            try:
+                msgspec.convert({name: value}, _only(into, name), dec_hook=dec_hook)
+            except msgspec.ValidationError as error:
+                raise InvalidParameterError(
+                    name, value, describe_field(into, name, str(error)), show_value=not is_secret(into, name)
+                ) from None
+        raise
+
+
+def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:
+    """Type and range of a field, in words: ``a number from 0 to 1``."""
+    for field in mi.type_info(struct).fields:  # type: ignore[attr-defined]
+        if field.name == name:
+            return _words(field.type) or fallback
+    return fallback
+
+
+def _only(struct: type[Any], name: str) -> type[Any]:
+    annotation = _hints(struct)[name]
+    return msgspec.defstruct("Only", [(name, annotation)])
+
+
+def _hints(struct: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(struct, include_extras=True)
+
+
+def is_secret(struct: type[Any], name: str) -> bool:
+    """Whether the field holds a :class:`~llamaforge.secrets.Secret`, so that its value is never shown."""
+    return Secret.__name__ in str(_hints(struct)[name])
+
+
+def _words(kind: Any) -> str:
+    if isinstance(kind, mi.Metadata):
+        return _words(kind.type)
+    if isinstance(kind, mi.UnionType):
+        words = [_words(each) for each in kind.types if not isinstance(each, mi.NoneType)]
+        return " or ".join(word for word in words if word)
+    if isinstance(kind, mi.BoolType):
+        return "true or false"
+    if isinstance(kind, mi.IntType | mi.FloatType):
+        return ("a whole number" if isinstance(kind, mi.IntType) else "a number") + _range(kind)
+    if isinstance(kind, mi.StrType):
+        return "a non-empty string" if kind.min_length else "a string"
+    if isinstance(kind, mi.LiteralType):
+        return "one of " + ", ".join(repr(value) for value in kind.values)
+    if isinstance(kind, mi.VarTupleType | mi.ListType):
+        return f"a list, each item {_words(kind.item_type)}"
+    if isinstance(kind, mi.DictType):
+        value = _words(kind.value_type)
+        return f"a mapping from {_words(kind.key_type)} to {value}" if value else "a mapping"
+    if isinstance(kind, mi.CustomType):
+        return "a string or 'env:NAME'"
+    return ""
+
+
+def _range(kind: Any) -> str:
+    low, high = kind.ge, kind.le
+    if low is not None and high is not None:
+        return f" from {low:g} to {high:g}"
+    if kind.gt is not None and high is not None:
+        return f" above {kind.gt:g}, at most {high:g}"
+    if low is not None:
+        return f" of at least {low:g}"
+    if kind.gt is not None:
+        return f" above {kind.gt:g}"
+    return ""

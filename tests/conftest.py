@@ -1,0 +1,22 @@
+"""Fixtures that several packages' tests share. A test that uses one of the real ones is marked `engine`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.models import fetch_gguf
+
+ENGINE_FIXTURES = {"gguf_model", "hf_model", "openai_server"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if ENGINE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("engine")
+
+
+@pytest.fixture(scope="session")
+def gguf_model() -> Path:
+    """SmolLM2-135M-Instruct, Q4_1."""
+    return fetch_gguf()
