@@ -13,11 +13,12 @@ Names are imported when they are first used, so that ``import llamaforge`` costs
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ._version import __version__
 
+TYPE_CHECKING = False  # importing typing for it would cost more than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from .backends import get_backend, list_backends, register_backend
     from .backends.base import BaseBackend
     from .backends.config import BackendConfig

@@ -34,37 +34,37 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec(firstresult=True)
-def llamaforge_backend(name: str) -> BackendSpec | None:  # type: ignore[empty-body]
+def llamaforge_backend(name: str) -> BackendSpec | None:
     """The backend called *name*::
 
-        @hookimpl
-        def llamaforge_backend():
-            return BackendSpec(
-                name="my_engine",
-                target="my_package.backend:MyBackend",
-                config="my_package.config:MyConfig",
-                summary="Models of my engine",
-            )
+    @hookimpl
+    def llamaforge_backend():
+        return BackendSpec(
+            name="my_engine",
+            target="my_package.backend:MyBackend",
+            config="my_package.config:MyConfig",
+            summary="Models of my engine",
+        )
     """
 
 
 @hookspec(firstresult=True)
-def llamaforge_source(name: str) -> SourceSpec | None:  # type: ignore[empty-body]
+def llamaforge_source(name: str) -> SourceSpec | None:
     """The model source whose references begin with *name* and a colon::
 
-        @hookimpl
-        def llamaforge_source():
-            return SourceSpec(scheme="s3", target="my_package.s3:resolve", description="Objects in S3 buckets")
+    @hookimpl
+    def llamaforge_source():
+        return SourceSpec(scheme="s3", target="my_package.s3:resolve", description="Objects in S3 buckets")
     """
 
 
 @hookspec(firstresult=True)
-def llamaforge_command(name: str) -> click.Command | None:  # type: ignore[empty-body]
+def llamaforge_command(name: str) -> click.Command | None:
     """The command ``llamaforge NAME``::
 
-        @hookimpl
-        def llamaforge_command():
-            from my_package.cli import command
+    @hookimpl
+    def llamaforge_command():
+        from my_package.cli import command
 
-            return command
+        return command
     """

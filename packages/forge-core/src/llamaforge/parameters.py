@@ -20,70 +20,115 @@ from .validation import convert
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What may be asked of a generation. None means: not asked for."""
 
-    max_tokens: Annotated[
-        int,
-        Meta(ge=1, description="Longest answer, in tokens. Not set: until the model ends it or the context is full."),
-    ] | None = None
-    temperature: Annotated[
-        float,
-        Meta(ge=0, description="Divides the logits: lower is more predictable; 0 is greedy. Default 1."),
-    ] | None = None
-    top_p: Annotated[
-        float,
-        Meta(gt=0, le=1, description="Keep the smallest set of tokens whose probability reaches this. Default 1: all."),
-    ] | None = None
+    max_tokens: (
+        Annotated[
+            int,
+            Meta(
+                ge=1, description="Longest answer, in tokens. Not set: until the model ends it or the context is full."
+            ),
+        ]
+        | None
+    ) = None
+    temperature: (
+        Annotated[
+            float,
+            Meta(ge=0, description="Divides the logits: lower is more predictable; 0 is greedy. Default 1."),
+        ]
+        | None
+    ) = None
+    top_p: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                le=1,
+                description="Keep the smallest set of tokens whose probability reaches this. Default 1: all.",
+            ),
+        ]
+        | None
+    ) = None
     top_k: Annotated[int, Meta(ge=0, description="Keep the k most probable tokens. Default 0: all.")] | None = None
-    min_p: Annotated[
-        float,
-        Meta(ge=0, le=1, description="Keep tokens with at least this share of the best one's probability. Default 0."),
-    ] | None = None
-    stop: Annotated[
-        tuple[Annotated[str, Meta(min_length=1)], ...],
-        Meta(description="A string or a list of strings that end the answer; none of them is part of it."),
-    ] | None = None
-    seed: Annotated[
-        int,
-        Meta(ge=0, le=2**32 - 1, description="Same seed, same answer, on the same engine and machine."),
-    ] | None = None
-    presence_penalty: Annotated[
-        float,
-        Meta(ge=-2, le=2, description="Taken off the logit of each token that the answer has already. Default 0."),
-    ] | None = None
-    frequency_penalty: Annotated[
-        float,
-        Meta(ge=-2, le=2, description="Taken off a token's logit for each time that the answer has it. Default 0."),
-    ] | None = None
-    repetition_penalty: Annotated[
-        float,
-        Meta(gt=0, description="Divides (a negative logit: multiplies) tokens of prompt and answer. Default 1: off."),
-    ] | None = None
-    logit_bias: Annotated[
-        dict[int, Annotated[float, Meta(ge=-100, le=100)]],
-        Meta(description="Token id to a number that is added to its logit, from -100 to 100."),
-    ] | None = None
+    min_p: (
+        Annotated[
+            float,
+            Meta(
+                ge=0, le=1, description="Keep tokens with at least this share of the best one's probability. Default 0."
+            ),
+        ]
+        | None
+    ) = None
+    stop: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1)], ...],
+            Meta(description="A string or a list of strings that end the answer; none of them is part of it."),
+        ]
+        | None
+    ) = None
+    seed: (
+        Annotated[
+            int,
+            Meta(ge=0, le=2**32 - 1, description="Same seed, same answer, on the same engine and machine."),
+        ]
+        | None
+    ) = None
+    presence_penalty: (
+        Annotated[
+            float,
+            Meta(ge=-2, le=2, description="Taken off the logit of each token that the answer has already. Default 0."),
+        ]
+        | None
+    ) = None
+    frequency_penalty: (
+        Annotated[
+            float,
+            Meta(ge=-2, le=2, description="Taken off a token's logit for each time that the answer has it. Default 0."),
+        ]
+        | None
+    ) = None
+    repetition_penalty: (
+        Annotated[
+            float,
+            Meta(
+                gt=0, description="Divides (a negative logit: multiplies) tokens of prompt and answer. Default 1: off."
+            ),
+        ]
+        | None
+    ) = None
+    logit_bias: (
+        Annotated[
+            dict[int, Annotated[float, Meta(ge=-100, le=100)]],
+            Meta(description="Token id to a number that is added to its logit, from -100 to 100."),
+        ]
+        | None
+    ) = None
     logprobs: Annotated[bool, Meta(description="Return the log-probability of each token.")] | None = None
-    top_logprobs: Annotated[
-        int, Meta(ge=0, le=20, description="Return this many alternatives for each token, too.")
-    ] | None = None
-    response_format: Annotated[
-        dict[str, Any], Meta(description="The answer's form: {'type': 'json_schema', 'json_schema': {...}}.")
-    ] | None = None
+    top_logprobs: (
+        Annotated[int, Meta(ge=0, le=20, description="Return this many alternatives for each token, too.")] | None
+    ) = None
+    response_format: (
+        Annotated[dict[str, Any], Meta(description="The answer's form: {'type': 'json_schema', 'json_schema': {...}}.")]
+        | None
+    ) = None
     grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
-    tools: Annotated[
-        tuple[dict[str, Any], ...], Meta(description="Functions that the model may ask to call.")
-    ] | None = None
-    tool_choice: Annotated[
-        str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")
-    ] | None = None
+    tools: (
+        Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may ask to call.")] | None
+    ) = None
+    tool_choice: (
+        Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
+        | None
+    ) = None
     raw: Annotated[bool, Meta(description="Send the prompt as it stands, without the chat template.")] | None = None
     timeout: Annotated[float, Meta(gt=0, description="Seconds that the whole call may take.")] | None = None
-    engine: Annotated[
-        dict[str, Any], Meta(description="Options of one engine alone, checked by that engine.")
-    ] | None = None
-    on_unsupported: Annotated[
-        Literal["error", "drop"],
-        Meta(description="What to do with a parameter that this backend can't honour. Default: error."),
-    ] | None = None
+    engine: (
+        Annotated[dict[str, Any], Meta(description="Options of one engine alone, checked by that engine.")] | None
+    ) = None
+    on_unsupported: (
+        Annotated[
+            Literal["error", "drop"],
+            Meta(description="What to do with a parameter that this backend can't honour. Default: error."),
+        ]
+        | None
+    ) = None
 
 
 NAMES: tuple[str, ...] = Parameters.__struct_fields__
@@ -157,7 +202,7 @@ def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
     for name, value in named.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise InvalidParameterError(name, value, "a finite number")
-    read = convert(named, Parameters)
+    read: Parameters = convert(named, Parameters)
     if read.top_logprobs and not read.logprobs:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if read.response_format is not None and read.grammar is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import msgspec
 
@@ -121,7 +121,8 @@ class GeneratedText(str):
         tool_calls: tuple[ToolCall, ...] = (),
         reasoning: str = "",
         stop: str | None = None,
-    ) -> GeneratedText:
+    ) -> Self:
+        """Make one of *text* and whatever is known."""
         self = super().__new__(cls, text)
         self.finish_reason = finish_reason
         self.usage = usage

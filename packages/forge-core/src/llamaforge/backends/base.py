@@ -146,9 +146,7 @@ class BaseBackend:
         """Check if a model is loaded."""
         return self._model_path is not None
 
-    def generate(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
-    ) -> GeneratedText:
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
         """Generate text from the given prompt with the given parameters.
 
         The prompt is one user turn where the model has a chat template; ``raw=True`` sends it as it stands.
@@ -159,9 +157,7 @@ class BaseBackend:
         """
         return self.generate_stream(prompt, parameters, **more).read()
 
-    def generate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
-    ) -> TextStream:
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
         """Stream generated text from the given prompt with the given parameters.
 
         The request is checked now; the engine starts with the first piece that is asked for. The pieces, joined, are

@@ -81,9 +81,9 @@ def describe_config(config: type[BackendConfig]) -> list[FieldInfo]:
     """Name, type in words, default and description of each load parameter."""
     described = []
     for field in mi.type_info(config).fields:  # type: ignore[attr-defined]
-        if field.default is not mi.NODEFAULT:
+        if field.default is not msgspec.NODEFAULT:
             default = "not set" if field.default is None else repr(field.default)
-        elif field.default_factory is not mi.NODEFAULT:
+        elif field.default_factory is not msgspec.NODEFAULT:
             default = repr(field.default_factory())
         else:
             default = "required"

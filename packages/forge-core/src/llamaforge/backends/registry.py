@@ -1,0 +1,173 @@
+"""The backends there are: installed as plugins, registered by the program, and the one built in."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..errors import (
+    BackendNotInstalledError,
+    BrokenPluginError,
+    ContractVersionError,
+    LlamaForgeError,
+    NoBackendForModelError,
+    UnknownBackendError,
+)
+from ..plugins import BACKENDS, guarded, import_object
+from .known import DISTRIBUTIONS, install_command
+from .spec import API_VERSION, BackendSpec
+
+if TYPE_CHECKING:
+    from .base import BaseBackend
+    from .config import BackendConfig
+
+_registered: dict[str, type[BaseBackend]] = {}
+_lock = threading.Lock()
+
+
+def list_backends() -> list[str]:
+    """Names of the backends that are installed or registered. Imports none of them.
+
+    The built-in ``echo`` backend is no engine and is not listed.
+    """
+    installed = BACKENDS.names()
+    usual = [name for name in DISTRIBUTIONS if name in installed]
+    names = [*usual, *(name for name in installed if name not in usual)]
+    with _lock:
+        return names + [name for name in _registered if name not in names]
+
+
+def get_backend(name: str) -> type[BaseBackend]:
+    """The class of the backend *name*.
+
+    Its plugin is imported now, its engine only when a model is loaded.
+
+    Raises UnknownBackendError with the closest names, BackendNotInstalledError with the command to type, and
+    BrokenPluginError, DuplicatePluginError or ContractVersionError where its plugin can't be used.
+    """
+    with _lock:
+        if name in _registered:
+            return _registered[name]
+    spec = get_spec(name)
+    owner = BACKENDS.owner(name)
+    try:
+        with guarded("backend", name, owner):
+            found = import_object(spec.target)
+            if not _is_backend(found):
+                raise TypeError(f"{spec.target} is no subclass of llamaforge.BaseBackend")
+    except BrokenPluginError as failure:
+        BACKENDS.failures[name] = failure
+        raise
+    backend: type[BaseBackend] = found
+    return backend
+
+
+def get_spec(name: str) -> BackendSpec:
+    """What the plugin says of the backend *name*; a registered class without a spec gets a plain one.
+
+    Raises what :func:`get_backend` raises, but for a broken class.
+    """
+    with _lock:
+        registered = _registered.get(name)
+    if registered is not None:
+        if registered.spec is not None:
+            return registered.spec
+        where = f"{registered.__module__}:{registered.__qualname__}"
+        summary = (registered.__doc__ or "").strip().partition("\n")[0]
+        return BackendSpec(name=name, target=where, config="llamaforge:BackendConfig", summary=summary)
+    if name == "echo":
+        from .echo import SPEC
+
+        return SPEC
+    if not BACKENDS.contributions(name):
+        if name in DISTRIBUTIONS:
+            raise BackendNotInstalledError(name, DISTRIBUTIONS[name], install_command(name))
+        raise UnknownBackendError(name, {*list_backends(), *DISTRIBUTIONS, "echo"})
+    try:
+        spec = BACKENDS.load(name)
+        _check_spec(name, spec)
+    except LlamaForgeError as failure:
+        BACKENDS.failures[name] = failure
+        raise
+    checked: BackendSpec = spec
+    return checked
+
+
+def get_config(name: str) -> type[BackendConfig]:
+    """The class of the load parameters of the backend *name*, without importing its engine."""
+    with _lock:
+        registered = _registered.get(name)
+    if registered is not None:
+        return registered.config_class
+    spec = get_spec(name)
+    with guarded("backend", name, BACKENDS.owner(name)):
+        config: type[BackendConfig] = import_object(spec.config)
+    return config
+
+
+def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = False) -> None:
+    """Make *backend* known under *name* in this process.
+
+    Raises TypeError for what is no backend class, and ValueError for a name that is taken, unless *replace*. The same
+    class, also when defined anew in a notebook, may be registered again.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("A backend's name must be a non-empty string.")
+    if not _is_backend(backend):
+        raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")
+    with _lock:
+        present = _registered.get(name)
+        redefined = present is not None and _identity(present) == _identity(backend)
+        taken = present is not None or name == "echo" or bool(BACKENDS.contributions(name))
+        if taken and not redefined and not replace:
+            raise ValueError(f"The name {name!r} is taken by another backend. Choose another, or pass replace=True.")
+        _registered[name] = backend
+
+
+def match_backend(location: str) -> str:
+    """The backend that suits the model at *location* best, by the plugins' own answers.
+
+    A plugin that is broken is passed over, and named in the error if nobody else answers.
+
+    Raises NoBackendForModelError.
+    """
+    best: tuple[int, str] = (0, "")
+    broken = []
+    for name in list_backends():
+        try:
+            spec = get_spec(name)
+            with guarded("backend", name, BACKENDS.owner(name)):
+                score = int(spec.match(location) or 0)
+        except LlamaForgeError as failure:
+            BACKENDS.failures[name] = failure
+            broken.append(f"{failure}")
+            continue
+        if score > best[0]:
+            best = (score, name)
+    if best[1]:
+        return best[1]
+    absent = [name for name in DISTRIBUTIONS if name not in list_backends()]
+    offers = [f"For {name}: {install_command(name)}." for name in absent]
+    raise NoBackendForModelError(location, [*broken, *offers])
+
+
+def _check_spec(name: str, spec: Any) -> None:
+    owner = BACKENDS.owner(name)
+    if not isinstance(spec, BackendSpec):
+        found = f"its hook returned {type(spec).__name__}, not a BackendSpec"
+        raise BrokenPluginError("backend", name, owner, found, found)
+    if spec.api_version != API_VERSION:
+        raise ContractVersionError(name, owner, spec.api_version, API_VERSION)
+    if spec.name != name:
+        found = f"its entry point is named {name!r}, but its spec {spec.name!r}"
+        raise BrokenPluginError("backend", name, owner, found, found)
+
+
+def _is_backend(candidate: object) -> bool:
+    from .base import BaseBackend
+
+    return isinstance(candidate, type) and issubclass(candidate, BaseBackend)
+
+
+def _identity(backend: type[BaseBackend]) -> tuple[str, str]:
+    return backend.__module__, backend.__qualname__

@@ -1,0 +1,111 @@
+"""A backend can't be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .base import LlamaForgeError, closest, did_you_mean
+
+
+class BackendError(LlamaForgeError):
+    """A backend can't be had."""
+
+
+class UnknownBackendError(BackendError, LookupError):
+    """No backend has that name.
+
+    Attributes: ``name``; ``known`` (every name there is); ``suggestions`` (the closest ones).
+    """
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.known = sorted(known)
+        self.suggestions = closest(name, self.known)
+        super().__init__(f"There is no backend {name!r}." + did_you_mean(self.suggestions, self.known, "backends"))
+
+
+class BackendNotInstalledError(BackendError, ImportError):
+    """The name is known, but its distribution is not installed.
+
+    Attributes: ``backend``; ``distribution``; ``command`` (what to type).
+    """
+
+    def __init__(self, backend: str, distribution: str, command: str) -> None:
+        self.backend = backend
+        self.distribution = distribution
+        self.command = command
+        super().__init__(f"The backend {backend!r} is not installed. Install it with: {command}")
+
+
+class EngineNotAvailableError(BackendError, ImportError):
+    """The plugin is sound, but the engine that it drives can't be imported.
+
+    Attributes: ``backend``; ``module``; ``reason``. The original exception is ``__cause__``.
+    """
+
+    def __init__(self, backend: str, module: str, reason: str, advice: str) -> None:
+        self.backend = backend
+        self.module = module
+        self.reason = reason
+        super().__init__(f"The backend {backend!r} can't import its engine {module}: {reason}. {advice}")
+
+
+class BrokenPluginError(BackendError, ImportError):
+    """The plugin is installed, but could not be loaded.
+
+    Attributes: ``name``; ``kind`` (``backend``, ``source`` or ``command``); ``distribution`` (or None);
+    ``reason``; ``traceback`` (text of the original traceback). The original exception is ``__cause__``.
+    """
+
+    def __init__(self, kind: str, name: str, distribution: str | None, reason: str, traceback: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.distribution = distribution
+        self.reason = reason
+        self.traceback = traceback
+        owner = f" (from the distribution {distribution})" if distribution else ""
+        super().__init__(
+            f"The {kind} {name!r}{owner} is installed but broken: {reason}. `llamaforge doctor` shows its traceback."
+        )
+
+
+class DuplicatePluginError(BackendError, RuntimeError):
+    """Two distributions claim one name. Attributes: ``kind``; ``name``; ``distributions``."""
+
+    def __init__(self, kind: str, name: str, distributions: Sequence[str]) -> None:
+        self.kind = kind
+        self.name = name
+        self.distributions = list(distributions)
+        super().__init__(
+            f"The {kind} {name!r} is claimed by {' and '.join(distributions)}. Uninstall all but one of them: "
+            f"pip uninstall {distributions[-1]}"
+        )
+
+
+class ContractVersionError(BackendError, RuntimeError):
+    """The plugin was written for another version of the contract.
+
+    Attributes: ``name``; ``distribution``; ``plugin_version``; ``core_version``.
+    """
+
+    def __init__(self, name: str, distribution: str | None, plugin_version: int, core_version: int) -> None:
+        self.name = name
+        self.distribution = distribution
+        self.plugin_version = plugin_version
+        self.core_version = core_version
+        upgrade = "forge-core" if plugin_version > core_version else distribution or f"the plugin of {name!r}"
+        super().__init__(
+            f"The backend {name!r} is written for contract version {plugin_version}, this forge-core speaks "
+            f"{core_version}. Upgrade {upgrade}."
+        )
+
+
+class NoBackendForModelError(BackendError, LookupError):
+    """No installed backend takes this model. Attributes: ``reference``; ``hints`` (what would help)."""
+
+    def __init__(self, reference: str, hints: Sequence[str] = ()) -> None:
+        self.reference = reference
+        self.hints = list(hints)
+        super().__init__(
+            " ".join([f"No installed backend says that it can run {reference!r}.", *hints, "Or name one: backend=..."])
+        )

@@ -1,0 +1,68 @@
+"""The engine or the server failed."""
+
+from __future__ import annotations
+
+from .base import LlamaForgeError
+
+
+class EngineError(LlamaForgeError):
+    """The engine or the server failed."""
+
+
+class GenerationError(EngineError, RuntimeError):
+    """The engine failed while generating."""
+
+
+class GenerationTimeoutError(EngineError, TimeoutError):
+    """The deadline passed. Attributes: ``timeout`` (seconds); ``text`` (what had come until then)."""
+
+    def __init__(self, timeout: float, text: str = "") -> None:
+        self.timeout = timeout
+        self.text = text
+        super().__init__(f"The answer was not complete after {timeout:g} s. Raise timeout, or lower max_tokens.")
+
+
+class ContractError(EngineError, RuntimeError):
+    """A backend broke the contract. Attributes: ``backend``; ``reason``."""
+
+    def __init__(self, backend: str, reason: str) -> None:
+        self.backend = backend
+        self.reason = reason
+        super().__init__(f"The backend {backend!r} broke the contract: {reason}. Please report it to its author.")
+
+
+class ConnectionFailedError(EngineError, ConnectionError):
+    """The server can't be reached, or went away. Attributes: ``endpoint``; ``reason``."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        self.endpoint = endpoint
+        self.reason = reason
+        super().__init__(f"The server at {endpoint} can't be reached: {reason}")
+
+
+class AuthenticationError(EngineError, PermissionError):
+    """The server refused the key. Attributes: ``endpoint``; ``status`` (HTTP)."""
+
+    def __init__(self, endpoint: str, status: int, reason: str) -> None:
+        self.endpoint = endpoint
+        self.status = status
+        super().__init__(f"The server at {endpoint} refused the API key (HTTP {status}): {reason}")
+
+
+class ServerError(EngineError, RuntimeError):
+    """The server answered with an error. Attributes: ``endpoint``; ``status`` (HTTP, or None inside a stream)."""
+
+    def __init__(self, endpoint: str, status: int | None, reason: str) -> None:
+        self.endpoint = endpoint
+        self.status = status
+        self.reason = reason
+        code = f" (HTTP {status})" if status is not None else ""
+        super().__init__(f"The server at {endpoint} answered with an error{code}: {reason}")
+
+
+class RateLimitError(ServerError):
+    """The server asks to slow down. Attribute: ``retry_after`` (seconds, or None)."""
+
+    def __init__(self, endpoint: str, status: int | None, reason: str, retry_after: float | None = None) -> None:
+        super().__init__(endpoint, status, reason)
+        self.retry_after = retry_after

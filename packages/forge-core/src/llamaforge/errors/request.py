@@ -1,0 +1,84 @@
+"""The request can't be run as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from .base import LlamaForgeError, closest, did_you_mean
+
+
+class RequestError(LlamaForgeError):
+    """The request can't be run as it stands; no work was done."""
+
+
+class UnknownParameterError(RequestError, ValueError):
+    """No parameter has that name. Attributes: ``name``; ``known``; ``suggestions``."""
+
+    def __init__(self, name: str, known: Iterable[str], where: str = "parameter") -> None:
+        self.name = name
+        self.known = sorted(known)
+        self.suggestions = closest(name, self.known)
+        super().__init__(f"There is no {where} {name!r}." + did_you_mean(self.suggestions, self.known, f"{where}s"))
+
+
+class InvalidParameterError(RequestError, ValueError):
+    """A parameter has the wrong type or is out of range. Attributes: ``name``; ``value``; ``expected``."""
+
+    def __init__(self, name: str, value: object, expected: str, *, show_value: bool = True) -> None:
+        self.name = name
+        self.expected = expected
+        self.value = value if show_value else None
+        got = f", not {value!r}" if show_value else ""
+        super().__init__(f"{name} must be {expected}{got}.")
+
+
+class ConflictingParametersError(RequestError, ValueError):
+    """Two parameters contradict each other. Attribute: ``names``."""
+
+    def __init__(self, names: Sequence[str], reason: str) -> None:
+        self.names = list(names)
+        super().__init__(f"{' and '.join(names)} contradict each other: {reason}")
+
+
+class UnsupportedError(RequestError, NotImplementedError):
+    """This backend can't do what the request asks for. Attributes: ``feature``; ``backend``."""
+
+    def __init__(self, feature: str, backend: str, advice: str = "") -> None:
+        self.feature = feature
+        self.backend = backend
+        super().__init__(f"The backend {backend!r} does not support {feature}." + (f" {advice}" if advice else ""))
+
+
+class EmptyPromptError(RequestError, ValueError):
+    """There is nothing to generate from."""
+
+    def __init__(self, message: str = "The prompt is empty: give it some text.") -> None:
+        super().__init__(message)
+
+
+class NoChatTemplateError(RequestError, ValueError):
+    """The model has no chat template, and none is ever guessed. Attribute: ``model``."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(
+            f"{model} has no chat template, so messages can't be put into its words. Pass one with the load "
+            "parameter chat_template, or send text as it stands with raw=True."
+        )
+
+
+class ContextOverflowError(RequestError, ValueError):
+    """The prompt does not fit into the context.
+
+    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None where a server keeps a count to itself).
+    """
+
+    def __init__(self, prompt_tokens: int | None, context_size: int | None, advice: str = "") -> None:
+        self.prompt_tokens = prompt_tokens
+        self.context_size = context_size
+        has = f"{prompt_tokens} tokens" if prompt_tokens is not None else "too many tokens"
+        holds = f"holds {context_size}" if context_size is not None else "can't hold them"
+        super().__init__(
+            f"The prompt has {has}, the context {holds}, and at least one must stay free for the answer. "
+            + (advice or "Shorten the prompt, or load the model with a larger context.")
+        )

@@ -1,0 +1,59 @@
+"""A model can't be fetched."""
+
+from __future__ import annotations
+
+from .base import LlamaForgeError
+
+
+class SourceError(LlamaForgeError):
+    """A model can't be fetched."""
+
+
+class InvalidReferenceError(SourceError, ValueError):
+    """The model reference can't be read. Attributes: ``reference``; ``reason``."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"The model reference {reference!r} is not valid: {reason}")
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """Nothing stands under that reference. Attributes: ``reference``; ``reason``."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"{reference} was not found: {reason}")
+
+
+class ChecksumError(SourceError, ValueError):
+    """The content's SHA-256 is not the expected one. Attributes: ``reference``; ``expected``; ``actual``."""
+
+    def __init__(self, reference: str, expected: str, actual: str) -> None:
+        self.reference = reference
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"{reference} has the SHA-256 {actual}, expected was {expected}. Nothing was kept. "
+            "The file was changed or damaged on its way; check the reference, then try again."
+        )
+
+
+class DownloadError(SourceError, ConnectionError):
+    """The download failed or was cut off; nothing incomplete is kept. Attributes: ``reference``; ``reason``."""
+
+    def __init__(self, reference: str, reason: str) -> None:
+        self.reference = reference
+        self.reason = reason
+        super().__init__(f"{reference} could not be downloaded: {reason}")
+
+
+class MissingDependencyError(SourceError, ImportError):
+    """An optional package is needed. Attributes: ``needed_by``; ``package``; ``command``."""
+
+    def __init__(self, needed_by: str, package: str, command: str) -> None:
+        self.needed_by = needed_by
+        self.package = package
+        self.command = command
+        super().__init__(f"{needed_by} needs the package {package}. Install it with: {command}")

@@ -1,0 +1,167 @@
+"""Discovery: entry points are listed without an import, and loaded one by one; what fails harms only itself."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
+
+if TYPE_CHECKING:
+    from importlib_metadata import Distribution, EntryPoint
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """What one distribution contributes under one name, known without importing it."""
+
+    kind: str
+    name: str
+    target: str
+    """The module with the hook implementations."""
+    distribution: str | None
+    version: str | None
+    _entry_point: EntryPoint
+
+    @property
+    def owner(self) -> str:
+        """``distribution version``, for messages."""
+        return f"{self.distribution} {self.version}" if self.distribution else self.target
+
+
+class PluginGroup:
+    """All contributions of one kind: one entry-point group and its hook.
+
+    Args:
+        kind: what people call it: ``backend``, ``source`` or ``command``.
+        group: the entry-point group.
+        hook: the hook that returns the contribution.
+    """
+
+    def __init__(self, kind: str, group: str, hook: str) -> None:
+        self.kind = kind
+        self.group = group
+        self.hook = hook
+        self.failures: dict[str, LlamaForgeError] = {}
+        """The last failure of each name that failed; empty for what was never loaded."""
+        self._found: dict[str, list[Contribution]] | None = None
+        self._loaded: dict[str, Any] = {}
+        self._lock = threading.RLock()
+
+    def names(self) -> list[str]:
+        """Every name that an installed distribution contributes, sorted. Imports nothing of them."""
+        return sorted(self._contributions())
+
+    def contributions(self, name: str) -> list[Contribution]:
+        """Who contributes *name*: one, or several that conflict, or nobody."""
+        return list(self._contributions().get(name, ()))
+
+    def owner(self, name: str) -> str | None:
+        """The distribution that contributes *name*; None where nobody or no distribution does."""
+        found = self.contributions(name)
+        return found[0].distribution if found else None
+
+    def load(self, name: str) -> Any:
+        """What the plugin's hook returns for *name*.
+
+        Raises KeyError where nobody contributes it, DuplicatePluginError where several do, and BrokenPluginError
+        whatever the plugin raises, SystemExit included. A failure is kept in :attr:`failures`.
+        """
+        with self._lock:
+            if name in self._loaded:
+                return self._loaded[name]
+            found = self._contributions()[name]
+            try:
+                if len(found) > 1:
+                    raise DuplicatePluginError(self.kind, name, [each.owner for each in found])
+                self._loaded[name] = value = self._call_hook(found[0])
+            except LlamaForgeError as failure:
+                self.failures[name] = failure
+                raise
+            self.failures.pop(name, None)
+            return value
+
+    def refresh(self) -> None:
+        """Look at the installed distributions anew: after an installation in a running process."""
+        with self._lock:
+            self._found = None
+            self._loaded.clear()
+            self.failures.clear()
+
+    def _contributions(self) -> dict[str, list[Contribution]]:
+        with self._lock:
+            if self._found is None:
+                found: dict[str, list[Contribution]] = {}
+                for entry_point in metadata().entry_points(group=self.group):
+                    owner: Distribution | None = entry_point.dist
+                    one = Contribution(
+                        kind=self.kind,
+                        name=entry_point.name,
+                        target=entry_point.value,
+                        distribution=owner.name if owner is not None else None,
+                        version=owner.version if owner is not None else None,
+                        _entry_point=entry_point,
+                    )
+                    same = found.setdefault(one.name, [])
+                    if one.target not in [each.target for each in same if each.distribution == one.distribution]:
+                        same.append(one)
+                self._found = found
+            return self._found
+
+    def _call_hook(self, one: Contribution) -> Any:
+        import pluggy
+
+        from . import hookspecs
+
+        with guarded(self.kind, one.name, one.distribution):
+            # A manager of its own, so that one plugin's wrong hook is no other's problem.
+            manager = pluggy.PluginManager(hookspecs.PROJECT)
+            manager.add_hookspecs(hookspecs)
+            manager.register(one._entry_point.load(), name=one.target)
+            manager.check_pending()
+            value = getattr(manager.hook, self.hook)(name=one.name)
+            if value is None:
+                raise LookupError(f"the module {one.target} has no hook {self.hook} that answers for {one.name!r}")
+        return value
+
+
+class guarded:  # noqa: N801 - reads as a statement
+    """Run a plugin's code; whatever it raises becomes a BrokenPluginError with the traceback kept.
+
+    KeyboardInterrupt is the user's and passes; so does what is a LlamaForgeError already.
+    """
+
+    def __init__(self, kind: str, name: str, distribution: str | None) -> None:
+        self._about = (kind, name, distribution)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, KeyboardInterrupt | LlamaForgeError):
+            return
+        text = "".join(traceback.format_exception(error))
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise BrokenPluginError(*self._about, reason, text) from error
+
+
+def import_object(target: str) -> Any:
+    """What ``module:attribute`` names. Raises ValueError where *target* is not of that form."""
+    module, colon, attribute = target.partition(":")
+    if not (module and colon and attribute):
+        raise ValueError(f"{target!r} should read 'module:Class'")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def metadata() -> Any:
+    """The metadata library: its backport below Python 3.13, for ``Distribution.origin``."""
+    return importlib.import_module("importlib.metadata" if sys.version_info >= (3, 13) else "importlib_metadata")
+
+
+BACKENDS: Final = PluginGroup("backend", "llamaforge.backends", "llamaforge_backend")
+SOURCES: Final = PluginGroup("source", "llamaforge.sources", "llamaforge_source")
+COMMANDS: Final = PluginGroup("command", "llamaforge.commands", "llamaforge_command")
