@@ -77,3 +77,18 @@ def read_request(
     if not prompt if read.raw else not prompt.strip():
         raise EmptyPromptError()
     return GenerationRequest(prompt=str(prompt), **given)
+
+
+def merge_parameters(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Parameters given as a mapping and by name, together.
+
+    Raises ConflictingParametersError where both give one name different values.
+    """
+    if not more:
+        return parameters
+    merged = dict(parameters or {})
+    for name, value in more.items():
+        if name in merged and merged[name] != value:
+            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+        merged[name] = value
+    return merged

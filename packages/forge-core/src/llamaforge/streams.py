@@ -34,12 +34,12 @@ class TextStream(Iterator[str]):
                 print(piece, end="")
         print(stream.result.usage)
 
-    One thread at a time may read it.
+    One thread at a time may read it. *cancelled* is the terminal event of a stream that its reader leaves early.
     """
 
-    def __init__(self, events: Iterator[Event], request: GenerationRequest) -> None:
+    def __init__(self, events: Iterator[Event], cancelled: Finished | None = None) -> None:
         self._events = events
-        self._request = request
+        self._cancelled = cancelled or Finished(finish_reason="cancelled")
         self._text: list[str] = []
         self._reasoning: list[str] = []
         self._logprobs: list[TokenLogprob] = []
@@ -80,7 +80,7 @@ class TextStream(Iterator[str]):
         if close is not None:
             close()
         if self._finished is None and not self._failed:
-            self._finished = Finished(finish_reason="cancelled", parameters=self._request.parameters())
+            self._finished = self._cancelled
 
     @property
     def text(self) -> str:
@@ -151,7 +151,7 @@ def checked_events(
                 event = next(events, None)
             except LlamaForgeError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}") from error
             now = time.perf_counter()
             if deadline is not None and now > deadline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import threading
@@ -11,16 +12,17 @@ from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Self
 
 from ..errors import (
-    ConflictingParametersError,
     EngineNotAvailableError,
+    LlamaForgeError,
+    ModelLoadError,
     ModelNotLoadedError,
     UnknownParameterError,
     UnsupportedError,
 )
 from ..messages import Message
 from ..parameters import UNIVERSAL
-from ..requests import GenerationRequest, read_request
-from ..results import Event, Finished, GeneratedText, TextDelta
+from ..requests import GenerationRequest, merge_parameters, read_request
+from ..results import Event, Finished, GeneratedText
 from ..streams import TextStream, checked_events
 from .config import BackendConfig
 from .spec import BackendSpec, Capabilities
@@ -80,9 +82,7 @@ class BaseBackend:
         *request* is checked: all that it asks for is declared in :attr:`spec`, and where the choice is ours the
         defaults are filled in.
         """
-        if type(self).generate_stream is BaseBackend.generate_stream:
-            raise NotImplementedError(f"{type(self).__name__} must override stream() or generate_stream().")
-        return self._basic_stream(request)
+        raise NotImplementedError(f"{type(self).__name__} must override stream(), or the four basic methods.")
 
     def render_request(self, request: GenerationRequest) -> str:
         """The text that the engine will see for *request*."""
@@ -128,9 +128,11 @@ class BaseBackend:
         config = self.config_class.read(parameters)
         path = os.fspath(model_path)
         with self._loading:
-            self.check_model(path, config)
+            with loading(path):
+                self.check_model(path, config)
             self.unload_model()
-            self.load(path, config)
+            with loading(path):
+                self.load(path, config)
             self._model_path, self._config = path, config
 
     def unload_model(self) -> None:
@@ -164,7 +166,7 @@ class BaseBackend:
         exactly what :meth:`generate` returns.
         """
         started = time.perf_counter()
-        return self._start(read_request(prompt, None, _merge(parameters, more)), started)
+        return self._start(read_request(prompt, None, merge_parameters(parameters, more)), started)
 
     def chat(
         self,
@@ -185,7 +187,7 @@ class BaseBackend:
         started = time.perf_counter()
         if self.is_basic:
             raise UnsupportedError("chat", self.name, "It has only the basic methods.")
-        return self._start(read_request(None, messages, _merge(parameters, more)), started)
+        return self._start(read_request(None, messages, merge_parameters(parameters, more)), started)
 
     def render(
         self,
@@ -221,7 +223,7 @@ class BaseBackend:
         events = checked_events(
             self.stream(request), backend=self.name, request=request, dropped=dropped, started=started
         )
-        return TextStream(events, request)
+        return TextStream(events, Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped))
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():
@@ -248,10 +250,16 @@ class BaseBackend:
             request = request.with_defaults(able.parameters)
         return request, tuple(unable)
 
-    def _basic_stream(self, request: GenerationRequest) -> Iterator[Event]:
-        for piece in self.generate_stream(request.prompt or "", request.parameters()):
-            yield TextDelta(piece)
-        yield Finished(finish_reason="unknown")
+
+@contextlib.contextmanager
+def loading(model_path: str) -> Iterator[None]:
+    """Whatever a backend's own code raises while it loads becomes a ModelLoadError; typed errors pass."""
+    try:
+        yield
+    except LlamaForgeError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ModelLoadError(model_path, f"{type(error).__name__}: {error}") from error
 
 
 def import_engine(module: str, *, backend: str, advice: str) -> ModuleType:
@@ -264,14 +272,3 @@ def import_engine(module: str, *, backend: str, advice: str) -> ModuleType:
         return importlib.import_module(module)
     except Exception as error:
         raise EngineNotAvailableError(backend, module, f"{type(error).__name__}: {error}", advice) from error
-
-
-def _merge(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    if not more:
-        return parameters
-    merged = dict(parameters or {})
-    for name, value in more.items():
-        if name in merged and merged[name] != value:
-            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
-        merged[name] = value
-    return merged

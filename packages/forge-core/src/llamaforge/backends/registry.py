@@ -124,6 +124,12 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
         _registered[name] = backend
 
 
+def is_registered(name: str | None) -> bool:
+    """Whether the program itself registered *name*, with :func:`register_backend`."""
+    with _lock:
+        return name in _registered
+
+
 def match_backend(location: str) -> str:
     """The backend that suits the model at *location* best, by the plugins' own answers.
 

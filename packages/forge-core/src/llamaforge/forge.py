@@ -1,0 +1,366 @@
+"""The front door: named models, loaded on the backend that suits them, and asked for text."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .backends.base import BaseBackend, loading
+from .backends.basic import basic_text
+from .backends.known import DISTRIBUTIONS
+from .backends.registry import get_backend, is_registered, list_backends, match_backend
+from .errors import (
+    ConflictingParametersError,
+    InvalidParameterError,
+    ModelExistsError,
+    ModelNotLoadedError,
+    UnknownBackendError,
+    UnknownModelError,
+)
+from .messages import Message
+from .models import DEFAULT_MODEL, ModelEntry, ModelFile
+from .parameters import canonical, read_parameters
+from .requests import merge_parameters
+from .results import GeneratedText
+from .sources import resolve
+from .sources.kinds import is_fetched, offered_location, reads_as_reference
+from .sources.spec import Progress
+from .streams import TextStream
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    entry: ModelEntry
+    parameters: Mapping[str, Any]
+    backend: BaseBackend
+
+
+class LlamaForge:
+    """Named models, and the backends that run them.
+
+    ::
+
+        with LlamaForge() as forge:
+            forge.add_model("llama", "models/llama.gguf", parameters={"n_ctx": 4096})
+            forge.load_model("llama")
+            print(forge.generate("Explain quantum computing in simple terms"))
+
+    Models come from three places: the user's model file, :meth:`add_model`, and one that is built in
+    (``smollm2-135m-instruct``, fetched when it is first loaded). Any number may be loaded at once; the one loaded last
+    is :attr:`current_model`. All methods may be called from any thread.
+
+    Args:
+        config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
+            the platform's configuration folder. It need not exist.
+        progress: called while a model is fetched: ``progress(done_bytes, total_bytes_or_None, what)``.
+        offline: fetch nothing; what the cache has is used.
+    """
+
+    def __init__(
+        self,
+        config_path: str | os.PathLike[str] | None = None,
+        *,
+        progress: Progress | None = None,
+        offline: bool = False,
+    ) -> None:
+        self._file = ModelFile(Path(config_path) if config_path is not None else None)
+        self._progress = progress
+        self._offline = offline
+        self._added: dict[str, ModelEntry] = {}
+        self._loaded: dict[str, _Loaded] = {}
+        self._current: str | None = None
+        self._lock = threading.RLock()
+
+    # Named models.
+
+    @property
+    def config_path(self) -> Path:
+        """The model file."""
+        return self._file.path
+
+    def add_model(
+        self,
+        name: str,
+        path: str | os.PathLike[str],
+        backend: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        generation: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+        save: bool = False,
+        replace: bool = False,
+    ) -> ModelEntry:
+        """Add a model with a specific backend.
+
+        Args:
+            name: what to call it.
+            path: a path, a hub id, or another reference that :mod:`llamaforge.sources` lists; with a backend that
+                has models of its own (``openai``), the model's name there.
+            backend: the backend's name. None: the reference decides when it is loaded.
+            parameters: load parameters of that backend.
+            generation: generation parameters that hold where a request doesn't say otherwise.
+            sha256: the SHA-256 that the file must have, in hexadecimal.
+            save: write it to the model file, for later programs and the command line.
+            replace: replace a different model of that name.
+
+        Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
+        and UnknownParameterError or InvalidParameterError for
+        *generation* (that of a backend which the program registered is its own affair).
+        """
+        if backend is not None:
+            known = {*list_backends(), *DISTRIBUTIONS, "echo"}
+            if backend not in known:
+                raise UnknownBackendError(backend, known)
+        if not is_registered(backend):
+            read_parameters(generation or {})
+        entry = ModelEntry(
+            name=name,
+            path=os.fspath(path),
+            backend=backend,
+            parameters=dict(parameters or {}),
+            generation=dict(generation or {}),
+            sha256=sha256,
+            origin="file" if save else "memory",
+        )
+        with self._lock:
+            present = self._entries().get(name)
+            if present is not None and not replace and not present.same_as(entry):
+                raise ModelExistsError(name)
+            if save:
+                self._file.add(entry, replace=replace)
+                self._added.pop(name, None)
+            elif present is None or replace:
+                self._added[name] = entry
+            return entry
+
+    def remove_model(self, name: str) -> None:
+        """Forget a model, in this program and in the model file; unload it if it is loaded. Its files stay.
+
+        Raises UnknownModelError.
+        """
+        with self._lock:
+            entry = self.get_model(name)
+            if entry.origin == "built-in":
+                raise InvalidParameterError("name", name, "a model that you added; this one is built in")
+            if name in self._loaded:
+                self.unload_model(name)
+            self._added.pop(name, None)
+            if name in self._file.load():
+                self._file.remove(name)
+
+    def list_models(self) -> list[str]:
+        """Names of the models there are: from the model file, added here, built in. Raises ModelFileError."""
+        return list(self._entries())
+
+    def get_model(self, name: str) -> ModelEntry:
+        """What is known of a model. Raises UnknownModelError with the closest names, or ModelFileError."""
+        entries = self._entries()
+        if name not in entries:
+            raise UnknownModelError(name, entries)
+        return entries[name]
+
+    @property
+    def default_model(self) -> str:
+        """The model that ``load_model()`` loads: the model file's ``default``, else the built-in one."""
+        return self._file.default or DEFAULT_MODEL.name
+
+    # Loaded models.
+
+    def load_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
+        """Load a model on its backend, fetching it first if need be, and make it the current one.
+
+        Args:
+            name: a model's name, or directly a reference such as a path. None: the default model.
+            parameters: load parameters that go before the model's own.
+
+        A model that is loaded already with the same parameters is not loaded again. Returns its backend.
+
+        Raises UnknownModelError, a BackendError, a SourceError, a ModelError, or UnknownParameterError and
+        InvalidParameterError for load parameters. What was loaded before stays loaded.
+        """
+        with self._lock:
+            entry = self._entry_or_reference(name if name is not None else self.default_model)
+            merged = {**entry.parameters, **(parameters or {})}
+            present = self._loaded.get(entry.name)
+            if present is not None and present.entry == entry and present.parameters == merged:
+                self._current = entry.name
+                return present.backend
+            backend = self._open(entry, merged)
+            if present is not None:
+                _release(present.backend)
+            self._loaded[entry.name] = _Loaded(entry, merged, backend)
+            self._current = entry.name
+            return backend
+
+    def unload_model(self, name: str | None = None) -> None:
+        """Unload a model and give its memory back. None: the current one. Raises ModelNotLoadedError."""
+        with self._lock:
+            loaded = self._require(name)
+            del self._loaded[loaded.entry.name]
+            if self._current == loaded.entry.name:
+                self._current = None
+            _release(loaded.backend)
+
+    def is_model_loaded(self, name: str | None = None) -> bool:
+        """Whether that model is loaded; None: whether there is a current one."""
+        wanted = name if name is not None else self._current
+        return wanted is not None and wanted in self._loaded
+
+    @property
+    def current_model(self) -> str | None:
+        """The model that is asked where none is named: the one loaded last. None: none is."""
+        return self._current
+
+    def backend(self, name: str | None = None) -> BaseBackend:
+        """The backend that runs a loaded model; None: the current one. Raises ModelNotLoadedError."""
+        return self._require(name).backend
+
+    # Text.
+
+    def generate(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, *, model: str | None = None, **more: Any
+    ) -> GeneratedText:
+        """Generate text (uses the loaded backend).
+
+        The prompt is one user turn where the model has a chat template; ``raw=True`` sends it as it stands.
+
+        Args:
+            prompt: the text.
+            parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`); before the model's own.
+            model: a loaded model's name. None: the current one.
+            more: generation parameters by name.
+
+        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more. Raises
+        ModelNotLoadedError, a RequestError before any work, or an EngineError.
+        """
+        loaded = self._require(model)
+        merged = _with_defaults(loaded, merge_parameters(parameters, more))
+        if loaded.backend.is_basic:
+            return basic_text(loaded.backend, prompt, merged, streamed=False).read()
+        return loaded.backend.generate(prompt, merged)
+
+    def generate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, *, model: str | None = None, **more: Any
+    ) -> TextStream:
+        """Like :meth:`generate`, as a stream: an iterator of ``str``."""
+        loaded = self._require(model)
+        merged = _with_defaults(loaded, merge_parameters(parameters, more))
+        if loaded.backend.is_basic:
+            return basic_text(loaded.backend, prompt, merged, streamed=True)
+        return loaded.backend.generate_stream(prompt, merged)
+
+    def chat(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> GeneratedText:
+        """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises what generate raises."""
+        return self.chat_stream(messages, parameters, model=model, **more).read()
+
+    def chat_stream(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Any,
+    ) -> TextStream:
+        """Like :meth:`chat`, as a stream."""
+        loaded = self._require(model)
+        return loaded.backend.chat_stream(messages, _with_defaults(loaded, merge_parameters(parameters, more)))
+
+    def close(self) -> None:
+        """Unload everything. The forge can be used again afterwards. Raises the first error, after all were tried."""
+        with self._lock:
+            loaded, self._loaded, self._current = self._loaded, {}, None
+            errors = []
+            for each in loaded.values():
+                try:
+                    _release(each.backend)
+                except Exception as error:  # noqa: BLE001 - one backend's failure must not keep the others loaded
+                    errors.append(error)
+            if errors:
+                raise errors[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<LlamaForge {', '.join(self._loaded) or 'without a loaded model'}>"
+
+    def _entries(self) -> dict[str, ModelEntry]:
+        with self._lock:
+            return {DEFAULT_MODEL.name: DEFAULT_MODEL} | self._file.load() | self._added
+
+    def _entry_or_reference(self, name: str) -> ModelEntry:
+        entries = self._entries()
+        if name in entries:
+            return entries[name]
+        if reads_as_reference(name):
+            return ModelEntry(name=name, path=name, origin="memory")
+        raise UnknownModelError(name, entries)
+
+    def _require(self, name: str | None) -> _Loaded:
+        with self._lock:
+            wanted = name if name is not None else self._current
+            if wanted is not None and wanted in self._loaded:
+                return self._loaded[wanted]
+            if name is None:
+                raise ModelNotLoadedError("No model is loaded: call load_model first.")
+            if name not in self._entries():
+                raise UnknownModelError(name, self._entries())
+            raise ModelNotLoadedError(f"The model {name!r} is not loaded: call load_model({name!r}) first.", name)
+
+    def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
+        """Check all that can be checked before anything is fetched, then fetch, then load."""
+        name = entry.backend
+        fetched = is_fetched(entry.path)
+        if name is None:
+            if not fetched:
+                location = resolve(entry.path, sha256=entry.sha256).location
+            name = match_backend(offered_location(entry.path) if fetched else location)
+        backend = get_backend(name)()
+        if not backend.is_basic:
+            backend.config_class.read(parameters)
+        if fetched or os.path.exists(os.path.expanduser(entry.path)):
+            model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
+            location = model.location
+            if model.revision is not None:
+                parameters = _with_revision(parameters, model.revision)
+        else:
+            location = entry.path  # the backend's own name for a model
+        with loading(location):
+            backend.load_model(location, parameters)
+        return backend
+
+
+def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
+    if parameters.get("revision", revision) != revision:
+        raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
+    return {**parameters, "revision": revision}
+
+
+def _with_defaults(loaded: _Loaded, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The request's parameters over those that the model brings."""
+    if loaded.backend.is_basic:
+        return {**loaded.entry.generation, **(parameters or {})}
+    return {**canonical(loaded.entry.generation), **canonical(parameters or {})}
+
+
+def _release(backend: BaseBackend) -> None:
+    """Unload what *backend* holds; a basic one without an unload_model of its own is just dropped."""
+    if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
+        backend.unload_model()
