@@ -105,7 +105,7 @@ class LlamaForge:
             parameters: load parameters of that backend.
             generation: generation parameters that hold where a request doesn't say otherwise.
             sha256: the SHA-256 that the file must have, in hexadecimal.
-            save: write it to the model file, for later programs and the command line.
+            save: write it to the model file, for later programs and the command line; a local path is made absolute.
             replace: replace a different model of that name.
 
         Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
@@ -120,7 +120,7 @@ class LlamaForge:
             read_parameters(generation or {})
         entry = ModelEntry(
             name=name,
-            path=os.fspath(path),
+            path=_lasting(os.fspath(path)) if save else os.fspath(path),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -345,6 +345,12 @@ class LlamaForge:
         with loading(location):
             backend.load_model(location, parameters)
         return backend
+
+
+def _lasting(path: str) -> str:
+    """A local path as an absolute one, so that it holds in whichever folder a later program runs."""
+    local = os.path.expanduser(path)
+    return os.path.abspath(local) if not is_fetched(path) and os.path.exists(local) else path
 
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:

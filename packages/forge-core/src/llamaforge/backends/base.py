@@ -130,7 +130,8 @@ class BaseBackend:
         with self._loading:
             with loading(path):
                 self.check_model(path, config)
-            self.unload_model()
+            if self._model_path is not None:
+                self.unload_model()
             with loading(path):
                 self.load(path, config)
             self._model_path, self._config = path, config

@@ -53,19 +53,20 @@ class EngineNotAvailableError(BackendError, ImportError):
 class BrokenPluginError(BackendError, ImportError):
     """The plugin is installed, but could not be loaded.
 
-    Attributes: ``name``; ``kind`` (``backend``, ``source`` or ``command``); ``distribution`` (or None);
-    ``reason``; ``traceback`` (text of the original traceback). The original exception is ``__cause__``.
+    Attributes: ``plugin`` (its name; ImportError has a ``name`` of its own); ``kind`` (``backend``, ``source`` or
+    ``command``); ``distribution`` (or None); ``reason``; ``traceback`` (text of the original traceback). The
+    original exception is ``__cause__``.
     """
 
-    def __init__(self, kind: str, name: str, distribution: str | None, reason: str, traceback: str) -> None:
+    def __init__(self, kind: str, plugin: str, distribution: str | None, reason: str, traceback: str) -> None:
         self.kind = kind
-        self.name = name
+        self.plugin = plugin
         self.distribution = distribution
         self.reason = reason
         self.traceback = traceback
         owner = f" (from the distribution {distribution})" if distribution else ""
         super().__init__(
-            f"The {kind} {name!r}{owner} is installed but broken: {reason}. `llamaforge doctor` shows its traceback."
+            f"The {kind} {plugin!r}{owner} is installed but broken: {reason}. `llamaforge doctor` shows its traceback."
         )
 
 

@@ -1,0 +1,171 @@
+"""Requests: names, types, ranges, aliases, contradictions; each refused before any work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamaforge.errors import (
+    ConflictingParametersError,
+    EmptyPromptError,
+    InvalidParameterError,
+    RequestError,
+    UnknownParameterError,
+)
+from llamaforge.messages import Message, read_messages
+from llamaforge.parameters import ALIASES, DEFAULTS, NAMES
+from llamaforge.requests import merge_parameters, read_request
+
+
+def test_aliases_mean_the_canonical_name() -> None:
+    request = read_request("hi", None, {"max_new_tokens": 5, "repeat_penalty": 1.1, "stop": "x"})
+    assert (request.max_tokens, request.repetition_penalty, request.stop) == (5, 1.1, ("x",))
+
+
+def test_do_sample_false_is_greedy() -> None:
+    assert read_request("hi", None, {"do_sample": False}).temperature == 0
+    assert read_request("hi", None, {"do_sample": True, "temperature": 0.7}).temperature == 0.7
+    assert read_request("hi", None, {"do_sample": False, "temperature": 0}).temperature == 0
+
+
+def test_two_names_of_one_value_are_fine() -> None:
+    assert read_request("hi", None, {"max_tokens": 5, "max_new_tokens": 5}).max_tokens == 5
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_tokens": 4, "max_new_tokens": 5},
+        {"do_sample": False, "temperature": 1.0},
+        {"do_sample": True, "temperature": 0},
+        {"top_logprobs": 3},
+        {"response_format": {"type": "json_object"}, "grammar": "root ::= 'a'"},
+        {"tool_choice": "auto"},
+    ],
+)
+def test_contradictions_are_refused(parameters: dict[str, Any]) -> None:
+    with pytest.raises(ConflictingParametersError) as caught:
+        read_request("hi", None, parameters)
+    assert len(caught.value.names) == 2
+
+
+def test_an_unknown_name_is_refused_with_the_closest() -> None:
+    with pytest.raises(UnknownParameterError) as caught:
+        read_request("hi", None, {"temprature": 1})
+    assert caught.value.suggestions[0] == "temperature"
+    assert isinstance(caught.value, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ({"temperature": "warm"}, "a number of at least 0"),
+        ({"temperature": -0.1}, "a number of at least 0"),
+        ({"temperature": float("nan")}, "a finite number"),
+        ({"temperature": float("inf")}, "a finite number"),
+        ({"top_p": 0}, "a number above 0, at most 1"),
+        ({"top_p": 1.01}, "a number above 0, at most 1"),
+        ({"min_p": 2}, "a number from 0 to 1"),
+        ({"top_k": 1.5}, "a whole number of at least 0"),
+        ({"max_tokens": True}, "a whole number of at least 1"),
+        ({"max_tokens": 0}, "a whole number of at least 1"),
+        ({"seed": 2**32}, "a whole number from 0 to 4.29497e+09"),
+        ({"stop": [""]}, "a list, each item a non-empty string"),
+        ({"stop": 3}, "a list, each item a non-empty string"),
+        ({"logit_bias": {"x": 1}}, "a mapping from a whole number to a number from -100 to 100"),
+        ({"repetition_penalty": 0}, "a number above 0"),
+        ({"on_unsupported": "ignore"}, "one of 'drop', 'error'"),
+        ({"do_sample": "yes"}, "true or false"),
+    ],
+)
+def test_wrong_values_are_refused_with_what_they_must_be(parameters: dict[str, Any], expected: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        read_request("hi", None, parameters)
+    assert caught.value.expected == expected
+    assert caught.value.name == next(iter(parameters))
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, *ALIASES, "do_sample", "x"]), st.none() | st.integers() | st.text()))
+def test_any_parameters_are_read_or_refused_with_a_typed_error(parameters: dict[str, Any]) -> None:
+    try:
+        request = read_request("hi", None, parameters)
+    except RequestError:
+        return
+    assert read_request("hi", None, request.parameters()) == request
+
+
+def test_json_keys_of_logit_bias_are_token_ids() -> None:
+    assert read_request("hi", None, {"logit_bias": {"42": -100}}).logit_bias == {42: -100.0}
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", None, 3, b"bytes"])
+def test_a_prompt_that_is_none_is_refused(prompt: Any) -> None:
+    with pytest.raises((EmptyPromptError, InvalidParameterError)):
+        read_request(prompt)
+
+
+def test_raw_takes_white_space_but_not_nothing() -> None:
+    assert read_request(" ", None, {"raw": True}).prompt == " "
+    with pytest.raises(EmptyPromptError):
+        read_request("", None, {"raw": True})
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "hello",
+        {"role": "user", "content": "hello"},
+        [{"role": "nobody", "content": "hello"}],
+        [{"role": "user", "contents": "hello"}],
+        [{"content": "hello"}],
+        ["hello"],
+    ],
+)
+def test_malformed_messages_are_refused(messages: Any) -> None:
+    with pytest.raises(InvalidParameterError, match="messages"):
+        read_request(None, messages)
+
+
+def test_messages_survive_a_round_trip() -> None:
+    plain = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
+        },
+        {"role": "tool", "content": "42", "tool_call_id": "1"},
+    ]
+    messages = read_messages(plain)
+    assert messages[1].text == "ab"
+    assert read_messages([message.to_dict() for message in messages]) == messages
+    assert messages[2].tool_calls[0].function.name == "f"
+    assert messages[2].to_dict()["tool_calls"][0]["type"] == "function"
+
+
+def test_prompt_and_messages_together_are_refused() -> None:
+    with pytest.raises(ConflictingParametersError):
+        read_request("hi", [Message(role="user", content="hi")])
+    with pytest.raises(ConflictingParametersError):
+        read_request(None, [Message(role="user", content="hi")], {"raw": True})
+    with pytest.raises(EmptyPromptError):
+        read_request(None, [])
+
+
+def test_defaults_fill_only_what_is_not_set() -> None:
+    request = read_request("hi", None, {"temperature": 0.5}).with_defaults([*DEFAULTS, "seed"])
+    assert request.temperature == 0.5
+    assert request.top_p == 1.0
+    assert request.seed is not None
+    greedy = read_request("hi", None, {"temperature": 0}).with_defaults([*DEFAULTS, "seed"])
+    assert greedy.seed is None
+
+
+def test_merging_refuses_two_values_of_one_name() -> None:
+    assert merge_parameters({"seed": 1}, {"top_p": 0.5}) == {"seed": 1, "top_p": 0.5}
+    with pytest.raises(ConflictingParametersError):
+        merge_parameters({"seed": 1}, {"seed": 2})
