@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
 
 if TYPE_CHECKING:
-    from importlib_metadata import Distribution, EntryPoint
+    from importlib_metadata import EntryPoint
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ class PluginGroup:
         with self._lock:
             if self._found is None:
                 found: dict[str, list[Contribution]] = {}
-                for entry_point in metadata().entry_points(group=self.group):
-                    owner: Distribution | None = entry_point.dist
+                for entry_point in _entry_points(self.group):
+                    distribution, version = _name_and_version(entry_point.dist)
                     one = Contribution(
                         kind=self.kind,
                         name=entry_point.name,
                         target=entry_point.value,
-                        distribution=owner.name if owner is not None else None,
-                        version=owner.version if owner is not None else None,
+                        distribution=distribution,
+                        version=version,
                         _entry_point=entry_point,
                     )
                     same = found.setdefault(one.name, [])
@@ -160,6 +161,41 @@ def import_object(target: str) -> Any:
 def metadata() -> Any:
     """The metadata library: its backport below Python 3.13, for ``Distribution.origin``."""
     return importlib.import_module("importlib.metadata" if sys.version_info >= (3, 13) else "importlib_metadata")
+
+
+def damaged_distributions() -> dict[str, str]:
+    """Where installed distributions are whose metadata can't be read, and why: an installation was cut short."""
+    damaged: dict[str, str] = {}
+    for one in metadata().distributions():
+        try:
+            for _ in one.entry_points:
+                pass
+            reason = "" if all(_name_and_version(one)) else "it has no name or no version"
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it is what is asked for
+            reason = f"{type(error).__name__}: {error}"
+        if reason:
+            damaged[str(getattr(one, "_path", one))] = reason
+    return damaged
+
+
+def _entry_points(group: str) -> list[EntryPoint]:
+    """The entry points of *group*. A distribution whose metadata is damaged contributes none and harms no other."""
+    try:
+        return list(metadata().entry_points(group=group))
+    except Exception:  # noqa: BLE001 - one of the many is damaged: ask each by itself, which takes longer
+        found: dict[str, list[EntryPoint]] = {}
+        for one in metadata().distributions():
+            with contextlib.suppress(Exception):
+                found.setdefault(one.name, list(one.entry_points.select(group=group)))
+        return [entry_point for entry_points in found.values() for entry_point in entry_points]
+
+
+def _name_and_version(owner: Any) -> tuple[str | None, str | None]:
+    """Both are None where the distribution's metadata does not say."""
+    try:
+        return (owner.name, owner.version) if owner is not None else (None, None)
+    except Exception:  # noqa: BLE001 - which error says so differs between versions of the library
+        return None, None
 
 
 BACKENDS: Final = PluginGroup("backend", "llamaforge.backends", "llamaforge_backend")
