@@ -1,0 +1,57 @@
+"""Any engine, one meaning: the same greedy request on the same weights gives the same text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llamaforge import get_backend
+
+PROMPTS = [
+    "What is the capital of France?",
+    "Explain quantum computing in simple terms",
+    "Write a haiku about the sea. Use the word 'salt'.",
+]
+GREEDY = {"temperature": 0, "max_tokens": 60}
+
+
+@pytest.fixture(scope="module")
+def local(gguf_model: Path) -> Any:
+    with get_backend("llama.cpp")() as backend:
+        backend.load_model(gguf_model, {"n_ctx": 1024})
+        yield backend
+
+
+@pytest.fixture(scope="module")
+def remote(openai_server: Any) -> Any:
+    with get_backend("openai")() as backend:
+        backend.load_model(openai_server.model, {"api_key": openai_server.api_key, "api_base": openai_server.base_url})
+        yield backend
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_the_same_prompt(prompt: str, local: Any, remote: Any) -> None:
+    here, there = local.generate(prompt, GREEDY), remote.generate(prompt, GREEDY)
+    assert here == there
+    assert here.finish_reason == there.finish_reason
+    assert here.usage.prompt_tokens == there.usage.prompt_tokens
+
+
+def test_the_same_conversation(local: Any, remote: Any) -> None:
+    messages = [
+        {"role": "system", "content": "You answer with one word."},
+        {"role": "user", "content": "The capital of Italy?"},
+        {"role": "assistant", "content": "Rome"},
+        {"role": "user", "content": "And of Spain?"},
+    ]
+    assert local.chat(messages, GREEDY) == remote.chat(messages, GREEDY)
+
+
+def test_the_same_raw_text_and_stop(local: Any, remote: Any) -> None:
+    parameters = {**GREEDY, "raw": True, "stop": [" is"]}
+    here, there = local.generate("The sky", parameters), remote.generate("The sky", parameters)
+    assert here == there
+    assert " is" not in here
+    assert here.finish_reason == there.finish_reason == "stop"
