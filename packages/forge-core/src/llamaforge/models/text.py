@@ -281,7 +281,7 @@ def _content_end(lines: list[str]) -> int:
 
 
 def _prepend_default(text: str, name: str) -> str:
-    """*text* with a new ``default``: after the last key before any table, or the comment that heads the file, or first."""
+    """*text* with a new ``default``: after the last key before any table, or the file's heading comment, or first."""
     import tomlkit
 
     head = _sections(text)[0][1]

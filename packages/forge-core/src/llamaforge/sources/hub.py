@@ -128,10 +128,6 @@ def _mapped(reference: Reference, repo: str, revision: str | None, error: Except
         return SourceNotFoundError(reference.text, f"the repository {repo} has no branch, tag or commit {revision!r}.")
     if isinstance(error, errors.HFValidationError):
         return InvalidReferenceError(reference.text, f"the hub refuses the name {repo!r}.")
-    if isinstance(error, errors.HfHubHTTPError):
-        return DownloadError(
-            reference.text, f"the hub answered with HTTP {error.response.status_code}: {redact(_first_line(error))}"
-        )
     if isinstance(error, (OSError, _http_error())):
         return _unreachable(reference, error)
     return error
@@ -145,11 +141,19 @@ def _http_error() -> type[BaseException]:
 
 
 def _unreachable(reference: Reference, error: BaseException) -> DownloadError:
-    root = error
-    while root.__cause__ is not None:  # huggingface_hub wraps what went wrong in advice
-        root = root.__cause__
-    reason = redact(f"{type(root).__name__}: {_first_line(root)}")
-    return DownloadError(reference.text, f"the hub did not give it, and it is not in the local cache ({reason}).")
+    from huggingface_hub.errors import HfHubHTTPError
+
+    chain = [error]  # huggingface_hub wraps what went wrong in advice
+    while (cause := chain[-1].__cause__) is not None:
+        chain.append(cause)
+    answer = next((each for each in chain if isinstance(each, HfHubHTTPError)), None)
+    if answer is not None:
+        reason = f"HTTP {answer.response.status_code}"
+    else:
+        reason = f"{type(chain[-1]).__name__}: {_first_line(chain[-1])}"
+    return DownloadError(
+        reference.text, f"the hub did not give it ({redact(reason)}), and it is not in its local cache."
+    )
 
 
 def _first_line(error: BaseException) -> str:
