@@ -39,7 +39,9 @@ class Scripted(BaseBackend):
         target="x:X",
         config="x:X",
         summary="",
-        capabilities=Capabilities(parameters=frozenset({"max_tokens", "temperature", "seed"}), engine_options=frozenset({"knob"})),
+        capabilities=Capabilities(
+            parameters=frozenset({"max_tokens", "temperature", "seed"}), engine_options=frozenset({"knob"})
+        ),
     )
 
     def __init__(self, script: Script | None = None) -> None:

@@ -256,7 +256,9 @@ def custom(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_backend_with_just_the_four_methods(forge: LlamaForge, custom: None) -> None:
-    forge.add_model("mine", "/path/to/my-model", backend="my_custom", parameters={"custom_param": "value"}, generation={"times": 2})
+    forge.add_model(
+        "mine", "/path/to/my-model", backend="my_custom", parameters={"custom_param": "value"}, generation={"times": 2}
+    )
     forge.load_model("mine")
     answer = forge.generate("ab")
     assert answer == "abab"

@@ -64,7 +64,10 @@ def test_a_broken_plugin_keeps_its_traceback(plugin_folder: Path, name: str, say
 
 def test_a_ctrl_c_during_an_import_is_no_failure_of_the_plugin(plugin_folder: Path) -> None:
     make_distribution(
-        plugin_folder, "dist-slow", {"llamaforge.backends": {"slow": "slow_module"}}, {"slow_module": "raise KeyboardInterrupt"}
+        plugin_folder,
+        "dist-slow",
+        {"llamaforge.backends": {"slow": "slow_module"}},
+        {"slow_module": "raise KeyboardInterrupt"},
     )
     with pytest.raises(KeyboardInterrupt):
         get_backend("slow")
@@ -140,7 +143,12 @@ def test_one_module_may_serve_two_names(plugin_folder: Path) -> None:
         def llamaforge_backend(name):
             return BackendSpec(name=name, target=SPEC.target, config=SPEC.config, summary=name)
     """
-    make_distribution(plugin_folder, "dist-two", {"llamaforge.backends": {"one": "two_plugin", "two": "two_plugin"}}, {"two_plugin": source})
+    make_distribution(
+        plugin_folder,
+        "dist-two",
+        {"llamaforge.backends": {"one": "two_plugin", "two": "two_plugin"}},
+        {"two_plugin": source},
+    )
     assert registry.get_spec("one").summary == "one"
     assert registry.get_spec("two").summary == "two"
     assert get_config("two").__name__ == "EchoConfig"

@@ -31,7 +31,7 @@ def test_a_secret_shows_itself_only_on_request(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("test").warning("%s %r", secret, secret)
     assert CANARY not in caplog.text
-    assert CANARY not in f"{secret} {secret!r} {[secret]} {({'a': secret})}"
+    assert CANARY not in f"{secret} {secret!r} {[secret]} { ({'a': secret}) }"
     assert secret.reveal() == CANARY
     assert secret == Secret(CANARY)
     assert hash(secret) == hash(Secret(CANARY))

@@ -16,7 +16,12 @@ import pytest
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = {"forge-core": "llamaforge", "forge-llamacpp": "forge_llamacpp", "forge-hf": "forge_hf", "forge-openai": "forge_openai"}
+PACKAGES = {
+    "forge-core": "llamaforge",
+    "forge-llamacpp": "forge_llamacpp",
+    "forge-hf": "forge_hf",
+    "forge-openai": "forge_openai",
+}
 BARE = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
 
 

@@ -69,11 +69,15 @@ SABOTAGED = {
 def make_sound(folder: Path, name: str, module: str = "sound_plugin", suffix: str = "sound") -> None:
     """A distribution with one working backend."""
     source = SOUND.format(name=name, module=module, suffix=suffix)
-    make_distribution(folder, f"dist-{module}".replace("_", "-"), {"llamaforge.backends": {name: module}}, {module: source})
+    make_distribution(
+        folder, f"dist-{module}".replace("_", "-"), {"llamaforge.backends": {name: module}}, {module: source}
+    )
 
 
 def make_sabotaged(folder: Path) -> list[str]:
     """One distribution per sabotaged plugin; the names of their backends."""
     for name, source in SABOTAGED.items():
-        make_distribution(folder, f"dist-{name}".replace("_", "-"), {"llamaforge.backends": {name: name}}, {name: source})
+        make_distribution(
+            folder, f"dist-{name}".replace("_", "-"), {"llamaforge.backends": {name: name}}, {name: source}
+        )
     return list(SABOTAGED)

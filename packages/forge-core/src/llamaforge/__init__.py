@@ -41,10 +41,11 @@ if TYPE_CHECKING:
         Usage,
     )
     from .secrets import Secret
-    from .streams import TextStream
+    from .streams import AsyncTextStream, TextStream
 
 _HOMES = {
     "API_VERSION": "backends.spec",
+    "AsyncTextStream": "streams",
     "BackendConfig": "backends.config",
     "BackendSpec": "backends.spec",
     "BaseBackend": "backends.base",
@@ -76,6 +77,7 @@ _HOMES = {
 
 __all__ = [
     "API_VERSION",
+    "AsyncTextStream",
     "BackendConfig",
     "BackendSpec",
     "BaseBackend",

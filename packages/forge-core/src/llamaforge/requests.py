@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from .control import Control
 from .errors import ConflictingParametersError, EmptyPromptError, InvalidParameterError
 from .messages import Message, read_messages
 from .parameters import DEFAULTS, Parameters, read_parameters
@@ -25,6 +26,9 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
     messages: tuple[Message, ...] = ()
     """A conversation. A last turn of the assistant is continued."""
 
+    control: Control = msgspec.field(default_factory=Control)
+    """Whether the request is still wanted; for engines."""
+
     def as_messages(self) -> tuple[Message, ...]:
         """The conversation; a prompt is one user turn."""
         return self.messages or (Message(role="user", content=self.prompt),)
@@ -37,6 +41,11 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
     def without(self, names: Iterable[str]) -> GenerationRequest:
         """The same request with those parameters not set."""
         return msgspec.structs.replace(self, **dict.fromkeys(names))
+
+    def with_values(self, values: Mapping[str, Any]) -> GenerationRequest:
+        """The same request with *values*, by name, where it sets none itself."""
+        unset = {name: value for name, value in values.items() if getattr(self, name) is None}
+        return msgspec.structs.replace(self, **unset) if unset else self
 
     def with_defaults(self, supported: Iterable[str]) -> GenerationRequest:
         """The same request with core's default in place of each parameter of *supported* that is not set.

@@ -1,44 +1,22 @@
-"""From an engine's events to what callers hold: a checked stream, and the text that it adds up to."""
+"""What callers hold while an answer comes: a stream, in a thread or in an event loop."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-import msgspec
-
-from .errors import ContractError, GenerationError, GenerationTimeoutError, LlamaForgeError
+from .control import Control
+from .errors import GenerationError
 from .messages import ToolCall
-from .requests import GenerationRequest
-from .results import (
-    Event,
-    Finished,
-    GeneratedText,
-    ReasoningDelta,
-    TextDelta,
-    Timings,
-    TokenLogprob,
-    ToolCallDelta,
-)
+from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
 
 
-class TextStream(Iterator[str]):
-    """The answer as it comes: an iterator of ``str`` whose pieces, joined, are exactly the whole answer.
+class _Stream:
+    """What both kinds of stream keep of the events that have passed."""
 
-    Leaving a ``with`` block early, :meth:`close`, or dropping the stream stops the engine::
-
-        with backend.generate_stream("Hello") as stream:
-            for piece in stream:
-                print(piece, end="")
-        print(stream.result.usage)
-
-    One thread at a time may read it. *cancelled* is the terminal event of a stream that its reader leaves early.
-    """
-
-    def __init__(self, events: Iterator[Event], cancelled: Finished | None = None) -> None:
-        self._events = events
+    def __init__(self, control: Control | None, cancelled: Finished | None) -> None:
+        self._control = control or Control()
         self._cancelled = cancelled or Finished(finish_reason="cancelled")
         self._text: list[str] = []
         self._reasoning: list[str] = []
@@ -46,41 +24,6 @@ class TextStream(Iterator[str]):
         self._tool_calls: list[ToolCall] = []
         self._finished: Finished | None = None
         self._failed = False
-
-    def events(self) -> Iterator[Event]:
-        """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
-        while self._finished is None:
-            try:
-                event = next(self._events)
-            except StopIteration:
-                return
-            except BaseException:
-                self._failed = True
-                raise
-            self._keep(event)
-            yield event
-
-    def __next__(self) -> str:
-        for event in self.events():
-            if isinstance(event, TextDelta) and event.text:
-                return event.text
-        raise StopIteration
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the engine, if it is still at work. The result then says ``cancelled``."""
-        close = getattr(self._events, "close", None)
-        if close is not None:
-            close()
-        if self._finished is None and not self._failed:
-            self._finished = self._cancelled
 
     @property
     def text(self) -> str:
@@ -110,12 +53,6 @@ class TextStream(Iterator[str]):
             stop=end.stop,
         )
 
-    def read(self) -> GeneratedText:
-        """Read to the end; the finished text."""
-        for _ in self.events():
-            pass
-        return self.result
-
     def _keep(self, event: Event) -> None:
         if isinstance(event, TextDelta):
             self._text.append(event.text)
@@ -127,56 +64,130 @@ class TextStream(Iterator[str]):
         else:
             self._finished = event
 
+    def _left(self) -> None:
+        if self._finished is None and not self._failed:
+            self._finished = self._cancelled
 
-def checked_events(
-    source: Iterator[Event],
-    *,
-    backend: str,
-    request: GenerationRequest,
-    dropped: tuple[str, ...],
-    started: float,
-) -> Iterator[Event]:
-    """Hold an engine's events to the contract, and complete the terminal one.
 
-    *started* is the caller's ``time.perf_counter()``. Raises GenerationTimeoutError once the deadline has passed,
-    ContractError where the engine breaks the contract, and GenerationError for what it raised unmapped.
+class TextStream(_Stream, Iterator[str]):
+    """The answer as it comes: an iterator of ``str`` whose pieces, joined, are exactly the whole answer.
+
+    Leaving a ``with`` block early, :meth:`close`, or dropping the stream stops the engine::
+
+        with backend.generate_stream("Hello") as stream:
+            for piece in stream:
+                print(piece, end="")
+        print(stream.result.usage)
+
+    One thread at a time may read it; :meth:`close` may be called from any.
     """
-    deadline = None if request.timeout is None else started + request.timeout
-    first: float | None = None
-    text: list[str] = []
-    events = iter(source)
-    try:
-        while True:
+
+    def __init__(
+        self, events: Iterator[Event], control: Control | None = None, cancelled: Finished | None = None
+    ) -> None:
+        """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
+        super().__init__(control, cancelled)
+        self._events = events
+
+    def events(self) -> Iterator[Event]:
+        """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
+        while self._finished is None:
             try:
-                event = next(events, None)
-            except LlamaForgeError:
+                event = next(self._events)
+            except StopIteration:
+                return
+            except BaseException:
+                self._failed = True
                 raise
-            except (Exception, SystemExit) as error:
-                raise GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}") from error
-            now = time.perf_counter()
-            if deadline is not None and now > deadline:
-                raise GenerationTimeoutError(request.timeout or 0.0, "".join(text))
-            if isinstance(event, Finished):
-                break
-            if event is None:
-                raise ContractError(backend, "its stream ended without a terminal event")
-            if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
-                raise ContractError(backend, f"its stream yielded {type(event).__name__}, which is no event")
-            if first is None:
-                first = now - started
-            if deadline is not None and isinstance(event, TextDelta):
-                text.append(event.text)
+            self._keep(event)
             yield event
-        if next(events, None) is not None:
-            raise ContractError(backend, "its stream went on after the terminal event")
-    finally:
-        close: Any = getattr(events, "close", None)
+
+    def read(self) -> GeneratedText:
+        """Read to the end; the finished text."""
+        for _ in self.events():
+            pass
+        return self.result
+
+    def close(self) -> None:
+        """Stop the engine, if it is still at work. The result then says ``cancelled``.
+
+        While another thread waits for the next piece, that thread gets the end of the stream as soon as the engine has
+        stopped.
+        """
+        self._control.cancel()
+        if getattr(self._events, "gi_running", False):
+            return
+        close: Any = getattr(self._events, "close", None)
         if close is not None:
             close()
-    queued = event.timings.queued if event.timings else None
-    yield msgspec.structs.replace(
-        event,
-        timings=Timings(first_token=first, total=time.perf_counter() - started, queued=queued),
-        parameters=event.parameters or request.parameters(),
-        dropped=dropped,
-    )
+        self._left()
+
+    def __next__(self) -> str:
+        for event in self.events():
+            if isinstance(event, TextDelta) and event.text:
+                return event.text
+        raise StopIteration
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncTextStream(_Stream, AsyncIterator[str]):
+    """The answer as it comes, in an event loop: like :class:`TextStream`, with ``async with`` and ``async for``.
+
+    Leaving it, :meth:`aclose`, or cancelling the task that reads it stops the engine.
+    """
+
+    def __init__(
+        self, events: AsyncIterator[Event], control: Control | None = None, cancelled: Finished | None = None
+    ) -> None:
+        """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
+        super().__init__(control, cancelled)
+        self._events = events
+
+    async def events(self) -> AsyncIterator[Event]:
+        """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
+        while self._finished is None:
+            try:
+                event = await anext(self._events)
+            except StopAsyncIteration:
+                return
+            except BaseException:
+                self._failed = True
+                self._control.cancel()
+                raise
+            self._keep(event)
+            yield event
+
+    async def read(self) -> GeneratedText:
+        """Read to the end; the finished text."""
+        async for _ in self.events():
+            pass
+        return self.result
+
+    async def aclose(self) -> None:
+        """Stop the engine, if it is still at work. The result then says ``cancelled``."""
+        self._control.cancel()
+        close: Any = getattr(self._events, "aclose", None)
+        if close is not None and not getattr(self._events, "ag_running", False):
+            await close()
+        self._left()
+
+    async def __anext__(self) -> str:
+        async for event in self.events():
+            if isinstance(event, TextDelta) and event.text:
+                return event.text
+        raise StopAsyncIteration
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()

@@ -9,18 +9,21 @@ from typing import Any
 import msgspec
 import msgspec.inspect as mi
 
-from .errors import InvalidParameterError
+from .errors import InvalidParameterError, LlamaForgeError
 from .secrets import Secret
 
 
 def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) -> Any:
     """Make *values* an instance of the msgspec struct *into*, with errors that name the field.
 
-    Raises InvalidParameterError. Names must have been checked before.
+    Raises InvalidParameterError, or the typed error that the struct's own ``__post_init__`` raised. Names must have
+    been checked before.
     """
     try:
         return msgspec.convert(dict(values), into, dec_hook=dec_hook)
-    except msgspec.ValidationError:
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, LlamaForgeError):  # msgspec wraps every ValueError of __post_init__
+            raise error.__cause__ from None
         # Find the culprit by type and not by reading the message: convert the fields one by one.
         for name, value in values.items():
             try:
@@ -73,6 +76,8 @@ def _words(kind: Any) -> str:
     if isinstance(kind, mi.DictType):
         value = _words(kind.value_type)
         return f"a mapping from {_words(kind.key_type)} to {value}" if value else "a mapping"
+    if isinstance(kind, mi.StructType):
+        return "a mapping with " + " and ".join(field.encode_name for field in kind.fields)
     if isinstance(kind, mi.CustomType):
         return "a string or 'env:NAME'"
     return ""
@@ -81,11 +86,15 @@ def _words(kind: Any) -> str:
 def _range(kind: Any) -> str:
     low, high = kind.ge, kind.le
     if low is not None and high is not None:
-        return f" from {low:g} to {high:g}"
+        return f" from {_number(low)} to {_number(high)}"
     if kind.gt is not None and high is not None:
-        return f" above {kind.gt:g}, at most {high:g}"
+        return f" above {_number(kind.gt)}, at most {_number(high)}"
     if low is not None:
-        return f" of at least {low:g}"
+        return f" of at least {_number(low)}"
     if kind.gt is not None:
-        return f" above {kind.gt:g}"
+        return f" above {_number(kind.gt)}"
     return ""
+
+
+def _number(bound: float) -> str:
+    return str(bound) if isinstance(bound, int) else f"{bound:g}"

@@ -7,10 +7,15 @@ import importlib
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import ModuleType, TracebackType
 from typing import Any, ClassVar, Self
 
+import msgspec
+
+from ..bridges import in_loop, in_thread
+from ..checking import EventChecker, achecked, checked
+from ..control import Control
 from ..errors import (
     EngineNotAvailableError,
     LlamaForgeError,
@@ -23,7 +28,7 @@ from ..messages import Message
 from ..parameters import UNIVERSAL
 from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText
-from ..streams import TextStream, checked_events
+from ..streams import AsyncTextStream, TextStream
 from .config import BackendConfig
 from .spec import BackendSpec, Capabilities
 
@@ -47,10 +52,12 @@ class BaseBackend:
     * ``load(model_path, config)`` opens the model; the parameters have been checked already.
     * ``unload()`` gives its memory back.
     * ``stream(request)`` yields :class:`~llamaforge.results.TextDelta` events and then one
-      :class:`~llamaforge.results.Finished`. When the caller leaves, the generator is closed: stop the engine in
-      ``finally``. It may be called from several threads at once.
+      :class:`~llamaforge.results.Finished`; or ``astream(request)``, the same as an asynchronous generator. When the
+      caller leaves, the generator is closed: stop the engine in ``finally``. Where much is computed between two events,
+      look at ``request.control.stopped`` meanwhile. It may be called from several threads at once.
 
-    Everything else is made of those: checked parameters, ``generate``, ``chat``, streams, timeouts, timings.
+    Everything else is made of those: checked parameters, ``generate``, ``chat``, their streams and asynchronous twins,
+    timeouts, cancellation, timings.
     A complete small one to read is :class:`llamaforge.backends.echo.EchoBackend`.
     """
 
@@ -82,11 +89,22 @@ class BaseBackend:
         *request* is checked: all that it asks for is declared in :attr:`spec`, and where the choice is ours the
         defaults are filled in.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override stream(), or the four basic methods.")
+        raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
+
+    def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """The same as :meth:`stream`, for an engine that is asynchronous: override one of the two."""
+        raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
 
     def render_request(self, request: GenerationRequest) -> str:
         """The text that the engine will see for *request*."""
         raise UnsupportedError("render", self.name)
+
+    def default_parameters(self) -> Mapping[str, Any]:
+        """Generation parameters, by canonical name, that the loaded model brings where a request gives none.
+
+        They go before core's defaults. The base class has none.
+        """
+        return {}
 
     def check_engine_options(self, options: Mapping[str, Any]) -> None:
         """Refuse what ``engine={...}`` may not hold. The base class knows names only."""
@@ -110,7 +128,7 @@ class BaseBackend:
     @property
     def is_basic(self) -> bool:
         """Whether this backend has only the four basic methods."""
-        return type(self).stream is BaseBackend.stream
+        return type(self).stream is BaseBackend.stream and type(self).astream is BaseBackend.astream
 
     @property
     def model_path(self) -> str | None:
@@ -186,9 +204,40 @@ class BaseBackend:
     ) -> TextStream:
         """Stream the answer to a conversation."""
         started = time.perf_counter()
-        if self.is_basic:
-            raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+        self._require_full("chat")
         return self._start(read_request(None, messages, merge_parameters(parameters, more)), started)
+
+    async def agenerate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
+        """:meth:`generate` for event loops, which it never blocks."""
+        return await self.agenerate_stream(prompt, parameters, **more).read()
+
+    def agenerate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncTextStream:
+        """:meth:`generate_stream` for event loops: ``async for piece in backend.agenerate_stream(...)``."""
+        started = time.perf_counter()
+        self._require_full("async calls")
+        return self._astart(read_request(prompt, None, merge_parameters(parameters, more)), started)
+
+    async def achat(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> GeneratedText:
+        """:meth:`chat` for event loops."""
+        return await self.achat_stream(messages, parameters, **more).read()
+
+    def achat_stream(
+        self,
+        messages: Iterable[Message | Mapping[str, Any]],
+        parameters: Mapping[str, Any] | None = None,
+        **more: Any,
+    ) -> AsyncTextStream:
+        """:meth:`chat_stream` for event loops."""
+        started = time.perf_counter()
+        self._require_full("async calls")
+        return self._astart(read_request(None, messages, merge_parameters(parameters, more)), started)
 
     def render(
         self,
@@ -219,12 +268,32 @@ class BaseBackend:
         return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
 
     def _start(self, request: GenerationRequest, started: float) -> TextStream:
+        request, checker, cancelled = self._prepare(request, started)
+        if type(self).stream is not BaseBackend.stream:
+            events = self.stream(request)
+        else:
+            events = in_loop(lambda: self.astream(request), request.control)
+        return TextStream(checked(events, checker), request.control, cancelled)
+
+    def _astart(self, request: GenerationRequest, started: float) -> AsyncTextStream:
+        request, checker, cancelled = self._prepare(request, started)
+        if type(self).astream is not BaseBackend.astream:
+            events = self.astream(request)
+        else:
+            events = in_thread(lambda: self.stream(request), request.control)
+        return AsyncTextStream(achecked(events, checker), request.control, cancelled)
+
+    def _prepare(self, request: GenerationRequest, started: float) -> tuple[GenerationRequest, EventChecker, Finished]:
+        """Check the request against what this backend can do; and what watches over its events."""
         self._require_model()
         request, dropped = self._accept(request)
-        events = checked_events(
-            self.stream(request), backend=self.name, request=request, dropped=dropped, started=started
-        )
-        return TextStream(events, Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped))
+        request = msgspec.structs.replace(request, control=Control(request.timeout, started))
+        cancelled = Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped)
+        return request, EventChecker(self.name, request, dropped, started), cancelled
+
+    def _require_full(self, feature: str) -> None:
+        if self.is_basic:
+            raise UnsupportedError(feature, self.name, "It has only the basic methods.")
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():
@@ -246,7 +315,7 @@ class BaseBackend:
             )
         if request.engine:
             self.check_engine_options(request.engine)
-        request = request.without(unable)
+        request = request.without(unable).with_values(self.default_parameters())
         if not able.server_defaults:
             request = request.with_defaults(able.parameters)
         return request, tuple(unable)

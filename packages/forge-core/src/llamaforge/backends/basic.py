@@ -6,10 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..checking import EventChecker, checked
 from ..errors import ModelNotLoadedError
 from ..requests import GenerationRequest, read_request
 from ..results import Event, Finished, TextDelta
-from ..streams import TextStream, checked_events
+from ..streams import TextStream
 from .base import BaseBackend
 
 
@@ -25,14 +26,9 @@ def basic_text(backend: BaseBackend, prompt: str, parameters: Mapping[str, Any],
     if not backend.is_model_loaded():
         raise ModelNotLoadedError()
     given = dict(parameters)
-    events = checked_events(
-        _events(backend, request, given, streamed),
-        backend=type(backend).__name__,
-        request=request,
-        dropped=(),
-        started=started,
-    )
-    return TextStream(events, Finished(finish_reason="cancelled", parameters=given))
+    checker = EventChecker(type(backend).__name__, request, (), started)
+    events = checked(_events(backend, request, given, streamed), checker)
+    return TextStream(events, request.control, Finished(finish_reason="cancelled", parameters=given))
 
 
 def _events(backend: BaseBackend, request: GenerationRequest, given: dict[str, Any], streamed: bool) -> Iterator[Event]:

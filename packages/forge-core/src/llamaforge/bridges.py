@@ -1,0 +1,141 @@
+"""From sync to async and back, so that an author writes one side, and no event loop is ever blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Final
+
+from .control import Control
+from .results import Event
+
+BUFFERED: Final = 64
+"""Events that may wait for a slow reader before the engine waits, too."""
+
+
+async def in_thread(source: Callable[[], Iterator[Event]], control: Control) -> AsyncIterator[Event]:
+    """Read a synchronous stream in a thread of its own.
+
+    The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *control* is
+    cancelled and the thread ends with the engine's next look at it, or its next event.
+    """
+    loop = asyncio.get_running_loop()
+    arrived: deque[tuple[Event | None, BaseException | None]] = deque()
+    ready = asyncio.Event()
+    room = threading.Semaphore(BUFFERED)
+    left = threading.Event()
+    control.on_cancel(room.release)
+
+    def post(event: Event | None, error: BaseException | None = None) -> None:
+        arrived.append((event, error))
+        try:
+            loop.call_soon_threadsafe(ready.set)
+        except RuntimeError:  # the loop is closed: nobody reads any more
+            control.cancel()
+
+    def work() -> None:
+        try:
+            events = source()
+            try:
+                for event in events:
+                    room.acquire()
+                    post(event)
+                    if control.cancelled or left.is_set():
+                        break
+            finally:
+                close: Any = getattr(events, "close", None)
+                if close is not None:
+                    close()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the reader
+            post(None, error)
+        else:
+            post(None)
+
+    threading.Thread(target=work, name="llamaforge-stream", daemon=True).start()
+    try:
+        while True:
+            while not arrived:
+                ready.clear()
+                if not arrived:
+                    await _arrival(ready, control)
+            event, error = arrived.popleft()
+            room.release()
+            if error is not None:
+                raise error
+            if event is None:
+                return
+            yield event
+    except (GeneratorExit, asyncio.CancelledError):
+        control.cancel()
+        raise
+    finally:  # by whatever way: a thread that waits for room must not wait for ever
+        left.set()
+        room.release()
+
+
+async def _arrival(ready: asyncio.Event, control: Control) -> None:
+    """Wait for the next event, but not past the deadline: an engine that is stuck must not hold its caller."""
+    if control.deadline is None:
+        await ready.wait()
+        return
+    try:
+        await asyncio.wait_for(ready.wait(), control.remaining())
+    except TimeoutError:
+        control.check()
+
+
+def in_loop(source: Callable[[], AsyncIterator[Event]], control: Control) -> Iterator[Event]:
+    """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
+    loop = _shared_loop()
+    events = source()
+    end = object()
+    waiting: list[concurrent.futures.Future[Any]] = []
+
+    def give_up() -> None:
+        for future in waiting:
+            future.cancel()
+
+    control.on_cancel(give_up)
+
+    async def step() -> Any:
+        return await anext(events, end)
+
+    async def close() -> None:
+        aclose: Any = getattr(events, "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    try:
+        while True:
+            future = asyncio.run_coroutine_threadsafe(step(), loop)
+            waiting[:] = [future]
+            if control.cancelled:
+                future.cancel()
+            try:
+                event = future.result()
+            except concurrent.futures.CancelledError:
+                return
+            except BaseException:
+                future.cancel()
+                raise
+            if event is end:
+                return
+            yield event
+    finally:
+        asyncio.run_coroutine_threadsafe(close(), loop).result()
+
+
+_loop: asyncio.AbstractEventLoop | None = None
+_loop_lock = threading.Lock()
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    global _loop
+    with _loop_lock:
+        if _loop is None or _loop.is_closed():
+            _loop = asyncio.new_event_loop()
+            threading.Thread(target=_loop.run_forever, name="llamaforge-loop", daemon=True).start()
+        return _loop

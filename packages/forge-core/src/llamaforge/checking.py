@@ -1,0 +1,138 @@
+"""Holds a backend's events to the contract. No input or output of its own: one definition for sync and async."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import msgspec
+
+from .errors import ContractError, GenerationError, LlamaForgeError
+from .requests import GenerationRequest
+from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
+
+
+class EventChecker:
+    """Sees every event of one request, in order, and says what the caller gets.
+
+    Args:
+        backend: its name, for messages.
+        request: what was asked for.
+        dropped: parameters that were dropped on request.
+        started: the caller's ``time.perf_counter()``.
+    """
+
+    def __init__(self, backend: str, request: GenerationRequest, dropped: tuple[str, ...], started: float) -> None:
+        self._backend = backend
+        self._request = request
+        self._control = request.control
+        self._dropped = dropped
+        self._started = started
+        self._first: float | None = None
+        self._text: list[str] = []
+        self._end: Finished | None = None
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the terminal event has come."""
+        return self._end is not None
+
+    def see(self, event: object) -> Event | None:
+        """The next event, checked; None once the terminal event has come (:meth:`terminal` has it then).
+
+        *event* is None where the stream ended. Raises GenerationTimeoutError or ContractError.
+        """
+        if self._control.cancelled:
+            known = event if isinstance(event, Finished) else None
+            self._end = Finished(finish_reason="cancelled", usage=known.usage if known else None)
+            return None
+        self._control.check("".join(self._text))
+        if isinstance(event, Finished):
+            self._end = event
+            return None
+        if event is None:
+            raise ContractError(self._backend, "its stream ended without a terminal event")
+        if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
+            raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
+        if self._first is None:
+            self._first = time.perf_counter() - self._started
+        if self._control.deadline is not None and isinstance(event, TextDelta):
+            self._text.append(event.text)
+        return event
+
+    def see_failure(self, error: BaseException) -> None:
+        """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
+
+        Raises GenerationTimeoutError, *error* itself where it is typed, else GenerationError.
+        """
+        if self._control.cancelled:
+            self._end = Finished(finish_reason="cancelled")
+            return
+        self._control.check("".join(self._text))
+        if isinstance(error, LlamaForgeError):
+            raise error
+        raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
+
+    def see_more(self, event: object) -> None:
+        """What came after the terminal event. Raises ContractError if anything did."""
+        if event is not None and not self._control.cancelled:
+            raise ContractError(self._backend, "its stream went on after the terminal event")
+
+    def terminal(self) -> Finished:
+        """The terminal event, completed: timings, the parameters in effect, what was dropped."""
+        end = self._end or Finished(finish_reason="cancelled")
+        queued = end.timings.queued if end.timings else None
+        return msgspec.structs.replace(
+            end,
+            timings=Timings(first_token=self._first, total=time.perf_counter() - self._started, queued=queued),
+            parameters=end.parameters or self._request.parameters(),
+            dropped=self._dropped,
+        )
+
+
+def checked(source: Iterator[Event], checker: EventChecker) -> Iterator[Event]:
+    """The events of *source*, held to the contract; the last one is the completed terminal event."""
+    events = iter(source)
+    try:
+        while not checker.at_end:
+            try:
+                event = next(events, None)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an engine may raise anything
+                checker.see_failure(error)
+                break
+            passed = checker.see(event)
+            if passed is not None:
+                yield passed
+            elif event is not None:
+                checker.see_more(next(events, None))
+    finally:
+        close: Any = getattr(events, "close", None)
+        if close is not None:
+            close()
+    yield checker.terminal()
+
+
+async def achecked(source: AsyncIterator[Event], checker: EventChecker) -> AsyncIterator[Event]:
+    """Like :func:`checked`, for an asynchronous *source*."""
+    events = aiter(source)
+    try:
+        while not checker.at_end:
+            try:
+                event = await anext(events, None)
+            except asyncio.CancelledError:
+                raise
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - an engine may raise anything
+                checker.see_failure(error)
+                break
+            passed = checker.see(event)
+            if passed is not None:
+                yield passed
+            elif event is not None:
+                checker.see_more(await anext(events, None))
+    finally:
+        close: Any = getattr(events, "aclose", None)
+        if close is not None:
+            await close()
+    yield checker.terminal()

@@ -1,0 +1,76 @@
+"""How a caller reaches into a request that is under way: cancellation and the one deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .errors import GenerationTimeoutError
+
+
+class Control:
+    """Says whether a request is still wanted. Made by the base class, read by engines, safe in any thread.
+
+    An engine that works for long between two events (a prompt of thousands of tokens) looks at :attr:`stopped`
+    meanwhile, and ends when it is true; what it raises or yields then is not passed on.
+
+    Args:
+        timeout: seconds that the whole call may take, or None.
+        started: the caller's ``time.perf_counter()``; default now.
+    """
+
+    __slots__ = ("_callbacks", "_cancelled", "_lock", "deadline", "timeout")
+
+    def __init__(self, timeout: float | None = None, started: float | None = None) -> None:
+        self.timeout = timeout
+        begin = time.perf_counter() if started is None else started
+        self.deadline: float | None = None if timeout is None else begin + timeout
+        self._cancelled = False
+        self._callbacks: list[Callable[[], None]] = []
+        self._lock = threading.Lock()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has left."""
+        return self._cancelled
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.deadline is not None and time.perf_counter() > self.deadline
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the work should end now, for either reason."""
+        return self._cancelled or self.expired
+
+    def remaining(self) -> float | None:
+        """Seconds until the deadline, 0 if it has passed; None without one."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.perf_counter())
+
+    def check(self, text: str = "") -> None:
+        """Raise GenerationTimeoutError, with the *text* so far, if the deadline has passed."""
+        if self.expired:
+            raise GenerationTimeoutError(self.timeout or 0.0, text)
+
+    def cancel(self) -> None:
+        """The caller leaves. Runs the callbacks, once."""
+        with self._lock:
+            if self._cancelled:
+                return
+            self._cancelled = True
+            callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        """Have *callback* run when the caller leaves (to wake a wait, or to close a connection); at once if it has.
+
+        It runs in the caller's thread, and must be quick and raise nothing.
+        """
+        with self._lock:
+            if not self._cancelled:
+                self._callbacks.append(callback)
+                return
+        callback()
