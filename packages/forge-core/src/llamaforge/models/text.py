@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +135,7 @@ def with_entry(text: str, entry: ModelEntry, path: Path) -> str:
         ways.append(lambda: _edit(text, lambda document: _put(document, entry.name, table)))
     else:
         ways.append(lambda: _edit(text, lambda document: _merge(document["models"][entry.name], table)))
-        ways.append(lambda: _append(_drop(text, ("models", entry.name)), entry.name, table))
+        ways += [partial(_replaced, remove, entry.name, table) for remove in _removals(text, entry.name)]
         ways.append(lambda: _edit(text, lambda document: _put(document, entry.name, table)))
     return _first_true(ways, wanted, text, path)
 
@@ -146,11 +147,7 @@ def without_entry(text: str, name: str, path: Path) -> str:
     if data.get("default") == name:
         text = with_default(text, None, path)
         del wanted["default"]
-    ways = [
-        lambda: _drop(text, ("models", name)),
-        lambda: _edit(text, lambda document: document["models"].remove(name)),
-    ]
-    return _first_true(ways, wanted, text, path)
+    return _first_true(_removals(text, name), wanted, text, path)
 
 
 def with_default(text: str, name: str | None, path: Path) -> str:
@@ -168,8 +165,20 @@ def with_default(text: str, name: str | None, path: Path) -> str:
     return _first_true([lambda: _edit(text, lambda document: document.update({"default": name}))], wanted, text, path)
 
 
+def _removals(text: str, name: str) -> list[Callable[[], str]]:
+    """Ways to take a model out: its tables, its keys, or first the ones and then the others."""
+    keys = ("models", name)
+    return [
+        lambda: _drop(text, keys),
+        lambda: _edit(text, lambda document: document["models"].remove(name)),
+        lambda: _edit(_drop(text, keys), lambda document: document["models"].remove(name)),
+    ]
+
+
 def _first_true(ways: list[Callable[[], str]], wanted: dict[str, Any], text: str, path: Path) -> str:
     """What the first of *ways* makes that reads as *wanted*: a file is never written that says something else."""
+    if "#" not in text:
+        ways = [*ways, lambda: _anew(wanted)]  # where there is no comment to lose
     for way in ways:
         made = _tried(way)
         if made is not None and same({"models": {}, **tomllib.loads(made)}, {"models": {}, **wanted}):
@@ -205,12 +214,26 @@ def _append(text: str, name: str, table: dict[str, Any]) -> str:
     return text + gap + tomlkit.dumps(document)
 
 
+def _replaced(remove: Callable[[], str], name: str, table: dict[str, Any]) -> str:
+    return _append(remove(), name, table)
+
+
 def _edit(text: str, change: Callable[[Any], object]) -> str:
     import tomlkit
 
     document = tomlkit.parse(text)
     change(document)
     return tomlkit.dumps(document)
+
+
+def _anew(wanted: dict[str, Any]) -> str:
+    """The whole file, written as a program would."""
+    import tomlkit
+
+    text = f"default = {tomlkit.item(wanted['default']).as_string()}\n" if "default" in wanted else ""
+    for name, table in wanted.get("models", {}).items():
+        text = _append(text, name, table)
+    return text
 
 
 def _put(document: Any, name: str, table: dict[str, Any]) -> None:
