@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.models import fetch_gguf
+from support.servers import LiveServer, run_llama_server
 
 ENGINE_FIXTURES = {"gguf_model", "hf_model", "openai_server"}
 
@@ -20,3 +22,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def gguf_model() -> Path:
     """SmolLM2-135M-Instruct, Q4_1."""
     return fetch_gguf()
+
+
+@pytest.fixture(scope="session")
+def openai_server(gguf_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A real OpenAI-compatible server for the same model: base_url, api_key, model."""
+    with run_llama_server(gguf_model, tmp_path_factory.mktemp("server") / "llama.log") as server:
+        yield server

@@ -1,1 +1,30 @@
-"""."""
+"""The OpenAI backend of LlamaForge: OpenAI's API and every server that speaks it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from .backend import OpenAIBackend
+    from .config import OpenAIConfig
+
+_HOMES = {"OpenAIBackend": "backend", "OpenAIConfig": "config"}
+
+__all__ = ["OpenAIBackend", "OpenAIConfig", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,0 +1,115 @@
+"""The backend: one model on one server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from llamaforge.backends.base import BaseBackend
+from llamaforge.backends.spec import Capabilities
+from llamaforge.errors import GenerationTimeoutError, ModelNotLoadedError, UnsupportedError
+from llamaforge.requests import GenerationRequest
+from llamaforge.results import Event
+
+from .body import build, check_engine_options
+from .check import check_server
+from .config import OpenAIConfig
+from .plugin import SPEC
+from .reader import AnswerReader
+from .scope import CancelScope
+from .session import Session
+from .wire import read_chunks
+
+
+class OpenAIBackend(BaseBackend):
+    """OpenAI's API, or a server compatible with it. The model path is the model's name there.
+
+    ::
+
+        backend = OpenAIBackend()
+        backend.load_model("gpt-4", {"api_key": "env:MY_KEY"})
+        print(backend.generate("Explain quantum computing in simple terms"))
+
+    Parameters that a request leaves out are the server's to choose. Any number of threads may use it at once. What is
+    still being generated when the model is unloaded breaks off.
+    """
+
+    spec = SPEC
+    config_class = OpenAIConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._session: Session | None = None
+        self._model = ""
+        self._settings = OpenAIConfig()
+        self._checked: Session | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """OpenAI's own parameters, and what the load parameter ``extensions`` adds."""
+        parameters = SPEC.capabilities.parameters | set(self._settings.wire_names())
+        return dataclasses.replace(SPEC.capabilities, parameters=parameters)
+
+    def check_model(self, model_path: str, config: OpenAIConfig) -> None:
+        """Ask the server for the model, while another one may still be loaded.
+
+        Raises ConnectionFailedError, AuthenticationError or ModelNotFoundError: wrong address, wrong key, wrong model.
+        """
+        session = Session(model_path, config)
+        try:
+            if config.check_model:
+                size = check_server(session, model_path, config.timeout)
+                session.translator = dataclasses.replace(session.translator, context_size=size)
+        except BaseException:
+            session.close()
+            raise
+        self._checked = session
+
+    def load(self, model_path: str, config: OpenAIConfig) -> None:
+        """Take the connection that the check has made."""
+        session, self._checked = self._checked, None
+        self._model, self._settings, self._session = model_path, config, session
+
+    def unload(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        self._settings = OpenAIConfig()
+        if session is not None:
+            session.close()
+
+    def render_request(self, request: GenerationRequest) -> str:
+        """Refused: the server renders. A raw prompt is sent as it stands."""
+        if request.raw and request.prompt is not None:
+            return request.prompt
+        raise UnsupportedError(
+            "render", self.name, "The server puts the conversation into the model's words and doesn't show them."
+        )
+
+    def check_engine_options(self, options: Mapping[str, Any]) -> None:
+        """Any field that has no meaning yet is passed on to the server."""
+        check_engine_options(options, self.capabilities.parameters, self._settings.wire_names())
+
+    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+        """One POST."""
+        session, settings = self._session, self._settings
+        if session is None:
+            raise ModelNotLoadedError()
+        scope = CancelScope.of(request.control)
+        path, body = build(request, self._model, session.endpoint, settings)
+        return _events(session, path, body, AnswerReader(request, session.translator), scope)
+
+
+def _events(session: Session, path: str, body: bytes, reader: AnswerReader, scope: CancelScope) -> Iterator[Event]:
+    chunks = read_chunks(session, path, body, scope)
+    try:
+        for chunk in chunks:
+            yield from reader.feed(chunk)
+            if reader.is_over:
+                break
+        chunks.close()
+        yield from reader.finish()
+    except GenerationTimeoutError as error:
+        raise GenerationTimeoutError(error.timeout, "".join(reader.text)) from None
+    finally:
+        chunks.close()

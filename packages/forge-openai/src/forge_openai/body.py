@@ -1,0 +1,124 @@
+"""A checked request as the path and the body that the server gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from llamaforge.errors import InvalidParameterError, UnsupportedError
+from llamaforge.parameters import ALIASES, NAMES
+from llamaforge.requests import GenerationRequest
+
+from .config import OpenAIConfig
+from .endpoint import Endpoint
+from .fields import SET_BY_US
+
+CHAT: Final = "/chat/completions"
+COMPLETIONS: Final = "/completions"
+
+_SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
+_CHAT_ONLY: Final = ("tools", "tool_choice", "response_format")
+
+
+def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig) -> tuple[str, bytes]:
+    """Path and JSON body.
+
+    Raises UnsupportedError for what the endpoint has no way to say, and InvalidParameterError for values that JSON
+    can't hold.
+    """
+    body: dict[str, Any] = {"model": model, "stream": True}
+    if config.include_usage:
+        body["stream_options"] = {"include_usage": True}
+    for name in _SAME_NAME:
+        value = getattr(request, name)
+        if value is not None:
+            body[name] = value
+    if request.stop:
+        body["stop"] = list(request.stop)
+    if request.logit_bias:
+        body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
+    for name, field in config.wire_names().items():
+        value = getattr(request, name)
+        if value is not None:
+            body[field] = value
+    if request.raw:
+        path = COMPLETIONS
+        _add_completion(body, request)
+    else:
+        path = CHAT
+        _add_chat(body, request, endpoint, config)
+    body |= request.engine or {}
+    return path, encode(body)
+
+
+def _add_completion(body: dict[str, Any], request: GenerationRequest) -> None:
+    unable = [name for name in _CHAT_ONLY if getattr(request, name) is not None]
+    if unable:
+        raise UnsupportedError(f"{', '.join(unable)} with raw=True", "openai", "The completions endpoint has none.")
+    body["prompt"] = request.prompt
+    if request.max_tokens is not None:
+        body["max_tokens"] = request.max_tokens
+    if request.logprobs:
+        # A number here: of alternatives. Some servers take 0 for "no log-probabilities at all".
+        body["logprobs"] = max(1, request.top_logprobs or 0)
+
+
+def _add_chat(body: dict[str, Any], request: GenerationRequest, endpoint: Endpoint, config: OpenAIConfig) -> None:
+    messages = request.as_messages()
+    if messages[-1].role == "assistant":
+        if config.prefill == "refuse":
+            raise UnsupportedError(
+                "a conversation that ends with the assistant",
+                "openai",
+                "OpenAI's API would begin a new answer. If this server continues one, say how at load: prefill=...",
+            )
+        if config.prefill == "continue_final_message":
+            body |= {"add_generation_prompt": False, "continue_final_message": True}
+    body["messages"] = [message.to_dict() for message in messages]
+    if request.max_tokens is not None:
+        body[endpoint.max_tokens_field] = request.max_tokens
+    for name in ("logprobs", "top_logprobs", *_CHAT_ONLY):
+        value = getattr(request, name)
+        # llama.cpp takes top_logprobs=0 for "no log-probabilities at all"; 0 is the default everywhere else.
+        if value is not None and (name != "top_logprobs" or value > 0):
+            body[name] = list(value) if name == "tools" else value
+
+
+def encode(body: Mapping[str, Any]) -> bytes:
+    """*body* as JSON in UTF-8. Raises InvalidParameterError, naming the field, where it can't be."""
+    try:
+        return _encode(body)
+    except (TypeError, ValueError, RecursionError):
+        for name, value in body.items():
+            try:
+                _encode(value)
+            except (TypeError, ValueError, RecursionError) as error:
+                expected = f"values that JSON can hold ({error})"
+                raise InvalidParameterError(name, None, expected, show_value=False) from None
+        raise
+
+
+def _encode(value: object) -> bytes:
+    # UnicodeEncodeError, of half a surrogate pair, is a ValueError.
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def check_engine_options(options: Mapping[str, Any], honoured: frozenset[str], extensions: Mapping[str, str]) -> None:
+    """Refuse fields that have a meaning of their own already; whatever else is the server's business.
+
+    Raises InvalidParameterError, which says where the value belongs.
+    """
+    canonical = {field: name for name, field in extensions.items()}
+    for field in options:
+        name = ALIASES.get(field, field)
+        expected = SET_BY_US.get(field)
+        if expected is None and field in canonical:
+            expected = f"given as the parameter {canonical[field]}"
+        if expected is None and name in NAMES:
+            expected = f"given as the parameter {name}"
+            if name not in honoured:
+                expected += f", which the load parameter extensions must name: extensions=[{name!r}]"
+        if expected is not None:
+            raise InvalidParameterError(f"engine[{field!r}]", None, expected, show_value=False)
+    encode(options)

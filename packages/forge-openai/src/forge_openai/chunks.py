@@ -1,0 +1,96 @@
+"""The chunks of a streamed answer, as far as we read them. Unknown fields pass.
+
+https://platform.openai.com/docs/api-reference/chat-streaming and .../completions, with the fields that vLLM, llama.cpp,
+OpenRouter and others add to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class FunctionPart(msgspec.Struct):
+    """A piece of a called function: its name, and a piece of its arguments (an object, from some servers)."""
+
+    name: str | None = None
+    arguments: str | dict[str, Any] | None = None
+
+
+class ToolCallPart(msgspec.Struct):
+    """A piece of a tool call."""
+
+    index: int | None = None
+    id: str | None = None
+    function: FunctionPart | None = None
+
+
+class Delta(msgspec.Struct):
+    """A piece of a chat answer."""
+
+    content: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[ToolCallPart] | None = None
+
+
+class LogprobItem(msgspec.Struct):
+    """A token's log-probability. JSON has no minus infinity: null stands for it."""
+
+    token: str
+    logprob: float | None = None
+    id: int | None = None
+    top_logprobs: list[LogprobItem] | None = None
+
+
+class Logprobs(msgspec.Struct):
+    """Log-probabilities in the shape of chat (``content``) or of the older completions (three parallel lists)."""
+
+    content: list[LogprobItem] | None = None
+    tokens: list[str] | None = None
+    token_logprobs: list[float | None] | None = None
+    top_logprobs: list[dict[str, float | None] | None] | None = None
+
+
+class Choice(msgspec.Struct):
+    """One answer's piece."""
+
+    index: int = 0
+    delta: Delta | None = None
+    text: str | None = None
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+    stop_reason: Any = None
+    """vLLM: the stop string or token that was met."""
+
+
+class PromptDetails(msgspec.Struct):
+    """Of the prompt's tokens."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    """Of the answer's tokens."""
+
+    reasoning_tokens: int | None = None
+
+
+class UsageCounts(msgspec.Struct):
+    """Token counts."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class Chunk(msgspec.Struct):
+    """One event's data."""
+
+    choices: list[Choice] | None = None
+    usage: UsageCounts | None = None
+    error: Any = None
+    object: str | None = None

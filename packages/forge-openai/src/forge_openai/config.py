@@ -1,0 +1,133 @@
+"""Load parameters of the OpenAI backend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from llamaforge.backends.config import BackendConfig
+from llamaforge.errors import ConflictingParametersError, InvalidParameterError
+from llamaforge.secrets import Secret
+from msgspec import Meta
+
+from .address import split_address
+from .fields import is_taken
+
+Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
+"""Canonical parameters that OpenAI's own API lacks and other servers have."""
+
+
+class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
+    """Where the server is, who we are, and what it can do."""
+
+    api_key: (
+        Annotated[
+            Secret,
+            Meta(description="The API key. Default: the variable OPENAI_API_KEY. Other servers may need none."),
+        ]
+        | None
+    ) = None
+    api_base: (
+        Annotated[
+            str,
+            Meta(
+                description="Base URL, such as http://127.0.0.1:8000/v1. Default: OPENAI_BASE_URL, else OpenAI's own."
+            ),
+        ]
+        | None
+    ) = None
+    organization: (
+        Annotated[str, Meta(description="OpenAI organization ID. Default: the variable OPENAI_ORG_ID.")] | None
+    ) = None
+    project: Annotated[str, Meta(description="OpenAI project ID. Default: the variable OPENAI_PROJECT_ID.")] | None = (
+        None
+    )
+    timeout: (
+        Annotated[
+            float,
+            Meta(
+                gt=0,
+                description="Seconds of silence after which the server counts as gone. Default: 600, 5 to connect.",
+            ),
+        ]
+        | None
+    ) = None
+    max_retries: Annotated[
+        int, Meta(ge=0, le=100, description="How often a request is tried again before its first byte has come.")
+    ] = 2
+    headers: Annotated[dict[str, Secret], Meta(description="More HTTP headers; never shown.")] = msgspec.field(
+        default_factory=dict
+    )
+    extensions: Annotated[
+        tuple[Extension, ...] | dict[Extension, str],
+        Meta(
+            description="Parameters that this server honours beyond OpenAI's own: top_k, min_p, repetition_penalty, "
+            "grammar. A mapping gives the server's own name for each, as {'repetition_penalty': 'repeat_penalty'}."
+        ),
+    ] = ()
+    check_model: Annotated[
+        bool, Meta(description="Ask the server at load whether it is there, takes the key and has the model.")
+    ] = True
+    max_tokens_field: (
+        Annotated[
+            Literal["max_tokens", "max_completion_tokens"],
+            Meta(
+                description="The server's name of max_tokens. Default: OpenAI's newer one there, max_tokens elsewhere."
+            ),
+        ]
+        | None
+    ) = None
+    include_usage: Annotated[
+        bool, Meta(description="Ask for token counts. False for a server that refuses stream_options.")
+    ] = True
+    prefill: Annotated[
+        Literal["refuse", "native", "continue_final_message"],
+        Meta(
+            description="How the server continues a last turn of the assistant: not at all; by itself (llama.cpp); or "
+            "when asked with the field continue_final_message (vLLM)."
+        ),
+    ] = "refuse"
+
+    def __post_init__(self) -> None:
+        for name, value in self.headers.items():
+            check_header(name, value)
+        if self.api_base is not None:
+            address, credentials = split_address(self.api_base, "api_base")
+            headers = dict(self.headers)
+            if credentials is not None:
+                if self.api_key is not None or any(name.casefold() == "authorization" for name in headers):
+                    raise ConflictingParametersError(
+                        ["api_base", "api_key" if self.api_key is not None else "headers"],
+                        "the URL holds a user and a password, and a request has one Authorization header.",
+                    )
+                headers["Authorization"] = credentials
+            # So that nothing that shows a config can show the URL's password.
+            msgspec.structs.force_setattr(self, "api_base", address)
+            msgspec.structs.force_setattr(self, "headers", headers)
+        fields = list(self.wire_names().items())
+        for index, (parameter, field) in enumerate(fields):
+            ours = field == parameter or (parameter, field) == ("repetition_penalty", "repeat_penalty")
+            taken = (is_taken(field) and not ours) or field in [other for _, other in fields[:index]]
+            if not field or taken:
+                raise InvalidParameterError(f"extensions[{parameter!r}]", field, "a field that nothing else sets")
+
+    def wire_names(self) -> dict[str, str]:
+        """The extensions: canonical name to the server's own."""
+        if isinstance(self.extensions, dict):
+            return {str(name): field for name, field in self.extensions.items()}
+        return {str(name): str(name) for name in self.extensions}
+
+
+def check_header(name: str, value: Secret) -> None:
+    """Refuse what can't stand in a header, before the HTTP library does so in a message that shows the value."""
+    if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
+        raise InvalidParameterError("headers", name, "a mapping whose names are HTTP header names")
+    if not is_printable(value.reveal()):
+        raise InvalidParameterError(
+            f"headers[{name!r}]", None, "printable ASCII, without line breaks", show_value=False
+        )
+
+
+def is_printable(text: str) -> bool:
+    """Whether *text* can be the value of an HTTP header."""
+    return bool(text) and text.isascii() and text.isprintable()

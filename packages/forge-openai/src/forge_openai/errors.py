@@ -1,0 +1,229 @@
+"""What the SDK, the HTTP library and servers report, as LlamaForge's errors: by type, status and field, never by text.
+
+What a server says may repeat our key, so every reason is cleaned of our secrets; and none of the original exceptions is
+chained to ours, because they hold the request with its headers.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    ContextOverflowError,
+    GenerationError,
+    GenerationTimeoutError,
+    LlamaForgeError,
+    ModelNotFoundError,
+    RateLimitError,
+    ServerError,
+)
+from llamaforge.secrets import MASK
+
+from .scope import CancelScope
+
+_LONGEST_REASON = 500
+
+OVERFLOW_CODES: Final = frozenset(
+    {
+        "context_length_exceeded",  # OpenAI; llama-cpp-python's server
+        "exceed_context_size_error",  # llama.cpp
+    }
+)
+OVERFLOW_PARAMS: Final = frozenset({"input_tokens"})  # vLLM
+NO_MODEL_CODES: Final = frozenset({"model_not_found"})  # OpenAI
+SLOW_DOWN_CODES: Final = frozenset({"rate_limit_exceeded", "rate_limit_error", "insufficient_quota"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Translator:
+    """Makes our errors of theirs, for one server and one model."""
+
+    address: str
+    model: str
+    secrets: tuple[str, ...] = ()
+    context_size: int | None = None
+
+    def translate(self, error: BaseException, scope: CancelScope | None = None) -> LlamaForgeError:
+        """Our error for an exception of the SDK or of the HTTP library; anything else is a GenerationError.
+
+        Whatever failed once the deadline had passed failed because of it.
+        """
+        if scope is not None and scope.expired:
+            return GenerationTimeoutError(scope.timeout or 0.0)
+        table = exception_table()
+        for kind in type(error).__mro__:
+            make = table.get(kind)
+            if make is not None:
+                return make(self, error)
+        return GenerationError(f"The backend 'openai' failed: {self.clean(describe(error))}")
+
+    def answer_error(
+        self, status: int | None, body: object, headers: Mapping[str, str] | None = None
+    ) -> LlamaForgeError:
+        """Our error for a status and an error object. *status* is None for one inside a stream."""
+        fields = unwrap(body)
+        reason = self.clean(say(fields, body))
+        marks = {mark for mark in (fields.get("code"), fields.get("type")) if isinstance(mark, str)}
+        param = fields.get("param")
+        if marks & OVERFLOW_CODES or param in OVERFLOW_PARAMS:
+            return ContextOverflowError(
+                whole(fields.get("n_prompt_tokens")),
+                whole(fields.get("n_ctx")) or self.context_size,
+                f"The server says: {reason}",
+            )
+        if marks & NO_MODEL_CODES or (status == 404 and param == "model"):
+            return ModelNotFoundError(f"The server at {self.address} has no model {self.model!r}: {reason}", self.model)
+        # A stream has sent its status already, so that some servers put the real one into the error.
+        effective = status if status is not None else whole(fields.get("code"))
+        if effective in (401, 403):
+            return AuthenticationError(self.address, effective, reason)
+        if effective == 429 or marks & SLOW_DOWN_CODES:
+            return RateLimitError(self.address, status, reason, retry_after(headers or {}))
+        return ServerError(self.address, status, reason)
+
+    def gone(self, reason: str) -> ConnectionFailedError:
+        """The server can't be reached, or went away."""
+        return ConnectionFailedError(self.address, self.clean(reason))
+
+    def clean(self, text: str) -> str:
+        """*text* without our secrets, and of a readable length."""
+        for secret in self.secrets:
+            text = text.replace(secret, MASK)
+        text = " ".join(text.split())
+        return text if len(text) <= _LONGEST_REASON else text[:_LONGEST_REASON] + "…"
+
+
+Make = Callable[[Translator, Any], LlamaForgeError]
+
+
+@functools.cache
+def exception_table() -> dict[type[BaseException], Make]:
+    """Exception type to our error. A test holds it against every exception of the SDK and of the HTTP library."""
+    import httpx2
+    import openai
+    from openai import _exceptions as sdk
+
+    def answered(translator: Translator, error: openai.APIStatusError) -> LlamaForgeError:
+        return translator.answer_error(error.status_code, error.body, error.response.headers)
+
+    def in_band(translator: Translator, error: openai.APIError) -> LlamaForgeError:
+        return translator.answer_error(None, error.body if error.body is not None else error.message)
+
+    def unreadable(translator: Translator, error: openai.APIResponseValidationError) -> LlamaForgeError:
+        return ServerError(translator.address, error.status_code, translator.clean(error.message))
+
+    def unreached(translator: Translator, error: Exception) -> LlamaForgeError:
+        return translator.gone(describe(error.__cause__ or error))
+
+    def silent(translator: Translator, error: Exception) -> LlamaForgeError:
+        # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
+        cause = error.__cause__ or error
+        if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
+            return translator.gone(f"no connection in time ({type(cause).__name__})")
+        return translator.gone("it stayed silent for too long (load parameter timeout)")
+
+    def failed(translator: Translator, error: Exception) -> LlamaForgeError:
+        return GenerationError(f"The openai SDK failed: {translator.clean(describe(error))}")
+
+    return {
+        openai.OpenAIError: failed,
+        openai.APIError: in_band,
+        openai.APIConnectionError: unreached,
+        openai.APITimeoutError: silent,
+        openai.APIResponseValidationError: unreadable,
+        openai.APIStatusError: answered,
+        openai.BadRequestError: answered,
+        openai.AuthenticationError: answered,
+        sdk.OAuthError: answered,
+        openai.PermissionDeniedError: answered,
+        openai.NotFoundError: answered,
+        openai.ConflictError: answered,
+        openai.UnprocessableEntityError: answered,
+        openai.RateLimitError: answered,
+        openai.InternalServerError: answered,
+        openai.LengthFinishReasonError: failed,
+        openai.ContentFilterFinishReasonError: failed,
+        openai.InvalidWebhookSignatureError: failed,
+        sdk.SubjectTokenProviderError: failed,
+        sdk.WebSocketConnectionClosedError: failed,
+        sdk.WebSocketQueueFullError: failed,
+        httpx2.HTTPError: unreached,
+        httpx2.RequestError: unreached,
+        httpx2.TransportError: unreached,
+        httpx2.TimeoutException: silent,
+        httpx2.ConnectTimeout: silent,
+        httpx2.ReadTimeout: silent,
+        httpx2.WriteTimeout: silent,
+        httpx2.PoolTimeout: silent,
+        httpx2.NetworkError: unreached,
+        httpx2.ConnectError: unreached,
+        httpx2.ReadError: unreached,
+        httpx2.WriteError: unreached,
+        httpx2.CloseError: unreached,
+        httpx2.ProtocolError: unreached,
+        httpx2.LocalProtocolError: unreached,
+        httpx2.RemoteProtocolError: unreached,
+        httpx2.ProxyError: unreached,
+        httpx2.UnsupportedProtocol: unreached,
+        httpx2.DecodingError: unreached,
+        httpx2.TooManyRedirects: unreached,
+        httpx2.HTTPStatusError: unreached,
+        httpx2.InvalidURL: unreached,
+        httpx2.CookieConflict: failed,
+        httpx2.StreamError: unreached,
+        httpx2.StreamConsumed: unreached,
+        httpx2.StreamClosed: unreached,
+        httpx2.ResponseNotRead: unreached,
+        httpx2.RequestNotRead: unreached,
+        # TLS failures and broken connections that the libraries below let through unmapped.
+        OSError: unreached,
+    }
+
+
+def describe(error: BaseException) -> str:
+    """An exception in words: its type where it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def unwrap(body: object) -> dict[str, Any]:
+    """The error object of an answer, wherever the server put it; empty where there is none."""
+    if not isinstance(body, dict):
+        return {}
+    inner = body.get("error")
+    return inner if isinstance(inner, dict) else body
+
+
+def say(fields: Mapping[str, Any], body: object) -> str:
+    """What the server says, in the places where servers say it."""
+    for text in (fields.get("message"), fields.get("detail"), fields.get("error"), body):
+        if text:
+            return text if isinstance(text, str) else repr(text)
+    return "it gave no reason"
+
+
+def whole(value: object) -> int | None:
+    """A whole number, or None."""
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait, from ``Retry-After`` (RFC 9110, section 10.2.3: seconds or a date) or ``retry-after-ms``."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers.get(name, "")) * unit
+        except ValueError:
+            continue
+        if 0 <= seconds < float("inf"):
+            return seconds
+    try:
+        moment = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - time.time())
