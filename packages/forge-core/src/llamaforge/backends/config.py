@@ -68,7 +68,7 @@ def _expect_secret(kind: type[Any], value: Any) -> Any:
 
 
 class FieldInfo(msgspec.Struct, frozen=True):
-    """One load parameter, for help and documents."""
+    """One parameter, for help and documents."""
 
     name: str
     type: str
@@ -77,8 +77,11 @@ class FieldInfo(msgspec.Struct, frozen=True):
     secret: bool
 
 
-def describe_config(config: type[BackendConfig]) -> list[FieldInfo]:
-    """Name, type in words, default and description of each load parameter."""
+def describe_config(config: type[msgspec.Struct]) -> list[FieldInfo]:
+    """Name, type in words, default and description of each load parameter.
+
+    :class:`llamaforge.parameters.Parameters`, the generation parameters, can be described, too.
+    """
     described = []
     for field in mi.type_info(config).fields:  # type: ignore[attr-defined]
         if field.default is not msgspec.NODEFAULT:

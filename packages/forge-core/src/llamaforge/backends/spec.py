@@ -49,6 +49,10 @@ class BackendSpec:
     """The distribution whose version matters to users (``torch``), for ``llamaforge doctor``."""
     probe: str | None = None
     """``module:function`` that tells ``llamaforge doctor`` about accelerators. It takes nothing and returns a dict
-    with ``compiled``, ``visible`` and ``advice`` (lists of str)."""
+    with ``compiled``, ``visible``, ``used`` and ``advice`` (lists of str), or some of them. It runs in a process of its
+    own, so that an engine which crashes while it is imported is reported like any other failure."""
+    repair: str | None = None
+    """The command that installs the engine anew, which ``llamaforge doctor`` shows where importing it fails or crashes.
+    None: pip's, for the distribution named in *engine*."""
     api_version: int = API_VERSION
     """The contract version it was written for."""

@@ -1,0 +1,8 @@
+"""``python -m llamaforge``: the same as the ``llamaforge`` command."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

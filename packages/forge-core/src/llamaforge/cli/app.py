@@ -1,0 +1,155 @@
+"""The top of the command line: which commands there are, and what becomes of an error."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from .._version import __version__
+from .exit_codes import CLOSED_OUTPUT, FINE, INTERRUPTED, MEANINGS
+from .output import ClosedOutputError, is_closed_pipe
+from .plugin_commands import load_plugin_command, plugin_commands
+
+BUILT_IN: Final = {
+    "run": "Answer one prompt",
+    "chat": "Talk with a model",
+    "models": "List, add, show, fetch and remove models",
+    "backends": "List backends; show the parameters of one",
+    "doctor": "Say what is installed, what is broken, and how to mend it",
+}
+"""Every command of ours with its short help. ``llamaforge.cli.NAME`` holds it as ``command``."""
+
+
+class State:
+    """What one invocation knows about itself. (No dataclass: importing that library is a tenth of the help's time.)"""
+
+    def __init__(self) -> None:
+        self.debug = False
+        self.plugin: str | None = None
+        """The plugin's command that runs, for messages."""
+
+
+class Cli(click.Group):
+    """A group that imports a command when it is called, and knows plugins' commands by their metadata alone."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Our commands, then those of plugins. Imports none."""
+        return [*BUILT_IN, *plugin_commands(BUILT_IN)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command. A plugin can't replace one of ours; raises a BackendError where a plugin is broken."""
+        if cmd_name in BUILT_IN:
+            command: click.Command = importlib.import_module(f"{__package__}.{cmd_name}").command
+            return command
+        found = plugin_commands(BUILT_IN)
+        if cmd_name not in found:
+            return None
+        ctx.ensure_object(State).plugin = f"{cmd_name!r} of {found[cmd_name]}"
+        return load_plugin_command(cmd_name, quiet=ctx.resilient_parsing)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command; raises UsageError with the closest names where there is none."""
+        name = args[0]
+        if not ctx.resilient_parsing and not name.startswith("-") and name not in self.list_commands(ctx):
+            from ..errors import closest
+
+            near = " or ".join(map(repr, closest(name, self.list_commands(ctx))))
+            raise click.UsageError(f"There is no command {name!r}." + (f" Did you mean {near}?" if near else ""), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, from what is known without importing them; then the exit codes."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(BUILT_IN.items()))
+        found = plugin_commands(BUILT_IN)
+        if found:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(name, f"from {owner}") for name, owner in found.items()])
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in MEANINGS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        """Complete commands by name, without importing any; options as click does it."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        commands = [CompletionItem(name, help=BUILT_IN.get(name)) for name in names]
+        return [*commands, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the command. What a command returns is nobody's exit code."""
+        super().invoke(ctx)
+
+
+def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        click.echo(f"llamaforge {__version__}")
+        ctx.exit()
+
+
+def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    ctx.ensure_object(State).debug = value
+
+
+cli = Cli(
+    name="llamaforge",
+    help="""Run language models on any engine with one meaning.
+
+    \b
+    llamaforge run "What is the capital of France?"
+    llamaforge chat
+
+    Without any configuration a small model is fetched and answers. `llamaforge COMMAND --help` tells more.
+    Text goes to standard output, and nothing else does.
+    """,
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_print_version,
+            help="Show the version and exit.",
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_set_debug,
+            help="Show the traceback of an error, too.",
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code. Errors are shown on standard error, none is raised but SystemExit."""
+    state = State()
+    try:
+        code = cli.main(
+            args=list(arguments) if arguments is not None else None,
+            prog_name="llamaforge",
+            standalone_mode=False,
+            obj=state,
+        )
+        return code if isinstance(code, int) else FINE
+    except ClosedOutputError:
+        return CLOSED_OUTPUT
+    except SystemExit as error:
+        if is_closed_pipe(error.__context__):  # click noticed first
+            return CLOSED_OUTPUT
+        raise
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):
+            click.echo("Error: standard input ended too early.", err=True)
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last one to hear of it; it is shown, and told by the exit code
+        from .failures import report
+
+        return report(error, debug=state.debug, plugin=state.plugin)

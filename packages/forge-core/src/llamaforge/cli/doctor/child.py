@@ -1,0 +1,136 @@
+"""Look at one plugin in a process of its own: ``python -m llamaforge.cli.doctor.child KIND NAME``.
+
+Writes a line of JSON to standard output before and after each step, so that whoever reads it knows which step a crash
+interrupted.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from ...errors import BrokenPluginError, ContractVersionError, DuplicatePluginError, LlamaForgeError
+from ...plugins import BACKENDS, COMMANDS, SOURCES, PluginGroup, guarded, import_object
+from ..output import text_output
+from . import distributions
+
+Step = tuple[str, Callable[[], dict[str, Any]]]
+
+ENGINE_STEP: Final = "asking its engine"
+
+_LISTS: Final = ("compiled", "visible", "used", "advice")
+
+
+def main(kind: str, name: str) -> None:
+    """Take each step, and stop at the first that fails."""
+    steps = {"backend": _backend, "source": _source, "command": _command}[kind]
+    group = {"backend": BACKENDS, "source": SOURCES, "command": COMMANDS}[kind]
+    faulthandler.enable()
+    with text_output() as output:
+        for title, act in steps(name):
+            output.json({"begins": title})
+            try:
+                found = act()
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what is asked for
+                output.json({"failed": title, **_failure(error, group, name)})
+                return
+            output.json({"done": title, **found})
+
+
+def _backend(name: str) -> Iterator[Step]:
+    from ...backends.registry import get_backend, get_config, get_spec
+
+    def spec() -> dict[str, Any]:
+        found = get_spec(name)
+        return {
+            "summary": found.summary,
+            "api_version": found.api_version,
+            "engine": found.engine,
+            "engine_version": distributions.version(found.engine) if found.engine else None,
+            "repair": found.repair,
+        }
+
+    def classes() -> dict[str, Any]:
+        get_config(name)
+        get_backend(name)
+        return {}
+
+    def probe() -> dict[str, Any]:
+        target = get_spec(name).probe
+        if target is None:
+            return {}
+        with guarded("backend", name, BACKENDS.owner(name)):
+            found = import_object(target)()
+            return {key: [str(each) for each in found.get(key, ())] for key in _LISTS}
+
+    yield "loading the plugin", spec
+    yield "importing its classes", classes
+    yield ENGINE_STEP, probe
+
+
+def _source(name: str) -> Iterator[Step]:
+    def load() -> dict[str, Any]:
+        spec = SOURCES.load(name)
+        with guarded("source", name, SOURCES.owner(name)):
+            import_object(spec.target)
+            return {"summary": str(spec.description)}
+
+    yield "loading the plugin", load
+
+
+def _command(name: str) -> Iterator[Step]:
+    from ..plugin_commands import load_plugin_command
+
+    def load() -> dict[str, Any]:
+        command = load_plugin_command(name, quiet=False)
+        return {"summary": command.get_short_help_str() if command is not None else ""}
+
+    yield "loading the plugin", load
+
+
+def _failure(error: BaseException, group: PluginGroup, name: str) -> dict[str, Any]:
+    whole = "".join(traceback.format_exception(error))
+    return {
+        "type": type(error).__name__,
+        "problem": _problem(error),
+        "traceback": error.traceback if isinstance(error, BrokenPluginError) and error.traceback else whole,
+        "mend": _mend(error, group, name),
+    }
+
+
+def _problem(error: BaseException) -> str:
+    if isinstance(error, BrokenPluginError):
+        return f"It is installed, but can't be used: {error.reason}"
+    return str(error) if isinstance(error, LlamaForgeError) else f"{type(error).__name__}: {error}"
+
+
+def _mend(error: BaseException, group: PluginGroup, name: str) -> str | None:
+    """The command that mends just this error; None: none is known."""
+    if isinstance(error, DuplicatePluginError):
+        return f"pip uninstall {group.contributions(name)[-1].distribution}"
+    if isinstance(error, ContractVersionError) and error.plugin_version > error.core_version:
+        return distributions.upgrade("forge-core")
+    owner = group.owner(name)
+    missing = distributions.missing_requirements(owner)
+    if missing:
+        return "pip install " + " ".join(f'"{each}"' for each in missing)
+    package = group.contributions(name)[0].target.partition(".")[0]
+    lacks_own = any(_top(each) == package for each in _chain(error) if isinstance(each, ModuleNotFoundError))
+    return distributions.upgrade(owner) if lacks_own else None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _top(error: ModuleNotFoundError) -> str:
+    return (error.name or "").partition(".")[0]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2])

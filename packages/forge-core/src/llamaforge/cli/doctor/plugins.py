@@ -1,0 +1,107 @@
+"""Every plugin, looked at in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from ...plugins import BACKENDS, COMMANDS, SOURCES, Contribution
+from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
+from ..app import BUILT_IN as BUILT_IN_COMMANDS
+from . import distributions
+from .child import ENGINE_STEP
+
+_TAIL: Final = 30
+_AT_ONCE: Final = 2
+_TAKEN: Final = {
+    "backend": frozenset({"echo"}),
+    "source": frozenset(BUILT_IN_SOURCES),
+    "command": frozenset(BUILT_IN_COMMANDS),
+}
+"""Names that are core's own: what a plugin contributes under them is never used."""
+
+
+def look_at_plugins(timeout: float) -> list[dict[str, Any]]:
+    """What there is to tell of each plugin, backends first. *timeout*: seconds for each."""
+    groups = (BACKENDS, SOURCES, COMMANDS)
+    asked = [(group.kind, name, group.contributions(name)) for group in groups for name in group.names()]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _look_at(one[0], one[1], one[2], timeout), asked))
+
+
+def _look_at(kind: str, name: str, found: list[Contribution], timeout: float) -> dict[str, Any]:
+    owner = found[0].distribution
+    about: dict[str, Any] = {
+        "kind": kind,
+        "name": name,
+        "distributions": [distributions.describe(each.distribution) for each in found],
+        "problem": None,
+        "traceback": None,
+        "mend": None,
+    }
+    if name in _TAKEN[kind]:
+        about["problem"] = f"LlamaForge has a {kind} {name!r} of its own, so the one of {found[0].owner} is never used."
+        about["mend"] = f"pip uninstall {owner}"
+        return about
+    answer, failed_at = _ask_child(kind, name, timeout)
+    repair = answer.pop("repair", None)
+    about |= answer
+    engine = about.get("engine")
+    if engine and about["engine_version"] is None:
+        about["problem"] = about["problem"] or f"Its engine, the distribution {engine}, is not installed."
+        about["mend"] = repair or f'pip install "{distributions.requirement(owner, engine)}"'
+    elif failed_at == ENGINE_STEP and engine:
+        about["mend"] = about["mend"] or repair or f"pip install --force-reinstall --no-cache-dir --no-deps {engine}"
+    elif failed_at is not None:
+        about["mend"] = about["mend"] or distributions.upgrade(owner)
+    return about
+
+
+def _ask_child(kind: str, name: str, timeout: float) -> tuple[dict[str, Any], str | None]:
+    """What the child found out, and the step at which it failed, if it did."""
+    # -P and the same path: the child sees just what this process sees, whichever folder it was started in.
+    command = [sys.executable, "-P", "-m", f"{__package__}.child", kind, name]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=environment, check=False
+        )
+        said, noise, ended = done.stdout, done.stderr, _ended(done.returncode)
+    except subprocess.TimeoutExpired as error:
+        said, noise, ended = error.stdout or b"", error.stderr or b"", f"had no answer after {timeout:g} s"
+    answer: dict[str, Any] = {}
+    step = "starting"
+    for line in said.decode("utf-8", errors="replace").splitlines():
+        found = json.loads(line)
+        step = found.pop("begins", step)
+        if found.pop("done", None) == ENGINE_STEP:
+            ended = None  # what happens as it leaves is no concern of ours
+        failed = found.pop("failed", None)
+        answer |= found
+        if failed is not None:
+            return answer, failed
+    if ended is None:
+        return answer, None
+    tail = noise.decode("utf-8", errors="replace").splitlines()[-_TAIL:]
+    return {
+        **answer,
+        "problem": f"The process that looked at it {ended} while {step}.",
+        "traceback": "\n".join(tail),
+    }, step
+
+
+def _ended(code: int) -> str | None:
+    """How a process ended that did not end well, in words."""
+    if code == 0:
+        return None
+    if code > 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"crashed ({signal.Signals(-code).name})"
+    except ValueError:
+        return f"was ended by signal {-code}"

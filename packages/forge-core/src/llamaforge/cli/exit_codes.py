@@ -1,0 +1,48 @@
+"""What the exit code of ``llamaforge`` says, and which error has which."""
+
+from __future__ import annotations
+
+from typing import Final
+
+FINE: Final = 0
+UNEXPECTED: Final = 1
+USAGE: Final = 2
+BACKEND: Final = 3
+MODEL: Final = 4
+ENGINE: Final = 5
+INTERRUPTED: Final = 130
+CLOSED_OUTPUT: Final = 141
+
+MEANINGS: Final = {
+    FINE: "all went well",
+    UNEXPECTED: "an unexpected failure: a bug, here or in a plugin",
+    USAGE: "the command can't be run as it stands: wrong option, unknown parameter or model, empty prompt",
+    BACKEND: "a backend is unknown, not installed or broken",
+    MODEL: "the model can't be fetched or loaded",
+    ENGINE: "the engine or its server failed",
+    INTERRUPTED: "stopped with Ctrl-C",
+    CLOSED_OUTPUT: "the reader of standard output went away",
+}
+"""Every exit code with its meaning. The last two are 128 and the signal's number, as shells have it."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of *error*, by its type."""
+    from .. import errors
+
+    if isinstance(
+        error,
+        errors.RequestError
+        | errors.UnknownModelError
+        | errors.ModelExistsError
+        | errors.ModelFileError
+        | errors.InvalidReferenceError,
+    ):
+        return USAGE
+    if isinstance(error, errors.BackendError):
+        return BACKEND
+    if isinstance(error, errors.ModelError | errors.SourceError):
+        return MODEL
+    if isinstance(error, errors.EngineError):
+        return ENGINE
+    return UNEXPECTED

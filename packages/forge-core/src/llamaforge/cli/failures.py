@@ -1,0 +1,90 @@
+"""How an error is shown: a line on standard error, without a traceback and without a secret."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import click
+
+from ..errors import BrokenPluginError, LlamaForgeError
+from ..models.masking import shown
+from ..secrets import ENV_PREFIX, MASK
+from ..sources.redact import redact
+from .exit_codes import UNEXPECTED, USAGE, exit_code
+from .values import parse_value
+
+_SHORTEST_SECRET = 6
+
+
+def report(error: Exception, *, debug: bool = False, plugin: str | None = None) -> int:
+    """Show *error* on standard error; its exit code. *plugin* names the plugin's command that raised it."""
+    if isinstance(error, click.ClickException):
+        said = io.StringIO()
+        error.show(said)
+        say(said.getvalue().rstrip("\n"))
+        return USAGE if isinstance(error, click.UsageError) else error.exit_code
+    if debug:
+        say("".join(traceback.format_exception(error)).rstrip("\n"))
+    if isinstance(error, LlamaForgeError):
+        say(f"Error: {error}")
+        if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
+            say(error.traceback.rstrip("\n"))
+        return exit_code(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    where = f"the command {plugin} failed unexpectedly" if plugin else "something unexpected went wrong"
+    say(f"Error: {where}: {what}")
+    if not debug:
+        say("`llamaforge --debug COMMAND ...` shows where it happened.")
+    return UNEXPECTED
+
+
+def say(text: str) -> None:
+    """Write a line to standard error, known secrets masked. Nobody may be there to read it: that is no error."""
+    with contextlib.suppress(OSError):
+        click.echo(cleaned(text), err=True)
+
+
+def cleaned(text: str) -> str:
+    """*text* without anything that is known, or looks, to be a secret."""
+    for secret in sorted(set(_secrets()), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return redact(text)
+
+
+def _secrets() -> Iterator[str]:
+    """Values under telling names: in the environment, on the command line, in the model file."""
+    yield from _telling(os.environ.items())
+    for argument in sys.argv:
+        for at in (index for index, character in enumerate(argument) if character == "="):
+            yield from _telling([(argument[:at], argument[at + 1 :]), (argument[:at], parse_value(argument[at + 1 :]))])
+    with contextlib.suppress(Exception):  # a damaged model file has its own error, and may be the one being shown
+        from ..models import ModelFile
+
+        for entry in ModelFile().load().values():
+            yield from _telling([*entry.parameters.items(), *entry.generation.items()])
+
+
+def _telling(pairs: Iterable[tuple[str, Any]]) -> Iterator[str]:
+    for name, value in pairs:
+        for inner_name, inner in _strings(name, value):
+            if inner.startswith(ENV_PREFIX):
+                inner, inner_name = os.environ.get(inner.removeprefix(ENV_PREFIX), ""), "key"
+            if len(inner) >= _SHORTEST_SECRET and shown(inner, inner_name) == MASK:
+                yield inner
+
+
+def _strings(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _strings(f"{name} {key}", inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(name, inner)

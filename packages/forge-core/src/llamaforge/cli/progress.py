@@ -1,0 +1,77 @@
+"""What a download looks like: a bar on a terminal, else a line."""
+
+from __future__ import annotations
+
+import threading
+from types import TracebackType
+from typing import Any, Self
+
+from .failures import say
+
+
+class FetchDisplay:
+    """Shows on standard error what is being fetched; pass it as ``progress``.
+
+    It may be called from any thread, and not at all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._bars: Any = None
+        self._tasks: dict[str, Any] = {}
+        self._closed = False
+
+    def __call__(self, done: int, total: int | None, what: str, /) -> None:
+        """*done* bytes of *total* are there of *what*."""
+        with self._lock:
+            if self._closed:
+                return
+            if what not in self._tasks:
+                self._tasks[what] = self._begin(done, total, what)
+            if self._bars is not None:
+                self._bars.update(self._tasks[what], completed=done, total=total)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        with self._lock:
+            self._closed = True
+            if self._bars is not None:
+                self._bars.stop()
+
+    def _begin(self, done: int, total: int | None, what: str) -> Any:
+        import sys
+
+        if self._bars is None and sys.stderr.isatty():
+            from rich import progress
+            from rich.console import Console
+
+            self._bars = progress.Progress(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                progress.DownloadColumn(),
+                progress.TransferSpeedColumn(),
+                progress.TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._bars.start()
+        if self._bars is not None:
+            return self._bars.add_task(what, completed=done, total=total)
+        say(f"{what} ({readable_size(total)})" if total is not None else what)
+        return None
+
+
+def readable_size(size: int) -> str:
+    """*size* bytes for people, in powers of 1000 as disks and downloads have it."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} TB"

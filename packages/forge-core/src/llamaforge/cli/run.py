@@ -1,0 +1,118 @@
+"""``llamaforge run``: one prompt, one answer."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ..backends.basic import basic_text
+from ..models.masking import shown
+from ..requests import read_request
+from ..results import GeneratedText
+from ..streams import TextStream
+from .failures import say
+from .options import generation_options, given_parameters, model_options
+from .output import Output, text_output
+from .session import ModelChoice, Session, loaded_model
+from .values import utf8
+
+
+@click.command("run", short_help="Answer one prompt")
+@click.argument("prompt", required=False)
+@model_options
+@click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the user's turn.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings and more.")
+@click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
+@generation_options()
+def command(prompt: str | None, system: str | None, as_json: bool, no_stream: bool, **options: Any) -> None:
+    """Answer PROMPT, or what is piped into standard input.
+
+    Given both, the prompt comes first, then an empty line, then the piped text. A line break at the very end of the
+    piped text is dropped, but with --raw.
+
+    The answer streams to standard output. A line break follows unless it ends in one; --json has the exact text.
+    """
+    choice = ModelChoice.take(options)
+    parameters = given_parameters(options)
+    text = _whole_prompt(prompt, raw=bool(parameters.get("raw")))
+    conversation = None
+    if system is not None:
+        turns = (("system", utf8(system, "The system prompt")), ("user", text))
+        conversation = [{"role": role, "content": content} for role, content in turns]
+        read_request(None, conversation, parameters)  # what is wrong with the request, before anything is fetched
+    read_request(text, None, parameters)
+    with text_output() as output, loaded_model(choice) as session:
+        stream = _start(session, text, conversation, parameters, whole=no_stream or as_json)
+        with stream:
+            if as_json:
+                output.json(_described(session, stream.read()))
+            else:
+                _print(output, stream, whole=no_stream)
+        _remark(stream.result, parameters)
+
+
+def _whole_prompt(argument: str | None, *, raw: bool) -> str:
+    parts = [utf8(argument, "The prompt")] if argument is not None else []
+    if argument is None or not sys.stdin.isatty():
+        piped = read_stdin()
+        if not raw and piped.endswith("\n"):
+            piped = piped[:-1].removesuffix("\r")
+        if piped.strip() or argument is None:
+            parts.append(piped)
+    return "\n\n".join(parts)
+
+
+def read_stdin() -> str:
+    """All of standard input. Raises UsageError where it is not UTF-8; a byte order mark is dropped."""
+    if sys.stdin.isatty():
+        say("Type the prompt; Ctrl-D on an empty line ends it.")
+    try:
+        return sys.stdin.buffer.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(
+            f"Standard input is not UTF-8 text (byte {error.start}). Convert it first, for instance with iconv."
+        ) from None
+
+
+def _start(
+    session: Session,
+    prompt: str,
+    conversation: list[dict[str, str]] | None,
+    parameters: Mapping[str, Any],
+    *,
+    whole: bool,
+) -> TextStream:
+    if conversation is not None:
+        return session.forge.chat_stream(conversation, parameters)
+    if whole and session.backend.is_basic:  # its generate() is not its stream
+        entry = session.forge.get_model(session.model)
+        return basic_text(session.backend, prompt, {**entry.generation, **parameters}, streamed=False)
+    return session.forge.generate_stream(prompt, parameters)
+
+
+def _print(output: Output, stream: TextStream, *, whole: bool) -> None:
+    last = ""
+    try:
+        for piece in [stream.read()] if whole else stream:
+            if piece:
+                output.write(piece)
+                last = piece[-1]
+    finally:
+        if last not in ("", "\n"):
+            output.line()
+
+
+def _described(session: Session, result: GeneratedText) -> dict[str, Any]:
+    described = {"model": session.model, "backend": session.backend.name, **result.to_dict()}
+    described["parameters"] = shown(described["parameters"])
+    return described
+
+
+def _remark(result: GeneratedText, parameters: Mapping[str, Any]) -> None:
+    if result.dropped:
+        say(f"Note: this backend can't honour {', '.join(result.dropped)}; the answer is without.")
+    if result.finish_reason == "length" and "max_tokens" not in parameters:
+        say("Note: the answer was cut off: it is as long as the context, or the model's own settings, allow.")

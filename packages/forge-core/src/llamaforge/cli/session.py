@@ -1,0 +1,91 @@
+"""From the options about a model to a model that is loaded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import click
+
+from ..backends.base import BaseBackend
+from ..backends.registry import get_spec
+from ..forge import LlamaForge
+from ..plugins import BACKENDS, guarded
+from ..sources.kinds import offered_location
+from .failures import say
+from .progress import FetchDisplay
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """What the options of :func:`~llamaforge.cli.options.model_options` say."""
+
+    model: str | None
+    backend: str | None
+    load: Mapping[str, Any]
+    offline: bool
+
+    @classmethod
+    def take(cls, options: dict[str, Any]) -> Self:
+        """Take them out of a command's *options*."""
+        return cls(**{name: options.pop(name) for name in ("model", "backend", "load", "offline")})
+
+
+@dataclass(frozen=True)
+class Session:
+    """A loaded model."""
+
+    forge: LlamaForge
+    model: str
+    backend: BaseBackend
+
+
+@contextlib.contextmanager
+def loaded_model(choice: ModelChoice) -> Iterator[Session]:
+    """Fetch and load the model, and unload it in the end. Raises what ``LlamaForge.load_model`` raises."""
+    display = FetchDisplay()
+    with LlamaForge(progress=display, offline=choice.offline) as forge:
+        name = _settle(forge, choice)
+        with display:
+            backend = forge.load_model(name, choice.load)
+        yield Session(forge, name, backend)
+
+
+def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
+    """The name of the model to load, known to *forge* with the backend that was asked for."""
+    model, backend = choice.model, choice.backend
+    if backend is None:
+        return model if model is not None else forge.default_model
+    if model is None:
+        model = _default_of(forge, backend)
+    if model not in forge.list_models():
+        forge.add_model(model, model, backend)
+        return model
+    entry = forge.get_model(model)
+    if entry.backend != backend:
+        parameters = entry.parameters
+        if entry.backend is not None and parameters:
+            say(f"Note: the load parameters saved with {model} are for {entry.backend}, and are left out.")
+            parameters = {}
+        forge.add_model(
+            model, entry.path, backend, parameters, generation=entry.generation, sha256=entry.sha256, replace=True
+        )
+    return model
+
+
+def _default_of(forge: LlamaForge, backend: str) -> str:
+    """The default model, if *backend* takes it; echo takes anything, so it gets what need not be fetched."""
+    spec = get_spec(backend)
+    if backend == "echo":
+        return "echo"
+    entry = forge.get_model(forge.default_model)
+    if entry.backend not in (None, backend):
+        takes = False
+    else:
+        with guarded("backend", backend, BACKENDS.owner(backend)):
+            takes = entry.backend == backend or bool(spec.match(offered_location(entry.path)))
+    if not takes:
+        raise click.UsageError(f"The default model {entry.name} is not for {backend}: name another with -m MODEL.")
+    return entry.name
