@@ -61,7 +61,7 @@ def test_a_file_is_fetched_once_and_found_without_a_network(
     assert (model.location, model.revision, model.scheme) == (str(model.path), "main", "hf")
     assert (model.suffix, model.is_hub_id) == (".gguf", False)
     told = watched.about("downloading model.Q4.gguf")
-    assert told[-1][:2] == (len(MODEL), len(MODEL))
+    assert (told[0][:2], told[-1][:2]) == ((0, None), (len(MODEL), len(MODEL)))
     asked = len(hub.requests)
     for offline in (False, True):
         again = resolve(FILE, sha256=SUM, offline=offline)

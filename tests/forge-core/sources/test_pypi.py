@@ -16,6 +16,7 @@ import pytest
 from llamaforge.errors import (
     ChecksumError,
     DownloadError,
+    InvalidReferenceError,
     MissingDependencyError,
     SourceNotFoundError,
 )
@@ -80,12 +81,24 @@ def test_a_file_that_the_wheel_does_not_hold(index: Index, cache: Path) -> None:
     assert left_in(cache) == []
 
 
-def test_an_unknown_version_names_those_there_are(index: Index, cache: Path) -> None:
+def test_a_wheel_that_points_out_of_the_cache(index: Index, cache: Path, tmp_path: Path) -> None:
+    outside = "../../../../../evil.gguf"
+    index.add("tiny-model", "1.0", {outside: MODEL, "/evil.gguf": MODEL, "a\\..\\evil.gguf": MODEL, **FILES})
+    for file in ("evil.gguf", "a\\..\\evil.gguf"):
+        with pytest.raises((SourceNotFoundError, InvalidReferenceError)):
+            resolve(f"pypi:tiny-model/{file}")
+    assert left_in(cache) == []
+    assert not list(tmp_path.rglob("evil.gguf"))
+
+
+def test_an_unknown_version_names_those_there_are(index: Index, cache: Path, pip_settings: pytest.MonkeyPatch) -> None:
+    pip_settings.setenv("FORCE_COLOR", "1")
     for version in ("1.0", "1.1", "2.0"):
         index.add("tiny-model", version, FILES)
     with pytest.raises(SourceNotFoundError, match=r"has no version 1\.2 of it, but .*1\.1") as caught:
         resolve("pypi:tiny-model==1.2/tiny.Q4.gguf")
-    assert "No matching distribution found for tiny-model==1.2" in caught.value.reason
+    assert caught.value.reason.endswith("/ No matching distribution found for tiny-model==1.2")
+    assert "\x1b" not in caught.value.reason
     assert left_in(cache) == []
 
 
@@ -117,8 +130,8 @@ def test_pip_takes_its_settings_from_the_user(tmp_path: Path, cache: Path, pip_s
     pip_settings.setenv("PIP_CONFIG_FILE", str(settings))
     pip_settings.setenv("PIP_VERBOSE", "2")
     pip_settings.setenv("PIP_PROGRESS_BAR", "on")
-    pip_settings.setenv("FORCE_COLOR", "1")
     (tmp_path / "pip").mkdir()  # a folder of that name in the working directory is not pip
+    (tmp_path / "pip" / "__init__.py").touch()
     (tmp_path / "pip" / "__main__.py").write_text("raise SystemExit('the wrong pip')")
     pip_settings.chdir(tmp_path)
     assert resolve(REFERENCE, sha256=SUM).path == cache / CACHED

@@ -78,11 +78,11 @@ class DeviceNotAvailableError(ModelError, RuntimeError):
 
 
 class ModelFileError(LlamaForgeError, ValueError):
-    """The user's model file can't be read. It is never overwritten. Attributes: ``path``; ``line``; ``reason``."""
+    """The user's model file can't be read or written. A damaged one is never overwritten. Attributes: ``path``; ``line``; ``reason``."""
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
         self.path = path
         self.reason = reason
         self.line = line
         where = f"{path}, line {line}" if line is not None else str(path)
-        super().__init__(f"The model file is damaged: {where}: {reason}. It was left as it is; mend or move it.")
+        super().__init__(f"The model file can't be used: {where}: {reason}. It was left as it is; mend or move it.")

@@ -175,19 +175,18 @@ def _no_file(repo: str, file: str, revision: str | None) -> str:
 
 @contextlib.contextmanager
 def _reporting(call: Callable[..., Any], what: str, progress: Progress | None) -> Iterator[dict[str, Any]]:
-    """Arguments that make huggingface_hub report to *progress*, or stay silent."""
-    if "tqdm_class" in inspect.signature(call).parameters:
-        yield {"tqdm_class": _bar_class(what, progress)}
-        return
-    utils: Any = importlib.import_module("huggingface_hub.utils")
+    """Arguments that make huggingface_hub report to *progress*, as far as its version can, and draw nothing itself."""
     if progress is not None:
         progress(0, None, what)
-    if utils.are_progress_bars_disabled():
-        yield {}
+    bars = {"tqdm_class": _bar_class(what, progress)} if "tqdm_class" in inspect.signature(call).parameters else {}
+    utils: Any = importlib.import_module("huggingface_hub.utils")
+    said = importlib.import_module("huggingface_hub.constants").HF_HUB_DISABLE_PROGRESS_BARS
+    if said is not None or utils.are_progress_bars_disabled():  # the user or the program has decided
+        yield bars
         return
     utils.disable_progress_bars()
     try:
-        yield {}
+        yield bars
     finally:
         utils.enable_progress_bars()
 

@@ -73,10 +73,21 @@ def split_file(reference: Reference, *, example: str) -> tuple[str, str]:
 
 def check_path(reference: Reference, path: str) -> None:
     """Refuse a path that could lead out of the folder that it is meant to be below of."""
+    if (reason := _astray(path)) is not None:
+        raise invalid(reference.text, f"the file's path {reason}.")
+
+
+def stays_below(path: str) -> bool:
+    """Whether *path*, joined to a folder, names something below that folder, on every system."""
+    return _astray(path) is None
+
+
+def _astray(path: str) -> str | None:
     if path.startswith("/") or "\\" in path or re.match(r"[A-Za-z]:", path):
-        raise invalid(reference.text, "the file's path must be relative, with forward slashes.")
+        return "must be relative, with forward slashes"
     parts = path.split("/")
     if ".." in parts:
-        raise invalid(reference.text, "the file's path must not hold '..'.")
+        return "must not hold '..'"
     if "" in parts or "." in parts:
-        raise invalid(reference.text, "the file's path has an empty part, or one that is just a dot.")
+        return "has an empty part, or one that is just a dot"
+    return None

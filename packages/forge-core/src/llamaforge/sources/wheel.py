@@ -18,6 +18,7 @@ from .cache import CACHE_VARIABLE, atomic_file
 from .local import closest_paths
 from .pip_download import download
 from .pypi import CachedFile, Store, WheelFile
+from .reference import stays_below
 from .spec import Progress
 from .versions import sort_key
 
@@ -139,7 +140,7 @@ def _compare(wanted: WheelFile, actual: str) -> None:
 
 def _choose(archive: zipfile.ZipFile, wanted: WheelFile, wheel: str) -> zipfile.ZipInfo:
     """The archive's member that *wanted* names by its path, or by its name alone where that is unique."""
-    members = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+    members = {info.filename: info for info in archive.infolist() if not info.is_dir() and stays_below(info.filename)}
     if (exact := members.get(wanted.file)) is not None:
         return exact
     named = [path for path in members if "/" not in wanted.file and path.rsplit("/", 1)[-1] == wanted.file]
