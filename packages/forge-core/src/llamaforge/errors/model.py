@@ -78,7 +78,10 @@ class DeviceNotAvailableError(ModelError, RuntimeError):
 
 
 class ModelFileError(LlamaForgeError, ValueError):
-    """The user's model file can't be read or written. A damaged one is never overwritten. Attributes: ``path``; ``line``; ``reason``."""
+    """The user's model file can't be read or written; a damaged one is never overwritten.
+
+    Attributes: ``path``; ``line`` (or None); ``reason``.
+    """
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
         self.path = path
