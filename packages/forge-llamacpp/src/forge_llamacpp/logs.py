@@ -1,0 +1,103 @@
+"""The engine's log: into :mod:`logging`, never onto standard output, and at hand when a reason is wanted.
+
+llama.cpp has one log callback for the whole process. It is set once, when the engine is first used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+from llama_cpp import llama_cpp as lib
+
+logger = logging.getLogger("forge_llamacpp")
+
+_LEVELS: Final = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
+"""ggml's levels, from ggml.h. 5 continues the line before."""
+_CONTINUES: Final = 5
+
+_KEPT: Final = 8
+"""Lines of an error's reason, at most."""
+
+
+class _Thread(threading.local):
+    """What a thread is in the middle of: llama.cpp logs in the thread that called it."""
+
+    def __init__(self) -> None:
+        self.level = logging.INFO
+        self.line = ""
+        self.troubles: deque[str] | None = None
+
+
+_thread = _Thread()
+
+
+def _receive(level: int, text: bytes, _: Any) -> None:
+    if level != _CONTINUES:
+        _thread.level = _LEVELS.get(level, logging.INFO)
+    if _thread.level < logging.WARNING and not logger.isEnabledFor(_thread.level):
+        return
+    *lines, _thread.line = (_thread.line + text.decode("utf-8", "replace")).split("\n")
+    for line in lines:
+        if line.strip():
+            _emit(_thread.level, line.rstrip())
+
+
+def _emit(level: int, line: str) -> None:
+    if level >= logging.WARNING and _thread.troubles is not None:
+        _thread.troubles.append(line)
+    logger.log(level, "%s", line)
+
+
+_callback: Final = lib.llama_log_callback(_receive)  # kept for as long as the engine may call it
+
+
+def connect() -> None:
+    """Send the engine's log to :data:`logger`; once is enough."""
+    lib.llama_log_set(_callback, None)
+
+
+@contextlib.contextmanager
+def troubles() -> Iterator[deque[str]]:
+    """Collect the warnings and errors that the engine logs in this thread meanwhile: the last few lines."""
+    before = _thread.troubles
+    collected: deque[str] = deque(maxlen=_KEPT)
+    _thread.troubles = collected
+    try:
+        yield collected
+    finally:
+        _thread.troubles = before
+
+
+_verbose_lock: Final = threading.Lock()
+_verbose_users = 0
+_verbose_handler: logging.Handler | None = None
+_level_before = logging.NOTSET
+
+
+def show() -> None:
+    """Let the log go to standard error until :func:`hide` was called as often."""
+    global _verbose_users, _verbose_handler, _level_before
+    with _verbose_lock:
+        if _verbose_users == 0:
+            _level_before = logger.level
+            _verbose_handler = logging.StreamHandler(sys.stderr)
+            logger.addHandler(_verbose_handler)
+            logger.setLevel(logging.INFO)
+        _verbose_users += 1
+
+
+def hide() -> None:
+    """Undo one :func:`show`."""
+    global _verbose_users, _verbose_handler
+    with _verbose_lock:
+        _verbose_users -= 1
+        if _verbose_users == 0 and _verbose_handler is not None:
+            logger.removeHandler(_verbose_handler)
+            logger.setLevel(_level_before)
+            _verbose_handler = None

@@ -1,0 +1,34 @@
+"""What core learns of this backend before it is used. Light: no engine is imported here."""
+
+from __future__ import annotations
+
+from llamaforge import hookimpl
+from llamaforge.backends.spec import BackendSpec, Capabilities
+
+
+def match(location: str) -> int:
+    """How well llama.cpp suits *location*: well for a GGUF file, not at all for anything else."""
+    return 90 if location.lower().endswith(".gguf") else 0
+
+
+SPEC = BackendSpec(
+    name="llama.cpp",
+    target="forge_llamacpp.backend:LlamaCppBackend",
+    config="forge_llamacpp.config:LlamaCppConfig",
+    summary="GGUF models on processors and graphics cards, through llama.cpp",
+    capabilities=Capabilities(
+        parameters=frozenset(
+            {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
+            | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
+        )
+    ),
+    match=match,
+    engine="llama_cpp_python",
+    probe="forge_llamacpp.probe:probe",
+)
+
+
+@hookimpl
+def llamaforge_backend() -> BackendSpec:
+    """The backend called ``llama.cpp``."""
+    return SPEC

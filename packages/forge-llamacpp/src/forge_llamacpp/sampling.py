@@ -1,0 +1,100 @@
+"""How the next token is chosen: one chain of llama.cpp's samplers a request.
+
+The order is core's: logit_bias, penalties, temperature, top_k, top_p, min_p, then the draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from llama_cpp import llama_cpp as lib
+from llamaforge.requests import GenerationRequest
+
+_GREEDY_BELOW: Final = 1e-6
+"""Temperatures under this are greedy. llama.cpp sorts by buckets and loses order where logits pass about 3e8, and a
+32-bit logit has no digits left there anyway."""
+
+_PENALTY_RANGE: Final = (1e-6, 1e6)
+"""Repetition penalties beyond decide everything already, and would overflow."""
+
+
+class Sampler:
+    """The sampling of one request, with its memory of the tokens so far. Free it with :meth:`close`.
+
+    Args:
+        request: what is asked for.
+        vocabulary_size: tokens that the model knows.
+        prompt: tokens of the prompt.
+        longest: tokens that the answer may have, at most.
+    """
+
+    def __init__(self, request: GenerationRequest, vocabulary_size: int, prompt: Iterable[int], longest: int) -> None:
+        parameters = lib.llama_sampler_chain_default_params()
+        parameters.no_perf = True
+        self.chain: Any = lib.llama_sampler_chain_init(parameters)
+        try:
+            penalty = _clamp(1.0 if request.repetition_penalty is None else request.repetition_penalty)
+            self._add_bias(request.logit_bias or {}, vocabulary_size)
+            self._add_repetition(penalty, vocabulary_size, set(prompt), longest)
+            self._add_answer_penalties(request, vocabulary_size, longest)
+            self._add_choice(request, vocabulary_size, penalty)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Give the memory back. More than once does no harm."""
+        chain, self.chain = self.chain, None
+        if chain is not None:
+            lib.llama_sampler_free(chain)
+
+    def _add(self, sampler: Any) -> None:
+        lib.llama_sampler_chain_add(self.chain, sampler)
+
+    def _add_bias(self, bias: dict[int, float], vocabulary_size: int) -> None:
+        if bias:
+            entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
+            self._add(lib.llama_sampler_init_logit_bias(vocabulary_size, len(bias), entries))
+
+    def _add_repetition(self, penalty: float, vocabulary_size: int, prompt: set[int], longest: int) -> None:
+        """The penalty that knows the prompt. It asks only whether a token is there, so each is told once."""
+        if penalty != 1:
+            window = len(prompt) + longest
+            sampler = lib.llama_sampler_init_penalties(vocabulary_size, window, penalty, 0.0, 0.0)
+            self._add(sampler)
+            for token in prompt:
+                lib.llama_sampler_accept(sampler, token)
+
+    def _add_answer_penalties(self, request: GenerationRequest, vocabulary_size: int, longest: int) -> None:
+        """The penalties that know only the answer: the whole of it, for llama.cpp takes -1 as "none"."""
+        frequency, presence = request.frequency_penalty or 0.0, request.presence_penalty or 0.0
+        if frequency or presence:
+            self._add(lib.llama_sampler_init_penalties(vocabulary_size, longest, 1.0, frequency, presence))
+
+    def _add_choice(self, request: GenerationRequest, vocabulary_size: int, penalty: float) -> None:
+        temperature = 1.0 if request.temperature is None else request.temperature
+        if temperature * min(1.0, penalty) < _GREEDY_BELOW:
+            self._add(lib.llama_sampler_init_greedy())
+            return
+        if temperature != 1:
+            self._add(lib.llama_sampler_init_temp(temperature))
+        if request.top_k:
+            self._add(lib.llama_sampler_init_top_k(min(request.top_k, vocabulary_size)))
+        if request.top_p is not None and request.top_p < 1:
+            self._add(lib.llama_sampler_init_top_p(request.top_p, 1))
+        if request.min_p:
+            self._add(lib.llama_sampler_init_min_p(request.min_p, 1))
+        self._add(lib.llama_sampler_init_dist(_seed(request.seed)))
+
+
+def _clamp(penalty: float) -> float:
+    low, high = _PENALTY_RANGE
+    return min(max(penalty, low), high)
+
+
+def _seed(seed: int | None) -> int:
+    """llama.cpp reads its largest seed as "take any", so that one becomes another."""
+    if seed is None or seed != lib.LLAMA_DEFAULT_SEED:
+        return lib.LLAMA_DEFAULT_SEED if seed is None else seed
+    return lib.LLAMA_DEFAULT_SEED - 1

@@ -1,0 +1,144 @@
+"""Is a model file fit for the engine? Everything that can be said without loading it."""
+
+from __future__ import annotations
+
+import math
+import stat
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+from llamaforge.errors import InvalidModelError, ModelNotFoundError
+
+from .gguf import Array, DamagedFileError, Header, read_header, split_siblings
+
+_MAX_LAYERS: Final = 512
+_MAX_EXPERTS: Final = 1024
+"""LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS of llama.cpp, which asserts them."""
+_ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
+
+
+def check_model_file(location: str) -> None:
+    """Refuse a path where no sound model is.
+
+    Raises ModelNotFoundError, and InvalidModelError with the reason.
+    """
+    path = _readable(location, "model")
+    with _told_of(location):
+        header = read_header(path)
+        _check_kind(header)
+        _check_shape(header)
+        _check_vocabulary(header)
+        siblings = split_siblings(path, header)
+    for sibling in siblings[1:]:
+        _readable(str(sibling), f"part of the model {path.name}")
+        with _told_of(str(sibling)):
+            read_header(sibling)
+
+
+def check_adapter_file(location: str) -> None:
+    """Refuse a path where no LoRA adapter is. Raises as :func:`check_model_file` does."""
+    path = _readable(location, "LoRA adapter")
+    with _told_of(location):
+        header = read_header(path)
+        if header.metadata.get("general.type") != "adapter" or header.metadata.get("adapter.type") != "lora":
+            raise DamagedFileError("it is a GGUF file, but no LoRA adapter")
+
+
+class _told_of:  # noqa: N801 - a context manager that reads like a function
+    """Turn what is wrong with a file into an error that names it."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, DamagedFileError):
+            raise InvalidModelError(self._location, f"{error}.") from None
+        if isinstance(error, OSError):
+            raise InvalidModelError(self._location, f"it can't be read: {error.strerror or error}.") from error
+
+
+def _readable(location: str, what: str) -> Path:
+    path = Path(location)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        raise ModelNotFoundError(f"There is no {what} at {location}.", location) from error
+    except OSError as error:
+        raise InvalidModelError(location, f"it can't be read: {error.strerror or error}.") from error
+    if stat.S_ISDIR(mode):
+        inside = sorted(name for name in _names(path) if name.lower().endswith(".gguf"))
+        found = f" It holds {', '.join(inside[:5])}." if inside else ""
+        raise InvalidModelError(location, f"it is a folder, not a GGUF file.{found}")
+    if not stat.S_ISREG(mode):
+        raise InvalidModelError(location, "it is no regular file.")
+    return path
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _check_kind(header: Header) -> None:
+    kind = header.metadata.get("general.type", "model")
+    if kind == "adapter":
+        raise DamagedFileError("it is a LoRA adapter, not a model: give it beside its model, as lora=[...]")
+    if kind == "mmproj" or header.metadata.get("general.architecture") == "clip":
+        raise DamagedFileError("it is a model's projector for images, not a language model")
+    architecture = header.metadata.get("general.architecture")
+    if not isinstance(architecture, str) or not architecture:
+        raise DamagedFileError("its header does not say which architecture it has")
+
+
+def _check_shape(header: Header) -> None:
+    """What llama.cpp asserts of a model's shape."""
+    metadata = header.metadata
+    architecture = metadata["general.architecture"]
+
+    def number(name: str) -> int | None:
+        value = metadata.get(f"{architecture}.{name}")
+        return value if type(value) is int else None
+
+    def expect(sound: bool, name: str) -> None:
+        if not sound:
+            value = metadata.get(f"{architecture}.{name}")
+            raise DamagedFileError(f"its header is damaged: {name} is {value!r}")
+
+    layers = number("block_count")
+    if layers is not None:
+        expect(0 < layers <= _MAX_LAYERS, "block_count")
+        expect((number("nextn_predict_layers") or 0) <= layers, "nextn_predict_layers")
+    heads, kv_heads = number("attention.head_count"), number("attention.head_count_kv")
+    if heads is not None and kv_heads is not None:
+        expect(0 <= kv_heads <= heads, "attention.head_count_kv")
+    experts, used = number("expert_count") or 0, number("expert_used_count") or 0
+    expect(experts <= _MAX_EXPERTS, "expert_count")
+    expect(used <= experts, "expert_used_count")
+    groups, groups_used = number("expert_group_count") or 0, number("expert_group_used_count") or 0
+    expect(groups < experts or groups == 0, "expert_group_count")
+    if groups > 1:
+        expect(experts % groups == 0, "expert_group_count")
+        expect(0 < groups_used < groups, "expert_group_used_count")
+    for name in ("layer_norm_epsilon", "layer_norm_rms_epsilon", "group_norm_epsilon"):
+        value = metadata.get(f"{architecture}.attention.{name}")
+        if isinstance(value, float):
+            expect(math.isfinite(value) and value >= 0, f"attention.{name}")
+    scaling = metadata.get(f"{architecture}.rope.scaling.type")
+    if isinstance(scaling, str):
+        expect(scaling in _ROPE_SCALINGS, "rope.scaling.type")
+
+
+def _check_vocabulary(header: Header) -> None:
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if isinstance(tokens, Array) and tokens.texts is not None:
+        named = [text for text in tokens.texts if text]  # the engine names empty ones by their number
+        if len(set(named)) != len(named):
+            raise DamagedFileError("its header is damaged: its tokenizer has a token twice")

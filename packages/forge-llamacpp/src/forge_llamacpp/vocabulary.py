@@ -1,0 +1,73 @@
+"""Text to tokens, and tokens to bytes."""
+
+from __future__ import annotations
+
+import ctypes
+
+from llama_cpp import llama_cpp as lib
+
+
+class Vocabulary:
+    """The tokenizer of a loaded model. Safe in any thread while the model is loaded."""
+
+    def __init__(self, pointer: int, unknown: int | None = None) -> None:
+        self._vocab = pointer
+        self.size: int = lib.llama_vocab_n_tokens(pointer)
+        self.bos: int | None = self._special(lib.llama_vocab_bos(pointer))
+        self.adds_bos = bool(lib.llama_vocab_get_add_bos(pointer)) and self.bos is not None
+        self._bytes: dict[int, bytes] = {}
+        self._named = {
+            "bos_token": self.bos,
+            "eos_token": self._special(lib.llama_vocab_eos(pointer)),
+            "unk_token": self._special(unknown),
+            "sep_token": self._special(lib.llama_vocab_sep(pointer)),
+            "pad_token": self._special(lib.llama_vocab_pad(pointer)),
+            "mask_token": self._special(lib.llama_vocab_mask(pointer)),
+        }
+
+    def tokenize(self, text: bytes) -> list[int]:
+        """The tokens of UTF-8 *text*, special ones recognised, none added but for one BOS where the model wants it."""
+        tokens = self._tokenize(text, len(text) + 8)
+        if self.adds_bos and self.bos is not None and tokens and tokens[0] != self.bos:
+            tokens.insert(0, self.bos)
+        return tokens
+
+    def token_bytes(self, token: int) -> bytes:
+        """What *token* adds to the text; a control token adds nothing."""
+        data = self._bytes.get(token)
+        if data is None:
+            data = self._bytes[token] = self._piece(token, special=False)
+        return data
+
+    def token_text(self, token: int) -> str:
+        """How *token* looks, control tokens too. Half a character shows as U+FFFD."""
+        return self._piece(token, special=True).decode("utf-8", "replace")
+
+    def ends(self, token: int) -> bool:
+        """Whether *token* ends an answer."""
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    def named_tokens(self) -> dict[str, str]:
+        """The texts of the special tokens that there are, by the names that chat templates use."""
+        return {
+            name: lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
+            for name, token in self._named.items()
+            if token is not None
+        }
+
+    def _special(self, token: int | None) -> int | None:
+        return token if token is not None and 0 <= token < self.size else None
+
+    def _tokenize(self, text: bytes, room: int) -> list[int]:
+        buffer = (lib.llama_token * room)()
+        count = lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, True)
+        if count < 0:
+            return self._tokenize(text, -count)
+        return buffer[:count]
+
+    def _piece(self, token: int, *, special: bool, room: int = 64) -> bytes:
+        buffer = ctypes.create_string_buffer(room)
+        length = lib.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+        if length < 0:
+            return self._piece(token, special=special, room=-length)
+        return buffer.raw[:length]
