@@ -93,17 +93,25 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], control: Control) -> Ite
     events = source()
     end = object()
     waiting: list[concurrent.futures.Future[Any]] = []
+    stepping: list[asyncio.Task[Any]] = []
 
     def give_up() -> None:
-        for future in waiting:
+        for future in list(waiting):
             future.cancel()
 
     control.on_cancel(give_up)
 
     async def step() -> Any:
+        stepping[:] = [task] if (task := asyncio.current_task()) is not None else []
         return await anext(events, end)
 
     async def close() -> None:
+        # A cancelled step ends in its own time, and a generator that still runs can't be closed.
+        unfinished = [task for task in stepping if not task.done()]
+        if unfinished:
+            for task in unfinished:
+                task.cancel()
+            await asyncio.wait(unfinished)
         aclose: Any = getattr(events, "aclose", None)
         if aclose is not None:
             await aclose()
