@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.hf_models import make_hf_model
 from support.models import fetch_gguf
 from support.servers import LiveServer, run_llama_server
 
@@ -22,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def gguf_model() -> Path:
     """SmolLM2-135M-Instruct, Q4_1."""
     return fetch_gguf()
+
+
+@pytest.fixture(scope="session")
+def hf_model(gguf_model: Path) -> Path:
+    """The same model as a folder in transformers' format, bfloat16."""
+    return make_hf_model(gguf_model)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,152 @@
+"""What torch, transformers, safetensors and the hub's library raise, and which of our errors each becomes. By type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+
+import torch
+from huggingface_hub import constants, errors
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    EngineNotAvailableError,
+    InvalidModelError,
+    LlamaForgeError,
+    ModelLoadError,
+    ModelNotFoundError,
+    RateLimitError,
+    ServerError,
+)
+from safetensors import SafetensorError
+
+_Map = Callable[[Exception, str], LlamaForgeError]
+
+HTTP_ERROR: type[Exception] = next(base for base in errors.HfHubHTTPError.__bases__ if base is not OSError)
+"""Base of the errors of the hub library's HTTP client; which client that is differs between its versions."""
+
+
+def load_error(error: Exception, model: str) -> LlamaForgeError:
+    """Our error for what went wrong while *model* was loaded.
+
+    transformers wraps the hub library's errors in OSErrors that only a person can tell apart, so their causes decide.
+    """
+    for each in _chain(error):
+        if isinstance(each, LlamaForgeError):
+            return each
+        for kind, make in TABLE:
+            if isinstance(each, kind):
+                return make(each, model)
+    return ModelLoadError(model, _words(error))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device's memory, or the machine's, was not enough."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _chain(error: BaseException) -> Iterator[Exception]:
+    """*error* and what it was raised from."""
+    each: BaseException | None = error
+    while isinstance(each, Exception):
+        yield each
+        each = each.__cause__
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _first_line(error: BaseException) -> str:
+    return _words(error).splitlines()[0]
+
+
+def _http(error: Exception, model: str) -> LlamaForgeError:
+    response = getattr(error, "response", None)
+    status: int | None = getattr(response, "status_code", None)
+    reason = f"{model}: {getattr(error, 'server_message', None) or _first_line(error)}"
+    if status in (401, 403):
+        return AuthenticationError(constants.ENDPOINT, status, reason)
+    if status == 429:
+        after = response.headers.get("retry-after", "") if response is not None else ""
+        return RateLimitError(constants.ENDPOINT, status, reason, float(after) if after.isdecimal() else None)
+    return ServerError(constants.ENDPOINT, status, reason)
+
+
+def _gated(error: Exception, model: str) -> LlamaForgeError:
+    status = getattr(getattr(error, "response", None), "status_code", None) or 403
+    return AuthenticationError(
+        constants.ENDPOINT,
+        status,
+        f"{model} is gated. Accept its terms on its page there, then pass token=..., or set HF_TOKEN.",
+    )
+
+
+def _no_repository(error: Exception, model: str) -> LlamaForgeError:
+    return ModelNotFoundError(
+        f"There is no repository {model} on the hub, or it is private: then pass token=..., or set HF_TOKEN.", model
+    )
+
+
+def _no_revision(error: Exception, model: str) -> LlamaForgeError:
+    return ModelNotFoundError(f"{model} has no such branch, tag or commit. Check revision.", model)
+
+
+def _no_file(error: Exception, model: str) -> LlamaForgeError:
+    return ModelNotFoundError(f"{model} lacks a file: {_first_line(error)}", model)
+
+
+def _not_cached(error: Exception, model: str) -> LlamaForgeError:
+    if error.__cause__ is None:
+        return ModelNotFoundError(f"{model} is not in the hub's cache on this machine: {_first_line(error)}", model)
+    return _unreachable(error.__cause__, model)
+
+
+def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
+    if isinstance(error, errors.HfHubHTTPError):
+        return _http(error, model)
+    return ConnectionFailedError(
+        constants.ENDPOINT, f"{_first_line(error)}. {model} is not in the hub's cache on this machine."
+    )
+
+
+def _damaged(error: Exception, model: str) -> LlamaForgeError:
+    return InvalidModelError(model, f"a file is damaged or cut short ({_words(error)}). Fetch it again.")
+
+
+def _bad_config(error: Exception, model: str) -> LlamaForgeError:
+    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({error})")
+
+
+def _missing_package(error: Exception, model: str) -> LlamaForgeError:
+    module = getattr(error, "name", None) or "an optional package"
+    return EngineNotAvailableError("huggingface", module, str(error).strip().rstrip("."), f"{model} needs it.")
+
+
+def _memory(error: Exception, model: str) -> LlamaForgeError:
+    return ModelLoadError(
+        model,
+        "there is not enough memory for it on the device. Load it in a smaller dtype, quantized (quantization=...), or "
+        f"over several devices (device_map='auto'). {_first_line(error)}",
+    )
+
+
+TABLE: tuple[tuple[type[Exception], _Map], ...] = (
+    (errors.GatedRepoError, _gated),
+    (errors.RepositoryNotFoundError, _no_repository),
+    (errors.RevisionNotFoundError, _no_revision),
+    (errors.LocalEntryNotFoundError, _not_cached),
+    (errors.EntryNotFoundError, _no_file),
+    (errors.OfflineModeIsEnabled, _not_cached),
+    (errors.HFValidationError, _no_repository),
+    (errors.HfHubHTTPError, _http),
+    (HTTP_ERROR, _unreachable),
+    (errors.FileMetadataError, _unreachable),
+    (errors.StrictDataclassError, _bad_config),
+    (SafetensorError, _damaged),
+    (json.JSONDecodeError, _damaged),
+    (torch.OutOfMemoryError, _memory),
+    (MemoryError, _memory),
+    (ImportError, _missing_package),
+)
+"""From the most special type to the most general."""

@@ -1,0 +1,114 @@
+"""A repository of the Hugging Face hub as a local folder: from the hub's cache, or fetched into it."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from llamaforge.errors import ModelNotFoundError, closest
+
+from .config import HuggingFaceConfig
+from .places import CONFIG, Place, is_gguf
+from .weights import INDEXES, SINGLE, shards
+
+_LIBRARY = "llamaforge"
+_NOT_NEEDED = frozenset(
+    {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel"}
+    | {".zip", ".gz", ".tar", ".parquet", ".md", ".pdf", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".mp4"}
+)
+"""Weights, which are chosen one by one, and what no model needs."""
+
+
+def fetch(place: Place, config: HuggingFaceConfig) -> Path:
+    """The folder that holds the repository *place*: the cached one if it is complete, else fetched now.
+
+    What is cached is used as it is; a newer version of a branch is fetched by ``llamaforge models pull``. Small files
+    come first and the weights last, so that whole weights mean a whole model.
+
+    Raises what the hub's library raises (:mod:`forge_hf.errors` maps it), and ModelNotFoundError where the network is
+    switched off or the repository lacks the GGUF file.
+    """
+    folder = cached(place, config)
+    if folder is not None:
+        return folder
+    if config.local_files_only or constants.is_offline_mode():
+        raise ModelNotFoundError(
+            f"{place.name} is not, or not completely, in the hub's cache on this machine, and the network is switched "
+            "off (local_files_only, or HF_HUB_OFFLINE).",
+            place.name,
+        )
+    repo, token = place.name, None if config.token is None else config.token.reveal()
+    found = HfApi(library_name=_LIBRARY, token=token).model_info(repo, revision=config.revision)
+    names = [file.rfilename for file in found.siblings or ()]
+    small, weights = _choose(place, names, code=config.trust_remote_code)
+
+    def download(files: list[str]) -> Path:
+        return Path(
+            snapshot_download(
+                repo,
+                revision=config.revision,
+                cache_dir=config.cache_dir,
+                token=token,
+                allow_patterns=[_literal(file) for file in files],
+                library_name=_LIBRARY,
+            )
+        )
+
+    folder = download(small) if small else None
+    index = next((each for each in INDEXES if each in small), None)
+    if folder is not None and index is not None and not weights:
+        weights = [shard for shard in shards(folder / index) if shard in names]
+    if weights:
+        return download(weights)
+    if folder is not None:
+        return folder
+    raise ModelNotFoundError(f"The repository {repo} holds no model.", repo, names)
+
+
+def cached(place: Place, config: HuggingFaceConfig) -> Path | None:
+    """The folder in the hub's cache, where it holds all that is needed."""
+    wanted = place.gguf_file or CONFIG
+    found = try_to_load_from_cache(place.name, wanted, cache_dir=config.cache_dir, revision=config.revision)
+    if not isinstance(found, str):
+        return None
+    folder = Path(found).parents[len(PurePosixPath(wanted).parts) - 1]
+    return folder if place.gguf_file is not None or _is_complete(folder) else None
+
+
+def _is_complete(folder: Path) -> bool:
+    if any((folder / name).exists() for name in SINGLE):
+        return True
+    for index in INDEXES:
+        if (folder / index).exists():
+            try:
+                return all((folder / name).exists() for name in shards(folder / index))
+            except (ValueError, OSError):
+                return False
+    return False
+
+
+def _choose(place: Place, names: list[str], *, code: bool) -> tuple[list[str], list[str]]:
+    """Which files to fetch first, and which weights after them. Of several kinds of weights, the first known one."""
+    if place.gguf_file is not None:
+        if place.gguf_file not in names:
+            ggufs = [name for name in names if is_gguf(name)]
+            near = closest(place.gguf_file, ggufs)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            raise ModelNotFoundError(f"{place.name} holds no file {place.gguf_file!r}.{hint}", place.name, ggufs)
+        return [], [place.gguf_file]
+    small = [name for name in names if _is_small(name, code=code)]
+    return small, next(([name] for name in SINGLE if name in names), [])
+
+
+def _is_small(name: str, *, code: bool) -> bool:
+    path = PurePosixPath(name)
+    if path.suffix == ".py":
+        return code
+    if len(path.parts) > 1:
+        return path.parts[0] == "additional_chat_templates"
+    return path.suffix.lower() not in _NOT_NEEDED and not path.name.startswith(".")
+
+
+def _literal(name: str) -> str:
+    """A pattern that matches *name* alone."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)

@@ -1,0 +1,40 @@
+"""What this distribution contributes: the backend ``huggingface``. No engine is imported here."""
+
+from __future__ import annotations
+
+from llamaforge import hookimpl
+from llamaforge.backends.spec import BackendSpec, Capabilities
+
+from .places import is_gguf, is_hub_id, is_model_folder
+
+
+def match(location: str) -> int:
+    """How well this backend suits *location*: a folder with config.json best, then a hub id, then a GGUF file."""
+    if is_gguf(location):
+        return 50
+    if is_model_folder(location):
+        return 90
+    return 80 if is_hub_id(location) else 0
+
+
+SPEC = BackendSpec(
+    name="huggingface",
+    target="forge_hf.backend:HuggingFaceBackend",
+    config="forge_hf.config:HuggingFaceConfig",
+    summary="Models of the Hugging Face hub and local ones, on transformers and torch",
+    capabilities=Capabilities(
+        parameters=frozenset(
+            {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
+            | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
+        )
+    ),
+    match=match,
+    engine="transformers",
+    probe="forge_hf.probe:probe",
+)
+
+
+@hookimpl
+def llamaforge_backend() -> BackendSpec:
+    """The backend ``huggingface``."""
+    return SPEC
