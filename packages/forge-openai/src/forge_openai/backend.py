@@ -33,6 +33,9 @@ class OpenAIBackend(BaseBackend):
 
     Parameters that a request leaves out are the server's to choose. Any number of threads may use it at once. What is
     still being generated when the model is unloaded breaks off.
+
+    A backend for one kind of server is a subclass with a spec and a config of its own: the parameters that this server
+    honours, and its own defaults (see :class:`.config.OpenAIConfig`).
     """
 
     spec = SPEC
@@ -47,9 +50,9 @@ class OpenAIBackend(BaseBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """OpenAI's own parameters, and what the load parameter ``extensions`` adds."""
-        parameters = SPEC.capabilities.parameters | set(self._settings.wire_names())
-        return dataclasses.replace(SPEC.capabilities, parameters=parameters)
+        """What the spec declares, and what the load parameter ``extensions`` adds."""
+        declared = super().capabilities
+        return dataclasses.replace(declared, parameters=declared.parameters | set(self._settings.wire_names()))
 
     def check_model(self, model_path: str, config: OpenAIConfig) -> None:
         """Ask the server for the model, while another one may still be loaded.

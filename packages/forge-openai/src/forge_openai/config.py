@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from llamaforge.backends.config import BackendConfig
@@ -18,7 +18,13 @@ Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
 
 
 class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
-    """Where the server is, who we are, and what it can do."""
+    """Where the server is, who we are, and what it can do.
+
+    A backend for another server derives a config with defaults of its own, and sets :attr:`reads_environment` to False.
+    """
+
+    reads_environment: ClassVar[bool] = True
+    """Whether OpenAI's environment variables fill in what is left open. Another server must not get OpenAI's key."""
 
     api_key: (
         Annotated[

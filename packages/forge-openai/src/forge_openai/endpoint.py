@@ -43,10 +43,11 @@ class Endpoint:
 
 
 def find_endpoint(config: OpenAIConfig, environ: Mapping[str, str]) -> Endpoint:
-    """Fill in from the environment what *config* leaves open, as the SDK would.
+    """Fill in from the environment what *config* leaves open, as the SDK would, unless *config* is another server's.
 
     Raises InvalidParameterError where a key is needed and there is none, or where one can't be a key.
     """
+    environ = environ if config.reads_environment else {}
     address, headers = config.api_base, dict(config.headers)
     if address is None:
         address, credentials = split_address(environ.get("OPENAI_BASE_URL") or OFFICIAL, "OPENAI_BASE_URL")
