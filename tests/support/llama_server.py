@@ -1,8 +1,8 @@
 """The child process of :mod:`support.servers`: llama.cpp's own server. Run as a script; never imported.
 
-It is a process of its own because two builds of llama.cpp can't share one. Settings come as one line of JSON on standard
-input, which then stays open as a lifeline: when it closes, whatever became of the parent, this process ends. The one
-line on standard output is the address; everything that llama.cpp prints goes to standard error.
+It is a process of its own because two builds of llama.cpp can't share one. Settings come as one line of JSON on
+standard input, which then stays open as a lifeline: when it closes, whatever became of the parent, this process ends.
+The one line on standard output is the address; everything that llama.cpp prints goes to standard error.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 
-class Cut(Exception):  # noqa: N818 - an order, not an error
+class Cut(Exception):
     """Raised by a body: reset the connection now."""
 
 

@@ -49,8 +49,8 @@ def run_llama_server(gguf: Path, log: Path, *, slots: int = 4, context: int = 10
     """Run llama.cpp's server for the model file *gguf* until the block is left.
 
     It listens on a free port of 127.0.0.1, wants a key, calls the model "smollm2", and renders chats as the model's own
-    template does, with function calls besides. It has answered a request before the block begins. It ends with the block,
-    and also when this process dies. What it prints goes to the file *log*.
+    template does, with function calls besides. It has answered a request before the block begins. It ends with the
+    block, and also when this process dies. What it prints goes to the file *log*.
     """
     key = "sk-test-" + secrets.token_hex(16)
     settings = {

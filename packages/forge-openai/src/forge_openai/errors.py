@@ -10,7 +10,7 @@ import email.utils
 import functools
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from llamaforge.errors import (
@@ -47,7 +47,7 @@ class Translator:
 
     address: str
     model: str
-    secrets: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = field(default=(), repr=False)
     context_size: int | None = None
 
     def translate(self, error: BaseException, scope: CancelScope | None = None) -> LlamaForgeError:
@@ -132,7 +132,7 @@ def exception_table() -> dict[type[BaseException], Make]:
     def failed(translator: Translator, error: Exception) -> LlamaForgeError:
         return GenerationError(f"The openai SDK failed: {translator.clean(describe(error))}")
 
-    return {
+    table: dict[type[BaseException], Make] = {
         openai.OpenAIError: failed,
         openai.APIError: in_band,
         openai.APIConnectionError: unreached,
@@ -185,6 +185,10 @@ def exception_table() -> dict[type[BaseException], Make]:
         # TLS failures and broken connections that the libraries below let through unmapped.
         OSError: unreached,
     }
+    newer = getattr(httpx2, "SSEError", None)
+    if newer is not None:
+        table[newer] = unreached
+    return table
 
 
 def describe(error: BaseException) -> str:

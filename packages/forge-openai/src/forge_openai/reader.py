@@ -36,7 +36,17 @@ class AnswerReader:
     Stop strings are the server's work; they are looked for here, too, because some servers let them through.
     """
 
-    __slots__ = ("_alternatives", "_finish_reason", "_stop", "_stops", "_tools", "_translator", "_usage", "text")
+    __slots__ = (
+        "_alternatives",
+        "_finish_reason",
+        "_goes_on",
+        "_stop",
+        "_stops",
+        "_tools",
+        "_translator",
+        "_usage",
+        "text",
+    )
 
     def __init__(self, request: GenerationRequest, translator: Translator) -> None:
         self._alternatives = request.top_logprobs or 0
@@ -46,6 +56,7 @@ class AnswerReader:
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._stop: str | None = None
+        self._goes_on = False
         self.text: list[str] = []
         """The pieces that have come so far."""
 
@@ -59,8 +70,11 @@ class AnswerReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether the server goes on after a stop string, so that there is nothing left to read for us."""
-        return self._stops.matched is not None and self._finish_reason is None
+        """Whether the server goes on after a stop string, so that nothing is left for us to read.
+
+        One that did stop, and only let the string through, is read to its end, for the token counts.
+        """
+        return self._goes_on
 
     def finish(self) -> Iterator[Event]:
         """The last events, once the stream is at its end.
@@ -105,6 +119,8 @@ class AnswerReader:
                 self.text.append(piece)
             if piece or logprobs:
                 yield TextDelta(piece, logprobs)
+        elif text:
+            self._goes_on = True
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
         if isinstance(choice.stop_reason, str):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,7 +39,7 @@ class Session:
         secrets = self.endpoint.secrets()
         self.translator = Translator(address=self.endpoint.address, model=model, secrets=secrets)
         self.max_retries = config.max_retries
-        http = sdk.DefaultHttpxClient()
+        http = sdk.DefaultHttpxClient(verify=_trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
         self.bounded = bound_network(http)
         """Whether scopes hold at the socket."""
         key = self.endpoint.api_key
@@ -63,3 +65,11 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.endpoint.address}>"
+
+
+@functools.cache
+def _trust(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """The certificates that HTTP libraries trust here. Reading them takes most of a client's time to be made."""
+    import httpx2
+
+    return httpx2.create_ssl_context()

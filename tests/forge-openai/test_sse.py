@@ -1,0 +1,81 @@
+"""The event parser: the same events for every way of cutting the bytes, and nothing breaks it."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+from forge_openai.sse import EventParser, ServerSentEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def parse(pieces: list[bytes]) -> list[ServerSentEvent]:
+    parser = EventParser()
+    return [event for piece in pieces for event in parser.feed(piece)]
+
+
+def by_the_book(data: bytes) -> list[ServerSentEvent]:
+    """The standard's algorithm on the whole, without any regard for speed."""
+    events, kind, lines = [], "", []
+    parts = re.split(b"\r\n|\n|\r", data.removeprefix(b"\xef\xbb\xbf"))
+    for line in parts[:-1]:
+        if not line:
+            if lines:
+                events.append(ServerSentEvent(kind or "message", b"\n".join(lines)))
+            kind, lines = "", []
+            continue
+        name, _, value = line.partition(b":")
+        value = value[1:] if value.startswith(b" ") else value
+        if name == b"data":
+            lines.append(value)
+        elif name == b"event":
+            kind = value.decode("utf-8", "replace")
+    return events
+
+
+ALPHABET = [
+    b"data",
+    b"event",
+    b"id",
+    b":",
+    b" ",
+    b"\n",
+    b"\r",
+    b"\r\n",
+    b"\n\n",
+    b"{}",
+    b"x",
+    "é€😀".encode(),
+    b"\xff",
+    b"\xef\xbb\xbf",
+]
+
+
+@given(st.lists(st.sampled_from(ALPHABET), max_size=40).map(b"".join), st.lists(st.integers(0, 120), max_size=12))
+def test_every_cut_gives_the_standards_events(data: bytes, cuts: list[int]) -> None:
+    places = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
+    pieces = [data[start:end] for start, end in itertools.pairwise(places)]
+    assert parse(pieces) == by_the_book(data)
+    assert parse([data[index : index + 1] for index in range(len(data))]) == by_the_book(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(data: bytes) -> None:
+    assert parse([data]) == by_the_book(data)
+
+
+def test_a_servers_stream() -> None:
+    stream = b': ping\n\ndata: {"a":1}\n\nevent: error\ndata: first\ndata:second\n\ndata: [DONE]\n\ndata: never ended\n'
+    assert parse([stream]) == [
+        ServerSentEvent("message", b'{"a":1}'),
+        ServerSentEvent("error", b"first\nsecond"),
+        ServerSentEvent("message", b"[DONE]"),
+    ]
+
+
+def test_a_long_line_in_small_pieces_is_put_together_once() -> None:
+    # With a buffer that is searched again for every piece this would take minutes.
+    piece = b"x" * 64
+    events = parse([b"data: ", *[piece] * 100_000, b"\n", b"\n"])
+    assert len(events[0].data) == 6_400_000

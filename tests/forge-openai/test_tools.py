@@ -1,0 +1,92 @@
+"""Tool calls out of their pieces, as servers send them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import Any
+
+import msgspec
+from forge_openai.chunks import ToolCallPart
+from forge_openai.tools import ToolCallAssembler
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def assemble(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    assembler = ToolCallAssembler()
+    for part in parts:
+        assembler.feed(msgspec.convert(part, ToolCallPart))
+    return [(call.id, call.function.name, call.function.arguments) for call in assembler.finish()]
+
+
+def part(
+    index: int | None = None, ident: str | None = None, name: str | None = None, arguments: Any = None
+) -> dict[str, Any]:
+    return {"index": index, "id": ident, "function": {"name": name, "arguments": arguments}}
+
+
+CALLS = st.lists(
+    st.tuples(
+        st.sampled_from(["get_weather", "f", "add"]), st.text(max_size=20).map(lambda text: json.dumps({"q": text}))
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(CALLS, st.data())
+def test_every_cut_and_interleaving(calls: list[tuple[str, str]], data: st.DataObject) -> None:
+    queues = []
+    for index, (name, arguments) in enumerate(calls):
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(arguments)), max_size=5)))
+        places = [0, *cuts, len(arguments)]
+        pieces = [arguments[a:b] for a, b in itertools.pairwise(places)]
+        queues.append(
+            [part(index, f"id{index}", name, pieces[0]), *[part(index, arguments=piece) for piece in pieces[1:]]]
+        )
+    sent = [queue.pop(0) for queue in queues]
+    while any(queues):
+        sent.append(data.draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+    assert assemble(*sent) == [(f"id{i}", name, arguments) for i, (name, arguments) in enumerate(calls)]
+
+
+def test_calls_that_all_have_index_0() -> None:
+    assert assemble(part(0, "a", "f", "{}"), part(0, "b", "g", "{}")) == [("a", "f", "{}"), ("b", "g", "{}")]
+
+
+def test_a_new_id_for_every_piece() -> None:
+    assert assemble(part(0, "a", "f", '{"x"'), part(0, "b", None, ":1}")) == [("a", "f", '{"x":1}')]
+
+
+def test_the_name_in_every_piece() -> None:
+    assert assemble(part(0, "a", "f", "{"), part(0, "a", "f", "}")) == [("a", "f", "{}")]
+
+
+def test_a_name_in_two_pieces() -> None:
+    assert assemble(part(0, "a", "get_"), part(0, None, "weather", "{}")) == [("a", "get_weather", "{}")]
+
+
+def test_no_index_but_ids() -> None:
+    sent = [
+        part(None, "a", "f", "{"),
+        part(None, "b", "g", "["),
+        part(None, "a", None, "}"),
+        part(None, "b", None, "]"),
+    ]
+    assert assemble(*sent) == [("a", "f", "{}"), ("b", "g", "[]")]
+
+
+def test_neither_index_nor_id() -> None:
+    made = assemble(part(name="f", arguments="{"), part(arguments="}"), part(name="g", arguments="{}"))
+    assert [call[1:] for call in made] == [("f", "{}"), ("g", "{}")]
+    assert len({call[0] for call in made}) == 2
+    assert all(call[0].startswith("call_") for call in made)
+
+
+def test_arguments_as_an_object() -> None:
+    assert assemble(part(0, "a", "f", {"q": "é"})) == [("a", "f", '{"q": "é"}')]
+
+
+def test_a_piece_without_a_function() -> None:
+    assert assemble({"index": 0, "id": "a"}, part(0, None, "f", "{}")) == [("a", "f", "{}")]
