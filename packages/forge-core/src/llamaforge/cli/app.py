@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
 import click
 
 from .._version import __version__
-from .exit_codes import CLOSED_OUTPUT, FINE, INTERRUPTED, MEANINGS
+from .exit_codes import CLOSED_OUTPUT, FINE, INTERRUPTED, MEANINGS, USAGE
 from .output import ClosedOutputError, is_closed_pipe
 from .plugin_commands import load_plugin_command, plugin_commands
 
@@ -19,8 +21,9 @@ BUILT_IN: Final = {
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
     "doctor": "Say what is installed, what is broken, and how to mend it",
+    "new-backend": "Write the package of a new backend",
 }
-"""Every command of ours with its short help. ``llamaforge.cli.NAME`` holds it as ``command``."""
+"""Every command of ours with its short help. ``llamaforge.cli.NAME`` (dashes underscores) holds it as ``command``."""
 
 
 class State:
@@ -35,6 +38,13 @@ class State:
 class Cli(click.Group):
     """A group that imports a command when it is called, and knows plugins' commands by their metadata alone."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without any argument: the help, but as a usage error."""
+        if not args and not ctx.resilient_parsing:
+            click.echo(ctx.get_help(), err=True)
+            ctx.exit(USAGE)
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Our commands, then those of plugins. Imports none."""
         return [*BUILT_IN, *plugin_commands(BUILT_IN)]
@@ -42,7 +52,7 @@ class Cli(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command. A plugin can't replace one of ours; raises a BackendError where a plugin is broken."""
         if cmd_name in BUILT_IN:
-            command: click.Command = importlib.import_module(f"{__package__}.{cmd_name}").command
+            command: click.Command = importlib.import_module(f"{__package__}.{cmd_name.replace('-', '_')}").command
             return command
         found = plugin_commands(BUILT_IN)
         if cmd_name not in found:
@@ -96,8 +106,12 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     ctx.ensure_object(State).debug = value
 
 
+_NAME: Final = "llamaforge"
+_COMPLETE: Final = "_LLAMAFORGE_COMPLETE"
+"""The environment variable by which a shell asks for completions, as click names it."""
+
 cli = Cli(
-    name="llamaforge",
+    name=_NAME,
     help="""Run language models on any engine with one meaning.
 
     \b
@@ -130,26 +144,25 @@ cli = Cli(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Errors are shown on standard error, none is raised but SystemExit."""
+    if instruction := os.environ.get(_COMPLETE):
+        from click.shell_completion import shell_complete
+
+        return shell_complete(cli, {}, _NAME, _COMPLETE, instruction)
     state = State()
     try:
-        code = cli.main(
-            args=list(arguments) if arguments is not None else None,
-            prog_name="llamaforge",
-            standalone_mode=False,
-            obj=state,
-        )
-        return code if isinstance(code, int) else FINE
+        # Not cli.main(): that one turns a closed pipe into exit code 1 and keeps to itself that it was one.
+        with cli.make_context(_NAME, list(sys.argv[1:] if arguments is None else arguments), obj=state) as ctx:
+            cli.invoke(ctx)
+        return FINE
+    except click.exceptions.Exit as error:
+        return error.exit_code
     except ClosedOutputError:
         return CLOSED_OUTPUT
-    except SystemExit as error:
-        if is_closed_pipe(error.__context__):  # click noticed first
-            return CLOSED_OUTPUT
-        raise
-    except (click.Abort, KeyboardInterrupt) as error:
-        if isinstance(error.__cause__, EOFError):
-            click.echo("Error: standard input ended too early.", err=True)
+    except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to hear of it; it is shown, and told by the exit code
+        if is_closed_pipe(error):
+            return CLOSED_OUTPUT
         from .failures import report
 
         return report(error, debug=state.debug, plugin=state.plugin)

@@ -8,11 +8,17 @@ import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from ..errors import BrokenPluginError, LlamaForgeError
+from ..errors import (
+    BrokenPluginError,
+    LlamaForgeError,
+    ModelExistsError,
+    NoBackendForModelError,
+    UnsupportedError,
+)
 from ..models.masking import shown
 from ..secrets import ENV_PREFIX, MASK
 from ..sources.redact import redact
@@ -20,6 +26,13 @@ from .exit_codes import UNEXPECTED, USAGE, exit_code
 from .values import parse_value
 
 _SHORTEST_SECRET = 6
+
+_OPTIONS: Final = {
+    ModelExistsError: "--replace",
+    NoBackendForModelError: "--backend NAME",
+    UnsupportedError: "--on-unsupported drop, where it is a parameter",
+}
+"""Errors whose messages tell programs what to pass, and what that is here."""
 
 
 def report(error: Exception, *, debug: bool = False, plugin: str | None = None) -> int:
@@ -33,6 +46,9 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
         say("".join(traceback.format_exception(error)).rstrip("\n"))
     if isinstance(error, LlamaForgeError):
         say(f"Error: {error}")
+        for kind, option in _OPTIONS.items():
+            if isinstance(error, kind):
+                say(f"On the command line: {option}")
         if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
             say(error.traceback.rstrip("\n"))
         return exit_code(error)

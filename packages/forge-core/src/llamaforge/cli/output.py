@@ -142,7 +142,7 @@ def seal() -> bool:
         if not is_closed_pipe(error):
             raise
         heard = False
-    _point_stdout_at_stderr()
+    _point_stdout_at_stderr() if heard else _point_stdout_at_nothing()
     return heard
 
 
@@ -157,9 +157,13 @@ def _point_stdout_at_stderr() -> None:
     try:
         os.dup2(_STDERR, _STDOUT)
     except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, _STDOUT)
-        os.close(nowhere)
+        _point_stdout_at_nothing()
+
+
+def _point_stdout_at_nothing() -> None:
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, _STDOUT)
+    os.close(nowhere)
 
 
 def _is_descriptor_1(stream: TextIO | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from types import TracebackType
 from typing import Any, Self
@@ -43,28 +44,35 @@ class FetchDisplay:
                 self._bars.stop()
 
     def _begin(self, done: int, total: int | None, what: str) -> Any:
-        import sys
-
         if self._bars is None and sys.stderr.isatty():
-            from rich import progress
-            from rich.console import Console
-
-            self._bars = progress.Progress(
-                progress.TextColumn("{task.description}", markup=False),
-                progress.BarColumn(),
-                progress.DownloadColumn(),
-                progress.TransferSpeedColumn(),
-                progress.TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-                redirect_stdout=False,
-                redirect_stderr=False,
-            )
-            self._bars.start()
+            self._bars = _bars()
         if self._bars is not None:
             return self._bars.add_task(what, completed=done, total=total)
         say(f"{what} ({readable_size(total)})" if total is not None else what)
         return None
+
+
+def _bars() -> Any:
+    """Bars that are being drawn; None where the terminal can't move its cursor."""
+    from rich import progress
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_dumb_terminal:
+        return None
+    bars = progress.Progress(
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    bars.start()
+    return bars
 
 
 def readable_size(size: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,9 +107,16 @@ def _of_file(kind: _ParamType, value: str, param: click.Parameter | None, ctx: c
 
 
 def utf8(text: str, what: str) -> str:
-    """*text*, which came from the command line or a terminal. Raises UsageError where its bytes were not UTF-8."""
+    """*text*, which came from the command line or a terminal, read as UTF-8 whatever the locale says.
+
+    Raises UsageError where its bytes were not UTF-8.
+    """
     try:
         text.encode("utf-8")
+        return text
     except UnicodeEncodeError:
+        pass
+    try:
+        return os.fsencode(text).decode("utf-8")
+    except UnicodeError:
         raise click.UsageError(f"{what} is not UTF-8 text. Convert it first, for instance with iconv.") from None
-    return text

@@ -1,7 +1,7 @@
 """Look at one plugin in a process of its own: ``python -m llamaforge.cli.doctor.child KIND NAME``.
 
-Writes a line of JSON to standard output before and after each step, so that whoever reads it knows which step a crash
-interrupted.
+Writes a line of JSON to standard output before and after each step and at the end, so that whoever reads it knows which
+step a crash interrupted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from ...errors import BrokenPluginError, ContractVersionError, DuplicatePluginError, LlamaForgeError
 from ...plugins import BACKENDS, COMMANDS, SOURCES, PluginGroup, guarded, import_object
-from ..output import text_output
+from ..output import seal, text_output
 from . import distributions
 
 Step = tuple[str, Callable[[], dict[str, Any]]]
@@ -37,7 +37,8 @@ def main(kind: str, name: str) -> None:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what is asked for
                 output.json({"failed": title, **_failure(error, group, name)})
                 return
-            output.json({"done": title, **found})
+            output.json(found)
+        output.json({"complete": True})
 
 
 def _backend(name: str) -> Iterator[Step]:
@@ -134,3 +135,4 @@ def _top(error: ModuleNotFoundError) -> str:
 
 if __name__ == "__main__":
     main(sys.argv[1], sys.argv[2])
+    seal()

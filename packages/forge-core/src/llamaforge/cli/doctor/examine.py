@@ -6,6 +6,7 @@ import os
 import platform
 import stat
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,12 @@ _PREFIX = "LLAMAFORGE_"
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
-def examine(timeout: float) -> dict[str, Any]:
-    """Look at everything. *timeout*: seconds for each plugin. ``broken`` counts what does not work."""
-    plugins, model_file, cache = look_at_plugins(timeout), _model_file(), _cache()
+def examine(timeout: float, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Look at everything, or of the plugins only at those in *names*. ``broken`` counts what does not work.
+
+    *timeout*: seconds for each plugin.
+    """
+    plugins, model_file, cache = look_at_plugins(timeout, names), _model_file(), _cache()
     found = {
         "python": {
             "version": platform.python_version(),
@@ -38,7 +42,7 @@ def examine(timeout: float) -> dict[str, Any]:
         "processors": os.cpu_count(),
         "core": distributions.describe("forge-core"),
         "plugins": plugins,
-        "not_installed": {name: install_command(name) for name in DISTRIBUTIONS if not BACKENDS.contributions(name)},
+        "not_installed": {name: install_command(name) for name in _absent(names)},
         "damaged": _damaged(),
         "model_file": model_file,
         "cache": cache,
@@ -49,6 +53,10 @@ def examine(timeout: float) -> dict[str, Any]:
     }
     clean: dict[str, Any] = _clean(found)
     return clean
+
+
+def _absent(names: Sequence[str]) -> list[str]:
+    return [name for name in DISTRIBUTIONS if not BACKENDS.contributions(name) and (not names or name in names)]
 
 
 def _damaged() -> list[dict[str, str]]:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -26,10 +27,20 @@ _TAKEN: Final = {
 """Names that are core's own: what a plugin contributes under them is never used."""
 
 
-def look_at_plugins(timeout: float) -> list[dict[str, Any]]:
-    """What there is to tell of each plugin, backends first. *timeout*: seconds for each."""
+def look_at_plugins(timeout: float, names: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """What there is to tell of each plugin, backends first.
+
+    Args:
+        timeout: seconds for each.
+        names: look at the plugins of these names alone; left out: at all.
+    """
     groups = (BACKENDS, SOURCES, COMMANDS)
-    asked = [(group.kind, name, group.contributions(name)) for group in groups for name in group.names()]
+    asked = [
+        (group.kind, name, group.contributions(name))
+        for group in groups
+        for name in group.names()
+        if not names or name in names
+    ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda one: _look_at(one[0], one[1], one[2], timeout), asked))
 
@@ -77,16 +88,12 @@ def _ask_child(kind: str, name: str, timeout: float) -> tuple[dict[str, Any], st
     answer: dict[str, Any] = {}
     step = "starting"
     for line in said.decode("utf-8", errors="replace").splitlines():
-        found = json.loads(line)
+        found = _read(line)
         step = found.pop("begins", step)
-        if found.pop("done", None) == ENGINE_STEP:
-            ended = None  # what happens as it leaves is no concern of ours
-        failed = found.pop("failed", None)
+        failed, complete = found.pop("failed", None), found.pop("complete", False)
         answer |= found
-        if failed is not None:
+        if failed or complete:  # what happens as it leaves is no concern of ours
             return answer, failed
-    if ended is None:
-        return answer, None
     tail = noise.decode("utf-8", errors="replace").splitlines()[-_TAIL:]
     return {
         **answer,
@@ -95,11 +102,18 @@ def _ask_child(kind: str, name: str, timeout: float) -> tuple[dict[str, Any], st
     }, step
 
 
-def _ended(code: int) -> str | None:
-    """How a process ended that did not end well, in words."""
-    if code == 0:
-        return None
-    if code > 0:
+def _read(line: str) -> dict[str, Any]:
+    """The JSON object in *line*; what a plugin managed to say in between is passed over."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _ended(code: int) -> str:
+    """How a process ended that was not done, in words."""
+    if code >= 0:
         return f"ended with exit code {code}"
     try:
         return f"crashed ({signal.Signals(-code).name})"

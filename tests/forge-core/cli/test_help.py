@@ -1,0 +1,84 @@
+"""What is shown before any work: help, version, the list of commands, completion. None of it costs an import."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from llamaforge import __version__
+from llamaforge.cli.app import BUILT_IN
+from llamaforge.cli.exit_codes import MEANINGS
+
+
+def test_help_lists_every_command_and_every_exit_code(llamaforge: Any) -> None:
+    shown = llamaforge.fine("--help")
+    for name, summary in BUILT_IN.items():
+        assert f"  {name} " in shown
+        assert summary in shown
+    for code in MEANINGS:
+        assert f"\n  {code} " in shown
+    assert llamaforge.fine("-h") == shown
+
+
+def test_every_command_has_help(llamaforge: Any) -> None:
+    for name in BUILT_IN:
+        assert f"Usage: llamaforge {name}" in llamaforge.fine(name, "--help")
+
+
+def test_version(llamaforge: Any) -> None:
+    assert llamaforge.fine("--version") == f"llamaforge {__version__}\n"
+
+
+def test_the_script_and_the_module_are_the_same(llamaforge: Any) -> None:
+    script = shutil.which("llamaforge", path=str(sys.executable).rpartition("/")[0])
+    assert script is not None
+    done = subprocess.run([script, "--help"], capture_output=True, text=True, check=True, env=llamaforge.environment)
+    assert done.stdout == llamaforge.fine("--help")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
+def test_help_imports_next_to_nothing(llamaforge: Any, arguments: list[str]) -> None:
+    done = llamaforge(*arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "click" in imported
+    heavy = {"msgspec", "pluggy", "rich", "importlib_metadata", "importlib.metadata", "email", "tomllib", "asyncio"}
+    assert not heavy & imported
+    ours = {name for name in imported if name.startswith("llamaforge")}
+    assert ours == {"llamaforge", "llamaforge._version", "llamaforge.cli", "llamaforge.cli.app"} | {
+        f"llamaforge.cli.{name}" for name in ("exit_codes", "output", "plugin_commands")
+    }
+
+
+def test_an_unknown_command_names_the_closest(llamaforge: Any) -> None:
+    done = llamaforge("modles")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "There is no command 'modles'. Did you mean 'models'?" in done.stderr
+
+
+def test_an_unknown_option_is_a_usage_error(llamaforge: Any) -> None:
+    for arguments in (["--nonsense"], ["run", "--nonsense"], ["run", "--max-tokens", "many", "hi"], ["run", "a", "b"]):
+        done = llamaforge(*arguments)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        assert "Error: " in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_shell_completion(llamaforge: Any) -> None:
+    def completed(line: str, count: int) -> set[str]:
+        shown = llamaforge(env={"_LLAMAFORGE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(count)})
+        return {row.partition(",")[2] for row in shown.stdout.splitlines()}
+
+    assert completed("llamaforge ", 1) == set(BUILT_IN)
+    assert completed("llamaforge mo", 1) == {"models"}
+    assert completed("llamaforge models ", 2) == {"list", "show", "add", "remove", "default", "pull"}
+    assert "--max-tokens" in completed("llamaforge run --max", 2)
+    assert completed("llamaforge run -m smol", 3) == {"smollm2-135m-instruct"}
+    assert completed("llamaforge run --backend ec", 3) == {"echo"}
+    for shell in ("zsh", "fish"):
+        assert "llamaforge" in llamaforge.fine(env={"_LLAMAFORGE_COMPLETE": f"{shell}_source"})
