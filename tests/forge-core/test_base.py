@@ -274,7 +274,9 @@ def test_echo_is_a_whole_backend() -> None:
         stopped = echo.generate("one two three", stop=["o t"])
         assert (stopped, stopped.stop, stopped.finish_reason) == ("one tw", "o t", "stop")
         assert echo.chat([{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]) == "hi"
-        assert echo.render(messages=[{"role": "user", "content": "hi"}]) == "user: hi"
+        assert echo.render(messages=[{"role": "user", "content": "hi"}]) == echo.render("hi") == "hi"
+        system = {"role": "system", "content": "s"}
+        assert echo.render(messages=[system, {"role": "user", "content": "hi"}]) == "system: s\nhi"
         with pytest.raises(ContextOverflowError) as caught:
             echo.generate("1 2 3 4 5 6 7 8")
         assert (caught.value.prompt_tokens, caught.value.context_size) == (8, 8)

@@ -53,10 +53,11 @@ class EchoBackend(BaseBackend):
         self._n_ctx, self._delay = config.n_ctx, config.delay
 
     def render_request(self, request: GenerationRequest) -> str:
-        """The prompt itself; a conversation is one line a turn."""
+        """A user turn, and so a prompt, is its text; any other turn is a line of its own, after its role."""
         if request.prompt is not None:
             return request.prompt
-        return "\n".join(f"{message.role}: {message.text}" for message in request.messages)
+        turns = ((message.role, message.text) for message in request.messages)
+        return "\n".join(text if role == "user" else f"{role}: {text}" for role, text in turns)
 
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """One event a word."""
