@@ -1,0 +1,97 @@
+"""How a check says what it expected and what came."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+_LONGEST = 600
+
+
+class NotAsExpected(AssertionError):
+    """A backend does not behave as the contract says. Attributes: ``expected``; ``came``."""
+
+    def __init__(self, expected: str, came: object) -> None:
+        self.expected = expected
+        self.came = came if isinstance(came, Told) else shown(came)
+        super().__init__(f"\nexpected: {expected}\ncame:     {self.came}")
+
+
+class Told(str):
+    """What came, in words rather than as a value."""
+
+
+def shown(value: object) -> str:
+    """*value* for a message: an exception by its type and text, anything else as its repr, cut where it is long."""
+    text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
+
+
+def expect(condition: object, expected: str, came: object) -> None:
+    """Fail unless *condition* holds."""
+    __tracebackhide__ = True
+    if not condition:
+        raise NotAsExpected(expected, came)
+
+
+def expect_equal(came: object, wanted: object, what: str) -> None:
+    """Fail unless *came* is *wanted*; *what* says which value that is."""
+    __tracebackhide__ = True
+    if came != wanted:
+        raise NotAsExpected(f"{what} to be {shown(wanted)}", came)
+
+
+def expect_refusal(kind: type[E] | tuple[type[E], ...], call: Callable[[], object], what: str) -> E:
+    """The error of *kind* that *call* raises. Fail where it returns, or raises something else."""
+    __tracebackhide__ = True
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    names = " or ".join(each.__name__ for each in kinds)
+    try:
+        returned = call()
+    except kinds as error:
+        return error
+    except Exception as error:
+        raise NotAsExpected(f"{names} for {what}", error) from error
+    raise NotAsExpected(f"{names} for {what}", Told(f"no error: {shown(returned)}"))
+
+
+def within(seconds: float, call: Callable[[], T], doing: str) -> T:
+    """What *call* returns or raises. Fail, with where it stands, if it takes more than *seconds*: it hangs."""
+    __tracebackhide__ = True
+    outcome: list[tuple[Any, BaseException | None]] = []
+
+    def work() -> None:
+        try:
+            outcome.append((call(), None))
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            outcome.append((None, error))
+
+    worker = threading.Thread(target=work, name="conformance", daemon=True)
+    worker.start()
+    worker.join(seconds)
+    if not outcome:
+        frame = sys._current_frames().get(worker.ident or 0)
+        where = "".join(traceback.format_stack(frame)) if frame is not None else "it is not known where"
+        raise NotAsExpected(f"{doing} to end within {seconds:g} s (patience)", Told(f"it hangs at\n{where}"))
+    returned, error = outcome[0]
+    if error is not None:
+        raise error
+    value: T = returned
+    return value
+
+
+def comes_true(condition: Callable[[], object], seconds: float) -> bool:
+    """Whether *condition* holds at some moment of the next *seconds*."""
+    deadline = time.perf_counter() + seconds
+    while not condition():
+        if time.perf_counter() > deadline:
+            return bool(condition())
+        time.sleep(0.005)
+    return True

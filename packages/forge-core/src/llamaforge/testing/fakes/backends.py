@@ -1,0 +1,230 @@
+"""Backends on the toy model: written with ``stream``, with ``astream``, and with the four basic methods."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from ...backends.base import BaseBackend
+from ...backends.config import BackendConfig
+from ...backends.spec import BackendSpec, Capabilities
+from ...errors import ContextOverflowError, InvalidModelError, InvalidParameterError, NoChatTemplateError
+from ...messages import FunctionCall, ToolCall
+from ...parameters import NAMES, UNIVERSAL
+from ...requests import GenerationRequest, read_request
+from ...results import Event, Finished, TextDelta, TokenLogprob, ToolCallDelta, Usage
+from ...secrets import Secret
+from ...text import TextAssembler
+from .constraint import Constraint, from_grammar, from_response_format, from_schema
+from .language import ToyLanguage
+from .sampling import ToySampler, log_softmax
+
+MODEL = "toy"
+"""The one model there is."""
+
+
+class ToyConfig(BackendConfig, frozen=True, kw_only=True):
+    """Load parameters of the toy backends."""
+
+    n_ctx: Annotated[int, Meta(ge=2, description="Context length, in tokens.")] = 2048
+    delay: Annotated[float, Meta(ge=0, description="Seconds that each token takes.")] = 0.0
+    length: Annotated[int, Meta(ge=1, description="About how many tokens an answer has.")] = 48
+    template: Annotated[bool, Meta(description="Whether the model has a chat template.")] = True
+    weights: Annotated[int, Meta(ge=0, description="Bytes that the loaded model takes.")] = 1_000_000
+    api_key: Annotated[Secret, Meta(description="A key that nothing needs.")] | None = None
+    headers: Annotated[dict[str, Secret], Meta(description="More secrets that nothing needs.")] = msgspec.field(
+        default_factory=dict
+    )
+
+
+SPEC = BackendSpec(
+    name="toy",
+    target="llamaforge.testing.fakes:ToyBackend",
+    config="llamaforge.testing.fakes:ToyConfig",
+    summary="A model of a few hundred tokens, for tests",
+    capabilities=Capabilities(parameters=frozenset(NAMES) - UNIVERSAL),
+    match=lambda location: 1 if location == MODEL else 0,
+)
+
+
+class ToyBackend(BaseBackend):
+    """The sound reference: honours every canonical parameter, on a model with a real distribution."""
+
+    spec = SPEC
+    config_class = ToyConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = ToyConfig()
+        self.language = ToyLanguage()
+        self._weights = b""
+
+    def check_model(self, model_path: str, config: ToyConfig) -> None:
+        """There is one model."""
+        if model_path != MODEL:
+            raise InvalidModelError(model_path, f"the one model here is {MODEL!r}")
+
+    def load(self, model_path: str, config: ToyConfig) -> None:
+        """Take the memory."""
+        self.settings, self.language = config, ToyLanguage(config.length)
+        self._weights = bytes(config.weights)
+
+    def unload(self) -> None:
+        """Give it back."""
+        self._weights = b""
+
+    def render_request(self, request: GenerationRequest) -> str:
+        """Roles in angle brackets. A last turn of the assistant stays open."""
+        if request.prompt is not None and (request.raw or not self.settings.template):
+            return request.prompt
+        if not self.settings.template:
+            raise NoChatTemplateError(MODEL)
+        tools = f"<tools>{json.dumps(request.tools)}</tools>\n" if request.tools else ""
+        turns = [f"<{message.role}>{message.text}" for message in request.as_messages()]
+        if request.as_messages()[-1].role != "assistant":
+            turns.append("<assistant>")
+        return tools + "</>\n".join(turns)
+
+    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+        """Token by token."""
+        for events in self.steps(request):
+            time.sleep(self.settings.delay)
+            yield from events
+
+    def steps(self, request: GenerationRequest) -> Iterator[list[Event]]:
+        """What each token brings."""
+        prompt = self.tokenize(self.render_request(request))
+        room = self.settings.n_ctx - len(prompt)
+        if room < 1:
+            raise ContextOverflowError(len(prompt), self.settings.n_ctx)
+        called = self._called(request)
+        constraint = _constraint(request) if called is None else called[1]
+        text = TextAssembler(request.stop or () if called is None else ())
+        limit = min(request.max_tokens or room, room)
+        sampler = ToySampler(request, prompt, self.language.size)
+        fingerprint = self.language.fingerprint(prompt)
+        answer: list[int] = []
+        said: list[str] = []
+        reason = "length"
+        while len(answer) < limit and not request.control.stopped:
+            logits = self.language.logits(fingerprint, answer)
+            token = sampler.choose(logits, self._mask(constraint))
+            if token == self.language.end:
+                reason = "stop"
+                break
+            answer.append(token)
+            data = self.language.tokens[token]
+            if constraint is not None:
+                constraint.take(data)
+            piece = text.feed(data)
+            said.append(piece)
+            logprobs = self._logprobs(token, logits, request)
+            yield [TextDelta(piece, logprobs)] if called is None and (piece or logprobs) else []
+            if text.matched is not None:
+                reason = "stop"
+                break
+        tail = text.finish()
+        events: list[Event] = [TextDelta(tail)] if tail and called is None else []
+        if called is not None and reason == "stop":
+            reason = "tool_calls"
+            events.append(ToolCallDelta(ToolCall("call_0", FunctionCall(called[0], "".join([*said, tail])))))
+        usage = Usage(prompt_tokens=len(prompt), completion_tokens=len(answer))
+        ended: Any = reason
+        yield [*events, Finished(finish_reason=ended, usage=usage, stop=text.matched)]
+
+    def tokenize(self, text: str) -> list[int]:
+        """The tokens of *text*. Raises InvalidParameterError for text that UTF-8 can't hold."""
+        try:
+            return self.language.tokenize(text)
+        except UnicodeEncodeError as error:
+            raise InvalidParameterError(
+                "prompt", None, f"text that UTF-8 can hold ({error})", show_value=False
+            ) from None
+
+    def _mask(self, constraint: Constraint | None) -> Any:
+        if constraint is None:
+            return None
+        end, tokens = self.language.end, self.language.tokens
+        return lambda token: constraint.allows(b"" if token == end else tokens[token])
+
+    def _logprobs(self, token: int, logits: list[float], request: GenerationRequest) -> tuple[TokenLogprob, ...]:
+        if not request.logprobs:
+            return ()
+        every = log_softmax(logits)
+        best = sorted(range(len(every)), key=lambda each: (-every[each], each))[: request.top_logprobs or 0]
+        top = tuple(TokenLogprob(self._shown(each), every[each], each) for each in best)
+        return (TokenLogprob(self._shown(token), every[token], token, top),)
+
+    def _shown(self, token: int) -> str:
+        return "" if token == self.language.end else self.language.tokens[token].decode("utf-8", "replace")
+
+    @staticmethod
+    def _called(request: GenerationRequest) -> tuple[str, Constraint] | None:
+        """The function that must be called, and its possible arguments. Left to itself, the model calls none."""
+        choice = request.tool_choice
+        if not request.tools or choice in (None, "auto", "none"):
+            return None
+        functions = [tool["function"] for tool in request.tools]
+        if isinstance(choice, Mapping):
+            wanted = choice["function"]["name"]
+            functions = [function for function in functions if function["name"] == wanted]
+        if not functions:
+            raise InvalidParameterError("tool_choice", choice, "'auto', 'none', 'required', or one of the tools")
+        return functions[0]["name"], from_schema(functions[0].get("parameters"), "tools")
+
+
+def _constraint(request: GenerationRequest) -> Constraint | None:
+    if request.grammar is not None:
+        return from_grammar(request.grammar)
+    if request.response_format is not None:
+        return from_response_format(request.response_format)
+    return None
+
+
+class AsyncToyBackend(ToyBackend):
+    """The same, written with ``astream`` alone."""
+
+    stream = BaseBackend.stream
+
+    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """Token by token."""
+        for events in self.steps(request):
+            await asyncio.sleep(self.settings.delay)
+            for event in events:
+                yield event
+
+
+class BasicToyBackend(BaseBackend):
+    """The same model with just the four basic methods."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._toy: ToyBackend | None = None
+
+    def load_model(self, model_path: Any, parameters: Mapping[str, Any] | None = None) -> None:
+        """Load the toy model."""
+        toy = ToyBackend()
+        toy.load_model(model_path, parameters)
+        self._toy = toy
+
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+        """The whole answer."""
+        return "".join(self.generate_stream(prompt, parameters))
+
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+        """The answer, piece by piece: always the greedy one, unless a temperature is given."""
+        if self._toy is None:
+            raise RuntimeError("No model is loaded.")
+        request = read_request(prompt, None, {"temperature": 0, **(parameters or {})})
+        for events in self._toy.steps(request):
+            yield from (event.text for event in events if isinstance(event, TextDelta) and event.text)
+
+    def is_model_loaded(self) -> bool:
+        """Whether the toy is there."""
+        return self._toy is not None

@@ -1,0 +1,167 @@
+"""What all groups of checks share: the author's settings, and the fixtures that make and load the backend."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+
+from ..backends.base import BaseBackend
+from ..backends.config import BackendConfig
+from ..backends.registry import get_backend, is_registered
+from ..sources import resolve
+from ..sources.kinds import is_fetched
+from .expect import NotAsExpected
+from .importing import Imported, import_elsewhere
+from .subject import Subject
+from .watching import captured_output
+
+T = TypeVar("T")
+
+PROMPT = (
+    "Tell a long story of a lighthouse keeper, his dog and the sea. Begin with the morning, when the fog comes in and "
+    "the lamp has to burn by day; go on with the afternoon, when a boat is heard and not seen, and the dog barks at "
+    "the fog; and end with the night, when the lamp, the keeper and the dog are all awake, and the sea is calm again."
+)
+
+
+class Kit:
+    """The settings of a conformance test, and its machinery.
+
+    A setting may also be made by a fixture of the author's, for what is known only when the tests run::
+
+        @pytest.fixture(scope="class", autouse=True)
+        def server(self, request, my_server):
+            request.cls.parameters = {"api_base": my_server.url}
+    """
+
+    backend: ClassVar[str | type[BaseBackend]]
+    """The backend: a name that :func:`llamaforge.get_backend` knows, or a class."""
+    model: ClassVar[str | os.PathLike[str]]
+    """A model for it: a reference that :mod:`llamaforge.sources` resolves, or the engine's own name of one."""
+    parameters: ClassVar[Mapping[str, Any]] = {}
+    """Load parameters."""
+    prompt: ClassVar[str] = PROMPT
+    """A text that makes the model answer with 30 tokens or more."""
+    greedy: ClassVar[Mapping[str, Any] | None] = None
+    """Parameters with which an answer is always the same. None: temperature 0 where the backend declares it, else
+    nothing, and the backend is taken to answer always the same."""
+    context_size: ClassVar[int | None] = None
+    """Context length of the model as loaded, in tokens. None: a backend with a load parameter ``n_ctx`` is loaded with
+    a small one to see what a prompt too long does; any other is sent a prompt of 20,000 words."""
+    max_load_cycles: ClassVar[int] = 3
+    """How often the model is loaded and unloaded to see whether memory is given back."""
+    patience: ClassVar[float] = 120.0
+    """Seconds that one request may take before it counts as hung."""
+    exceptions: ClassVar[Mapping[str, str]] = {}
+    """Checks that this backend is excused from, with the reason: they are reported as skipped, for all to see."""
+
+    @classmethod
+    def backend_class(cls) -> type[BaseBackend]:
+        """The class under test."""
+        chosen = _setting(cls, "backend")
+        return chosen if isinstance(chosen, type) else get_backend(str(chosen))
+
+    @classmethod
+    def registered_name(cls) -> str | None:
+        """The name that the author gave; None where it is a class."""
+        chosen = _setting(cls, "backend")
+        return None if isinstance(chosen, type) else str(chosen)
+
+    @classmethod
+    def location(cls) -> str:
+        """The model as the backend gets it."""
+        reference = os.fspath(_setting(cls, "model"))
+        if is_fetched(reference) or os.path.exists(os.path.expanduser(reference)):
+            return resolve(reference).location
+        return str(reference)
+
+    @classmethod
+    def config_class(cls) -> type[BackendConfig]:
+        """The backend's load parameters."""
+        return cls.backend_class().config_class
+
+    @classmethod
+    def make(cls) -> BaseBackend:
+        """A new backend without a model."""
+        made = cls.backend_class()
+        try:
+            return made()
+        except Exception as error:
+            raise NotAsExpected(f"{made.__name__}() to make a backend without a model", error) from error
+
+    @classmethod
+    def wrap(cls, backend: BaseBackend, printed: str = "") -> Subject:
+        """*backend* with the ways to ask it."""
+        return Subject(backend, prompt=cls.prompt, greedy=cls.greedy, patience=cls.patience, printed=printed)
+
+    @classmethod
+    def load(cls, backend: BaseBackend, **more: Any) -> None:
+        """Load the model; *more* are further load parameters. Any error is a failure of the check."""
+        __tracebackhide__ = True
+        try:
+            backend.load_model(cls.location(), {**cls.parameters, **more})
+        except Exception as error:
+            raise NotAsExpected(f"{cls.model!r} to be loaded with {[*cls.parameters, *more]}", error) from error
+
+    @classmethod
+    @contextlib.contextmanager
+    def fresh(cls, **more: Any) -> Iterator[Subject]:
+        """Another backend, loaded with *more* parameters, and unloaded at the end."""
+        backend = cls.make()
+        try:
+            cls.load(backend, **more)
+            yield cls.wrap(backend)
+        finally:
+            release(backend)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def subject(cls) -> Iterator[Subject]:
+        """The backend with the model loaded, once for all checks that only ask."""
+        backend = cls.make()
+        with captured_output() as output:
+            cls.load(backend)
+        try:
+            yield cls.wrap(backend, output.text)
+        finally:
+            release(backend)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def imported(cls) -> Imported:
+        """What importing the backend does, seen in a process of its own."""
+        chosen = _setting(cls, "backend")
+        return import_elsewhere(cls.backend_class() if is_registered(chosen) else chosen)
+
+    def run_async(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run *work* in an event loop of its own, with patience."""
+
+        async def bounded() -> T:
+            try:
+                return await asyncio.wait_for(work(), self.patience)
+            except TimeoutError as error:
+                if type(error) is not TimeoutError:  # a GenerationTimeoutError is one, too
+                    raise
+                raise NotAsExpected(f"an answer within {self.patience:g} s (patience)", "none") from None
+
+        return asyncio.run(bounded())
+
+
+def release(backend: BaseBackend) -> None:
+    """Unload what *backend* holds, if it can be unloaded."""
+    if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
+        backend.unload_model()
+
+
+def _setting(cls: type[Kit], name: str) -> Any:
+    try:
+        return getattr(cls, name)
+    except AttributeError:
+        raise NotAsExpected(
+            f"{cls.__name__} to say which {name} to test", f"no class attribute {name!r}; see BackendConformance"
+        ) from None

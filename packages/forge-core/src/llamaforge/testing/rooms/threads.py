@@ -1,0 +1,171 @@
+"""Several threads at once: every request keeps its own text, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ...errors import LlamaForgeError
+from ..expect import expect_equal, within
+from ..kit import Kit
+from ..subject import Subject
+
+THREADS: Final = 4
+ROUNDS: Final = 3
+TOKENS: Final = 6
+
+
+class ThreadChecks(Kit):
+    """One loaded model, many threads."""
+
+    def test_threads_keep_their_own_text(self, subject: Subject) -> None:
+        """Several threads with prompts of their own each get, again and again, the answer that they get alone.
+
+        Why: engines without a lock swap, mix or lose text, or crash. Look at: what of the engine may be used by one
+        thread at a time; take a lock around it, or one owner thread.
+        """
+        prompts = subject.prompts(THREADS)
+        wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
+
+        def ask(number: int) -> None:
+            for _ in range(ROUNDS):
+                answer = subject.say(TOKENS, prompts[number])
+                swapped = answer != wanted[number] and answer in wanted
+                what = "the answer of a thread (it got another thread's)" if swapped else "the answer of a thread"
+                expect_equal(answer, wanted[number], what)
+
+        self._together([partial(ask, number) for number in range(THREADS)])
+
+    def test_streams_in_threads_keep_their_own_text(self, subject: Subject) -> None:
+        """The same with streams, which stay open while others run.
+
+        Why: a stream holds its place in the engine for long. Look at: state of one request that is kept on the backend.
+        """
+        prompts = subject.prompts(THREADS)
+        wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
+
+        def ask(number: int) -> None:
+            with subject.stream(prompts[number], **subject.greedy, **subject.limit(TOKENS)) as stream:
+                expect_equal("".join(stream), wanted[number], f"the stream of thread {number}, joined")
+
+        self._together([partial(ask, number) for number in range(THREADS)])
+
+    def test_two_streams_can_be_read_in_turn(self, subject: Subject) -> None:
+        """Two streams, read alternately by one thread, both come to their end with their own text.
+
+        Why: a program that compares two answers does so, and a lock that the first stream keeps stops it for ever. Look
+        at: locks that are held over a ``yield``; engines with one slot must let a stream that nobody reads be
+        overtaken.
+        """
+        first, second = subject.prompts(2)
+        wanted = [subject.known(TOKENS, first), subject.known(TOKENS, second)]
+
+        def alternate() -> list[str]:
+            texts = ["", ""]
+            given = {**subject.greedy, **subject.limit(TOKENS)}
+            with subject.stream(first, **given) as one, subject.stream(second, **given) as other:
+                streams = [one, other]
+                open_ones = {0, 1}
+                while open_ones:
+                    for number in sorted(open_ones):
+                        piece = next(streams[number], None)
+                        if piece is None:
+                            open_ones.discard(number)
+                        else:
+                            texts[number] += piece
+            return texts
+
+        expect_equal(within(self.patience, alternate, "two streams, read in turn"), wanted, "the two texts")
+
+    def test_a_stream_that_nobody_reads_stops_nobody(self, subject: Subject) -> None:
+        """While a stream is open and not read, other requests are answered.
+
+        Why: readers go away for coffee. Look at: locks that are held over a ``yield``.
+        """
+        wanted = subject.known(TOKENS)
+        with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
+            next(stream, "")
+            came = within(self.patience, lambda: subject.say(TOKENS), "a request beside a stream that nobody reads")
+            expect_equal(came, wanted, "the answer beside an open stream")
+            rest = within(self.patience, lambda: list(stream), "the rest of the stream")
+        expect_equal(stream.text, subject.known(16), f"the open stream's text ({len(rest)} pieces came later)")
+
+    def test_a_stream_may_be_read_by_another_thread(self, subject: Subject) -> None:
+        """A stream that one thread opened can be read by another.
+
+        Why: servers hand it to a worker. Look at: thread-local state, and libraries that insist on their own thread.
+        """
+        stream = subject.stream(**subject.greedy, **subject.limit(TOKENS))
+        text = within(self.patience, lambda: "".join(stream), "a stream in another thread")
+        expect_equal(text, subject.known(TOKENS), "the text that the other thread read")
+
+    def test_seeds_hold_in_threads(self, subject: Subject) -> None:
+        """Sampled answers with seeds are the same in threads as one after another.
+
+        Why: a random generator that requests share is not seen otherwise. Look at: global seeds; each request needs its
+        own.
+        """
+        if not subject.declares("seed"):
+            subject.refuses(seed=7)
+            return
+        given: dict[str, Any] = {
+            **subject.limit(TOKENS),
+            **({"temperature": 1.5} if subject.declares("temperature") else {}),
+        }
+        alone = [str(subject.ask(**given, seed=seed)) for seed in range(THREADS)]
+        together: list[str] = [""] * THREADS
+
+        def ask(seed: int) -> None:
+            together[seed] = str(subject.ask(**given, seed=seed))
+
+        self._together([partial(ask, seed) for seed in range(THREADS)])
+        expect_equal(together, alone, "the answers with seeds, in threads")
+
+    def test_failures_stay_in_their_thread(self, subject: Subject) -> None:
+        """Requests that fail or are left early don't disturb others that run meanwhile.
+
+        Why: one user's mistake must not be another's. Look at: clean-up that resets what others use.
+        """
+        prompts = subject.prompts(2)
+        wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
+
+        def ask(number: int) -> None:
+            for _ in range(ROUNDS):
+                expect_equal(subject.say(TOKENS, prompts[number]), wanted[number], "an answer beside failing requests")
+
+        def disturb() -> None:
+            for _ in range(ROUNDS):
+                with contextlib.suppress(LlamaForgeError):
+                    subject.generate("")
+                with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
+                    next(stream, "")
+
+        self._together([lambda: ask(0), lambda: ask(1), disturb])
+
+    def _together(self, works: list[Callable[[], None]]) -> None:
+        """Run all at once; the first failure of any is the check's."""
+        __tracebackhide__ = True
+        failures: list[BaseException] = []
+        start = threading.Barrier(len(works))
+
+        def run(work: Callable[[], None]) -> None:
+            try:
+                start.wait()
+                work()
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                failures.append(error)
+
+        threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
+
+        def wait_for_all() -> None:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        within(self.patience, wait_for_all, f"{len(works)} threads at once")
+        if failures:
+            raise failures[0]

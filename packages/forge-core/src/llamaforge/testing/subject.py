@@ -1,0 +1,205 @@
+"""The backend under test, with a model loaded, and the ways to ask it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, TypeVar
+
+from ..backends.base import BaseBackend
+from ..backends.basic import basic_text
+from ..errors import NoChatTemplateError, UnsupportedError
+from ..messages import Message
+from ..results import GeneratedText
+from ..streams import TextStream
+from .expect import NotAsExpected, expect, expect_refusal
+
+T = TypeVar("T")
+
+ONE_HOT: Final = -1e-6
+"""Log-probabilities above this are certainty: nothing that reshapes the distribution can be seen in the text."""
+
+
+class Subject:
+    """A backend and what a check wants to know of it again and again.
+
+    Args:
+        backend: the backend; most checks want a model loaded.
+        prompt: a text that makes the model answer at length.
+        greedy: parameters with which an answer is always the same. None: temperature 0 where it is declared.
+        patience: seconds that one request may take before it counts as hung.
+    """
+
+    def __init__(
+        self, backend: BaseBackend, *, prompt: str, greedy: Mapping[str, Any] | None, patience: float, printed: str = ""
+    ) -> None:
+        self.backend = backend
+        self.prompt = prompt
+        self.patience = patience
+        self.printed_at_load = printed
+        self.full = not backend.is_basic
+        if greedy is None:
+            greedy = {"temperature": 0} if self.declares("temperature") else {}
+        self.greedy = dict(greedy)
+        self._known: dict[tuple[str, int], GeneratedText] = {}
+        self._has_template: bool | None = None
+        self._pace: float | None = None
+
+    # What it declares.
+
+    def declares(self, *names: str) -> bool:
+        """Whether all these parameters are declared. A basic backend declares none."""
+        return self.full and set(names) <= self.backend.capabilities.parameters
+
+    def limit(self, tokens: int) -> dict[str, Any]:
+        """max_tokens, where it is declared."""
+        return {"max_tokens": tokens} if self.declares("max_tokens") else {}
+
+    @property
+    def has_template(self) -> bool:
+        """Whether conversations can be put into the model's words."""
+        if self._has_template is None:
+            self._has_template = self._find_template()
+        return self._has_template
+
+    def _find_template(self) -> bool:
+        if not self.full:
+            return False
+        turns = [{"role": "user", "content": "Hello"}]
+        try:
+            self.backend.render(messages=turns)
+        except NoChatTemplateError:
+            return False
+        except UnsupportedError:  # it does not show what the engine sees, so ask
+            try:
+                self.backend.chat(turns, self.limit(1))
+            except NoChatTemplateError:
+                return False
+        return True
+
+    # Asking.
+
+    def ask(self, prompt: str | None = None, /, **parameters: Any) -> GeneratedText:
+        """The answer; any error is a failure of the check."""
+        __tracebackhide__ = True
+        return self.answered(lambda: self.generate(prompt, parameters), f"an answer with {parameters}")
+
+    def generate(self, prompt: str | None = None, parameters: Mapping[str, Any] | None = None) -> GeneratedText:
+        """The answer, by the way that suits the backend's level; errors pass."""
+        given = self.prompt if prompt is None else prompt
+        if self.full:
+            return self.backend.generate(given, parameters)
+        return basic_text(self.backend, given, parameters or {}, streamed=False).read()
+
+    def stream(self, prompt: str | None = None, /, **parameters: Any) -> TextStream:
+        """The same as a stream."""
+        given = self.prompt if prompt is None else prompt
+        if self.full:
+            return self.backend.generate_stream(given, parameters)
+        return basic_text(self.backend, given, parameters, streamed=True)
+
+    def chat(self, messages: Iterable[Message | Mapping[str, Any]], **parameters: Any) -> GeneratedText:
+        """The answer to a conversation; any error is a failure of the check."""
+        __tracebackhide__ = True
+        return self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {messages}")
+
+    def say(self, tokens: int = 16, prompt: str | None = None, /, **more: Any) -> GeneratedText:
+        """The greedy answer, at most *tokens* long."""
+        __tracebackhide__ = True
+        return self.ask(prompt, **{**self.greedy, **self.limit(tokens), **more})
+
+    def known(self, tokens: int = 16, prompt: str | None = None) -> GeneratedText:
+        """:meth:`say`, asked only once and then remembered."""
+        __tracebackhide__ = True
+        key = (self.prompt if prompt is None else prompt, tokens)
+        if key not in self._known:
+            self._known[key] = self.say(tokens, prompt)
+        return self._known[key]
+
+    def prompts(self, count: int) -> list[str]:
+        """Prompts that differ."""
+        subjects = ("the sea", "a fox", "bread", "winter", "a train", "the moon", "gardens", "a bridge")
+        return [
+            f"Tell me something long about {subjects[index % len(subjects)]}, please, as number {index}."
+            for index in range(count)
+        ]
+
+    @staticmethod
+    def answered(call: Callable[[], T], what: str) -> T:
+        """What *call* returns; its exceptions become a failure that says what was asked."""
+        __tracebackhide__ = True
+        try:
+            return call()
+        except NotAsExpected:
+            raise
+        except Exception as error:
+            raise NotAsExpected(what, error) from error
+
+    # Refusing.
+
+    def refuses(self, **parameters: Any) -> None:
+        """Check that parameters which are not declared are refused, and dropped and reported on request.
+
+        On a basic backend, which takes parameters as they come, the doors of the full contract must be shut instead.
+        """
+        __tracebackhide__ = True
+        if not self.full:
+            self.refuses_the_full_contract(**parameters)
+            return
+        unable = [name for name in parameters if not self.declares(name)]
+        expect(unable, "a check of undeclared parameters to have some", parameters)
+        for call in (self.backend.generate, self.backend.generate_stream):
+            error = expect_refusal(
+                UnsupportedError,
+                partial(call, self.prompt, parameters),
+                f"{unable}, not declared",
+            )
+            expect(all(name in str(error) for name in unable), f"the error to name {unable}", error)
+        given = {**self.limit(1), **parameters, "on_unsupported": "drop"}
+        answer = self.ask(**given)
+        expect(set(unable) <= set(answer.dropped), f"result.dropped to name {unable}", answer.dropped)
+        kept = [name for name in unable if name in answer.parameters]
+        expect(not kept, f"no dropped parameter among result.parameters, {unable} least of all", answer.parameters)
+
+    def refuses_the_full_contract(self, **parameters: Any) -> None:
+        """Check that a basic backend refuses what only the full contract has."""
+        __tracebackhide__ = True
+        turns = [{"role": "user", "content": self.prompt}]
+        backend = self.backend
+        for name, call in {
+            "chat": lambda: backend.chat(turns, parameters),
+            "chat_stream": lambda: backend.chat_stream(turns, parameters),
+            "achat_stream": lambda: backend.achat_stream(turns, parameters),
+            "agenerate_stream": lambda: backend.agenerate_stream(self.prompt, parameters),
+        }.items():
+            expect_refusal(UnsupportedError, call, f"{name}() of a backend with only the basic methods")
+        expect(not backend.capabilities.parameters, "no declared parameters", backend.capabilities)
+
+    # Measuring.
+
+    def is_certain(self, answer: GeneratedText) -> bool:
+        """Whether all probability was on the tokens of *answer*, as far as log-probabilities tell."""
+        return bool(answer.logprobs) and all(each.logprob >= ONE_HOT for each in answer.logprobs)
+
+    def only_one_answer(self, tokens: int, **parameters: Any) -> bool:
+        """Whether this model has but one answer, so that sampling can't be seen."""
+        if not self.declares("logprobs"):
+            return False
+        return self.is_certain(self.ask(**{**self.limit(tokens), **parameters, "logprobs": True}))
+
+    def lasting(self, seconds: float, most: int = 128) -> int:
+        """About how many tokens take that many seconds, *most* at most."""
+        if self._pace is None:
+            began = time.perf_counter()
+            answer = self.say(8)
+            tokens = answer.usage.completion_tokens if answer.usage is not None else len(answer.split())
+            self._pace = (time.perf_counter() - began) / max(1, tokens)
+        return max(8, min(most, math.ceil(seconds / max(self._pace, 1e-9))))
+
+    def whole(self, tokens: int) -> float:
+        """Seconds that a greedy answer of *tokens* takes."""
+        began = time.perf_counter()
+        self.say(tokens)
+        return time.perf_counter() - began

@@ -1,0 +1,84 @@
+"""All checks together: what a plugin author's test class inherits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .expect import Told, expect
+from .guard import checks_of, guard, kit_members
+from .rooms.cancelling import CancellationChecks
+from .rooms.chat import ChatChecks
+from .rooms.errors import ErrorChecks
+from .rooms.lifecycle import LifecycleChecks
+from .rooms.logprobs import LogprobChecks
+from .rooms.loops import AsyncChecks
+from .rooms.memory import MemoryChecks
+from .rooms.packaging import PackagingChecks
+from .rooms.parameters import ParameterChecks
+from .rooms.sampling import SamplingChecks
+from .rooms.secrecy import SecretChecks
+from .rooms.stops import StopChecks
+from .rooms.text import TextChecks
+from .rooms.threads import ThreadChecks
+from .rooms.usage import UsageChecks
+
+
+# pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
+class BackendConformance(
+    ThreadChecks,
+    AsyncChecks,
+    CancellationChecks,
+    ErrorChecks,
+    ChatChecks,
+    LogprobChecks,
+    SamplingChecks,
+    StopChecks,
+    UsageChecks,
+    TextChecks,
+    ParameterChecks,
+    SecretChecks,
+    PackagingChecks,
+    MemoryChecks,
+    LifecycleChecks,
+):
+    """The conformance test of a backend. A plugin's whole test file::
+
+        from llamaforge.testing import BackendConformance
+
+        class TestMyEngine(BackendConformance):
+            backend = "my_engine"            # a registered name, or a class
+            model = "path-or-name"           # a reference is resolved through llamaforge.sources
+            parameters = {}                  # load parameters
+
+    More settings, each documented where it stands in :class:`llamaforge.testing.kit.Kit`: ``prompt``, ``greedy``,
+    ``context_size``, ``max_load_cycles``, ``patience``.
+
+    Nothing is left out: what the backend does not declare is checked to be refused, and a backend with the four basic
+    methods is held to those, and to refusing the rest. A check that can't hold for a backend is excused by name, with a
+    reason, and then reported as skipped::
+
+            exceptions = {"test_usage_is_told": "the server counts no tokens"}
+
+    A class that deletes or overrides a check without saying why can't be made: it raises TypeError.
+    """
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        guard(cls, BackendConformance)
+
+    @classmethod
+    def checks(cls) -> dict[str, Callable[..., None]]:
+        """Every check, by name."""
+        return checks_of(BackendConformance)
+
+    def test_no_check_was_removed(self) -> None:
+        """The class has every check of the kit, unless it is excused.
+
+        Why: a check that was removed passes. Look at: assignments to the class after it was made.
+        """
+        cls = type(self)
+        for name, original in kit_members(BackendConformance).items():
+            found = next((vars(owner)[name] for owner in cls.__mro__ if name in vars(owner)), None)
+            excused = name in cls.exceptions and getattr(found, "excused_from", None) is original
+            expect(found is original or excused, f"the kit's own {name}", Told(f"{found!r}"))

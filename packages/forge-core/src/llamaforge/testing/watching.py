@@ -1,0 +1,119 @@
+"""What is measured of this process: output, memory, open files, threads, waits of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import io
+import os
+import sys
+import tempfile
+import threading
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+TICK: Final = 0.005
+"""Seconds between two ticks of the loop that is watched."""
+
+
+class Output:
+    """What went to standard output."""
+
+    text = ""
+
+
+@contextlib.contextmanager
+def captured_output() -> Iterator[Output]:
+    """Standard output of this block, of Python code and of native code that writes to the file descriptor."""
+    output = Output()
+    written = io.StringIO()
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with tempfile.TemporaryFile() as raw:
+            os.dup2(raw.fileno(), 1)
+            try:
+                with contextlib.redirect_stdout(written):
+                    yield output
+            finally:
+                os.dup2(kept, 1)
+                raw.seek(0)
+                output.text = written.getvalue() + raw.read().decode("utf-8", "replace")
+    finally:
+        os.close(kept)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What this process holds now. What the system does not tell is 0."""
+
+    resident: int
+    """Bytes of memory in use."""
+    traced: int
+    """Bytes of Python objects, while :func:`traced` is at work."""
+    files: int
+    """Open file descriptors."""
+    threads: int
+    """Python threads."""
+
+
+def usage() -> Usage:
+    """Measure, after a garbage collection."""
+    gc.collect()
+    return Usage(_resident(), tracemalloc.get_traced_memory()[0], _open_files(), threading.active_count())
+
+
+@contextlib.contextmanager
+def traced() -> Iterator[None]:
+    """Count the bytes of Python objects that are made in this block."""
+    ours = not tracemalloc.is_tracing()
+    if ours:
+        tracemalloc.start()
+    try:
+        yield
+    finally:
+        if ours:
+            tracemalloc.stop()
+
+
+def _resident() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _open_files() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with contextlib.suppress(OSError):
+            return sum(1 for _ in Path(folder).iterdir())
+    return 0
+
+
+async def longest_wait(work: Callable[[], Awaitable[object]]) -> tuple[float, float]:
+    """Run *work* beside a ticking task. The longest time between two ticks, and the time of all, in seconds."""
+    longest, last = 0.0, 0.0
+
+    async def tick() -> None:
+        nonlocal longest, last
+        while True:
+            await asyncio.sleep(TICK)
+            now = time.perf_counter()
+            longest, last = max(longest, now - last), now
+
+    began = last = time.perf_counter()
+    ticking = asyncio.create_task(tick())
+    await asyncio.sleep(2 * TICK)
+    longest, began = 0.0, time.perf_counter()
+    try:
+        await work()
+    finally:
+        ticking.cancel()
+    now = time.perf_counter()
+    return max(longest, now - last), now - began
