@@ -75,6 +75,11 @@ class EventChecker:
             raise error
         raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
 
+    @property
+    def looks_further(self) -> bool:
+        """Whether what comes after the terminal event matters: not of an engine that was told to stop."""
+        return self._end is not None and not self._control.cancelled
+
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._control.cancelled:
@@ -105,8 +110,13 @@ def checked(source: Iterator[Event], checker: EventChecker) -> Iterator[Event]:
             passed = checker.see(event)
             if passed is not None:
                 yield passed
-            elif event is not None:
-                checker.see_more(next(events, None))
+            elif checker.looks_further:
+                try:
+                    more = next(events, None)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - an engine may raise anything
+                    checker.see_failure(error)
+                else:
+                    checker.see_more(more)
     finally:
         close: Any = getattr(events, "close", None)
         if close is not None:
@@ -129,8 +139,15 @@ async def achecked(source: AsyncIterator[Event], checker: EventChecker) -> Async
             passed = checker.see(event)
             if passed is not None:
                 yield passed
-            elif event is not None:
-                checker.see_more(await anext(events, None))
+            elif checker.looks_further:
+                try:
+                    more = await anext(events, None)
+                except asyncio.CancelledError:
+                    raise
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - an engine may raise anything
+                    checker.see_failure(error)
+                else:
+                    checker.see_more(more)
     finally:
         close: Any = getattr(events, "aclose", None)
         if close is not None:
