@@ -15,6 +15,8 @@ class UnknownBackendError(BackendError, LookupError):
     """No backend has that name.
 
     Attributes: ``name``; ``known`` (every name there is); ``suggestions`` (the closest ones).
+
+    What to do: take one of ``suggestions``, or look at ``llamaforge backends``.
     """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -28,6 +30,8 @@ class BackendNotInstalledError(BackendError, ImportError):
     """The name is known, but its distribution is not installed.
 
     Attributes: ``backend``; ``distribution``; ``command`` (what to type).
+
+    What to do: run ``command``.
     """
 
     def __init__(self, backend: str, distribution: str, command: str) -> None:
@@ -41,6 +45,8 @@ class EngineNotAvailableError(BackendError, ImportError):
     """The plugin is sound, but the engine that it drives can't be imported.
 
     Attributes: ``backend``; ``module``; ``reason``. The original exception is ``__cause__``.
+
+    What to do: follow the advice in the message; ``llamaforge doctor`` shows what the engine's library says.
     """
 
     def __init__(self, backend: str, module: str, reason: str, advice: str) -> None:
@@ -56,6 +62,9 @@ class BrokenPluginError(BackendError, ImportError):
     Attributes: ``plugin`` (its name; ImportError has a ``name`` of its own); ``kind`` (``backend``, ``source`` or
     ``command``); ``distribution`` (or None); ``reason``; ``traceback`` (text of the original traceback). The
     original exception is ``__cause__``.
+
+    What to do: ``llamaforge doctor`` shows the traceback and the command that mends it. Everything else works
+    meanwhile.
     """
 
     def __init__(self, kind: str, plugin: str, distribution: str | None, reason: str, traceback: str) -> None:
@@ -71,7 +80,12 @@ class BrokenPluginError(BackendError, ImportError):
 
 
 class DuplicatePluginError(BackendError, RuntimeError):
-    """Two distributions claim one name. Attributes: ``kind``; ``name``; ``distributions``."""
+    """Two distributions claim one name.
+
+    Attributes: ``kind``; ``name``; ``distributions``.
+
+    What to do: uninstall all of ``distributions`` but one.
+    """
 
     def __init__(self, kind: str, name: str, distributions: Sequence[str]) -> None:
         self.kind = kind
@@ -87,6 +101,8 @@ class ContractVersionError(BackendError, RuntimeError):
     """The plugin was written for another version of the contract.
 
     Attributes: ``name``; ``distribution``; ``plugin_version``; ``core_version``.
+
+    What to do: upgrade what the message names: forge-core where the plugin is newer, else the plugin.
     """
 
     def __init__(self, name: str, distribution: str | None, plugin_version: int, core_version: int) -> None:
@@ -102,7 +118,12 @@ class ContractVersionError(BackendError, RuntimeError):
 
 
 class NoBackendForModelError(BackendError, LookupError):
-    """No installed backend takes this model. Attributes: ``reference``; ``hints`` (what would help)."""
+    """No installed backend takes this model.
+
+    Attributes: ``reference``; ``hints`` (what would help).
+
+    What to do: install a backend for it (``hints`` has the commands), or name one with ``backend=...``.
+    """
 
     def __init__(self, reference: str, hints: Sequence[str] = ()) -> None:
         self.reference = reference

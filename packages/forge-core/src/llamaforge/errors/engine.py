@@ -10,11 +10,20 @@ class EngineError(LlamaForgeError):
 
 
 class GenerationError(EngineError, RuntimeError):
-    """The engine failed while generating."""
+    """The engine failed while generating.
+
+    What to do: read the message, which has the engine's own words; ``__cause__`` has its exception, where there is
+    one.
+    """
 
 
 class GenerationTimeoutError(EngineError, TimeoutError):
-    """The deadline passed. Attributes: ``timeout`` (seconds); ``text`` (what had come until then)."""
+    """The deadline passed.
+
+    Attributes: ``timeout`` (seconds); ``text`` (what had come until then).
+
+    What to do: raise ``timeout``, or lower ``max_tokens``. ``text`` is what had come until then, and may do.
+    """
 
     def __init__(self, timeout: float, text: str = "") -> None:
         self.timeout = timeout
@@ -23,7 +32,12 @@ class GenerationTimeoutError(EngineError, TimeoutError):
 
 
 class ContractError(EngineError, RuntimeError):
-    """A backend broke the contract. Attributes: ``backend``; ``reason``."""
+    """A backend broke the contract.
+
+    Attributes: ``backend``; ``reason``.
+
+    What to do: nothing at your end: report it to the author of the backend.
+    """
 
     def __init__(self, backend: str, reason: str) -> None:
         self.backend = backend
@@ -32,7 +46,12 @@ class ContractError(EngineError, RuntimeError):
 
 
 class ConnectionFailedError(EngineError, ConnectionError):
-    """The server can't be reached, or went away. Attributes: ``endpoint``; ``reason``."""
+    """The server can't be reached, or went away.
+
+    Attributes: ``endpoint``; ``reason``.
+
+    What to do: see whether the server runs and whether ``endpoint`` is its address.
+    """
 
     def __init__(self, endpoint: str, reason: str) -> None:
         self.endpoint = endpoint
@@ -41,7 +60,12 @@ class ConnectionFailedError(EngineError, ConnectionError):
 
 
 class AuthenticationError(EngineError, PermissionError):
-    """The server refused the key. Attributes: ``endpoint``; ``status`` (HTTP)."""
+    """The server refused the key.
+
+    Attributes: ``endpoint``; ``status`` (HTTP).
+
+    What to do: check the key, and that it belongs to ``endpoint``.
+    """
 
     def __init__(self, endpoint: str, status: int, reason: str) -> None:
         self.endpoint = endpoint
@@ -50,7 +74,12 @@ class AuthenticationError(EngineError, PermissionError):
 
 
 class ServerError(EngineError, RuntimeError):
-    """The server answered with an error. Attributes: ``endpoint``; ``status`` (HTTP, or None inside a stream)."""
+    """The server answered with an error.
+
+    Attributes: ``endpoint``; ``status`` (HTTP, or None inside a stream).
+
+    What to do: read ``reason``; a ``status`` of 500 and more may pass by itself, one of 400 and more will not.
+    """
 
     def __init__(self, endpoint: str, status: int | None, reason: str) -> None:
         self.endpoint = endpoint
@@ -61,7 +90,12 @@ class ServerError(EngineError, RuntimeError):
 
 
 class RateLimitError(ServerError):
-    """The server asks to slow down. Attribute: ``retry_after`` (seconds, or None)."""
+    """The server asks to slow down.
+
+    Attribute: ``retry_after`` (seconds, or None).
+
+    What to do: wait ``retry_after`` seconds, where it is given, then ask again.
+    """
 
     def __init__(self, endpoint: str, status: int | None, reason: str, retry_after: float | None = None) -> None:
         super().__init__(endpoint, status, reason)

@@ -13,7 +13,13 @@ class ModelError(LlamaForgeError):
 
 
 class UnknownModelError(ModelError, LookupError):
-    """No model has that name. Attributes: ``name``; ``known``; ``suggestions``."""
+    """No model has that name.
+
+    Attributes: ``name``; ``known``; ``suggestions``.
+
+    What to do: take one of ``suggestions``, or look at ``llamaforge models``. A reference to a file has a slash or
+    ends in ``.gguf``.
+    """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         self.name = name
@@ -23,7 +29,12 @@ class UnknownModelError(ModelError, LookupError):
 
 
 class ModelExistsError(ModelError, ValueError):
-    """Another model has that name already. Attribute: ``name``."""
+    """Another model has that name already.
+
+    Attribute: ``name``.
+
+    What to do: choose another name, or pass ``replace=True``.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,7 +42,12 @@ class ModelExistsError(ModelError, ValueError):
 
 
 class ModelNotLoadedError(ModelError, RuntimeError):
-    """No model is loaded. Attribute: ``name`` (the model asked for, or None)."""
+    """No model is loaded.
+
+    Attribute: ``name`` (the model asked for, or None).
+
+    What to do: call ``load_model`` first, or load the model again where it was unloaded meanwhile.
+    """
 
     def __init__(self, message: str = "No model is loaded: call load_model first.", name: str | None = None) -> None:
         self.name = name
@@ -39,7 +55,12 @@ class ModelNotLoadedError(ModelError, RuntimeError):
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """There is no such file, folder or remote model. Attributes: ``model``; ``known`` (what there is, if known)."""
+    """There is no such file, folder or remote model.
+
+    Attributes: ``model``; ``known`` (what there is, if known).
+
+    What to do: check the path or the id; ``known`` has what is there, where that is known.
+    """
 
     def __init__(self, message: str, model: str, known: Iterable[str] = ()) -> None:
         self.model = model
@@ -48,7 +69,12 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class InvalidModelError(ModelError, ValueError):
-    """The file is damaged, cut short, or is no model. Attributes: ``model``; ``reason``."""
+    """The file is damaged, cut short, or is no model.
+
+    Attributes: ``model``; ``reason``.
+
+    What to do: fetch the file again, or name one that is a model of this backend.
+    """
 
     def __init__(self, model: str, reason: str) -> None:
         self.model = model
@@ -57,7 +83,13 @@ class InvalidModelError(ModelError, ValueError):
 
 
 class ModelLoadError(ModelError, RuntimeError):
-    """The engine could not load the model. Attributes: ``model``; ``reason``."""
+    """The engine could not load the model.
+
+    Attributes: ``model``; ``reason``.
+
+    What to do: read ``reason``, which has the engine's own words: most often memory, or an engine too old for the
+    model.
+    """
 
     def __init__(self, model: str, reason: str) -> None:
         self.model = model
@@ -66,7 +98,12 @@ class ModelLoadError(ModelError, RuntimeError):
 
 
 class DeviceNotAvailableError(ModelError, RuntimeError):
-    """The device asked for is not there. Attributes: ``device``; ``available``."""
+    """The device asked for is not there.
+
+    Attributes: ``device``; ``available``.
+
+    What to do: name one of ``available``, or install a build of the engine for that device (``llamaforge doctor``).
+    """
 
     def __init__(self, device: str, available: Sequence[str], advice: str = "") -> None:
         self.device = device
@@ -81,6 +118,8 @@ class ModelFileError(LlamaForgeError, ValueError):
     """The user's model file can't be read or written; a damaged one is never overwritten.
 
     Attributes: ``path``; ``line`` (or None); ``reason``.
+
+    What to do: mend that line, or move the file away and begin a new one.
     """
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:

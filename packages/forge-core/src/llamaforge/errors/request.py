@@ -12,7 +12,12 @@ class RequestError(LlamaForgeError):
 
 
 class UnknownParameterError(RequestError, ValueError):
-    """No parameter has that name. Attributes: ``name``; ``known``; ``suggestions``."""
+    """No parameter has that name.
+
+    Attributes: ``name``; ``known``; ``suggestions``.
+
+    What to do: take one of ``suggestions``. An option of one engine belongs into ``engine={...}``.
+    """
 
     def __init__(self, name: str, known: Iterable[str], where: str = "parameter") -> None:
         self.name = name
@@ -22,7 +27,12 @@ class UnknownParameterError(RequestError, ValueError):
 
 
 class InvalidParameterError(RequestError, ValueError):
-    """A parameter has the wrong type or is out of range. Attributes: ``name``; ``value``; ``expected``."""
+    """A parameter has the wrong type or is out of range.
+
+    Attributes: ``name``; ``value``; ``expected``.
+
+    What to do: give ``name`` a value of the kind that ``expected`` tells.
+    """
 
     def __init__(self, name: str, value: object, expected: str, *, show_value: bool = True) -> None:
         self.name = name
@@ -33,7 +43,12 @@ class InvalidParameterError(RequestError, ValueError):
 
 
 class ConflictingParametersError(RequestError, ValueError):
-    """Two parameters contradict each other. Attribute: ``names``."""
+    """Two parameters contradict each other.
+
+    Attribute: ``names``.
+
+    What to do: give one of ``names``, or values that agree.
+    """
 
     def __init__(self, names: Sequence[str], reason: str) -> None:
         self.names = list(names)
@@ -41,7 +56,12 @@ class ConflictingParametersError(RequestError, ValueError):
 
 
 class UnsupportedError(RequestError, NotImplementedError):
-    """This backend can't do what the request asks for. Attributes: ``feature``; ``backend``."""
+    """This backend can't do what the request asks for.
+
+    Attributes: ``feature``; ``backend``.
+
+    What to do: leave it out, take a backend that does it, or pass ``on_unsupported="drop"`` for a parameter.
+    """
 
     def __init__(self, feature: str, backend: str, advice: str = "") -> None:
         self.feature = feature
@@ -50,14 +70,23 @@ class UnsupportedError(RequestError, NotImplementedError):
 
 
 class EmptyPromptError(RequestError, ValueError):
-    """There is nothing to generate from."""
+    """There is nothing to generate from.
+
+    What to do: give the prompt, or the conversation, some text.
+    """
 
     def __init__(self, message: str = "The prompt is empty: give it some text.") -> None:
         super().__init__(message)
 
 
 class NoChatTemplateError(RequestError, ValueError):
-    """The model has no chat template, and none is ever guessed. Attribute: ``model``."""
+    """The model has no chat template, and none is ever guessed.
+
+    Attribute: ``model``.
+
+    What to do: load the model with ``chat_template=...``, take the instruct variant of the model, or send one text
+    with ``raw=True``.
+    """
 
     def __init__(self, model: str) -> None:
         self.model = model
@@ -71,6 +100,8 @@ class ContextOverflowError(RequestError, ValueError):
     """The prompt does not fit into the context.
 
     Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None where a server keeps a count to itself).
+
+    What to do: shorten the prompt, or load the model with a larger ``n_ctx`` if it was trained for one.
     """
 
     def __init__(self, prompt_tokens: int | None, context_size: int | None, advice: str = "") -> None:

@@ -10,7 +10,12 @@ class SourceError(LlamaForgeError):
 
 
 class InvalidReferenceError(SourceError, ValueError):
-    """The model reference can't be read. Attributes: ``reference``; ``reason``."""
+    """The model reference can't be read.
+
+    Attributes: ``reference``; ``reason``.
+
+    What to do: write it as ``reason`` says.
+    """
 
     def __init__(self, reference: str, reason: str) -> None:
         self.reference = reference
@@ -19,7 +24,12 @@ class InvalidReferenceError(SourceError, ValueError):
 
 
 class SourceNotFoundError(SourceError, FileNotFoundError):
-    """Nothing stands under that reference. Attributes: ``reference``; ``reason``."""
+    """Nothing stands under that reference.
+
+    Attributes: ``reference``; ``reason``.
+
+    What to do: check the reference; ``reason`` names what comes close.
+    """
 
     def __init__(self, reference: str, reason: str) -> None:
         self.reference = reference
@@ -28,7 +38,12 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 
 
 class ChecksumError(SourceError, ValueError):
-    """The content's SHA-256 is not the expected one. Attributes: ``reference``; ``expected``; ``actual``."""
+    """The content's SHA-256 is not the expected one.
+
+    Attributes: ``reference``; ``expected``; ``actual``.
+
+    What to do: check the reference, then fetch again. Use the file all the same only if you know why it changed.
+    """
 
     def __init__(self, reference: str, expected: str, actual: str) -> None:
         self.reference = reference
@@ -41,7 +56,12 @@ class ChecksumError(SourceError, ValueError):
 
 
 class DownloadError(SourceError, ConnectionError):
-    """The download failed or was cut off; nothing incomplete is kept. Attributes: ``reference``; ``reason``."""
+    """The download failed or was cut off; nothing incomplete is kept.
+
+    Attributes: ``reference``; ``reason``.
+
+    What to do: check the network, and pip's own configuration for pypi:, then try again.
+    """
 
     def __init__(self, reference: str, reason: str) -> None:
         self.reference = reference
@@ -50,7 +70,12 @@ class DownloadError(SourceError, ConnectionError):
 
 
 class MissingDependencyError(SourceError, ImportError):
-    """An optional package is needed. Attributes: ``needed_by``; ``package``; ``command``."""
+    """An optional package is needed.
+
+    Attributes: ``needed_by``; ``package``; ``command``.
+
+    What to do: run ``command``.
+    """
 
     def __init__(self, needed_by: str, package: str, command: str) -> None:
         self.needed_by = needed_by
