@@ -1,0 +1,104 @@
+"""``llamaforge new-backend``: the distribution of a new backend, complete and working."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+from pathlib import Path
+
+import click
+
+from ..backends.known import DISTRIBUTIONS
+from ..plugins import BACKENDS, metadata
+from ..scaffold import KINDS, Names, derive, render, write
+from ..scaffold.names import normalized
+from .failures import say
+from .output import text_output
+
+_OURS = {"forge-core", *DISTRIBUTIONS.values()}
+_KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items())
+
+
+@click.command(
+    "new-backend",
+    short_help="Write the package of a new backend",
+    help=f"""Write the distribution of a backend called NAME, as users will type it.
+
+    It works as it stands: it installs, is listed, and passes the conformance kit. Its README says what to replace.
+
+    \b
+    {_KINDS}
+    """,
+)
+@click.argument("name")
+@click.option(
+    "--kind", type=click.Choice(list(KINDS)), default="in-process", show_default=True, help="What it is to drive."
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="The folder to make. Default: one here that is called like the distribution.",
+)
+@click.option("--package", metavar="NAME", help="Its import package. Default: forge_ and the backend's name.")
+@click.option("--force", is_flag=True, help="Although another backend, distribution or package has the name.")
+def command(name: str, kind: str, output: Path | None, package: str | None, force: bool) -> None:
+    """Render, check, write, and say what to type next."""
+    try:
+        names = derive(name, package)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    taken = None if force else _taken(names)
+    if taken is not None:
+        raise click.UsageError(f"{taken} Choose another name, or pass --force to write it all the same.")
+    folder = output if output is not None else Path(names.distribution)
+    _write(folder, kind, names)
+    if kind == "openai-server" and importlib.util.find_spec("forge_openai") is None:
+        say("Note: it builds on forge-openai, which is not installed here. Install that first.")
+    with text_output() as out:
+        out.line(f"cd {shlex.quote(str(folder))}")
+        out.line('python -m pip install -e ".[test]"')
+        out.line("python -m pytest")
+
+
+def _write(folder: Path, kind: str, names: Names) -> None:
+    rendered = render(kind, names)
+    try:
+        write(folder, rendered)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise click.UsageError(f"{error} Nothing is overwritten: name another folder with --output.") from None
+    except OSError as error:
+        raise click.UsageError(
+            f"{folder} can't be written: {error.strerror or error}. Name another folder with --output."
+        ) from None
+    say(f"Wrote {len(rendered)} files to {folder}. Next:")
+
+
+def _taken(names: Names) -> str | None:
+    """Who has one of *names* already, in words; None: nobody here."""
+    for known in (*BACKENDS.names(), *DISTRIBUTIONS, "echo"):
+        if normalized(known) == normalized(names.name):
+            owners = " and ".join(each.owner for each in BACKENDS.contributions(known))
+            owner = owners or DISTRIBUTIONS.get(known, "forge-core")
+            return f"The backend's name {names.name!r} is taken: {owner} has the backend {known!r}."
+    if names.distribution in _OURS or _is_installed(names.distribution):
+        return f"The distribution's name {names.distribution!r} is taken."
+    if _is_importable(names.package):
+        return f"The package's name {names.package!r} is taken: such a package can be imported here already."
+    return None
+
+
+def _is_installed(distribution: str) -> bool:
+    library = metadata()
+    try:
+        library.distribution(distribution)
+    except library.PackageNotFoundError:
+        return False
+    return True
+
+
+def _is_importable(package: str) -> bool:
+    """Whether a package of that name is found; a mere folder on the path is none."""
+    spec = importlib.util.find_spec(package)
+    return spec is not None and spec.origin is not None
