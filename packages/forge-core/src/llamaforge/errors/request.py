@@ -88,11 +88,11 @@ class NoChatTemplateError(RequestError, ValueError):
     with ``raw=True``.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, advice: str = "") -> None:
         self.model = model
         super().__init__(
-            f"{model} has no chat template, so messages can't be put into its words. Pass one with the load "
-            "parameter chat_template, or send text as it stands with raw=True."
+            f"{model} has no chat template, so messages can't be put into its words. "
+            + (advice or "Pass one with the load parameter chat_template, or send text as it stands with raw=True.")
         )
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -27,14 +27,28 @@ class Kind:
     """What its distribution depends on."""
     engine: str
     """Where the small real engine belongs: into the backend, or behind the server that the tests start."""
+    layers: tuple[str, ...]
+    """Folders of templates, whose files together are the distribution."""
 
 
 _CORE: Final = ("forge-core>=2.0,<3", "msgspec>=0.19")
 
 KINDS: Final = {
-    "in-process": Kind("an engine that runs in this process", _CORE, "src/__package__/engine.py"),
-    "connectable": Kind("a server with an HTTP protocol of its own", _CORE, "tests/toy_engine.py"),
-    "openai-server": Kind("a server that speaks OpenAI's API", (*_CORE, "forge-openai>=2.0,<3"), "tests/toy_engine.py"),
+    "in-process": Kind(
+        "an engine that runs in this process", _CORE, "src/__package__/engine.py", ("common", "in-process")
+    ),
+    "connectable": Kind(
+        "a server with an HTTP protocol of its own",
+        _CORE,
+        "tests/toy_engine.py",
+        ("common", "server", "connectable"),
+    ),
+    "openai-server": Kind(
+        "a server that speaks OpenAI's API",
+        (*_CORE, "forge-openai>=2.0,<3"),
+        "tests/toy_engine.py",
+        ("common", "server", "openai-server"),
+    ),
 }
 
 
@@ -45,10 +59,10 @@ def render(kind: str, names: Names) -> dict[str, str]:
     """
     chosen = KINDS[kind]
     requires = "".join(f'  "{each}",\n' for each in chosen.requires)
-    year = datetime.datetime.now(tz=datetime.UTC).year
+    year = datetime.now(tz=UTC).year
     values = {**asdict(names), "requires": requires, "year": str(year)}
     templates = files(__package__) / "templates"
-    found = {**dict(_walk(templates / "common")), **dict(_walk(templates / kind))}
+    found = {path: template for layer in chosen.layers for path, template in _walk(templates / layer)}
     found[chosen.engine] = templates / f"engine.py{_SUFFIX}"
     return {
         _named(path, names): string.Template(template.read_text(encoding="utf-8")).substitute(values)
