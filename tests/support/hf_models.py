@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -32,7 +31,7 @@ def make_hf_model(gguf: Path) -> Path:
         try:
             convert(gguf, made)
             made.chmod(0o755)
-            os.replace(made, done)
+            made.replace(done)
         finally:
             shutil.rmtree(made, ignore_errors=True)
     return done

@@ -142,6 +142,7 @@ TABLE: tuple[tuple[type[Exception], _Map], ...] = (
     (errors.HfHubHTTPError, _http),
     (HTTP_ERROR, _unreachable),
     (errors.FileMetadataError, _unreachable),
+    *((kind, _unreachable) for kind in [getattr(errors, "XetDownloadError", None)] if kind is not None),
     (errors.StrictDataclassError, _bad_config),
     (SafetensorError, _damaged),
     (json.JSONDecodeError, _damaged),

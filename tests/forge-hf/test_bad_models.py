@@ -1,0 +1,357 @@
+"""What is no model, or not a whole one, or can't run here: each its own error, and the next load works."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge_hf import HuggingFaceBackend, errors
+from forge_hf.gguf_check import check_gguf
+from huggingface_hub import errors as hub_errors
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from llamaforge.errors import (
+    ConflictingParametersError,
+    DeviceNotAvailableError,
+    EngineNotAvailableError,
+    InvalidModelError,
+    InvalidParameterError,
+    LlamaForgeError,
+    ModelLoadError,
+    ModelNotFoundError,
+    UnknownParameterError,
+)
+
+Change = Callable[..., Path]
+
+
+@pytest.fixture
+def changed(tiny_model: Path, tmp_path: Path) -> Change:
+    """A copy of the small model, its config changed and files dropped."""
+
+    def change(*drop: str, **config: Any) -> Path:
+        folder = shutil.copytree(tiny_model, tmp_path / "changed")
+        for name in drop:
+            (folder / name).unlink()
+        if config:
+            told = json.loads((folder / "config.json").read_text()) | config
+            (folder / "config.json").write_text(
+                json.dumps({name: value for name, value in told.items() if value is not None})
+            )
+        return folder
+
+    return change
+
+
+def load(path: Path | str, **parameters: Any) -> HuggingFaceBackend:
+    backend = HuggingFaceBackend()
+    backend.load_model(path, {"device": "cpu", **parameters})
+    return backend
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        "path", ["nowhere", "./nowhere/model.gguf", "nowhere.gguf", "a/b/c", "~nobody-here/x", "x\0y"]
+    )
+    def test_nothing_there(self, path: str) -> None:
+        with pytest.raises(ModelNotFoundError) as caught:
+            load(path)
+        assert caught.value.model == path
+
+    def test_the_closest_names(self, changed: Change) -> None:
+        folder = changed()
+        with pytest.raises(ModelNotFoundError, match="Did you mean") as caught:
+            load(folder.with_name("chagned"))
+        assert caught.value.known == ["changed"]
+
+    def test_a_file_that_is_no_gguf(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match=r"config\.json"):
+            load(changed() / "model.safetensors")
+
+    def test_a_folder_without_a_config(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match=r"no config\.json"):
+            load(changed("config.json"))
+
+    def test_a_folder_of_gguf_files_names_them(self, tmp_path: Path) -> None:
+        (tmp_path / "one.gguf").write_bytes(b"GGUF")
+        with pytest.raises(InvalidModelError, match=r"one\.gguf"):
+            load(tmp_path)
+        with pytest.raises(ModelNotFoundError) as caught:
+            load(tmp_path, gguf_file="two.gguf")
+        assert caught.value.known == ["one.gguf"]
+
+    def test_a_gguf_file_twice(self, tmp_path: Path) -> None:
+        (tmp_path / "one.gguf").write_bytes(b"GGUF")
+        with pytest.raises(ConflictingParametersError):
+            load(tmp_path / "one.gguf", gguf_file="one.gguf")
+        with pytest.raises(InvalidParameterError):
+            load(tmp_path, gguf_file="one.txt")
+
+
+class TestFiles:
+    @pytest.mark.parametrize("content", ["", "{", "[]", "\x00", '"text"'])
+    def test_a_damaged_config(self, changed: Change, content: str) -> None:
+        folder = changed()
+        (folder / "config.json").write_text(content)
+        with pytest.raises(InvalidModelError, match=r"config\.json"):
+            load(folder)
+
+    def test_a_config_that_fits_no_model(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError):
+            load(changed(hidden_size="many"))
+
+    def test_a_config_without_a_type(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match="model_type"):
+            load(changed(model_type=None))
+
+    def test_an_architecture_that_transformers_lacks(self, changed: Change) -> None:
+        with pytest.raises(ModelLoadError, match="Update"):
+            load(changed(model_type="from-the-future"))
+
+    def test_no_weights(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match="no weights"):
+            load(changed("model.safetensors"))
+
+    def test_no_tokenizer(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match="no tokenizer"):
+            load(changed("tokenizer.json", "tokenizer_config.json"))
+
+    @pytest.mark.parametrize("keep", [0, 4, 100, 10_000, -1])
+    def test_weights_cut_short(self, changed: Change, keep: int) -> None:
+        folder = changed()
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:keep])
+        with pytest.raises(InvalidModelError, match="cut short"):
+            load(folder)
+
+    def test_old_weights_cut_short(self, changed: Change, tiny_model: Path) -> None:
+        import torch
+        from safetensors.torch import load_file
+
+        folder = changed("model.safetensors")
+        weights = folder / "pytorch_model.bin"
+        torch.save(load_file(tiny_model / "model.safetensors"), weights)
+        load(folder).close()
+        weights.write_bytes(weights.read_bytes()[:-500])
+        with pytest.raises(InvalidModelError, match="cut short"):
+            load(folder)
+
+    def test_a_part_that_is_missing(self, changed: Change) -> None:
+        folder = changed("model.safetensors")
+        index = {"weight_map": {"lm_head.weight": "model-00001-of-00001.safetensors"}}
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+        with pytest.raises(InvalidModelError, match="00001"):
+            load(folder)
+        (folder / "model.safetensors.index.json").write_text("{}")
+        with pytest.raises(InvalidModelError, match="index"):
+            load(folder)
+
+    def test_weights_that_are_not_all_there(self, changed: Change) -> None:
+        with pytest.raises(InvalidModelError, match=r"lacks 9 .*model\.layers\.2\."):
+            load(changed(num_hidden_layers=3))
+
+    def test_weights_of_another_size(self, changed: Change) -> None:
+        with pytest.raises(ModelLoadError):
+            load(changed(intermediate_size=192))
+
+    @pytest.mark.parametrize(
+        ("kind", "architecture"),
+        [
+            ("bert", "BertModel"),
+            ("t5", "T5ForConditionalGeneration"),
+            ("llama", "LlamaForSequenceClassification"),
+            ("llama", "LlamaModel"),
+            ("vit", "ViTForImageClassification"),
+        ],
+    )
+    def test_what_does_not_continue_text(self, changed: Change, kind: str, architecture: str) -> None:
+        with pytest.raises(InvalidModelError, match=f"{architecture} is no causal language model"):
+            load(changed(model_type=kind, architectures=[architecture]))
+
+
+class TestGguf:
+    @pytest.mark.parametrize("keep", [0, 3, 4, 8, 30, 5_000, 1_000_000, 60_000_000, -1])
+    def test_cut_short(self, gguf_model: Path, tmp_path: Path, keep: int) -> None:
+        with gguf_model.open("rb") as file:
+            (tmp_path / "cut.gguf").write_bytes(file.read()[:keep])
+        with pytest.raises(InvalidModelError):
+            load(tmp_path / "cut.gguf")
+
+    def test_whole(self, gguf_model: Path) -> None:
+        check_gguf(gguf_model, "it")
+
+    def test_no_gguf(self, tmp_path: Path) -> None:
+        (tmp_path / "text.gguf").write_text("once upon a time")
+        with pytest.raises(InvalidModelError, match="begin"):
+            load(tmp_path / "text.gguf")
+
+    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(noise=st.binary(max_size=200), tensors=st.integers(0, 2**64 - 1), entries=st.integers(0, 2**64 - 1))
+    def test_noise_is_refused_at_once(self, tmp_path: Path, noise: bytes, tensors: int, entries: int) -> None:
+        path = tmp_path / "noise.gguf"
+        path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, entries) + noise)
+        if tensors or entries:
+            with pytest.raises(InvalidModelError):
+                check_gguf(path, "it")
+
+    def test_a_newer_kind_of_tensor(self, tmp_path: Path) -> None:
+        name = struct.pack("<Q", 1) + b"t"
+        tensor = name + struct.pack("<IQIQ", 1, 32, 999, 0)
+        (tmp_path / "new.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor + bytes(64))
+        with pytest.raises(InvalidModelError, match="type 999"):
+            load(tmp_path / "new.gguf")
+
+
+class TestParameters:
+    @pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "xpu", "meta"])
+    def test_a_device_that_is_not_there(self, tiny_model: Path, device: str) -> None:
+        import torch
+
+        if torch.accelerator.is_available() and device.startswith(str(torch.accelerator.current_accelerator())):
+            device = "cuda:99"
+        with pytest.raises(DeviceNotAvailableError, match="torch") as caught:
+            load(tiny_model, device=device)
+        assert "cpu" in caught.value.available
+
+    @pytest.mark.parametrize("device", ["gpu0", "cpu:x", "9"])
+    def test_what_is_no_device(self, tiny_model: Path, device: str) -> None:
+        with pytest.raises((InvalidParameterError, DeviceNotAvailableError)):
+            load(tiny_model, device=device)
+
+    def test_more_context_than_the_model_was_made_for(self, tiny_model: Path) -> None:
+        with pytest.raises(InvalidParameterError, match="at most 256"):
+            load(tiny_model, n_ctx=257)
+
+    def test_less_context(self, tiny_model: Path) -> None:
+        with load(tiny_model, n_ctx=40) as backend:
+            answer = backend.generate("word " * 30, raw=True, seed=1, logit_bias={2: -100})
+        assert answer.usage is not None
+        assert answer.usage.total_tokens == 40
+
+    def test_no_context_is_the_models(self, tiny_model: Path) -> None:
+        with load(tiny_model, n_ctx=0) as backend:
+            engine: Any = backend._engine
+            assert engine.n_ctx == 256
+
+    def test_an_attention_that_is_not_there(self, tiny_model: Path) -> None:
+        with pytest.raises(InvalidParameterError, match="sdpa"):
+            load(tiny_model, attn_implementation="sdpaa")
+
+    @pytest.mark.parametrize("attention", ["eager", "sdpa"])
+    def test_attentions_agree(self, tiny_model: Path, tiny: HuggingFaceBackend, attention: str) -> None:
+        with load(tiny_model, attn_implementation=attention) as backend:
+            engine: Any = backend._engine
+            assert engine._model.config._attn_implementation == attention
+            assert backend.generate("Hello", temperature=0, max_tokens=6) == tiny.generate(
+                "Hello", temperature=0, max_tokens=6
+            )
+
+    def test_quantizations_that_can_not_be(self, tiny_model: Path) -> None:
+        with pytest.raises(InvalidParameterError, match="quant_method"):
+            load(tiny_model, quantization={"bits": 4})
+        with pytest.raises(InvalidParameterError, match="nosuch"):
+            load(tiny_model, quantization={"quant_method": "nosuch"})
+        with pytest.raises(UnknownParameterError, match="load_in_4bit"):
+            load(tiny_model, quantization={"load_in_4bit": True, "load_in_4bits": True})
+        with pytest.raises(EngineNotAvailableError):
+            load(tiny_model, quantization={"quant_method": "eetq"})
+
+    def test_a_device_map(self, tiny_model: Path, tiny: HuggingFaceBackend) -> None:
+        for spread in ("cpu", {"": "cpu"}):
+            with load(tiny_model, device="auto", device_map=spread) as backend:
+                assert backend.generate("Hello", temperature=0, max_tokens=6) == tiny.generate(
+                    "Hello", temperature=0, max_tokens=6
+                )
+        with pytest.raises(ConflictingParametersError):
+            load(tiny_model, device="cpu", device_map="auto")
+        with pytest.raises(InvalidParameterError):
+            load(tiny_model, device="auto", device_map="everywhere")
+
+    @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "auto"])
+    @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
+    def test_dtypes(self, tiny_model: Path, name: str, dtype: str) -> None:
+        with load(tiny_model, **{name: dtype}) as backend:
+            engine: Any = backend._engine
+            assert str(engine._model.dtype) == f"torch.{'float32' if dtype == 'auto' else dtype}"
+
+
+def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(tiny_model: Path, tmp_path: Path) -> None:
+    with load(tiny_model) as backend:
+        for path, parameters in [
+            ("nowhere", {}),
+            (tmp_path, {}),
+            (tiny_model, {"device": "cuda:99"}),
+            (tiny_model, {"dtype": "int3"}),
+            (tiny_model, {"attn_implementation": "none"}),
+        ]:
+            with pytest.raises(LlamaForgeError):
+                backend.load_model(path, parameters)
+            assert backend.generate("Hello", seed=1, max_tokens=2)
+
+
+def test_a_failed_load_gives_memory_back_and_the_next_one_works(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from forge_hf import engine
+
+    seen: list[Any] = []
+
+    def fail(self: Any, name: str) -> int:
+        seen.append(weakref.ref(self._model))
+        raise ModelLoadError(name, "it must fail")
+
+    backend = HuggingFaceBackend()
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.Engine, "_try_out", fail)
+        with pytest.raises(ModelLoadError) as caught:
+            backend.load_model(tiny_model, {"device": "cpu"})
+    assert caught.value.__traceback__ is not None
+    assert seen[0]() is None
+    assert not backend.is_model_loaded()
+    backend.load_model(tiny_model, {"device": "cpu"})
+    assert backend.generate("Hello", seed=1, max_tokens=2)
+    backend.close()
+
+
+def test_every_error_of_the_hub_library_has_a_place() -> None:
+    """One that a later version adds fails here until somebody says what it means to users."""
+    elsewhere = {
+        "BucketBatchError", "CLIError", "CLIExtensionInstallError", "CacheNotFound", "CachedRepoTreeNotFoundError",
+        "ConfirmationError", "CorruptedCacheException", "DDUFCorruptedFileError", "DDUFError", "DDUFExportError",
+        "DDUFInvalidEntryNameError", "DeviceCodeError", "DryRunError", "FileDuplicationError", "GenerationError",
+        "HfUriError", "IncompleteGenerationError", "InferenceEndpointError", "InferenceEndpointTimeoutError",
+        "LocalTokenNotFoundError", "NotASafetensorsRepoError", "OAuthErrorCode", "OIDCError", "OverloadedError",
+        "RevisionResolutionError", "SafetensorsParsingError", "SandboxCommandError", "SandboxError",
+        "TextGenerationError", "UnknownError", "ValidationError", "InferenceTimeoutError",
+    }  # fmt: skip
+    raised = {
+        name: kind
+        for name, kind in vars(hub_errors).items()
+        if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == hub_errors.__name__
+    }
+    mapped = tuple(kind for kind, _ in errors.TABLE)
+    unplaced = [name for name, kind in raised.items() if not issubclass(kind, mapped) and name not in elsewhere]
+    assert not unplaced
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in errors.TABLE])
+def test_every_mapped_error_becomes_one_of_ours(kind: type[Exception]) -> None:
+    made = kind.__new__(kind)
+    Exception.__init__(made, "the reason")
+    wrapped = OSError("some advice")
+    wrapped.__cause__ = made
+    ours = errors.load_error(wrapped, "org/model")
+    assert isinstance(ours, LlamaForgeError)
+    assert type(ours) is not ModelLoadError or errors.is_out_of_memory(made)
+
+
+def test_any_other_error_is_a_failed_load() -> None:
+    ours = errors.load_error(KeyError("it"), "org/model")
+    assert isinstance(ours, ModelLoadError)
+    assert "KeyError" in ours.reason
