@@ -86,11 +86,12 @@ def test_the_seeds_own_calls(hf_model: Path) -> None:
     assert not backend.is_model_loaded()
 
 
-def test_the_gguf_file_itself(gguf_model: Path) -> None:
+def test_the_gguf_file_itself(gguf_model: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with HuggingFaceBackend() as backend:
         backend.load_model(gguf_model, {"device": "cpu"})
         answer = backend.generate("What is the capital of France?", temperature=0, max_tokens=10)
     assert answer == "The capital of France is Paris."
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_context_ends_the_answer(tiny: HuggingFaceBackend) -> None:
