@@ -26,6 +26,8 @@ from .exit_codes import UNEXPECTED, USAGE, exit_code
 from .values import parse_value
 
 _SHORTEST_SECRET = 6
+_PLACES: Final = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
+"""Environment variables that sound secret and hold paths, which messages are to show."""
 
 _OPTIONS: Final = {
     ModelExistsError: "--replace",
@@ -75,7 +77,7 @@ def cleaned(text: str) -> str:
 
 def _secrets() -> Iterator[str]:
     """Values under telling names: in the environment, on the command line, in the model file."""
-    yield from _telling(os.environ.items())
+    yield from _telling((name, value) for name, value in os.environ.items() if name not in _PLACES)
     for argument in sys.argv:
         for at in (index for index, character in enumerate(argument) if character == "="):
             yield from _telling([(argument[:at], argument[at + 1 :]), (argument[:at], parse_value(argument[at + 1 :]))])

@@ -99,6 +99,8 @@ def write(folder: Path, rendered: Mapping[str, str]) -> None:
 
 def _make_folder(folder: Path, made: list[Path]) -> None:
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(f"{folder} is a file.")
         _make_folder(folder.parent, made)
         folder.mkdir()
         made.append(folder)
