@@ -60,7 +60,7 @@ class DownloadError(SourceError, ConnectionError):
 
     Attributes: ``reference``; ``reason``.
 
-    What to do: check the network, and pip's own configuration for pypi:, then try again.
+    What to do: check the network, and pip's own configuration for ``pypi:``, then try again.
     """
 
     def __init__(self, reference: str, reason: str) -> None:

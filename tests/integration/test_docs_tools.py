@@ -1,0 +1,118 @@
+"""The generated parts of docs/ are those that the code makes now, and the tools of docs/ notice what they are for."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.documents import ROOT
+
+TOOLS = ROOT / "tools"
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    command = [sys.executable, str(TOOLS / "generate_docs.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}: run `hatch run docs:generate`"
+
+
+class TestGenerateDocs:
+    @pytest.fixture
+    def generate(self) -> ModuleType:
+        return tool("generate_docs")
+
+    @pytest.fixture
+    def pages(self, generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        folder = tmp_path / "docs"
+        folder.mkdir()
+        monkeypatch.setattr(generate, "DOCS", folder)
+        monkeypatch.setattr(generate, "ROOT", tmp_path)
+        (tmp_path / "packages").mkdir()
+        return folder
+
+    def test_check_names_a_stale_page_and_leaves_it(
+        self, generate: ModuleType, pages: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        stale = "# Codes\n\n<!-- generated: exit-codes -->\n| 0 | old |\n<!-- end -->\n\nThe end.\n"
+        (pages / "codes.md").write_text(stale)
+        assert generate.main(["--check"]) == 1
+        assert "docs/codes.md" in capsys.readouterr().out
+        assert (pages / "codes.md").read_text() == stale
+        assert generate.main([]) == 0
+        written = (pages / "codes.md").read_text()
+        assert "| 130 | stopped with Ctrl-C |" in written
+        assert "old" not in written
+        assert written.endswith("<!-- end -->\n\nThe end.\n")
+        assert generate.main(["--check"]) == 0
+
+    def test_a_region_that_nothing_makes(self, generate: ModuleType, pages: Path) -> None:
+        (pages / "a.md").write_text("<!-- generated: weather -->\n<!-- end -->\n")
+        with pytest.raises(KeyError, match="weather"):
+            generate.main(["--check"])
+
+    def test_every_error_says_what_to_do(self, generate: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+        from llamaforge import errors
+
+        whole = generate.fill("<!-- generated: errors -->\n<!-- end -->")
+        leaves = [name for name in errors.__all__ if name.endswith("Error") and f"# {name}\n" in whole]
+        assert len(leaves) == len([name for name in errors.__all__ if name.endswith("Error")]) - 1  # but for the root
+        monkeypatch.setattr(errors.ServerError, "__doc__", "The server answered with an error.")
+        monkeypatch.setattr(errors.RateLimitError, "__doc__", "Slow down.")
+        with pytest.raises(ValueError, match="RateLimitError does not say what to do"):
+            generate.fill("<!-- generated: errors -->\n<!-- end -->")
+
+    def test_the_matrix_is_what_the_specs_declare(self, generate: ModuleType) -> None:
+        from llamaforge import list_backends
+        from llamaforge.backends.registry import get_spec
+
+        specs = {spec.name: spec for spec in generate.backend_specs()}
+        assert {"llama.cpp", "huggingface", "openai"} <= set(specs) - {"echo"} <= set(list_backends())
+        rows = [line.split(" | ") for line in generate.fill("<!-- generated: matrix -->\n<!-- end -->").splitlines()]
+        table = {row[0].strip("| `"): [cell.strip("| ") for cell in row[1:]] for row in rows if len(row) > 1}
+        for parameter in ("top_k", "tools", "grammar", "max_tokens"):
+            declared = [parameter in get_spec(name).capabilities.parameters for name in specs]
+            assert table[parameter] == ["yes" if able else "refused" for able in declared]
+
+
+class TestCheckSite:
+    @pytest.mark.parametrize(
+        "page",
+        [
+            '<link rel="stylesheet" href="https://elsewhere.example/a.css">',
+            '<script src="//elsewhere.example/a.js"></script>',
+            '<p><img alt="" src="http://elsewhere.example/a.png">',
+        ],
+    )
+    def test_a_page_that_fetches(self, page: str, tmp_path: Path) -> None:
+        (tmp_path / "index.html").write_text(page)
+        assert len(tool("check_site").remote_assets(tmp_path)) == 1
+
+    def test_a_style_that_fetches(self, tmp_path: Path) -> None:
+        (tmp_path / "a.css").write_text("@font-face { src: url('https://elsewhere.example/a.woff2') }")
+        assert tool("check_site").remote_assets(tmp_path) == ["a.css: https://elsewhere.example/a.woff2"]
+
+    def test_links_and_local_files_are_fine(self, tmp_path: Path) -> None:
+        (tmp_path / "index.html").write_text(
+            '<link rel="canonical" href="https://home.example/"><a href="https://elsewhere.example/">there</a>'
+            '<script src="assets/a.js"></script><link rel="stylesheet" href="assets/a.css">'
+        )
+        (tmp_path / "a.css").write_text("a { background: url(data:image/png;base64,x) }")
+        assert tool("check_site").remote_assets(tmp_path) == []
+
+    def test_no_site_is_no_success(self, tmp_path: Path) -> None:
+        done = subprocess.run([sys.executable, TOOLS / "check_site.py", tmp_path], capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "build it first" in done.stderr
