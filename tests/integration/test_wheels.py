@@ -114,7 +114,7 @@ from llamaforge import LlamaForge, list_backends
 with LlamaForge() as forge:
     forge.load_model({str(gguf_model)!r}, {{"n_ctx": 512}})
     print(list_backends(), forge.backend().name)
-    print(forge.generate("What is the capital of France?", temperature=0, max_tokens=20))
+    print(forge.generate("The capital of France is", raw=True, temperature=0, max_tokens=6))
 """,
     )
     assert out.splitlines()[0] == "['llama.cpp'] llama.cpp"
@@ -130,7 +130,7 @@ from llamaforge import LlamaForge, list_backends
 with LlamaForge() as forge:
     forge.load_model({str(hf_model)!r}, {{"device": "cpu"}})
     print(list_backends(), forge.backend().name)
-    print(forge.generate("What is the capital of France?", temperature=0, max_tokens=20))
+    print(forge.generate("The capital of France is", raw=True, temperature=0, max_tokens=6))
 """,
     )
     assert out.splitlines()[0] == "['huggingface'] huggingface"
@@ -149,7 +149,7 @@ with LlamaForge() as forge:
     forge.add_model("m", {server.model!r}, backend="openai", parameters=parameters)
     forge.load_model("m")
     print(list_backends(), forge.backend().name)
-    print(forge.generate("What is the capital of France?", temperature=0, max_tokens=20))
+    print(forge.generate("The capital of France is", raw=True, temperature=0, max_tokens=6))
 """,
     )
     assert out.splitlines()[0] == "['openai'] openai"
