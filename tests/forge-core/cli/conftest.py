@@ -22,7 +22,7 @@ import pytest
 from llamaforge.cli import app, plugin_commands
 
 COMMAND = [sys.executable, "-m", "llamaforge"]
-PATIENCE = 120.0
+PATIENCE = 300.0
 
 
 class CommandLine:
@@ -133,8 +133,27 @@ class Terminal:
         self.seen = ""
 
     def type(self, text: str) -> None:
-        """Type *text*; ``\\x03`` is Ctrl-C, ``\\x04`` Ctrl-D."""
+        """Type *text*."""
         os.write(self._master, text.encode())
+
+    def press(self, key: str, *, at_once: bool = False) -> None:
+        """Press Ctrl-C or Ctrl-D as people do at a prompt: once the program waits for what they type.
+
+        What comes between the prompt and that is lost in CPython's own line editing. *at_once*: while it is at work.
+        """
+        before = None
+        while not at_once and before != (before := self._state()):
+            time.sleep(0.2)
+        os.write(self._master, {"Ctrl-C": b"\x03", "Ctrl-D": b"\x04"}[key])
+
+    def _state(self) -> str:
+        """What changes while the program is at work: its state and the time that it took, of Linux."""
+        stat = Path(f"/proc/{self.process.pid}/stat")
+        if not stat.exists():
+            time.sleep(1)
+            return ""
+        fields = stat.read_text().rpartition(")")[2].split()
+        return " ".join((fields[0], fields[11], fields[12]))
 
     def expect(self, text: str, after: int | None = None) -> int:
         """Wait until *text* is on the screen, beyond the position *after*; the position behind it."""

@@ -15,16 +15,16 @@ from llamaforge import __version__
 from llamaforge.cli.doctor import distributions
 
 
-def examined(llamaforge: Any, *arguments: str, **settings: Any) -> dict[str, Any]:
-    done = llamaforge("doctor", "--json", *arguments, **settings)
+def examined(command: Any, *arguments: str, **settings: Any) -> dict[str, Any]:
+    done = command("doctor", "--json", *arguments, **settings)
     found = json.loads(done.stdout)
     assert done.returncode == (3 if found["broken"] else 0)
     return {**found, "by_name": {(one["kind"], one["name"]): one for one in found["plugins"]}}
 
 
-def test_a_sound_installation(llamaforge: Any) -> None:
-    make_sound(llamaforge.plugins, "sound")
-    found = examined(llamaforge, "sound")
+def test_a_sound_installation(quickly: Any) -> None:
+    make_sound(quickly.plugins, "sound")
+    found = examined(quickly, "sound")
     assert found["python"]["version"] == platform.python_version()
     assert found["core"]["version"] == __version__
     (sound,) = found["plugins"]
@@ -34,21 +34,21 @@ def test_a_sound_installation(llamaforge: Any) -> None:
             "name": "dist-sound-plugin",
             "version": "1.0",
             "editable": False,
-            "location": str(llamaforge.plugins),
+            "location": str(quickly.plugins),
             "source": None,
         }
     ]
     assert found["model_file"] == {
-        "path": str(llamaforge.config),
+        "path": str(quickly.config),
         "exists": False,
         "models": [],
         "problem": None,
         "note": None,
     }
-    assert found["cache"]["path"] == str(llamaforge.cache)
+    assert found["cache"]["path"] == str(quickly.cache)
     assert found["environment"] == {
-        "LLAMAFORGE_CACHE": str(llamaforge.cache),
-        "LLAMAFORGE_CONFIG": str(llamaforge.config),
+        "LLAMAFORGE_CACHE": str(quickly.cache),
+        "LLAMAFORGE_CONFIG": str(quickly.config),
     }
 
 
@@ -86,10 +86,10 @@ def test_three_sabotaged_plugins_are_named_and_nothing_else_suffers(llamaforge: 
     assert llamaforge.fine("chat", "--backend", "sound", "-m", "x", stdin="hello\n") == "hello\n"
 
 
-def test_two_distributions_with_one_name(llamaforge: Any) -> None:
-    make_sound(llamaforge.plugins, "sound")
-    make_sound(llamaforge.plugins, "sound", module="other_plugin")
-    one = examined(llamaforge, "sound")["by_name"]["backend", "sound"]
+def test_two_distributions_with_one_name(quickly: Any) -> None:
+    make_sound(quickly.plugins, "sound")
+    make_sound(quickly.plugins, "sound", module="other_plugin")
+    one = examined(quickly, "sound")["by_name"]["backend", "sound"]
     assert {each["name"] for each in one["distributions"]} == {"dist-sound-plugin", "dist-other-plugin"}
     assert "dist-sound-plugin 1.0" in one["problem"]
     assert "dist-other-plugin 1.0" in one["problem"]
@@ -117,25 +117,25 @@ def make_probed(folder: Path, probe: str, more: str = "", name: str = "probed", 
 
 
 @pytest.mark.parametrize(("version", "mend"), [(0, "pip install --upgrade dist-old"), (2, "forge-core")])
-def test_another_contract_version(llamaforge: Any, version: int, mend: str) -> None:
-    make_probed(llamaforge.plugins, "return {}", f"api_version={version}", name="old")
-    one = examined(llamaforge, "old")["by_name"]["backend", "old"]
+def test_another_contract_version(quickly: Any, version: int, mend: str) -> None:
+    make_probed(quickly.plugins, "return {}", f"api_version={version}", name="old")
+    one = examined(quickly, "old")["by_name"]["backend", "old"]
     assert f"contract version {version}" in one["problem"]
     assert mend in one["mend"]
 
 
-def test_accelerators(llamaforge: Any) -> None:
+def test_accelerators(quickly: Any) -> None:
     make_probed(
-        llamaforge.plugins,
+        quickly.plugins,
         "return {'compiled': ['CUDA 12'], 'visible': ['card A', 'card B'], 'used': ['card A'], 'advice': ['Buy another.']}",
         'engine="click"',
     )
-    found = examined(llamaforge, "probed")
+    found = examined(quickly, "probed")
     (one,) = found["plugins"]
     assert (one["compiled"], one["visible"], one["used"]) == (["CUDA 12"], ["card A", "card B"], ["card A"])
     assert (one["advice"], one["engine"], one["problem"]) == (["Buy another."], "click", None)
     assert one["engine_version"]
-    shown = llamaforge("doctor", "probed").stdout
+    shown = quickly("doctor", "probed").stdout
     for line in ("compiled: CUDA 12", "visible: card A, card B", "used: card A", "note: Buy another."):
         assert f"    {line}\n" in shown
 
@@ -152,61 +152,61 @@ def test_accelerators(llamaforge: Any) -> None:
         ("return 'not a dict'", "AttributeError"),
     ],
 )
-def test_an_engine_that_fails_or_crashes_is_reported(llamaforge: Any, probe: str, says: str) -> None:
-    make_probed(llamaforge.plugins, probe, 'engine="click"')
-    make_sound(llamaforge.plugins, "sound")
-    by_name = examined(llamaforge, "--timeout", "4", "probed", "sound")["by_name"]
-    one = by_name["backend", "probed"]
+def test_an_engine_that_fails_or_crashes_is_reported(quickly: Any, probe: str, says: str) -> None:
+    make_probed(quickly.plugins, probe, 'engine="click"')
+    one = examined(quickly, "--timeout", "4", "probed")["by_name"]["backend", "probed"]
     assert says in one["problem"]
     assert one["mend"] == "pip install --force-reinstall --no-cache-dir --no-deps click"
     assert one["summary"] == ""
+
+
+def test_a_crash_shows_where_and_harms_no_other(quickly: Any) -> None:
+    make_probed(quickly.plugins, "import faulthandler; faulthandler._sigsegv()")
+    make_sound(quickly.plugins, "sound")
+    by_name = examined(quickly, "probed", "sound")["by_name"]
     assert by_name["backend", "sound"]["problem"] is None
-
-
-def test_a_crash_shows_where(llamaforge: Any) -> None:
-    make_probed(llamaforge.plugins, "import faulthandler; faulthandler._sigsegv()")
-    one = examined(llamaforge, "probed")["by_name"]["backend", "probed"]
+    one = by_name["backend", "probed"]
     assert "Segmentation fault" in one["traceback"]
     assert "in probe" in one["traceback"]
 
 
-def test_an_engine_that_tells_its_own_repair(llamaforge: Any) -> None:
-    make_probed(llamaforge.plugins, "import os; os.abort()", 'engine="click", repair="build it portably"')
-    assert examined(llamaforge, "probed")["by_name"]["backend", "probed"]["mend"] == "build it portably"
+def test_an_engine_that_tells_its_own_repair(quickly: Any) -> None:
+    make_probed(quickly.plugins, "import os; os.abort()", 'engine="click", repair="build it portably"')
+    assert examined(quickly, "probed")["by_name"]["backend", "probed"]["mend"] == "build it portably"
 
 
-def test_an_engine_that_is_not_installed(llamaforge: Any) -> None:
+def test_an_engine_that_is_not_installed(quickly: Any) -> None:
     make_probed(
-        llamaforge.plugins, "return {}", 'engine="No_Such.Engine"', requires=("no-such-engine<3,>=2", "click", "x; extra == 'y'")
+        quickly.plugins, "return {}", 'engine="No_Such.Engine"', requires=("no-such-engine<3,>=2", "click", "x; extra == 'y'")
     )
-    one = examined(llamaforge, "probed")["by_name"]["backend", "probed"]
+    one = examined(quickly, "probed")["by_name"]["backend", "probed"]
     assert one["engine_version"] is None
     assert one["mend"] == 'pip install "no-such-engine<3,>=2"'
     assert "not installed" in one["problem"]
 
 
-def test_a_requirement_that_is_not_installed(llamaforge: Any) -> None:
-    make_probed(llamaforge.plugins, "import absent_library", requires=("absent-library>=1", "click>=8"))
-    one = examined(llamaforge, "probed")["by_name"]["backend", "probed"]
+def test_a_requirement_that_is_not_installed(quickly: Any) -> None:
+    make_probed(quickly.plugins, "import absent_library", requires=("absent-library>=1", "click>=8"))
+    one = examined(quickly, "probed")["by_name"]["backend", "probed"]
     assert "No module named 'absent_library'" in one["problem"]
     assert one["mend"] == 'pip install "absent-library>=1"'
 
 
-def test_a_plugin_with_a_hole_is_told_from_a_broken_engine(llamaforge: Any) -> None:
-    make_probed(llamaforge.plugins, "import probed_module.missing", 'engine="click"')
-    assert examined(llamaforge, "probed")["by_name"]["backend", "probed"]["mend"] == "pip install --upgrade dist-probed"
+def test_a_plugin_with_a_hole_is_told_from_a_broken_engine(quickly: Any) -> None:
+    make_probed(quickly.plugins, "import probed_module.missing", 'engine="click"')
+    assert examined(quickly, "probed")["by_name"]["backend", "probed"]["mend"] == "pip install --upgrade dist-probed"
 
 
-def test_a_plugin_that_crashes_while_it_is_imported(llamaforge: Any) -> None:
+def test_a_plugin_that_crashes_while_it_is_imported(quickly: Any) -> None:
     make_distribution(
-        llamaforge.plugins, "dist-dies", {"llamaforge.backends": {"dies": "dies"}}, {"dies": "import os; os._exit(0)"}
+        quickly.plugins, "dist-dies", {"llamaforge.backends": {"dies": "dies"}}, {"dies": "import os; os._exit(0)"}
     )
-    one = examined(llamaforge, "dies")["by_name"]["backend", "dies"]
+    one = examined(quickly, "dies")["by_name"]["backend", "dies"]
     assert one["problem"] == "The process that looked at it ended with exit code 0 while loading the plugin."
     assert one["mend"] == "pip install --upgrade dist-dies"
 
 
-def test_sources_and_commands_are_looked_at_too(llamaforge: Any) -> None:
+def test_sources_and_commands_are_looked_at_too(quickly: Any) -> None:
     hooks = """
         import click
         from llamaforge import hookimpl
@@ -221,7 +221,7 @@ def test_sources_and_commands_are_looked_at_too(llamaforge: Any) -> None:
             return click.Command(name, help="Do it.")
     """
     make_distribution(
-        llamaforge.plugins,
+        quickly.plugins,
         "dist-more",
         {
             "llamaforge.sources": {"nowhere": "more", "pypi": "more"},
@@ -230,7 +230,7 @@ def test_sources_and_commands_are_looked_at_too(llamaforge: Any) -> None:
         },
         {"more": hooks},
     )
-    by_name = examined(llamaforge, "nowhere", "pypi", "do", "run", "gone", "echo")["by_name"]
+    by_name = examined(quickly, "nowhere", "pypi", "do", "run", "gone", "echo")["by_name"]
     assert (by_name["source", "nowhere"]["problem"], by_name["source", "nowhere"]["summary"]) == (None, "from nowhere")
     assert (by_name["command", "do"]["problem"], by_name["command", "do"]["summary"]) == (None, "Do it.")
     assert "no_such_module" in by_name["command", "gone"]["problem"]
@@ -247,29 +247,29 @@ def test_a_plugin_that_is_not_there(quickly: Any) -> None:
     assert "Did you mean 'sound'" in done.stderr
 
 
-def test_editable_installations_are_told_apart(llamaforge: Any, tmp_path: Path) -> None:
-    make_sound(llamaforge.plugins, "sound")
-    (info,) = llamaforge.plugins.glob("*.dist-info")
+def test_editable_installations_are_told_apart(quickly: Any, tmp_path: Path) -> None:
+    make_sound(quickly.plugins, "sound")
+    (info,) = quickly.plugins.glob("*.dist-info")
     url = "https://user:hunter2hunter2@example.test/a.whl"
     for record, expected in (
         ({"url": f"file://{tmp_path}/my%20project", "dir_info": {"editable": True}}, (True, f"{tmp_path}/my project")),
-        ({"url": f"file://{tmp_path}/a.whl", "archive_info": {}}, (False, str(llamaforge.plugins))),
-        ({"url": url, "archive_info": {}}, (False, str(llamaforge.plugins))),
+        ({"url": f"file://{tmp_path}/a.whl", "archive_info": {}}, (False, str(quickly.plugins))),
+        ({"url": url, "archive_info": {}}, (False, str(quickly.plugins))),
     ):
         (info / "direct_url.json").write_text(json.dumps(record))
-        done = llamaforge("doctor", "--json", "sound")
+        done = quickly("doctor", "--json", "sound")
         assert "hunter2" not in done.stdout
         (one,) = json.loads(done.stdout)["plugins"]
         about = one["distributions"][0]
         assert (about["editable"], about["location"]) == expected
 
 
-def test_a_damaged_installation_is_shown(llamaforge: Any) -> None:
-    (llamaforge.plugins / "half-1.0.dist-info").mkdir()
-    (llamaforge.plugins / "half-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff[llamaforge.backends]\nx = y")
-    make_sound(llamaforge.plugins, "sound")
-    found = examined(llamaforge, "sound")
-    assert [one["path"] for one in found["damaged"]] == [str(llamaforge.plugins / "half-1.0.dist-info")]
+def test_a_damaged_installation_is_shown(quickly: Any) -> None:
+    (quickly.plugins / "half-1.0.dist-info").mkdir()
+    (quickly.plugins / "half-1.0.dist-info" / "entry_points.txt").write_bytes(b"\xff[llamaforge.backends]\nx = y")
+    make_sound(quickly.plugins, "sound")
+    found = examined(quickly, "sound")
+    assert [one["path"] for one in found["damaged"]] == [str(quickly.plugins / "half-1.0.dist-info")]
     assert found["by_name"]["backend", "sound"]["problem"] is None
 
 
@@ -302,13 +302,13 @@ def test_the_cache(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no folder" in examined(quickly)["cache"]["problem"]
 
 
-def test_a_module_of_the_working_folder_is_not_taken_for_an_engine(llamaforge: Any) -> None:
-    make_probed(llamaforge.plugins, "import click; return {'visible': [click.__file__]}")
-    (llamaforge.folder / "click.py").write_text("raise RuntimeError('the wrong one')")
-    done = llamaforge("doctor", "--json", "probed", env={"PYTHONSAFEPATH": "1"})
+def test_a_module_of_the_working_folder_is_not_taken_for_an_engine(quickly: Any) -> None:
+    make_probed(quickly.plugins, "import click; return {'visible': [click.__file__]}")
+    (quickly.folder / "click.py").write_text("raise RuntimeError('the wrong one')")
+    done = quickly("doctor", "--json", "probed")
     (one,) = json.loads(done.stdout)["plugins"]
     assert one["problem"] is None
-    assert os.fspath(llamaforge.folder / "click.py") not in one["visible"]
+    assert os.fspath(quickly.folder / "click.py") not in one["visible"]
 
 
 def test_upgrading_our_own_never_gets_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,9 +24,9 @@ def test_help_lists_every_command_and_every_exit_code(llamaforge: Any) -> None:
     assert llamaforge.fine("-h") == shown
 
 
-def test_every_command_has_help(llamaforge: Any) -> None:
+def test_every_command_has_help(quickly: Any) -> None:
     for name in BUILT_IN:
-        assert f"Usage: llamaforge {name}" in llamaforge.fine(name, "--help")
+        assert f"Usage: llamaforge {name}" in quickly.fine(name, "--help")
 
 
 def test_version(llamaforge: Any) -> None:
@@ -60,19 +60,21 @@ def test_an_unknown_command_names_the_closest(llamaforge: Any) -> None:
     assert "There is no command 'modles'. Did you mean 'models'?" in done.stderr
 
 
-def test_an_unknown_option_is_a_usage_error(llamaforge: Any) -> None:
+def test_an_unknown_option_is_a_usage_error(quickly: Any) -> None:
     for arguments in (["--nonsense"], ["run", "--nonsense"], ["run", "--max-tokens", "many", "hi"], ["run", "a", "b"]):
-        done = llamaforge(*arguments)
+        done = quickly(*arguments)
         assert done.returncode == 2
         assert done.stdout == ""
         assert "Error: " in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_shell_completion(llamaforge: Any) -> None:
+def test_shell_completion(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def completed(line: str, count: int) -> set[str]:
-        shown = llamaforge(env={"_LLAMAFORGE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(count)})
-        return {row.partition(",")[2] for row in shown.stdout.splitlines()}
+        monkeypatch.setenv("_LLAMAFORGE_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", line)
+        monkeypatch.setenv("COMP_CWORD", str(count))
+        return {row.partition(",")[2] for row in quickly.fine().splitlines()}
 
     assert completed("llamaforge ", 1) == set(BUILT_IN)
     assert completed("llamaforge mo", 1) == {"models"}
@@ -80,5 +82,8 @@ def test_shell_completion(llamaforge: Any) -> None:
     assert "--max-tokens" in completed("llamaforge run --max", 2)
     assert completed("llamaforge run -m smol", 3) == {"smollm2-135m-instruct"}
     assert completed("llamaforge run --backend ec", 3) == {"echo"}
-    for shell in ("zsh", "fish"):
-        assert "llamaforge" in llamaforge.fine(env={"_LLAMAFORGE_COMPLETE": f"{shell}_source"})
+
+
+def test_shells_get_their_scripts(llamaforge: Any) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_LLAMAFORGE_COMPLETE" in llamaforge.fine(env={"_LLAMAFORGE_COMPLETE": f"{shell}_source"})

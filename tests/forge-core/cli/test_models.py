@@ -87,6 +87,8 @@ def test_adding_again(quickly: Any) -> None:
         (["add", "x", "y", "--sha256", "123"], 2, "64 hexadecimal digits"),
         (["add", "", "y"], 2, "name must be"),
         (["add", "x", ""], 2, "is not valid"),
+        (["add", "x", "https://example.test/a.gguf"], 2, "URLs are not fetched"),
+        (["add", "x", "pyip:a/b"], 2, "Did you mean pypi:"),
     ],
 )
 def test_bad_input(quickly: Any, arguments: list[str], code: int, says: str) -> None:
@@ -127,6 +129,13 @@ def test_a_local_path_is_kept_absolute_and_its_size_is_shown(quickly: Any) -> No
     assert (found["file"]["size"], found["folder"]["size"], found["later"]["size"]) == (1500, 1500, None)
     assert found["later"]["path"] == str(quickly.folder / "later.gguf")
     assert "1.5 kB" in quickly.fine("models", "list")
+    quickly.fine("models", "add", "marked", "path:models/a.gguf#sha256=" + "0" * 64)
+    quickly.fine("models", "add", "home", "~/somewhere.gguf")
+    quickly.fine("models", "add", "hub", "org/repo")
+    found = listed(quickly)
+    assert found["marked"]["path"] == f"path:{quickly.folder}/models/a.gguf#sha256=" + "0" * 64
+    assert found["home"]["path"] == str(Path.home() / "somewhere.gguf")
+    assert found["hub"]["path"] == "org/repo"
 
 
 def test_an_installed_backend_checks_parameters_and_an_absent_one_is_named(quickly: Any) -> None:

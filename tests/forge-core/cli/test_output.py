@@ -135,11 +135,8 @@ def test_a_full_disk_is_no_success(llamaforge: Any) -> None:
 
 def test_output_is_utf8_whatever_the_locale_says(llamaforge: Any) -> None:
     for settings in ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"PYTHONIOENCODING": "ascii"}):
-        for arguments, piped in (([], "naïve 東京 🎉"), (["naïve 東京 🎉"], "")):
-            done = llamaforge(*ECHO, *arguments, stdin=piped, env=settings)
-            assert (done.returncode, done.stdout) == (0, "naïve 東京 🎉\n")
-        llamaforge.config.write_text('[models."東京"]\npath = "x.gguf"\n', "utf-8")
-        assert "東京" in llamaforge.fine("models", "list", env=settings)
+        done = llamaforge(*ECHO, "naïve 東京", stdin="piped 🎉", env=settings)
+        assert (done.returncode, done.stdout) == (0, "naïve 東京\n\npiped 🎉\n")
 
 
 def test_half_a_surrogate_pair_is_written_as_a_question_mark(tmp_path: Path) -> None:

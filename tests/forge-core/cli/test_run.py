@@ -252,7 +252,7 @@ def test_a_prompt_typed_at_a_terminal(terminal: Callable[..., Any]) -> None:
     at = screen.expect("Ctrl-D", 0)
     screen.type("typed by hand\n")
     screen.expect("typed by hand", at)
-    screen.type("\x04")
+    screen.press("Ctrl-D")
     assert screen.process.stdout.read() == b"typed by hand\n"
     assert screen.end() == 0
 
@@ -260,10 +260,19 @@ def test_a_prompt_typed_at_a_terminal(terminal: Callable[..., Any]) -> None:
 def test_an_interrupted_answer_ends_with_130(terminal: Callable[..., Any]) -> None:
     screen = terminal(*ECHO, "-p", "delay=0.05", " ".join(f"w{number}" for number in range(1000)))
     screen.expect("w3 ", 0)
-    screen.type("\x03")
+    screen.press("Ctrl-C", at_once=True)
     assert screen.end() == 130
     assert "Traceback" not in screen.seen
     assert "w900" not in screen.seen
+
+
+@pytest.mark.parametrize("option", ["--json", "--no-stream"])
+def test_an_interrupted_answer_that_does_not_stream_prints_nothing(terminal: Callable[..., Any], option: str) -> None:
+    screen = terminal(*ECHO, option, "-p", "delay=0.5", " ".join(f"w{number}" for number in range(1000)), separate=True)
+    screen.press("Ctrl-C")
+    assert screen.process.stdout.read() == b""
+    assert screen.end() == 130
+    assert "Traceback" not in screen.seen
 
 
 def make_failing(folder: Path) -> None:

@@ -53,6 +53,10 @@ class _Stream:
             stop=end.stop,
         )
 
+    def cancel(self) -> None:
+        """Tell the engine to stop, from any thread. Whoever reads then gets the end as soon as it has."""
+        self._control.cancel()
+
     def _keep(self, event: Event) -> None:
         if isinstance(event, TextDelta):
             self._text.append(event.text)

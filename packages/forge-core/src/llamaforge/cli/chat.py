@@ -12,6 +12,7 @@ from ..errors import LlamaForgeError, UnsupportedError
 from ..parameters import read_parameters
 from .conversation import Conversation, LeaveChat, obey
 from .failures import report, say
+from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
 from .session import ModelChoice, Session, loaded_model
@@ -100,20 +101,17 @@ class Chat:
     def _answer(self) -> None:
         """Print the answer as it comes, and keep it; what there is of one that is stopped."""
         stream = self._session.forge.chat_stream(self._conversation.messages(), self._parameters)
-        stopped = False
         try:
-            with stream:
+            with stream, Interruptible(stream) as interrupt:
                 for piece in stream:
                     self._output.write(piece)
-        except KeyboardInterrupt:
-            if not self._interactive:
-                raise
-            stopped = True
         finally:
             if stream.text and not stream.text.endswith("\n"):
                 self._output.line()
+        if interrupt.pressed and not self._interactive:
+            raise KeyboardInterrupt
         self._conversation.answer(stream.text)
-        if stopped:
+        if interrupt.pressed:
             say("(stopped)")
-        if not stream.text and not stopped:
+        elif not stream.text:
             say("(The model said nothing.)")

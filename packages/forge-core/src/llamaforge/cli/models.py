@@ -239,13 +239,17 @@ def _absolute(reference: str, backend: str | None) -> str:
         if backend is not None:
             return reference  # a name of the backend's own may be anything
         raise
-    local = os.path.expanduser(parsed.target)
-    written_as_path = parsed.target.startswith((".", "/", "~", os.sep)) or local.lower().endswith(".gguf")
-    if is_fetched(reference) or not (written_as_path or Path(local).exists()):
+    if parsed.scheme != "path":
+        if backend is None and not is_fetched(reference):
+            resolve(reference, offline=True)  # a path with a colon in it, or nothing: then this says what is wrong
         return reference
-    if not Path(local).exists():
-        say(f"Note: nothing is at {Path(local).absolute()} yet.")
-    return str(Path(local).absolute()) + reference.removeprefix(f"{parsed.scheme}:").removeprefix(parsed.target)
+    local = Path(parsed.target).expanduser()
+    if not local.exists():
+        if not (parsed.target.startswith((".", "/", "~", os.sep)) or local.suffix.lower() == ".gguf"):
+            return reference  # a hub's id, or a name of the backend's own
+        say(f"Note: nothing is at {local.absolute()} yet.")
+    start = reference.index(":") + 1 if reference.lower().startswith("path:") else 0
+    return f"{reference[:start]}{local.absolute()}{reference[start + len(parsed.target) :]}"
 
 
 def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ from ..requests import read_request
 from ..results import GeneratedText
 from ..streams import TextStream
 from .failures import say
+from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
 from .session import ModelChoice, Session, loaded_model
@@ -46,11 +47,17 @@ def command(prompt: str | None, system: str | None, as_json: bool, no_stream: bo
     read_request(text, None, parameters)
     with text_output() as output, loaded_model(choice) as session:
         stream = _start(session, text, conversation, parameters, whole=no_stream or as_json)
-        with stream:
-            if as_json:
-                output.json(_described(session, stream.read()))
+        with stream, Interruptible(stream) as interrupt:
+            if no_stream or as_json:
+                stream.read()
             else:
-                _print(output, stream, whole=no_stream)
+                _print(output, stream)
+        if interrupt.pressed:
+            raise KeyboardInterrupt
+        if as_json:
+            output.json(_described(session, stream.result))
+        elif no_stream:
+            _print(output, [stream.result])
         _remark(stream.result, parameters)
 
 
@@ -93,10 +100,10 @@ def _start(
     return session.forge.generate_stream(prompt, parameters)
 
 
-def _print(output: Output, stream: TextStream, *, whole: bool) -> None:
+def _print(output: Output, pieces: Iterable[str]) -> None:
     last = ""
     try:
-        for piece in [stream.read()] if whole else stream:
+        for piece in pieces:
             if piece:
                 output.write(piece)
                 last = piece[-1]
