@@ -3,35 +3,28 @@
 from __future__ import annotations
 
 import email
-import os
 import subprocess
-import sys
-import venv
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.environments import BARE, ROOT, CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(1500)]
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "forge-core": "llamaforge",
     "forge-llamacpp": "forge_llamacpp",
     "forge-hf": "forge_hf",
     "forge-openai": "forge_openai",
 }
-BARE = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
 
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("wheels")
-    for name in PACKAGES:
-        command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-        subprocess.run(command, cwd=ROOT / "packages" / name, check=True, capture_output=True, text=True)
-    return {name: next(folder.glob(f"{name.replace('-', '_')}-*.whl")) for name in PACKAGES}
+    return {name: build_wheel(ROOT / "packages" / name, folder) for name in PACKAGES}
 
 
 Environment = Callable[..., Path]
@@ -42,15 +35,9 @@ def environment(tmp_path: Path, wheels: dict[str, Path]) -> Environment:
     """Make a bare virtual environment, install what is named, and give its interpreter."""
 
     def make(*requirements: str) -> Path:
-        venv.create(tmp_path / "env", with_pip=True)
-        python = tmp_path / "env" / "bin" / "python"
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        folder = str(next(iter(wheels.values())).parent)
-        done = subprocess.run(
-            [*command, "--find-links", folder, *requirements], capture_output=True, text=True, env=BARE, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stderr
-        return python
+        made = CleanEnvironment(tmp_path / "env", next(iter(wheels.values())).parent)
+        made.install(*requirements)
+        return made.python
 
     return make
 

@@ -1,0 +1,33 @@
+"""The example of a third party's plugin: built, installed beside core alone, and held to its own tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.environments import ROOT, CleanEnvironment, build_wheel
+
+pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]
+
+EXAMPLE = ROOT / "examples" / "forge-ngram"
+
+
+def test_it_works_from_its_wheel(tmp_path: Path) -> None:
+    wheels = tmp_path / "wheels"
+    build_wheel(ROOT / "packages" / "forge-core", wheels)
+    wheel = build_wheel(EXAMPLE, wheels)
+    environment = CleanEnvironment(tmp_path / "env", wheels)
+    environment.install(f"{wheel}[test]")
+
+    listed = [line.split() for line in environment.llamaforge("backends").splitlines()]
+    assert ["ngram", "installed", "forge-ngram", "0.1.0"] in listed
+    assert "ngram: ok" in environment.llamaforge("doctor")
+
+    sentences, model = EXAMPLE / "tests" / "sentences.txt", tmp_path / "model.arpa"
+    environment.llamaforge("train-ngram", sentences, "-o", model)
+    assert environment.llamaforge("run", "-m", model, "--temperature", "0", "the old").startswith(" keeper")
+
+    said = environment.run("-m", "pytest", "-p", "no:cacheprovider", cwd=EXAMPLE)
+    assert " passed" in said
+    assert "skipped" not in said
+    environment.lint(EXAMPLE)
