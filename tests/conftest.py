@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.hf_models import make_hf_model
 from support.models import fetch_gguf
 from support.servers import LiveServer, run_llama_server

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import click
+
 from llamaforge import errors
 from llamaforge.backends.config import FieldInfo, describe_config
 from llamaforge.backends.echo import SPEC as ECHO

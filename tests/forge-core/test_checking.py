@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+
 from llamaforge import BackendSpec, BaseBackend, Finished, GenerationRequest, TextDelta
 from llamaforge.errors import GenerationError
 

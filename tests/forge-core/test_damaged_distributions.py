@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from llamaforge import get_backend, list_backends
 from llamaforge.plugins import damaged_distributions
 from support.plugins import make_sound

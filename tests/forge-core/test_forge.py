@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plugins import make_sound
 
 from llamaforge import BaseBackend, GeneratedText, LlamaForge, register_backend
 from llamaforge.backends import registry
@@ -33,6 +32,7 @@ from llamaforge.errors import (
     UnsupportedError,
 )
 from llamaforge.models import DEFAULT_MODEL
+from support.plugins import make_sound
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.plugins import SABOTAGED, make_distribution, make_sabotaged, make_sound
 
 from llamaforge import BaseBackend, get_backend, list_backends, register_backend
 from llamaforge.backends import registry
@@ -21,6 +20,7 @@ from llamaforge.errors import (
     UnknownBackendError,
 )
 from llamaforge.plugins import BACKENDS
+from support.plugins import SABOTAGED, make_distribution, make_sabotaged, make_sound
 
 
 def test_listing_imports_no_plugin(plugin_folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forge_hf import HuggingFaceBackend
 from llamaforge.errors import InvalidParameterError, NoChatTemplateError, UnsupportedError
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from forge_hf import HuggingFaceBackend
 from llamaforge.errors import GenerationError, GenerationTimeoutError, ModelNotLoadedError
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+
 from forge_hf import HuggingFaceConfig
 from llamaforge.backends.config import describe_config
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError

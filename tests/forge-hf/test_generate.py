@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forge_hf import HuggingFaceBackend
 from llamaforge.errors import ContextOverflowError, EmptyPromptError
 from llamaforge.results import Finished, TextDelta

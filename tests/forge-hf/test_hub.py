@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge_hf import HuggingFaceBackend
 from huggingface_hub import constants
+
+from forge_hf import HuggingFaceBackend
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,

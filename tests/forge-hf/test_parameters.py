@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from forge_hf import HuggingFaceBackend
 from forge_hf.plugin import SPEC
 from llamaforge.errors import InvalidParameterError, UnknownParameterError, UnsupportedError

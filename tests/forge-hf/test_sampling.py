@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from forge_hf.sampling import Sampler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from forge_hf.sampling import Sampler
 from llamaforge.errors import GenerationError, InvalidParameterError
 from llamaforge.requests import GenerationRequest, read_request
 

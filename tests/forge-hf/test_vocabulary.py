@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from forge_hf.vocabulary import Vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from forge_hf.vocabulary import Vocabulary
 from support.small_tokenizers import KINDS, byte_level
 
 pytestmark = pytest.mark.engine

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from support.scripted import ScriptedServer, delta, models_reply, stream_reply, usage
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from llamaforge.errors import ConnectionFailedError, ModelNotLoadedError, ServerError
 from llamaforge.results import Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage

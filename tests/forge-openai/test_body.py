@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from forge_openai.plugin import SPEC
 from llamaforge.errors import EmptyPromptError, InvalidParameterError, UnknownParameterError, UnsupportedError

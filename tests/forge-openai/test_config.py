@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+
 from forge_openai.address import is_official, split_address
 from forge_openai.config import OpenAIConfig
 from forge_openai.endpoint import find_endpoint

@@ -11,6 +11,8 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from openai import _exceptions as sdk_exceptions
+
 from forge_openai import OpenAIBackend
 from forge_openai.errors import Translator, exception_table, retry_after
 from llamaforge.errors import (
@@ -23,7 +25,6 @@ from llamaforge.errors import (
     RateLimitError,
     ServerError,
 )
-from openai import _exceptions as sdk_exceptions
 from support.scripted import (
     ScriptedServer,
     delta,

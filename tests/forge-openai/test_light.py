@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import forge_openai
 import pytest
+
+import forge_openai
 from forge_openai.plugin import SPEC
 from llamaforge.backends import get_backend
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from llamaforge.backends import get_backend
 from llamaforge.errors import (

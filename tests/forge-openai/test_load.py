@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from llamaforge.errors import (
     AuthenticationError,

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from forge_openai.config import OpenAIConfig
 from forge_openai.plugin import SPEC
 from support.servers import LiveServer

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from forge_openai.doctor import probe
 from llamaforge.errors import LlamaForgeError

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.servers import LiveServer, run_llama_server
 
 OWNER = """

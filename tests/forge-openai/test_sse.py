@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import re
 
-from forge_openai.sse import EventParser, ServerSentEvent
 from hypothesis import given
 from hypothesis import strategies as st
+
+from forge_openai.sse import EventParser, ServerSentEvent
 
 
 def parse(pieces: list[bytes]) -> list[ServerSentEvent]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, ClassVar
 
 import pytest
+from msgspec import Meta
+
 from forge_openai import OpenAIBackend, OpenAIConfig
 from llamaforge.backends.spec import BackendSpec, Capabilities
 from llamaforge.errors import UnsupportedError
-from msgspec import Meta
 from support.scripted import ScriptedServer
 
 

@@ -7,10 +7,11 @@ import json
 from typing import Any
 
 import msgspec
-from forge_openai.chunks import ToolCallPart
-from forge_openai.tools import ToolCallAssembler
 from hypothesis import given
 from hypothesis import strategies as st
+
+from forge_openai.chunks import ToolCallPart
+from forge_openai.tools import ToolCallAssembler
 
 
 def assemble(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:

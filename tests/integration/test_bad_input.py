@@ -77,9 +77,7 @@ def model(request: pytest.FixtureRequest, forge: LlamaForge, sound: dict[str, st
         ({"engine": {"no_such_option": 1, "model": "x"}}, (UnknownParameterError, InvalidParameterError), "engine"),
     ],
 )
-def test_wrong_parameters(
-    parameters: dict[str, Any], expected: Any, says: str, model: str, forge: LlamaForge
-) -> None:
+def test_wrong_parameters(parameters: dict[str, Any], expected: Any, says: str, model: str, forge: LlamaForge) -> None:
     with pytest.raises(expected) as caught:
         forge.generate("Hello", parameters, model=model)
     assert says in str(caught.value)

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from support.documents import ROOT
 
 TOOLS = ROOT / "tools"

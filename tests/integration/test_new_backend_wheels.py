@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from support.environments import ROOT, CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]

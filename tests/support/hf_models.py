@@ -17,6 +17,7 @@ def make_hf_model(gguf: Path) -> Path:
     Unpacking takes half a minute. Two processes at once make it once; a folder of that name is always whole.
     """
     from filelock import FileLock
+
     from llamaforge.sources import cache_folder
 
     home = cache_folder() / "tests"

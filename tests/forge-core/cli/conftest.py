@@ -34,7 +34,9 @@ class CommandLine:
         self.plugins.mkdir()
         self.config = folder / "models.toml"
         self.cache = folder / "cache"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(("LLAMAFORGE_", "OPENAI_"))}
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith(("LLAMAFORGE_", "OPENAI_"))
+        }
         self.environment = {
             **inherited,
             "LLAMAFORGE_CONFIG": str(self.config),

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from support.plugins import make_distribution, make_sabotaged, make_sound
 
 from llamaforge.backends import known
+from support.plugins import make_distribution, make_sabotaged, make_sound
 
 
 def listed(command: Any) -> dict[str, dict[str, Any]]:
@@ -18,7 +18,9 @@ def listed(command: Any) -> dict[str, dict[str, Any]]:
 def test_the_list_imports_no_plugin(llamaforge: Any) -> None:
     names = make_sabotaged(llamaforge.plugins)
     make_sound(llamaforge.plugins, "sound")
-    make_distribution(llamaforge.plugins, "dist-loud", {"llamaforge.backends": {"loud": "loud"}}, {"loud": "print('LOUD')"})
+    make_distribution(
+        llamaforge.plugins, "dist-loud", {"llamaforge.backends": {"loud": "loud"}}, {"loud": "print('LOUD')"}
+    )
     found = listed(llamaforge)
     assert {"echo", "sound", "loud", *names} <= set(found)
     assert found["echo"]["state"] == "built in"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.plugins import make_distribution
 
 ECHO = ("chat", "--backend", "echo")
@@ -185,7 +186,9 @@ def test_ctrl_c_twice_tears_a_stuck_engine_away(terminal: Callable[..., Any], ll
         def llamaforge_backend():
             return SPEC
     """
-    make_distribution(llamaforge.plugins, "d", {"llamaforge.backends": {"stuck": "stuck_module"}}, {"stuck_module": source})
+    make_distribution(
+        llamaforge.plugins, "d", {"llamaforge.backends": {"stuck": "stuck_module"}}, {"stuck_module": source}
+    )
     screen = terminal("chat", "--backend", "stuck", "-m", "x")
     at = screen.expect("> ", 0)
     screen.type("get stuck\n")

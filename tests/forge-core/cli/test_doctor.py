@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plugins import make_distribution, make_sabotaged, make_sound
 
 from llamaforge import __version__
 from llamaforge.cli.doctor import distributions
+from support.plugins import make_distribution, make_sabotaged, make_sound
 
 
 def examined(command: Any, *arguments: str, **settings: Any) -> dict[str, Any]:
@@ -111,7 +111,9 @@ SPEC = """
 
 def make_probed(folder: Path, probe: str, more: str = "", name: str = "probed", requires: tuple[str, ...] = ()) -> None:
     source = SPEC.format(more=f'probe="{name}_module:probe", {more}', probe=probe)
-    make_distribution(folder, f"dist-{name}", {"llamaforge.backends": {name: f"{name}_module"}}, {f"{name}_module": source})
+    make_distribution(
+        folder, f"dist-{name}", {"llamaforge.backends": {name: f"{name}_module"}}, {f"{name}_module": source}
+    )
     metadata = next(folder.glob(f"dist_{name}-*")) / "METADATA"
     metadata.write_text(metadata.read_text() + "".join(f"Requires-Dist: {each}\n" for each in requires))
 
@@ -177,7 +179,10 @@ def test_an_engine_that_tells_its_own_repair(quickly: Any) -> None:
 
 def test_an_engine_that_is_not_installed(quickly: Any) -> None:
     make_probed(
-        quickly.plugins, "return {}", 'engine="No_Such.Engine"', requires=("no-such-engine<3,>=2", "click", "x; extra == 'y'")
+        quickly.plugins,
+        "return {}",
+        'engine="No_Such.Engine"',
+        requires=("no-such-engine<3,>=2", "click", "x; extra == 'y'"),
     )
     one = examined(quickly, "probed")["by_name"]["backend", "probed"]
     assert one["engine_version"] is None

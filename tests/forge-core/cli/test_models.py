@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plugins import make_distribution, make_sound
 
 from llamaforge.models import DEFAULT_MODEL
+from support.plugins import make_distribution, make_sound
 
 
 def listed(quickly: Any) -> dict[str, dict[str, Any]]:

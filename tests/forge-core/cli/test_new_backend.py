@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llamaforge.scaffold import KINDS, derive, render, write
 from llamaforge.scaffold.names import LONGEST
 from support.plugins import make_distribution

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from support.plugins import make_distribution
 
 from llamaforge.cli.app import State, cli
 from llamaforge.cli.output import ClosedOutputError, text_output
+from support.plugins import make_distribution
 
 ECHO = ("run", "--backend", "echo")
 
@@ -78,7 +78,8 @@ def test_what_an_engine_prints_goes_to_standard_error(llamaforge: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("backends", "show", "noisy", "--json"), ("doctor", "--json", "noisy"), ("chat", "--backend", "noisy", "-m", "x")]
+    "arguments",
+    [("backends", "show", "noisy", "--json"), ("doctor", "--json", "noisy"), ("chat", "--backend", "noisy", "-m", "x")],
 )
 def test_no_command_lets_it_through(llamaforge: Any, arguments: tuple[str, ...]) -> None:
     make_noisy(llamaforge.plugins)
@@ -97,9 +98,14 @@ def test_a_reader_that_leaves_ends_it_quietly_and_stops_the_engine(llamaforge: A
 
 
 def test_head_in_a_shell(llamaforge: Any) -> None:
-    line = f"{sys.executable} -m llamaforge run --backend echo -p delay=0.01 \"$(seq 2000)\" | head -1"
+    line = f'{sys.executable} -m llamaforge run --backend echo -p delay=0.01 "$(seq 2000)" | head -1'
     done = subprocess.run(
-        ["bash", "-c", line], capture_output=True, text=True, env=llamaforge.environment, stdin=subprocess.DEVNULL, timeout=60
+        ["bash", "-c", line],
+        capture_output=True,
+        text=True,
+        env=llamaforge.environment,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
     )
     assert (done.stdout, done.stderr) == ("1\n", "")
 

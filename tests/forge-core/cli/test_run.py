@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plugins import make_distribution, make_sabotaged
 
 from llamaforge.parameters import NAMES
+from support.plugins import make_distribution, make_sabotaged
 
 ECHO = ("run", "--backend", "echo")
 
@@ -299,7 +299,9 @@ def make_failing(folder: Path) -> None:
         def llamaforge_backend():
             return SPEC
     """
-    make_distribution(folder, "dist-fails", {"llamaforge.backends": {"fails": "fails_module"}}, {"fails_module": source})
+    make_distribution(
+        folder, "dist-fails", {"llamaforge.backends": {"fails": "fails_module"}}, {"fails_module": source}
+    )
 
 
 def make_basic(folder: Path) -> None:
@@ -327,4 +329,6 @@ def make_basic(folder: Path) -> None:
                 name="basic", target="basic_module:Basic", config="llamaforge:BackendConfig", summary="Basic"
             )
     """
-    make_distribution(folder, "dist-basic", {"llamaforge.backends": {"basic": "basic_module"}}, {"basic_module": source})
+    make_distribution(
+        folder, "dist-basic", {"llamaforge.backends": {"basic": "basic_module"}}, {"basic_module": source}
+    )

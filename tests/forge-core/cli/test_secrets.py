@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from support.plugins import make_distribution
 
 CANARY = "canary-3b7f0c9a51"
@@ -51,7 +52,9 @@ def make_leaky(folder: Path) -> None:
         def llamaforge_backend():
             return SPEC
     """
-    make_distribution(folder, "dist-leaky", {"llamaforge.backends": {"leaky": "leaky_module"}}, {"leaky_module": source})
+    make_distribution(
+        folder, "dist-leaky", {"llamaforge.backends": {"leaky": "leaky_module"}}, {"leaky_module": source}
+    )
 
 
 def assert_unseen(done: Any) -> None:

@@ -55,7 +55,11 @@ def test_any_text_is_some_value(text: str) -> None:
     parse_value(text)
 
 
-@given(st.recursive(st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@given(
+    st.recursive(
+        st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+    )
+)
 def test_json_is_read_as_json(value: Any) -> None:
     assert parse_value(json.dumps(value)) == value
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from llamaforge.errors import InvalidParameterError
 from llamaforge.models import DEFAULT_MODEL, ModelEntry
 from llamaforge.models.masking import shown

@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llamaforge.errors import (
     InvalidParameterError,
     LlamaForgeError,

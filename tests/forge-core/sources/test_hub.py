@@ -13,6 +13,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 from huggingface_hub import constants
+
 from llamaforge.errors import (
     ChecksumError,
     DownloadError,

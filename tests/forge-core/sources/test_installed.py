@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from llamaforge.errors import InvalidReferenceError, SourceNotFoundError
 from llamaforge.sources import resolve
 

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from llamaforge.errors import DownloadError
 from llamaforge.sources import resolve
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from llamaforge.errors import ChecksumError, InvalidReferenceError, LlamaForgeError, SourceNotFoundError
 from llamaforge.sources import resolve
 from llamaforge.sources.spec import ResolvedModel

@@ -11,8 +11,9 @@ import textwrap
 import zipfile
 from pathlib import Path
 
-import llamaforge
 import pytest
+
+import llamaforge
 from llamaforge.errors import (
     ChecksumError,
     DownloadError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from llamaforge.errors import ConflictingParametersError, InvalidReferenceError
 from llamaforge.sources import resolve
 from llamaforge.sources.reference import parse, path_reference

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from llamaforge.sources.versions import is_prerelease, matches, sort_key
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
+
+from llamaforge.sources.versions import is_prerelease, matches, sort_key
 
 VERSIONS = st.from_regex(
     r"v?([0-2]!)?[0-3](\.[0-2]){0,3}([-_.]?(a|b|c|rc|alpha|beta|pre|preview)[-_.]?[0-2]?)?"

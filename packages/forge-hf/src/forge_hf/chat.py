@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+
 from llamaforge.errors import InvalidParameterError, NoChatTemplateError
 from llamaforge.messages import Message
 

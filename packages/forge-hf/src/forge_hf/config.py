@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+from msgspec import Meta
+
 from llamaforge.backends.config import BackendConfig
 from llamaforge.errors import ConflictingParametersError
 from llamaforge.secrets import Secret
-from msgspec import Meta
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 

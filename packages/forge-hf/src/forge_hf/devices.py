@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 import torch
+
 from llamaforge.errors import DeviceNotAvailableError, InvalidParameterError
 
 from .config import Dtype

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from llamaforge.errors import GenerationError, InvalidModelError, ModelLoadError, ModelNotLoadedError
 from torch import Tensor
+
+from llamaforge.errors import GenerationError, InvalidModelError, ModelLoadError, ModelNotLoadedError
 
 from .chat import ChatTemplate
 from .devices import empty_cache

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 
 import torch
 from huggingface_hub import constants, errors
+from safetensors import SafetensorError
+
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -18,7 +20,6 @@ from llamaforge.errors import (
     RateLimitError,
     ServerError,
 )
-from safetensors import SafetensorError
 
 _Map = Callable[[Exception, str], LlamaForgeError]
 

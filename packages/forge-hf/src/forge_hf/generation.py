@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from torch import Tensor
+
 from llamaforge.errors import ContextOverflowError, EmptyPromptError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, FinishReason, TextDelta, Timings, TokenLogprob, Usage
 from llamaforge.text import TextAssembler
-from torch import Tensor
 
 from .engine import Engine, Row
 from .sampling import Choice, Sampler

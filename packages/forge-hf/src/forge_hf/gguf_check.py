@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from gguf import GGML_QUANT_SIZES
+
 from llamaforge.errors import InvalidModelError
 
 _FIXED: Final = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}

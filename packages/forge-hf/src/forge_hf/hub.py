@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+
 from llamaforge.errors import ModelNotFoundError, closest
 
 from .config import HuggingFaceConfig

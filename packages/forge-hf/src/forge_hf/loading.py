@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 import transformers
-from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError, UnknownParameterError
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
+
+from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError, UnknownParameterError
 
 from . import hub
 from .chat import ChatTemplate

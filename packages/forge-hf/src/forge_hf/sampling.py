@@ -12,9 +12,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
+
 from llamaforge.errors import GenerationError, InvalidParameterError
 from llamaforge.requests import GenerationRequest
-from torch import Tensor
 
 _COLDEST = 1e-6
 """Lower temperatures are this one: the differences between logits, divided by less, would leave float32's range."""

@@ -8,8 +8,9 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-from llamaforge.errors import InvalidModelError
 from safetensors import SafetensorError, safe_open
+
+from llamaforge.errors import InvalidModelError
 
 from .places import CONFIG
 

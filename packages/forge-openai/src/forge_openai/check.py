@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
+
 from llamaforge.errors import LlamaForgeError, ModelNotFoundError, closest
 
 from .body import CHAT

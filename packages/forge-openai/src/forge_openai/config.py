@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
+from msgspec import Meta
+
 from llamaforge.backends.config import BackendConfig
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 from llamaforge.secrets import Secret
-from msgspec import Meta
 
 from .address import split_address
 from .fields import is_taken

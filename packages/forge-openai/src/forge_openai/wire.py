@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
 from llamaforge.errors import GenerationTimeoutError, LlamaForgeError, ServerError
 
 from .chunks import Chunk
