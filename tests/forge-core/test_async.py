@@ -63,7 +63,7 @@ class Async(Sync):
 
     async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         try:
-            while self.stuck and not request.control.stopped:
+            while self.stuck and not request.control.stopped:  # noqa: ASYNC110 - as an engine would
                 await asyncio.sleep(0.002)
             for number in range(request.max_tokens or 3):
                 if request.prompt == "fail":

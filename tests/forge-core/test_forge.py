@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -98,7 +97,7 @@ def test_saved_models_outlive_the_program(forge: LlamaForge, tmp_path: Path, mon
     assert "passing" not in later.list_models()
     assert later.get_model("kept").path == str(tmp_path / "model.sound")
     assert later.get_model("kept").origin == "file"
-    assert stat.S_IMODE(os.stat(forge.config_path).st_mode) == 0o600
+    assert stat.S_IMODE(forge.config_path.stat().st_mode) == 0o600
     later.remove_model("kept")
     assert "kept" not in forge.list_models()
 

@@ -8,6 +8,7 @@ import pickle
 import traceback
 from typing import Annotated
 
+import msgspec
 import pytest
 from msgspec import Meta
 
@@ -22,7 +23,7 @@ class KeyConfig(BackendConfig, frozen=True, kw_only=True):
     """Load parameters with secrets."""
 
     api_key: Annotated[Secret, Meta(description="The key.")] | None = None
-    headers: dict[str, Secret] = {}
+    headers: dict[str, Secret] = msgspec.field(default_factory=dict)
     n: Annotated[int, Meta(ge=1, description="A number.")] = 1
 
 

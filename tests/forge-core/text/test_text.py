@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -18,7 +19,7 @@ stops_of = st.lists(st.text(alphabet="abé\ufffd", min_size=1, max_size=5), max_
 
 def cut(data: bytes, at: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(edge % (len(data) + 1) for edge in at), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(edges)]
 
 
 def reference(text: str, stops: list[str]) -> tuple[str, str | None]:
