@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from llamaforge.sources import cache_folder
 from support.documents import ROOT, Block, blocks, check_data, pages, parse, same_output
 from support.sandbox import Sandbox
@@ -89,7 +90,8 @@ def _sandbox(page: str, request: pytest.FixtureRequest, folder: Path) -> Sandbox
         replacements |= {"https://api.openai.com/v1": server.base_url}
         replacements |= {f'"{name}"': f'"{server.model}"' for name in ("gpt-4", "gpt-4o", "gpt-4o-mini")}
     sandbox = Sandbox(folder, environment, replacements)
-    (sandbox.folder / "packages").symlink_to(ROOT / "packages")
+    for name in ("packages", "examples"):
+        (sandbox.folder / name).symlink_to(ROOT / name)
     (sandbox.folder / "notes.txt").write_text("The tide was low at six.\nThe boat left at seven.\n", encoding="utf-8")
     if "gguf_model" in parts:
         (sandbox.folder / "models").mkdir()
@@ -140,7 +142,9 @@ def test_every_hatch_command_that_documents_name_is_there() -> None:
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(each for each in pages() if "packages/" in each)])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(each for each in pages() if each.endswith("/README.md"))]
+)
 def test_links_to_files_lead_somewhere(page: str) -> None:
     """Of the pages that are no part of the site, whose build checks its own."""
     path = ROOT / page

@@ -59,8 +59,9 @@ class Block:
 
 
 def pages() -> list[str]:
-    """Every document with promises: the READMEs and all of docs/."""
-    found = [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), *ROOT.glob("docs/**/*.md")]
+    """Every document with promises: the READMEs, those of the examples too, and all of docs/."""
+    readmes = [ROOT / "README.md", *ROOT.glob("packages/*/README.md"), *ROOT.glob("examples/*/README.md")]
+    found = [*readmes, *ROOT.glob("docs/**/*.md")]
     return [path.relative_to(ROOT).as_posix() for path in sorted(found)]
 
 
