@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge_hf import HuggingFaceBackend, errors
-from forge_hf.gguf_check import check_gguf
 from huggingface_hub import errors as hub_errors
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from forge_hf import HuggingFaceBackend, errors
+from forge_hf.gguf_check import check_gguf
 from llamaforge.errors import (
     ConflictingParametersError,
     DeviceNotAvailableError,
@@ -57,7 +58,7 @@ def load(path: Path | str, **parameters: Any) -> HuggingFaceBackend:
 
 class TestPlaces:
     @pytest.mark.parametrize(
-        "path", ["nowhere", "./nowhere/model.gguf", "nowhere.gguf", "a/b/c", "~nobody-here/x", "x\0y"]
+        "path", ["nowhere", "./nowhere/model.gguf", "nowhere.gguf", "a/b/c", "~nobody-here/x", "x\0y", "ü" * 5000]
     )
     def test_nothing_there(self, path: str) -> None:
         with pytest.raises(ModelNotFoundError) as caught:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from forge_hf import HuggingFaceBackend
 from forge_hf.plugin import SPEC, llamaforge_backend, match
 from forge_hf.probe import probe
@@ -78,6 +79,8 @@ def test_how_well_it_suits_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "http://host/x": 0,
         "": 0,
         "x\0y": 0,
+        "ü" * 5000: 0,
+        "~nobody-here/x": 0,
     }
     assert {location: match(location) for location in expected} == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def is_gguf(location: str) -> bool:
 
 def is_model_folder(location: str) -> bool:
     """Whether *location* is a folder in transformers' format."""
-    return (_path(location) / CONFIG).is_file()
+    return _is(Path.is_file, _path(location) / CONFIG)
 
 
 def is_hub_id(location: str) -> bool:
@@ -55,7 +56,7 @@ def is_hub_id(location: str) -> bool:
         and ".." not in location
         and not any(part.endswith((".", "-")) for part in location.split("/"))
         and Path(location).suffix.lower() not in _FILE_SUFFIXES
-        and not Path(location).exists()
+        and not _is(Path.exists, Path(location))
     )
 
 
@@ -70,9 +71,9 @@ def find(model_path: str, gguf_file: str | None = None) -> Place:
     if is_hub_id(model_path):
         return Place(model_path, None, gguf_file)
     path = _path(model_path).absolute()
-    if path.is_file():
+    if _is(Path.is_file, path):
         return _file(model_path, path, gguf_file)
-    if path.is_dir():
+    if _is(Path.is_dir, path):
         return _folder(model_path, path, gguf_file)
     near = closest(path.name, _names(path.parent))
     hint = f" Did you mean {' or '.join(repr(str(path.parent / name)) for name in near)}?" if near else ""
@@ -95,7 +96,7 @@ def _folder(name: str, path: Path, gguf_file: str | None) -> Place:
     files = _names(path)
     ggufs = [file for file in files if is_gguf(file)]
     if gguf_file is not None:
-        if not (path / gguf_file).is_file():
+        if not _is(Path.is_file, path / gguf_file):
             raise ModelNotFoundError(f"There is no file {gguf_file!r} in {name}.", name, ggufs)
         return Place(name, path, gguf_file)
     if CONFIG not in files:
@@ -110,6 +111,14 @@ def _path(location: str) -> Path:
         return path.expanduser()
     except RuntimeError:  # a ~ and no home folder
         return path
+
+
+def _is(question: Callable[[Path], bool], path: Path) -> bool:
+    """Ask about a path that may be no possible one: too long, with a NUL in it, in a folder that can't be entered."""
+    try:
+        return question(path)
+    except (OSError, ValueError):
+        return False
 
 
 def _names(folder: Path) -> list[str]:
