@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from llamaforge.scaffold import KINDS, derive, render, write
+from llamaforge.scaffold.names import LONGEST
 from support.environments import ROOT, CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]
@@ -19,7 +23,20 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", ["in-process", "connectable", "openai-server"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [("4" * LONGEST, None), ("a-" * (LONGEST // 2 - 1) + "bc", None), ("z", "a"), ("a", "z" * LONGEST)],
+)
+def test_every_name_is_formatted(kind: str, name: str, package: str | None, tmp_path: Path) -> None:
+    """Lines are as long, and imports as sorted, as names make them."""
+    write(tmp_path / "new", render(kind, derive(name, package)))
+    for command in (["check", "--no-cache"], ["format", "--check", "--no-cache"]):
+        done = subprocess.run([sys.executable, "-m", "ruff", *command, "."], cwd=tmp_path / "new", capture_output=True)
+        assert done.returncode == 0, done.stdout.decode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_it_works_as_it_was_written(kind: str, wheels: Path, tmp_path: Path) -> None:
     environment = CleanEnvironment(tmp_path / "env", wheels)
     environment.install("forge-core>=2")

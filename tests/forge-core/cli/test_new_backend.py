@@ -195,6 +195,15 @@ def test_taken_names_are_refused(quickly: Any, arguments: list[str], said: str) 
     quickly.fine("new-backend", *arguments, "--force", "-o", "forced")
 
 
+def test_what_it_builds_on_can_not_be_replaced(quickly: Any) -> None:
+    done = quickly("new-backend", "OpenAI", "--kind", "openai-server", "--force")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--package" in done.stderr
+    quickly.fine("new-backend", "OpenAI", "--kind", "openai-server", "--force", "--package", "my_openai")
+    backend = (quickly.folder / "my-openai" / "src" / "my_openai" / "backend.py").read_text()
+    assert "class ForgeOpenAIBackend(OpenAIBackend):" in backend
+
+
 def test_the_name_of_an_installed_plugin_is_refused(quickly: Any) -> None:
     entry_points = {"llamaforge.backends": {"My.Engine": "acme_engine"}}
     make_distribution(quickly.plugins, "acme", entry_points, {"acme_engine": ""})

@@ -16,6 +16,7 @@ from .failures import say
 from .output import text_output
 
 _OURS = {"forge-core", *DISTRIBUTIONS.values()}
+_BASE = "forge_openai"
 _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items())
 
 
@@ -52,9 +53,11 @@ def command(name: str, kind: str, output: Path | None, package: str | None, forc
     taken = None if force else _taken(names)
     if taken is not None:
         raise click.UsageError(f"{taken} Choose another name, or pass --force to write it all the same.")
+    if kind == "openai-server" and names.package == _BASE:
+        raise click.UsageError(f"{_BASE} is the package that this one builds on. Give it another name with --package.")
     folder = output if output is not None else Path(names.distribution)
     _write(folder, kind, names)
-    if kind == "openai-server" and importlib.util.find_spec("forge_openai") is None:
+    if kind == "openai-server" and importlib.util.find_spec(_BASE) is None:
         say("Note: it builds on forge-openai, which is not installed here. Install that first.")
     with text_output() as out:
         out.line(f"cd {shlex.quote(str(folder))}")
