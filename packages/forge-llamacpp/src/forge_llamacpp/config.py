@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from llamaforge.backends.config import BackendConfig
-from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 from msgspec import Meta
 
+from llamaforge.backends.config import BackendConfig
+from llamaforge.errors import ConflictingParametersError, InvalidParameterError
+
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+
+_LONGEST_CONTEXT = 2**24
+"""More than any model knows; far beyond, llama.cpp fills memory with bookkeeping before it notices."""
 
 _OVERRIDE_BYTES = 127
 """llama.cpp keeps keys and texts of overrides in 128 bytes, the closing zero among them."""
@@ -49,7 +53,7 @@ class LlamaCppConfig(BackendConfig, frozen=True, kw_only=True):
             int,
             Meta(
                 ge=0,
-                le=2**31 - 1,
+                le=_LONGEST_CONTEXT,
                 description="Context length, in tokens; 0 is all that the model was trained for. Not set: that, but at "
                 "most 8192.",
             ),

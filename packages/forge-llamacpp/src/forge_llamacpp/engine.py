@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
+
 from llamaforge.errors import GenerationError, ModelLoadError
 
 from . import logs, native

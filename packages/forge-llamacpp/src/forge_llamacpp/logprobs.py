@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from llamaforge.results import TokenLogprob
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import ctypes
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
+
 from llamaforge.errors import InvalidParameterError
 
 from . import logs

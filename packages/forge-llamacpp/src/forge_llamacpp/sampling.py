@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
+
 from llamaforge.requests import GenerationRequest
 
 _GREEDY_BELOW: Final = 1e-6

@@ -18,6 +18,7 @@ from jinja2.ext import Extension
 from jinja2.ext import loopcontrols as LoopControls  # noqa: N812 - it is a class
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from llamaforge.errors import InvalidModelError, InvalidParameterError
 from llamaforge.messages import Message
 
@@ -47,7 +48,7 @@ class ChatTemplate:
         turns = [_turn(message) for message in messages]
         if messages[-1].role != "assistant":
             return self._run(turns, add_generation_prompt=True)
-        turns[-1]["content"] = turns[-1].get("content", "") + _MARK + " "
+        turns[-1]["content"] += _MARK + " "
         text, mark, rest = self._run(turns, add_generation_prompt=False).rpartition(_MARK)
         if not mark:
             raise _refused("one without a last assistant turn: the model's chat template does not show that turn")
@@ -107,9 +108,7 @@ def _refused(expected: str) -> InvalidParameterError:
 def _turn(message: Message) -> dict[str, Any]:
     """A message as templates know it: what is not set is not there, and text in parts is one text."""
     turn = {name: value for name, value in message.to_dict().items() if value is not None}
-    if "content" in turn:
-        turn["content"] = message.text
-    return turn
+    return {**turn, "content": message.text}
 
 
 class _Generation(Extension):
