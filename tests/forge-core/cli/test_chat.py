@@ -45,7 +45,8 @@ def test_turns_of_several_lines(quickly: Any, typed: str, turns: list[str]) -> N
 
 
 def test_commands(quickly: Any) -> None:
-    turns = "/system be kind\none\ntwo\n/undo\nthree\n/save first.json\n/reset\n/system\nfour\n/save second.json\n/exit\nfive\n"
+    first = "/system be kind\none\ntwo\n/undo\nthree\n/save first.json\n"
+    turns = f"{first}/reset\n/system\nfour\n/save second.json\n/exit\nfive\n"
     done = quickly(*ECHO, "-s", "be brief", stdin=turns)
     assert (done.returncode, done.stdout) == (0, "one\ntwo\nthree\nfour\n")
     assert saved(quickly.folder / "first.json") == [

@@ -227,7 +227,7 @@ def make_slow_source(folder: Path) -> None:
             for done in range(0, 2_000_001, 500_000):
                 if progress is not None:
                     progress(done, 2_000_000, "downloading model.gguf")
-                time.sleep(0.2)
+                time.sleep(0.05)
             path = Path({str(folder / "model.gguf")!r})
             return ResolvedModel(reference.text, str(path), path, None, "slow")
 

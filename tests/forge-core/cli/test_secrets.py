@@ -62,14 +62,14 @@ def assert_unseen(done: Any) -> None:
     assert CANARY not in done.stderr
 
 
-def test_a_key_in_the_model_file(llamaforge: Any) -> None:
-    make_leaky(llamaforge.plugins)
-    done = llamaforge("models", "add", "m", "x", "--backend", "leaky", "-p", f"api_key={CANARY}")
+def test_a_key_in_the_model_file(quickly: Any) -> None:
+    make_leaky(quickly.plugins)
+    done = quickly("models", "add", "m", "x", "--backend", "leaky", "-p", f"api_key={CANARY}")
     assert done.returncode == 0
     assert_unseen(done)
     assert "`-p api_key=env:VARIABLE` keeps it out of the file" in done.stderr
-    assert CANARY in llamaforge.config.read_text()
-    assert stat.S_IMODE(llamaforge.config.stat().st_mode) == 0o600
+    assert CANARY in quickly.config.read_text()
+    assert stat.S_IMODE(quickly.config.stat().st_mode) == 0o600
     for arguments in (
         ["models", "show", "m"],
         ["models", "list", "--json"],
@@ -78,8 +78,8 @@ def test_a_key_in_the_model_file(llamaforge: Any) -> None:
         ["--debug", "run", "-m", "m", "hi"],
         ["--debug", "run", "-m", "m", "-p", "no_such=1", "hi"],
     ):
-        assert_unseen(llamaforge(*arguments))
-    shown = json.loads(llamaforge.fine("models", "show", "m", "--json"))
+        assert_unseen(quickly(*arguments))
+    shown = json.loads(quickly.fine("models", "show", "m", "--json"))
     assert shown["parameters"] == {"api_key": "***"}
 
 
@@ -175,7 +175,10 @@ def test_json_of_an_answer_masks_engine_options(quickly: Any) -> None:
             pass
 
         SPEC = Optioned.spec = BackendSpec(
-            name="optioned", target="optioned_module:Optioned", config="llamaforge.backends.echo:EchoConfig", summary="",
+            name="optioned",
+            target="optioned_module:Optioned",
+            config="llamaforge.backends.echo:EchoConfig",
+            summary="",
             capabilities=Capabilities(
                 parameters=EchoBackend.spec.capabilities.parameters, engine_options=frozenset({"extra_headers"})
             ),

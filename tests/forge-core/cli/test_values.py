@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamaforge.cli.values import parse_pairs, parse_value
@@ -55,6 +55,7 @@ def test_any_text_is_some_value(text: str) -> None:
     parse_value(text)
 
 
+@settings(max_examples=50)
 @given(
     st.recursive(
         st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
