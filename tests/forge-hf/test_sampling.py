@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge_hf.sampling import Sampler
+from forge_hf.sampling import Sampler, draw_by_race, draw_by_sum
 from llamaforge.errors import GenerationError, InvalidParameterError
 from llamaforge.requests import GenerationRequest, read_request
 
@@ -140,6 +140,16 @@ def test_draws_follow_the_distribution() -> None:
     made = sampler(temperature=1.3, top_k=4, seed=5)
     drawn = np.bincount([made.choose(torch.tensor(LOGITS)).token for _ in range(4000)], minlength=len(LOGITS)) / 4000
     np.testing.assert_allclose(drawn, expected(LOGITS, [], [], temperature=1.3, top_k=4), atol=0.03)
+
+
+@pytest.mark.parametrize("draw", [draw_by_sum, draw_by_race])
+def test_both_ways_to_draw_follow_the_probabilities(draw: Any) -> None:
+    """One of them is for accelerators, but it is the same mathematics on any device."""
+    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
+    generator = torch.Generator().manual_seed(9)
+    drawn = np.bincount([draw(probabilities, generator) for _ in range(4000)], minlength=7) / 4000
+    np.testing.assert_allclose(drawn, probabilities.numpy(), atol=0.03)
+    assert not drawn[[0, 2, 6]].any()
 
 
 def test_a_seed_repeats_and_another_differs() -> None:

@@ -88,8 +88,8 @@ class Sampler:
                 raise _no_numbers()
         else:
             tokens, probabilities = self._distribution(adjusted)
-            race = torch.empty_like(probabilities).exponential_(generator=self._generator)
-            winner = int((probabilities / race).argmax())
+            draw = draw_by_sum if probabilities.is_cpu else draw_by_race
+            winner = draw(probabilities, self._generator)
             token = winner if tokens is None else int(tokens[winner])
         self._count(token)
         if not self._logprobs:
@@ -160,6 +160,19 @@ class Sampler:
         if self._penalty is not None:
             self._counts[token] += 1
             self._penalty[token] = self._presence + self._counts[token] * self._frequency
+
+
+def draw_by_sum(probabilities: Tensor, generator: torch.Generator | None) -> int:
+    """An index, each as often as its probability says. One random number: the quickest way on a CPU."""
+    reached = probabilities.cumsum(0, dtype=torch.float64)
+    point = torch.rand(1, generator=generator, dtype=torch.float64) * reached[-1]
+    return min(int(torch.searchsorted(reached, point, right=True)), len(reached) - 1)
+
+
+def draw_by_race(probabilities: Tensor, generator: torch.Generator | None) -> int:
+    """The same with a random number a token, and no sum whose order of additions an accelerator may choose."""
+    race = torch.empty_like(probabilities).exponential_(generator=generator)
+    return int((probabilities / race).argmax())
 
 
 def _bias(biases: dict[int, float], vocab_size: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
