@@ -93,5 +93,5 @@ def comes_true(condition: Callable[[], object], seconds: float) -> bool:
     while not condition():
         if time.perf_counter() > deadline:
             return bool(condition())
-        time.sleep(0.005)
+        time.sleep(0.02)
     return True

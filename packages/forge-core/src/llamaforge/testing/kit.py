@@ -15,7 +15,7 @@ from ..backends.config import BackendConfig
 from ..backends.registry import get_backend, is_registered
 from ..sources import resolve
 from ..sources.kinds import is_fetched
-from .expect import NotAsExpected
+from .expect import NotAsExpected, within
 from .importing import Imported, import_elsewhere
 from .subject import Subject
 from .watching import captured_output
@@ -23,9 +23,8 @@ from .watching import captured_output
 T = TypeVar("T")
 
 PROMPT = (
-    "Tell a long story of a lighthouse keeper, his dog and the sea. Begin with the morning, when the fog comes in and "
-    "the lamp has to burn by day; go on with the afternoon, when a boat is heard and not seen, and the dog barks at "
-    "the fog; and end with the night, when the lamp, the keeper and the dog are all awake, and the sea is calm again."
+    "Tell a long story of a lighthouse keeper, his dog and the sea: of the fog in the morning, the boat that nobody "
+    "sees, the lamp that burns all day, and the dog that barks at the fog."
 )
 
 
@@ -117,7 +116,14 @@ class Kit:
             cls.load(backend, **more)
             yield cls.wrap(backend)
         finally:
-            release(backend)
+            cls.release(backend)
+
+    @classmethod
+    def release(cls, backend: BaseBackend) -> None:
+        """Unload what *backend* holds, if it can be unloaded; with patience."""
+        __tracebackhide__ = True
+        if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
+            within(cls.patience, backend.unload_model, "unload_model()")
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -129,7 +135,7 @@ class Kit:
         try:
             yield cls.wrap(backend, output.text)
         finally:
-            release(backend)
+            cls.release(backend)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -150,12 +156,6 @@ class Kit:
                 raise NotAsExpected(f"an answer within {self.patience:g} s (patience)", "none") from None
 
         return asyncio.run(bounded())
-
-
-def release(backend: BaseBackend) -> None:
-    """Unload what *backend* holds, if it can be unloaded."""
-    if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
-        backend.unload_model()
 
 
 def _setting(cls: type[Kit], name: str) -> Any:

@@ -14,7 +14,7 @@ from ..errors import NoChatTemplateError, UnsupportedError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
-from .expect import NotAsExpected, expect, expect_refusal
+from .expect import NotAsExpected, expect, expect_refusal, within
 
 T = TypeVar("T")
 
@@ -118,6 +118,14 @@ class Subject:
             self._known[key] = self.say(tokens, prompt)
         return self._known[key]
 
+    def material(self) -> GeneratedText:
+        """The greedy answer of 24 tokens, long enough to cut stop strings out of it."""
+        __tracebackhide__ = True
+        answer = self.known(24)
+        enough = len(answer) >= 20 and len(set(answer)) >= 6
+        expect(enough, "20 characters or more; set prompt to one that is answered at length", answer)
+        return answer
+
     def prompts(self, count: int) -> list[str]:
         """Prompts that differ."""
         subjects = ("the sea", "a fox", "bread", "winter", "a train", "the moon", "gardens", "a bridge")
@@ -136,6 +144,11 @@ class Subject:
             raise
         except Exception as error:
             raise NotAsExpected(what, error) from error
+
+    def in_time(self, call: Callable[[], T], what: str) -> T:
+        """What *call* returns; an exception is a failure, and so is more time than there is patience."""
+        __tracebackhide__ = True
+        return self.answered(lambda: within(self.patience, call, what), what)
 
     # Refusing.
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
@@ -57,7 +57,7 @@ class ToyBackend(BaseBackend):
     """The sound reference: honours every canonical parameter, on a model with a real distribution."""
 
     spec = SPEC
-    config_class = ToyConfig
+    config_class: ClassVar[type[BackendConfig]] = ToyConfig
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class ToyBackend(BaseBackend):
         constraint = _constraint(request) if called is None else called[1]
         text = TextAssembler(request.stop or () if called is None else ())
         limit = min(request.max_tokens or room, room)
-        sampler = ToySampler(request, prompt, self.language.size)
+        sampler = self.sampler(request, prompt)
         fingerprint = self.language.fingerprint(prompt)
         answer: list[int] = []
         said: list[str] = []
@@ -137,6 +137,10 @@ class ToyBackend(BaseBackend):
         usage = Usage(prompt_tokens=len(prompt), completion_tokens=len(answer))
         ended: Any = reason
         yield [*events, Finished(finish_reason=ended, usage=usage, stop=text.matched)]
+
+    def sampler(self, request: GenerationRequest, prompt: list[int]) -> ToySampler:
+        """What chooses the tokens of one answer."""
+        return ToySampler(request, prompt, self.language.size)
 
     def tokenize(self, text: str) -> list[int]:
         """The tokens of *text*. Raises InvalidParameterError for text that UTF-8 can't hold."""

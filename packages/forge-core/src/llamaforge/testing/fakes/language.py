@@ -30,7 +30,7 @@ class ToyLanguage:
 
     Tokens are the 256 bytes, some words, and one that ends an answer. Characters beyond ASCII are tokens of
     single bytes, so UTF-8 sequences are split over tokens, as in real vocabularies. The logits depend on the whole
-    prompt and on the last two tokens; a few favourites stand out, as in real models.
+    prompt, on the last tokens and on how many there were; a few favourites stand out, as in real models.
 
     Args:
         length: about how many tokens an answer has before it ends.
@@ -48,7 +48,8 @@ class ToyLanguage:
         self._pattern = re.compile(b"|".join(map(re.escape, longest_first)), re.DOTALL)
         self._characters = tuple(character.encode() for character in _CHARACTERS)
         opening = [encoded[0] for encoded in self._characters]
-        self._candidates = [*range(256, self.end), *_MARKS, *opening * 4]
+        self._words = list(range(256, self.end))
+        self._candidates = [*self._words, *_MARKS, *opening * 4]
         self._floor = [self._base(number) for number in range(self.size)]
 
     def tokenize(self, text: str) -> list[int]:
@@ -61,16 +62,17 @@ class ToyLanguage:
 
     def logits(self, fingerprint: bytes, answer: Sequence[int]) -> list[float]:
         """The logit of each token after the prompt and *answer*."""
-        recent = b"".join(number.to_bytes(2, "big") for number in answer[-2:])
+        recent = b"".join(number.to_bytes(2, "big") for number in (*answer[-3:], len(answer) // 8))
         drawn = hashlib.shake_128(fingerprint + recent).digest(2 * self.size + 2 * len(_FAVOURITES))
         logits = [
             base + _NOISE * (drawn[2 * number] * 256 + drawn[2 * number + 1]) / 65536
             for number, base in enumerate(self._floor)
         ]
         picks = drawn[2 * self.size :]
+        candidates = self._candidates if answer else self._words  # an answer begins with a word, and so with a space
         for rank, extra in enumerate(_FAVOURITES):
-            pick = (picks[2 * rank] * 256 + picks[2 * rank + 1]) % len(self._candidates)
-            favourite = self._candidates[pick]
+            pick = (picks[2 * rank] * 256 + picks[2 * rank + 1]) % len(candidates)
+            favourite = candidates[pick]
             logits[favourite] = max(logits[favourite], extra + drawn[rank] / 256)
         logits[self.end] = _END_LOGIT * (len(answer) / self._length) ** 3 + _HARDLY
         following = self._following(_unfinished(answer))

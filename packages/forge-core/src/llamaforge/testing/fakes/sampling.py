@@ -25,7 +25,7 @@ class ToySampler:
 
     def __init__(self, request: GenerationRequest, prompt: Sequence[int], size: int) -> None:
         self._request = request
-        self._random = random.Random(request.seed)  # noqa: S311 - sampling, not cryptography
+        self.random = random.Random(request.seed)  # noqa: S311 - sampling, not cryptography
         self._seen = set(prompt)
         self._counts: Counter[int] = Counter()
         self._bias = request.logit_bias or {}
@@ -82,7 +82,7 @@ class ToySampler:
                     break
         if request.min_p:
             weights = [weight for weight in weights if weight >= request.min_p]
-        return self._random.choices(tokens[: len(weights)], weights)[0]
+        return self.random.choices(tokens[: len(weights)], weights)[0]
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:

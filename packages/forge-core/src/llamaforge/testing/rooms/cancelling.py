@@ -35,7 +35,7 @@ class CancellationChecks(Kit):
             return subject.say(TOKENS)
 
         for _ in range(3):
-            came = within(self.patience, leave_and_ask, "the request after a stream that was left")
+            came = subject.in_time(leave_and_ask, "the request after a stream that was left")
             expect_equal(came, wanted, "the answer after a stream that was left")
 
     def test_a_stream_that_was_left_says_cancelled(self, subject: Subject) -> None:
@@ -78,7 +78,7 @@ class CancellationChecks(Kit):
         next(stream, "")
         del stream
         gc.collect()
-        came = within(self.patience, lambda: subject.say(TOKENS), "the request after a stream that was dropped")
+        came = subject.in_time(lambda: subject.say(TOKENS), "the request after a stream that was dropped")
         expect_equal(came, subject.known(TOKENS), "the answer after a stream that was dropped")
 
     def test_an_error_of_the_reader_leaves_the_stream(self, subject: Subject) -> None:
@@ -96,7 +96,7 @@ class CancellationChecks(Kit):
                 raise ReaderError
 
         expect_refusal(ReaderError, fail, "a reader's own error")
-        came = within(self.patience, lambda: subject.say(TOKENS), "the request after a reader's error")
+        came = subject.in_time(lambda: subject.say(TOKENS), "the request after a reader's error")
         expect_equal(came, subject.known(TOKENS), "the answer after a reader's error")
 
     def test_a_stream_may_be_closed_by_another_thread(self, subject: Subject) -> None:
@@ -124,7 +124,7 @@ class CancellationChecks(Kit):
             stream.close()
             reader.join()
 
-        within(self.patience, close_while_it_is_read, "a stream that another thread closes")
+        subject.in_time(close_while_it_is_read, "a stream that another thread closes")
         whole = subject.known(TOKENS)
         common = min(len(whole), len("".join(pieces)))
         expect_equal("".join(pieces)[:common], whole[:common], "the beginning of what the reader got")
@@ -144,8 +144,8 @@ class CancellationChecks(Kit):
             stream = subject.stream(**subject.greedy, **subject.limit(tokens))
             next(stream, "")
             began = time.perf_counter()
-            within(self.patience, stream.close, "close() of a long answer")
-            within(self.patience, lambda: subject.say(1), "a short answer after leaving a long one")
+            subject.in_time(stream.close, "close() of a long answer")
+            subject.in_time(lambda: subject.say(1), "a short answer after leaving a long one")
             took = time.perf_counter() - began
             if took < short + whole / 2:
                 return
@@ -167,7 +167,7 @@ class CancellationChecks(Kit):
             before = set(threading.enumerate())
             stream = subject.stream(**subject.greedy, **subject.limit(tokens))
             next(stream, "")
-            within(self.patience, stream.close, "close() of a long answer")
+            subject.in_time(stream.close, "close() of a long answer")
             ended = comes_true(lambda: not _new_threads(before), pause)  # noqa: B023 - used at once
             used, began = time.process_time(), time.perf_counter()
             time.sleep(pause)
@@ -183,11 +183,11 @@ class CancellationChecks(Kit):
         Why: what a cancelled request leaves in a cache is read by the next. Look at: rolling the engine's state back.
         """
         wanted = subject.known(16)
-        for number in range(8):
+        for number in range(6):
             with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
                 for _ in range(number % 4):
                     next(stream, "")
-        came = within(self.patience, lambda: subject.say(16), "the request after many that were left")
+        came = subject.in_time(lambda: subject.say(16), "the request after many that were left")
         expect_equal(came, wanted, "the answer after many streams that were left")
 
     def test_a_deadline_that_has_passed_is_an_error(self, subject: Subject) -> None:
@@ -210,7 +210,7 @@ class CancellationChecks(Kit):
                 f"{name}() with a timeout of 1e-6 s",
             )
             expect_equal(error.timeout, 1e-6, "error.timeout")
-        came = within(self.patience, lambda: subject.say(TOKENS), "the request after a timeout")
+        came = subject.in_time(lambda: subject.say(TOKENS), "the request after a timeout")
         expect_equal(came, subject.known(TOKENS), "the answer after a timeout")
 
     def test_a_deadline_ends_the_work(self, subject: Subject) -> None:

@@ -118,7 +118,7 @@ class ErrorChecks(Kit):
                 raise
             except Exception:  # noqa: BLE001, S112 - which one is another check's matter
                 continue
-        came = within(self.patience, lambda: subject.say(8), "the request after wrong ones")
+        came = subject.in_time(lambda: subject.say(8), "the request after wrong ones")
         expect_equal(came, wanted, "the answer after wrong requests")
 
     def test_a_token_that_there_is_not_is_refused(self, subject: Subject) -> None:
@@ -156,4 +156,4 @@ class ErrorChecks(Kit):
                 expect(answer.usage is not None, "result.usage", answer.usage)
                 read = answer.usage.prompt_tokens if answer.usage is not None else 0
                 expect(read >= words, f"a prompt of {words} words to be read whole, or refused", answer.usage)
-        expect(within(self.patience, lambda: subject.say(4), "the next request"), "an answer afterwards", Told("none"))
+        expect(subject.in_time(lambda: subject.say(4), "the next request"), "an answer afterwards", Told("none"))

@@ -17,7 +17,7 @@ from ...errors import (
 )
 from ...forge import LlamaForge
 from ..expect import NotAsExpected, Told, expect, expect_equal, expect_refusal, within
-from ..kit import Kit, release
+from ..kit import Kit
 from ..subject import Subject
 
 TURNS = [{"role": "user", "content": "Hello"}]
@@ -152,7 +152,7 @@ class LifecycleChecks(Kit):
                 expect_equal(backend.is_model_loaded(), False, "is_model_loaded() after the with statement")
             Subject.answered(backend.close, "a second close() to do nothing")
         finally:
-            release(backend)
+            self.release(backend)
 
     def test_a_missing_model_is_an_error(self, tmp_path: Path) -> None:
         """A path where nothing is raises a ModelError and leaves no model loaded, or is a model that can be used.
@@ -188,7 +188,7 @@ class LifecycleChecks(Kit):
             answer = self.wrap(backend).say(4)
             expect(answer, "an answer after a failed and a good load", answer)
         finally:
-            release(backend)
+            self.release(backend)
 
     def test_loading_leaves_the_callers_parameters_alone(self) -> None:
         """``load_model`` doesn't change the mapping it is given.
@@ -201,7 +201,7 @@ class LifecycleChecks(Kit):
             Subject.answered(lambda: backend.load_model(self.location(), given), "the model to be loaded")
             expect_equal(given, dict(self.parameters), "the caller's load parameters afterwards")
         finally:
-            release(backend)
+            self.release(backend)
 
     def test_two_backends_do_not_share_a_model(self) -> None:
         """Two instances with the model each answer alike, and go on answering when the other one is unloaded.
@@ -228,7 +228,7 @@ class LifecycleChecks(Kit):
                 return
             stream = subject.stream(**subject.greedy, **subject.limit(24))
             next(stream, "")
-            within(self.patience, subject.backend.unload_model, "unload_model() under a stream")
+            subject.in_time(subject.backend.unload_model, "unload_model() under a stream")
             try:
                 within(self.patience, lambda: list(stream), "the rest of a stream whose model was unloaded")
             except LlamaForgeError:
@@ -238,7 +238,7 @@ class LifecycleChecks(Kit):
             except Exception as error:
                 raise NotAsExpected("the stream's rest, or a typed error", error) from error
             finally:
-                within(self.patience, stream.close, "close() of a stream whose model was unloaded")
+                subject.in_time(stream.close, "close() of a stream whose model was unloaded")
             self.load(subject.backend)
             expect(subject.say(4), "an answer after loading again", Told("nothing"))
 
@@ -286,7 +286,7 @@ class LifecycleChecks(Kit):
             answer = self.wrap(backend).say(4)
             expect(answer, f"an answer of the model {path}, which was loaded without an error", answer)
         finally:
-            release(backend)
+            self.release(backend)
 
 
 def _unload(subject: Subject) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Final
 
 from ..expect import Told, comes_true, expect
-from ..kit import Kit, release
+from ..kit import Kit
 from ..subject import Subject
 from ..watching import Usage, traced, usage
 
-REQUESTS: Final = 16
+REQUESTS: Final = 10
 MEGABYTE: Final = 2**20
 NOISE: Final = Usage(resident=48 * MEGABYTE, traced=MEGABYTE, files=2, threads=0)
 """What may grow for reasons of the interpreter's own."""
@@ -50,7 +50,7 @@ class MemoryChecks(Kit):
         try:
             self._does_not_grow(lambda: self.load(backend), self.max_load_cycles, "loading over a loaded model")
         finally:
-            release(backend)
+            self.release(backend)
 
     def test_requests_leave_nothing_behind(self, subject: Subject) -> None:
         """Many requests take no more memory, threads or files than a few.
@@ -107,7 +107,7 @@ class MemoryChecks(Kit):
             gc.collect()
             return [thread.name for thread in threading.enumerate() if thread not in before]
 
-        comes_true(lambda: not left(), 5.0)
+        comes_true(lambda: not left(), 2.0)
         expect(not left(), "no thread left of a backend that was unloaded", left())
 
     def test_a_closed_backend_can_be_collected(self) -> None:
@@ -129,15 +129,14 @@ class MemoryChecks(Kit):
             gc.collect()
             return gone() is None
 
-        expect(comes_true(is_gone, 5.0), "a closed backend to be garbage", Told(_holders(gone())))
+        expect(comes_true(is_gone, 2.0), "a closed backend to be garbage", Told(_holders(gone())))
 
     def _does_not_grow(self, work: Callable[[], object], times: int, what: str) -> None:
         """Do *work* some times, and then again: nothing grows."""
         __tracebackhide__ = True
         work()
         with traced():
-            for _ in range(2):
-                work()
+            work()
             before = usage()
             for _ in range(times):
                 work()
@@ -151,7 +150,7 @@ class MemoryChecks(Kit):
                 grown.update({name: value for name, value in growth.items() if value > getattr(NOISE, name)})
                 return not grown
 
-            comes_true(settled, 3.0)
+            comes_true(settled, 1.5)
         expect(not grown, f"{what}, {times} times, to leave no more behind than before", Told(f"grown by {grown}"))
 
 

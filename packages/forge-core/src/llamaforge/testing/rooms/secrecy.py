@@ -13,7 +13,7 @@ from ...backends.config import BackendConfig, describe_config
 from ...errors import LlamaForgeError
 from ...validation import describe_field, is_secret
 from ..expect import Told, expect, expect_equal
-from ..kit import Kit, release
+from ..kit import Kit
 from ..subject import Subject
 from ..watching import captured_output
 
@@ -96,7 +96,7 @@ class SecretChecks(Kit):
                     self._unseen(_told(error), f"an error, {name!r} being secret")
                 finally:
                     with contextlib.suppress(Exception):
-                        release(backend)
+                        self.release(backend)
             self._unseen(log.getvalue(), f"the log, {name!r} being secret")
             self._unseen(output.text, f"standard output, {name!r} being secret")
 

@@ -9,6 +9,7 @@ from ..kit import Kit
 from ..subject import Subject
 
 TOKENS: Final = 24
+"""As many as the material has."""
 NEVER: Final = "\u2603\u2603"
 """Text that no answer has."""
 
@@ -24,7 +25,7 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         middle = len(whole) // 2
         self._ends(subject, whole, whole[middle : middle + 3])
 
@@ -37,8 +38,8 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
-        for start, length in ((3, 1), (5, 9), (len(whole) // 3, 16), (2 * len(whole) // 3, 5)):
+        whole = subject.material()
+        for start, length in ((3, 1), (5, 9), (len(whole) // 3, 16)):
             stop = whole[start : start + length]
             if stop:
                 self._ends(subject, whole, stop)
@@ -52,7 +53,7 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         stop = whole[len(whole) // 3 : len(whole) // 3 + 12]
         wanted = whole[: whole.index(stop)]
         with subject.stream(**subject.greedy, **subject.limit(TOKENS), stop=[stop]) as stream:
@@ -71,7 +72,7 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         self._ends(subject, whole, whole[:4])
 
     def test_the_stop_string_is_named(self, subject: Subject) -> None:
@@ -83,7 +84,7 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         stop = whole[len(whole) // 2 : len(whole) // 2 + 4]
         answer = subject.say(TOKENS, stop=[NEVER, stop])
         expect(answer.stop in (stop, None), f"result.stop to be {stop!r}", answer.stop)
@@ -98,10 +99,10 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x", "y"])
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         early, late = whole[6:9], whole[2 * len(whole) // 3 : 2 * len(whole) // 3 + 3]
         wanted = _before_first(whole, [early, late])
-        for stops in ([early, late], [late, early], [NEVER, late, early]):
+        for stops in ([early, late], [NEVER, late, early]):
             answer = subject.say(TOKENS, stop=stops)
             expect_equal(answer, wanted, f"the answer with the stop strings {stops}")
 
@@ -113,13 +114,13 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
             return
-        whole = subject.known(TOKENS)
-        for begun in (whole[-1:], whole[-3:], whole[len(whole) // 2 :], whole):
-            answer = subject.say(TOKENS, stop=[begun + NEVER])
-            expect_equal(answer, whole, f"the answer with the stop string {begun + NEVER!r}, which it never has")
+        whole = subject.material()
+        for begun in (whole[-1:], whole[-3:], whole):
+            stop = begun + NEVER
+            with subject.stream(**subject.greedy, **subject.limit(TOKENS), stop=[stop]) as stream:
+                answer = Subject.answered(stream.read, "a stream to its end")
+            expect_equal(answer, whole, f"the answer with the stop string {stop!r}, which it never has")
             expect_equal(answer.finish_reason, subject.known(TOKENS).finish_reason, "finish_reason")
-            with subject.stream(**subject.greedy, **subject.limit(TOKENS), stop=[begun + NEVER]) as stream:
-                expect_equal("".join(stream), whole, f"the stream with the stop string {begun + NEVER!r}")
 
     def test_a_string_is_as_good_as_a_list(self, subject: Subject) -> None:
         """``stop="x"`` is ``stop=["x"]``.
@@ -129,7 +130,7 @@ class StopChecks(Kit):
         if not subject.declares("stop"):
             subject.refuses(stop="x")
             return
-        whole = subject.known(TOKENS)
+        whole = subject.material()
         stop = whole[len(whole) // 2 : len(whole) // 2 + 4]
         expect_equal(
             subject.say(TOKENS, stop=stop), subject.say(TOKENS, stop=[stop]), "the answer with stop as a string"

@@ -17,12 +17,12 @@ class TextChecks(Kit):
     """Text, whole and as a stream."""
 
     def test_the_model_answers(self, subject: Subject) -> None:
-        """The kit's prompt has an answer that is not empty.
+        """The kit's prompt has an answer of some length.
 
         Why: an empty answer is what swallowed errors look like. Look at: the model; or set ``prompt`` to one it
         answers.
         """
-        answer = subject.known(16)
+        answer = subject.material()
         expect(answer.strip(), "an answer with text", answer)
 
     def test_the_result_knows_how_it_came_about(self, subject: Subject) -> None:
@@ -173,15 +173,15 @@ class TextChecks(Kit):
         tokens; send all bytes through :class:`llamaforge.text.TextAssembler`. A model that really writes broken bytes
         is rare.
         """
-        with subject.stream(UNICODE, **subject.greedy, **subject.limit(48)) as stream:
+        with subject.stream(UNICODE, **subject.greedy, **subject.limit(24)) as stream:
             pieces = list(stream)
         whole = "".join(pieces)
-        expect_equal(whole, subject.known(48, UNICODE), "the stream of a text in many scripts, joined")
+        expect_equal(whole, subject.known(24, UNICODE), "the stream of a text in many scripts, joined")
         cut = stream.result.finish_reason == "length"
         inside = whole.rstrip("\ufffd") if cut else whole
         expect("\ufffd" not in inside, "no replacement character (U+FFFD) inside the answer", pieces)
         if subject.declares("max_tokens"):
-            for tokens in (2, 3, 4, 5, 7, 9, 11):
+            for tokens in (2, 3, 5, 7, 9):
                 shorter = subject.known(tokens, UNICODE)
                 kept = shorter.rstrip("\ufffd")
                 expect(whole.startswith(kept), f"{tokens} tokens to be a beginning of {whole!r}", shorter)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...errors import LlamaForgeError
-from ..expect import expect_equal, within
+from ..expect import NotAsExpected, expect_equal, within
 from ..kit import Kit
 from ..subject import Subject
 
@@ -78,7 +78,7 @@ class ThreadChecks(Kit):
                             texts[number] += piece
             return texts
 
-        expect_equal(within(self.patience, alternate, "two streams, read in turn"), wanted, "the two texts")
+        expect_equal(subject.in_time(alternate, "two streams, read in turn"), wanted, "the two texts")
 
     def test_a_stream_that_nobody_reads_stops_nobody(self, subject: Subject) -> None:
         """While a stream is open and not read, other requests are answered.
@@ -88,9 +88,9 @@ class ThreadChecks(Kit):
         wanted = subject.known(TOKENS)
         with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
             next(stream, "")
-            came = within(self.patience, lambda: subject.say(TOKENS), "a request beside a stream that nobody reads")
+            came = subject.in_time(lambda: subject.say(TOKENS), "a request beside a stream that nobody reads")
             expect_equal(came, wanted, "the answer beside an open stream")
-            rest = within(self.patience, lambda: list(stream), "the rest of the stream")
+            rest = subject.in_time(lambda: list(stream), "the rest of the stream")
         expect_equal(stream.text, subject.known(16), f"the open stream's text ({len(rest)} pieces came later)")
 
     def test_a_stream_may_be_read_by_another_thread(self, subject: Subject) -> None:
@@ -99,7 +99,7 @@ class ThreadChecks(Kit):
         Why: servers hand it to a worker. Look at: thread-local state, and libraries that insist on their own thread.
         """
         stream = subject.stream(**subject.greedy, **subject.limit(TOKENS))
-        text = within(self.patience, lambda: "".join(stream), "a stream in another thread")
+        text = subject.in_time(lambda: "".join(stream), "a stream in another thread")
         expect_equal(text, subject.known(TOKENS), "the text that the other thread read")
 
     def test_seeds_hold_in_threads(self, subject: Subject) -> None:
@@ -168,4 +168,4 @@ class ThreadChecks(Kit):
 
         within(self.patience, wait_for_all, f"{len(works)} threads at once")
         if failures:
-            raise failures[0]
+            raise failures[0] if isinstance(failures[0], NotAsExpected) else NotAsExpected("no failure", failures[0])

@@ -1,0 +1,212 @@
+"""The catalogue: what is wrong, and which checks have to say so."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .entry import Defect
+
+_ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
+_BASIC: Final = "llamaforge.testing.fakes:BasicToyBackend"
+
+
+def _defects(module: str, *rows: tuple[Any, ...]) -> tuple[Defect, ...]:
+    """Rows of class, name, checks, and further fields, of the classes in *module*."""
+    return tuple(
+        Defect(name=name, target=f"{module}:{target}", checks=checks, **(more[0] if more else {}))
+        for target, name, checks, *more in rows
+    )
+
+
+_TEXT: Final = _defects(
+    "text",
+    ("LeaksStopStrings", "leaks a stop string", ("test_no_part_of_a_stop_string_is_streamed",)),
+    ("FindsStopsInsideTokens", "misses stops over tokens", ("test_a_stop_string_over_several_tokens_is_found",)),
+    ("HearsTheFirstStopOnly", "looks for the first stop string only", ("test_the_first_stop_string_wins",)),
+    ("NamesAnyStop", "names the wrong stop string", ("test_the_stop_string_is_named",)),
+    ("IteratesOverAStopString", "takes a stop string apart", ("test_a_stop_string_ends_the_answer",)),
+    ("LosesWhatWasHeldBack", "loses the tail held back for a stop string", ("test_what_was_held_back_comes_out",)),
+    ("SplitsCharacters", "splits UTF-8", ("test_utf8_is_never_split",)),
+    ("LosesTheLastToken", "loses the last token", ("test_every_token_brings_its_text",)),
+    ("LosesTheTokenBeforeTheEnd", "loses the token before the end", ("test_the_end_of_an_answer_is_not_lost",)),
+    ("SendsOnePiece", "streams the finished text", ("test_the_answer_comes_in_pieces",)),
+    ("SendsTwoEnds", "sends two terminal events", ("test_a_stream_has_exactly_one_end",)),
+    ("SendsNoEnd", "sends no terminal event", ("test_a_stream_has_exactly_one_end",)),
+    ("StripsTheWhole", "strips in generate alone", ("test_the_stream_joined_is_the_whole",)),
+    ("DropsThePlainText", "returns a plain string", ("test_the_result_knows_how_it_came_about",)),
+    ("AnswersOtherwiseInLoops", "stream and astream disagree", ("test_the_asynchronous_twins_agree",)),
+    ("SwallowsErrors", "makes an empty answer of an error", ("test_a_long_prompt_is_read_whole_or_refused",)),
+    ("CutsThePrompt", "cuts a long prompt", ("test_a_long_prompt_is_read_whole_or_refused",)),
+    ("OverflowsWithoutCounts", "tells no counts of an overflow", ("test_an_overflow_has_both_counts",)),
+    ("BasicWaysDisagree", "basic: strips in generate", ("test_the_stream_joined_is_the_whole",), {"sound": _BASIC}),
+)
+
+_SAMPLING: Final = _defects(
+    "sampling",
+    ("IgnoresTemperature", "ignores temperature", ("test_temperature_gives_variety",)),
+    ("SamplesAtZero", "samples at temperature 0", ("test_temperature_zero_is_greedy",)),
+    ("KnowsOneTemperature", "samples at one temperature", ("test_temperature_gives_variety",)),
+    ("IgnoresTopK", "ignores top_k", ("test_top_k_of_one_is_greedy",)),
+    ("IgnoresTopP", "ignores top_p", ("test_a_tiny_top_p_is_greedy",)),
+    ("IgnoresMinP", "ignores min_p", ("test_min_p_of_one_is_greedy",)),
+    ("IgnoresSeeds", "ignores seeds", ("test_a_seed_repeats_the_answer", "test_the_reported_seed_repeats_the_answer")),
+    ("HasOneSeed", "has one seed", ("test_seeds_differ",)),
+    ("SharesItsRandomness", "shares a generator", ("test_seeds_hold_in_threads",), {"parameters": {"delay": 0.003}}),
+    ("IgnoresPresence", "ignores presence_penalty", ("test_presence_penalty_is_honoured",)),
+    ("IgnoresFrequency", "ignores frequency_penalty", ("test_frequency_penalty_is_honoured",)),
+    ("IgnoresRepetition", "ignores repetition_penalty", ("test_repetition_penalty_is_honoured",)),
+    ("IgnoresBias", "ignores logit_bias", ("test_logit_bias_can_force_a_token", "test_logit_bias_can_ban_a_token")),
+    ("ForgetsBans", "ignores negative biases", ("test_logit_bias_can_ban_a_token",)),
+    ("IgnoresTheSchema", "ignores response_format", ("test_response_format_is_followed",)),
+    ("IgnoresTheGrammar", "ignores grammar", ("test_a_grammar_is_followed",)),
+    ("IgnoresTools", "ignores tools", ("test_a_required_tool_is_called",)),
+    ("LosesLogprobs", "loses logprobs of held-back text", ("test_there_is_one_logprob_a_token",)),
+    ("ReportsProbabilities", "reports probabilities", ("test_logprobs_are_logarithms_of_probabilities",)),
+    ("SortsTheWrongWay", "sorts alternatives upwards", ("test_alternatives_are_sorted_and_no_more_than_asked_for",)),
+    (
+        "ReportsTheNextPosition",
+        "shifts logprobs by one token",
+        ("test_logprobs_spell_the_answer",),
+    ),
+    ("ReportsAlways", "reports logprobs unasked", ("test_there_are_no_logprobs_unasked",)),
+    ("ChangesWhenWatched", "answers otherwise with logprobs", ("test_logprobs_do_not_change_the_answer",)),
+)
+
+_COUNTING: Final = _defects(
+    "counting",
+    ("CountsPieces", "counts chunks as tokens", ("test_tokens_are_counted_and_not_pieces",)),
+    ("CountsTheEndToken", "counts one token too many", ("test_max_tokens_is_exact",)),
+    ("GeneratesOneTooMany", "generates one token too many", ("test_max_tokens_is_exact",)),
+    ("SaysStopAtTheLimit", "says stop at the limit", ("test_max_tokens_is_exact",)),
+    ("SaysLengthAlways", "says length at the end", ("test_an_answer_that_ends_by_itself_says_stop",)),
+    ("PassesOnForeignReasons", "passes on a foreign reason", ("test_the_finish_reason_is_a_known_one",)),
+    ("CountsNoPrompt", "counts the prompt as zero", ("test_usage_is_told",)),
+    ("CountsTheLastWords", "counts what its window shows", ("test_a_longer_prompt_has_more_tokens",)),
+    ("CountsWhatIsNew", "counts what is not cached", ("test_prompt_tokens_depend_on_the_prompt_alone",)),
+    ("CountsNothing", "tells no usage", ("test_usage_is_told",)),
+    ("CountsTheText", "counts characters at a stop", ("test_a_stopped_answer_counts_what_was_generated",)),
+    ("WaitedLessThanNothing", "tells a negative time", ("test_timings_make_sense",)),
+    ("WaitedNoNumber", "tells a time that is NaN", ("test_timings_make_sense",)),
+)
+
+_STATE: Final = _defects(
+    "state",
+    ("RemembersRequests", "depends on the request before", ("test_the_same_request_has_the_same_answer",)),
+    ("KeepsTheConversation", "keeps a history", ("test_conversations_do_not_mix",)),
+    ("KeepsParameters", "keeps parameters", ("test_a_request_leaves_no_trace_in_the_next",)),
+    ("ChangesTheCallersParameters", "changes parameters", ("test_the_callers_parameters_are_left_alone",)),
+    ("ChangesItsParameters", "basic: fills in", ("test_the_callers_parameters_are_left_alone",), {"sound": _BASIC}),
+    ("ChangesTheCallersMessages", "changes messages", ("test_the_callers_messages_are_left_alone",)),
+    ("SendsTheLastTurn", "sends the last turn", ("test_every_turn_reaches_the_model", "test_every_turn_is_rendered")),
+    ("LeavesOutSystemTurns", "ignores the system turn", ("test_every_turn_reaches_the_model",)),
+    ("ShowsSomethingElse", "renders something else", ("test_rendering_is_what_the_engine_sees",)),
+    ("TemplatesRawText", "puts raw text into the template", ("test_a_raw_prompt_is_sent_as_it_stands",)),
+    ("SendsPromptsRaw", "sends prompts raw", ("test_a_prompt_is_one_user_turn",)),
+    ("ClosesBegunAnswers", "begins a begun answer anew", ("test_a_begun_answer_is_continued_or_refused",)),
+    ("ReadsContentAsText", "loses text parts", ("test_messages_may_be_objects_or_dicts",)),
+    ("AcceptsAnything", "ignores unknown parameters", ("test_an_unknown_parameter_is_refused",)),
+    ("DropsSilently", "drops undeclared parameters", ("test_what_is_not_declared_is_refused",)),
+    ("DropsWithoutSaying", "does not report what it drops", ("test_what_is_not_declared_is_dropped_on_request",)),
+    ("DeclaresAMisspeltName", "declares a misspelt name", ("test_declared_parameters_are_canonical",)),
+    ("ReportsItsOwnParameters", "reports its own names", ("test_effective_parameters_are_reported",)),
+    ("TakesNoneForAValue", "takes None for a value", ("test_none_is_as_good_as_not_given",)),
+)
+
+_SLOWLY: Final[dict[str, Any]] = {"parameters": {"delay": 0.012}}
+_BRIEFLY: Final[dict[str, Any]] = {"patience": 2.0}
+_CONCURRENCY: Final = _defects(
+    "concurrency",
+    (
+        "SwapsAnswers",
+        "swaps answers between threads",
+        ("test_threads_keep_their_own_text",),
+        {"parameters": {"delay": 0.003}},
+    ),
+    ("HoldsALockWhileItYields", "a stream stops others", ("test_a_stream_that_nobody_reads_stops_nobody",), _BRIEFLY),
+    ("HoldsALockWhileItYields", "a second stream deadlocks", ("test_two_streams_can_be_read_in_turn",), _BRIEFLY),
+    ("KeepsItsLockWhenLeft", "keeps its lock when left", ("test_leaving_a_stream_frees_the_backend",), _BRIEFLY),
+    ("KeepsItsLockOnErrors", "keeps its lock", ("test_after_an_error_the_next_request_works",), _BRIEFLY),
+    ("RefusesToLeave", "catches GeneratorExit", ("test_a_stream_that_was_left_says_cancelled",)),
+    ("StumblesOverThreads", "belongs to one thread", ("test_a_stream_may_be_read_by_another_thread",)),
+    ("BlocksTheLoop", "blocks the event loop", ("test_the_event_loop_goes_on",), _SLOWLY),
+    ("BelongsToOneLoop", "belongs to one event loop", ("test_a_second_event_loop_works",), {"sound": _ASYNC}),
+    ("LeavesTasksBehind", "leaves tasks in the loop", ("test_nothing_is_left_in_the_loop",), {"sound": _ASYNC}),
+    ("RunsALoopOfItsOwn", "runs a loop in stream", ("test_synchronous_calls_work_inside_a_loop",)),
+    ("ComputesForNobody", "computes after close", ("test_nothing_goes_on_after_leaving",), _SLOWLY),
+    ("HoldsUpTheNext", "finishes what nobody reads", ("test_the_next_answer_is_not_held_up",), _SLOWLY),
+    ("ComputesBeforeItAnswers", "looks at no deadline", ("test_a_deadline_ends_the_work",), _SLOWLY),
+    ("KnowsNoDeadline", "ignores timeout", ("test_a_deadline_that_has_passed_is_an_error",)),
+    ("TakesSecondsForMilliseconds", "mistakes the unit of timeout", ("test_time_enough_is_no_timeout",)),
+    ("StartsThreadsForEver", "leaves a thread per request", ("test_requests_leave_nothing_behind",)),
+    ("WaitsForItsReaders", "unload waits for readers", ("test_unloading_under_a_stream_is_survived",), _BRIEFLY),
+)
+
+_GIVEN: Final[dict[str, Any]] = {"parameters": {"n_ctx": 512}}
+_LIFECYCLE: Final = _defects(
+    "lifecycle",
+    ("GeneratesBeforeLoad", "generates before load", ("test_generate_before_load_is_refused",)),
+    ("StreamsBeforeLoad", "streams before load", ("test_a_stream_before_load_is_refused",)),
+    ("ForgetsAsyncLoads", "agenerates before load", ("test_async_calls_before_load_are_refused",), {"sound": _ASYNC}),
+    ("BasicAnswersWithoutAModel", "basic: before load", ("test_generate_before_load_is_refused",), {"sound": _BASIC}),
+    ("LoadedForEver", "is loaded for ever", ("test_after_unloading_nothing_is_generated",)),
+    ("LoadedFromTheStart", "is loaded from the start", ("test_a_new_backend_has_no_model",)),
+    ("UnloadsOnce", "can't be unloaded twice", ("test_unloading_nothing_is_harmless",)),
+    (
+        "LoadsOnce",
+        "can't be loaded twice",
+        ("test_a_model_can_be_loaded_again", "test_loading_over_a_loaded_model_works"),
+    ),
+    ("SpoiltByAFailure", "is spoilt by a failed load", ("test_a_failed_load_can_be_followed_by_a_good_one",)),
+    (
+        "RaisesItsOwnErrors",
+        "raises raw errors",
+        ("test_a_missing_model_is_an_error", "test_a_file_that_is_no_model_is_an_error"),
+    ),
+    ("SharesOneModel", "shares one model", ("test_two_backends_do_not_share_a_model",)),
+    ("LosesTheModelToATypingError", "unloads first", ("test_refused_load_parameters_lose_nothing",)),
+    ("AcceptsAnyLoadParameter", "ignores load parameters", ("test_load_parameters_are_checked",)),
+    ("ChangesLoadParameters", "changes them", ("test_loading_leaves_the_callers_parameters_alone",), _GIVEN),
+    ("KeepsItsMemory", "unload doesn't free", ("test_unloading_gives_memory_back",)),
+    ("ForgetsTheFirst", "loading twice leaks the first", ("test_loading_over_a_model_gives_the_old_one_back",)),
+    ("KeepsEveryRequest", "keeps each request's cache", ("test_requests_leave_nothing_behind",)),
+    ("KeepsWhatWasLeft", "keeps caches of left streams", ("test_streams_that_are_left_leave_nothing_behind",)),
+    ("KeepsWhatFailed", "keeps caches of failures", ("test_failed_requests_leave_nothing_behind",)),
+    ("OpensFiles", "leaves a file open per request", ("test_requests_leave_nothing_behind",)),
+    ("LeavesAThread", "unload leaves a thread", ("test_unloading_ends_the_backends_threads",)),
+    ("StaysForEver", "can't be collected", ("test_a_closed_backend_can_be_collected",)),
+    ("SpoiltByItsReaders", "is spoilt by left streams", ("test_leaving_many_streams_changes_nothing",)),
+)
+
+_MANNERS: Final = _defects(
+    "manners",
+    ("PrintsItsAnswers", "prints to standard output", ("test_generating_prints_nothing",)),
+    ("PrintsNatively", "its engine prints", ("test_generating_prints_nothing",)),
+    ("PrintsWhileItLoads", "prints while it loads", ("test_loading_prints_nothing",)),
+    ("ShowsItsKey", "leaks the key in repr", ("test_the_backend_never_shows_a_secret",)),
+    ("LogsItsKey", "logs the key", ("test_the_backend_never_shows_a_secret",)),
+    ("TellsItsKey", "leaks the key in an error", ("test_the_backend_never_shows_a_secret",)),
+    ("ChainsItsKey", "leaks the key in a cause", ("test_the_backend_never_shows_a_secret",)),
+    ("HasAPlainKey", "declares the key as a string", ("test_what_sounds_secret_is_a_secret",)),
+    ("CopiesItsKey", "copies the key", ("test_the_config_never_shows_a_secret",)),
+    ("TellsLoadParameters", "reports load parameters", ("test_results_show_no_load_parameters",)),
+    ("DescribesNothing", "describes no load parameter", ("test_load_parameters_are_described",)),
+    ("ChecksNothing", "checks no load parameter", ("test_load_parameters_are_checked",)),
+    ("WasRenamed", "names a class that is gone", ("test_the_spec_describes_the_class",)),
+    ("SaysTooMuch", "has a summary of two lines", ("test_the_spec_describes_the_class",)),
+    ("ComesFromTheFuture", "has another contract version", ("test_the_spec_describes_the_class",)),
+    ("MatchesFilesAlone", "match raises", ("test_matching_is_a_number_for_any_location",)),
+    ("MumblesToTheDoctor", "has a probe of another form", ("test_the_doctor_gets_an_answer",)),
+    ("HalfBasic", "has half of a level", ("test_the_levels_are_not_mixed",)),
+)
+
+_IMPORTING: Final = (
+    *_defects(
+        "heavy",
+        ("ImportsAnEngine", "imports an engine at import", ("test_importing_is_light",)),
+        ("ImportsAnEngine", "prints at import", ("test_importing_prints_nothing",)),
+    ),
+    *_defects("missing", ("NeedsItsTests", "can't be imported elsewhere", ("test_it_can_be_imported_elsewhere",))),
+)
+
+DEFECTS: Final = (*_TEXT, *_SAMPLING, *_COUNTING, *_STATE, *_CONCURRENCY, *_LIFECYCLE, *_MANNERS, *_IMPORTING)
+"""Every defect there is."""

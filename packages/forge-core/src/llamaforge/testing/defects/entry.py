@@ -1,0 +1,52 @@
+"""What the catalogue says of a defect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from ...backends.base import BaseBackend
+from ...plugins import import_object
+from ..suite import BackendConformance
+
+_HERE: Final = "llamaforge.testing.defects"
+TOY: Final = "llamaforge.testing.fakes:ToyBackend"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defect:
+    """A broken backend."""
+
+    name: str
+    """What it does wrong, in a few words."""
+    target: str
+    """Its class: ``module:Class`` in this package. Imported when it is used."""
+    checks: tuple[str, ...]
+    """The checks that have to catch it: each of them fails."""
+    sound: str = TOY
+    """Its sound twin, which passes them."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Load parameters, of both: some defects need tokens that take time."""
+    patience: float = 20.0
+    """Seconds after which it counts as hung."""
+
+    def broken_class(self) -> type[BaseBackend]:
+        """The broken backend."""
+        return _backend(f"{_HERE}.{self.target}")
+
+    def sound_class(self) -> type[BaseBackend]:
+        """The sound one."""
+        return _backend(self.sound)
+
+    def conformance(self, backend: type[BaseBackend]) -> type[BackendConformance]:
+        """The kit's test class for one of the two."""
+        settings = {"backend": backend, "model": "toy", "parameters": dict(self.parameters), "patience": self.patience}
+        return type(f"Test{backend.__name__}", (BackendConformance,), settings)
+
+
+def _backend(target: str) -> type[BaseBackend]:
+    found = import_object(target)
+    if not (isinstance(found, type) and issubclass(found, BaseBackend)):
+        raise TypeError(f"{target} is no backend")
+    return found
