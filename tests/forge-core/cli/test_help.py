@@ -87,3 +87,17 @@ def test_shell_completion(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None
 def test_shells_get_their_scripts(llamaforge: Any) -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_LLAMAFORGE_COMPLETE" in llamaforge.fine(env={"_LLAMAFORGE_COMPLETE": f"{shell}_source"})
+
+
+def test_completion_in_a_real_shell(llamaforge: Any) -> None:
+    script = """
+        eval "$(_LLAMAFORGE_COMPLETE=bash_source llamaforge)"
+        COMP_WORDS=(llamaforge mo) COMP_CWORD=1
+        _llamaforge_completion llamaforge
+        echo "${COMPREPLY[@]}"
+    """
+    path = f"{sys.executable.rpartition('/')[0]}:{llamaforge.environment['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env=llamaforge.environment | {"PATH": path}, check=True
+    )
+    assert done.stdout == "models\n"

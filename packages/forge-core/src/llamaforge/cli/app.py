@@ -120,6 +120,11 @@ cli = Cli(
 
     Without any configuration a small model is fetched and answers. `llamaforge COMMAND --help` tells more.
     Text goes to standard output, and nothing else does.
+
+    Completion in bash (zsh_source and fish_source for other shells):
+
+    \b
+    eval "$(_LLAMAFORGE_COMPLETE=bash_source llamaforge)"
     """,
     params=[
         click.Option(
