@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from forge_openai import OpenAIBackend
 from forge_openai.network import bound_network
 from forge_openai.scope import CancelScope, current_scope
@@ -130,6 +131,20 @@ def test_so_is_the_way_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
         proxies = [mounted._pool for mounted in http._mounts.values() if mounted is not None]  # type: ignore[attr-defined]
         assert proxies
         assert all(type(pool._network_backend).__name__ == "_ScopedNetwork" for pool in proxies)
+
+
+def test_a_deadline_holds_through_a_proxy(server: ScriptedServer, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.root)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    backend = load(api_base="http://far.example/v1", check_model=False)
+    server.through_proxy("http://far.example")
+    assert backend.generate("Hi") == "Hello"
+    assert server.last.path == "http://far.example/v1/chat/completions"
+    server.chat(lambda _: stream_of(then(server, drip(server))))
+    with pytest.raises(GenerationTimeoutError) as caught:
+        backend.generate("Hi", timeout=SOON)
+    assert caught.value.text == "Hel"
 
 
 def test_an_http_library_built_otherwise_still_works() -> None:

@@ -44,6 +44,9 @@ def main() -> None:
         # Chosen, so that texts can be compared with a local engine that computes attention in the same way.
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.endpoint_slots = True
+        # With parts of a prompt from the cache sums are rounded otherwise, and a greedy answer isn't always the same.
+        params.cache_prompt = False
+        params.cache_ram_mib = 0
         # One thread: two that wait for each other on a busy machine of two cores are ten times slower.
         params.cpuparams.n_threads = 1
         params.cpuparams_batch.n_threads = 1

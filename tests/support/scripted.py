@@ -106,6 +106,7 @@ class ScriptedServer:
         self.closing = threading.Event()
         self._scripts: dict[tuple[str, str], list[Answer]] = {}
         self._lock = threading.Lock()
+        self._proxied = ""
         self._http = _Server(("127.0.0.1", 0), _Handler)
         self._http.script = self
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
@@ -126,6 +127,10 @@ class ScriptedServer:
     def chat(self, *answers: Answer) -> None:
         """Script POST /chat/completions."""
         self.on("POST", "/chat/completions", *answers)
+
+    def through_proxy(self, root: str) -> None:
+        """Be the proxy of the server *root* from now on, whose paths are scripted as if they were ours."""
+        self._proxied = root
 
     @property
     def last(self) -> Received:
@@ -154,8 +159,9 @@ class ScriptedServer:
     def answer(self, request: Received) -> Reply:
         with self._lock:
             self.requests.append(request)
-            script = self._scripts.get((request.method, request.path.removeprefix("/v1")), [])
-            if not script or not request.path.startswith("/v1/"):
+            path = request.path.removeprefix(self._proxied)
+            script = self._scripts.get((request.method, path.removeprefix("/v1")), [])
+            if not script or not path.startswith("/v1/"):
                 return error_reply(404, "There is nothing here.")
             reply = script.pop(0) if len(script) > 1 else script[0]
         return reply if isinstance(reply, Reply) else reply(request)

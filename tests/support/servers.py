@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -92,8 +93,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
-    for stop in (lambda: None, child.terminate, child.kill):
-        stop()
+    for signalled in (None, signal.SIGTERM, signal.SIGKILL):
+        if signalled is not None:
+            child.send_signal(signalled)
         with contextlib.suppress(subprocess.TimeoutExpired):
             child.wait(5)
             return
