@@ -25,6 +25,7 @@ def test_the_default_model() -> None:
     assert DEFAULT_MODEL.backend is None
     assert DEFAULT_MODEL.origin == "built-in"
     assert parse(DEFAULT_MODEL.path, DEFAULT_MODEL.sha256).scheme == "pypi"
+    assert "system" not in DEFAULT_MODEL.parameters["chat_template"]
     assert DEFAULT_MODEL.generation == {"temperature": 0.2, "top_p": 0.9}
 
 

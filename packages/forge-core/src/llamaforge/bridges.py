@@ -96,7 +96,7 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], control: Control) -> Ite
     stepping: list[asyncio.Task[Any]] = []
 
     def give_up() -> None:
-        for future in list(waiting):
+        for future in waiting:
             future.cancel()
 
     control.on_cancel(give_up)

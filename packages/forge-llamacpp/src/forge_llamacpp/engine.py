@@ -204,9 +204,11 @@ class Engine:
                 batch.token[slot] = token
                 batch.pos[slot] = sequence.length + slot
             batch.logits[count - 1] = last
-            with logs.troubles() as log:
-                code = lib.llama_decode(self._context, batch)
-            batch.logits[count - 1] = 0
+            try:
+                with logs.troubles() as log:
+                    code = lib.llama_decode(self._context, batch)
+            finally:  # after a Ctrl-C, too: a flag that stays set would ask the next batch for logits it doesn't have
+                batch.logits[count - 1] = 0
             if code != 0:
                 self._forget()
                 raise decode_error(code, log)

