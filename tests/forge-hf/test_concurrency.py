@@ -133,11 +133,14 @@ def test_unloading_gives_the_model_back(tiny_model: Path) -> None:
     model = weakref.ref(loaded._model)
     weights = weakref.ref(loaded._model.lm_head.weight)
     backend.generate("Hello", seed=1, max_tokens=3)
+    half_read = backend.generate_stream("Hello", seed=1, max_tokens=100, logit_bias=NEVER_ENDS)
+    next(half_read)
     del loaded
     backend.unload_model()
     gc.collect()
     assert model() is None
     assert weights() is None
+    half_read.close()
 
 
 def test_the_device_running_out_of_memory_is_an_error_and_no_more(
