@@ -54,8 +54,8 @@ def choose_dtype(wanted: Dtype | None, device: torch.device, own: torch.dtype | 
     """The type of the weights in memory. *own* is the checkpoint's, None for one with packed weights (GGUF).
 
     On a CPU a 16-bit type is kept only where the processor computes with it. Measured with SmolLM2-135M on two cores
-    with AVX-512 and AMX: bfloat16 needs half the memory of float32 and reads prompts and batches twice as fast, though
-    a single answer comes a quarter slower; float16 is slower than float32 at all of it.
+    with AVX-512 and AMX: bfloat16 needs half the memory of float32 and reads prompts twice as fast, though an answer
+    comes a quarter slower; float16 reads prompts no faster than float32.
     """
     if wanted is not None and wanted != "auto":
         return _TYPES[wanted]
