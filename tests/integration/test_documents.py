@@ -71,6 +71,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             sandboxes[page].run(block)
             del broken[page]
             done[page] = each + 1
+        if done[page] == len(RUNNABLE[page]):
+            sandboxes[page].close()  # its models need not stay in memory
 
     yield run_block
     for sandbox in sandboxes.values():
@@ -95,7 +97,8 @@ def _sandbox(page: str, request: pytest.FixtureRequest, folder: Path) -> Sandbox
     (sandbox.folder / "notes.txt").write_text("The tide was low at six.\nThe boat left at seven.\n", encoding="utf-8")
     if "gguf_model" in parts:
         (sandbox.folder / "models").mkdir()
-        (sandbox.folder / "models" / "llama.gguf").symlink_to(parts["gguf_model"])
+        for name in ("models/llama.gguf", "model.gguf"):
+            (sandbox.folder / name).symlink_to(parts["gguf_model"])
     return sandbox
 
 
@@ -134,8 +137,7 @@ def test_pages_with_a_test_of_their_own_have_it() -> None:
 def test_every_hatch_command_that_documents_name_is_there() -> None:
     text = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in [*pages(), "CONTRIBUTING.md"])
     named = set(re.findall(r"hatch run ([\w-]+:[\w-]+)", text))
-    assert "quick:test" in named
-    assert "docs:build" in named
+    assert {"quick:test", "docs:generate"} <= named
     check = ROOT / "tests" / "support" / "hatch_check.py"
     for each in sorted(named):
         done = subprocess.run([sys.executable, str(check), "run", each], capture_output=True, text=True)
@@ -216,7 +218,8 @@ publish -->
 three
 ```
 
-```yaml
+```
+pip install something
 ```
 """
         found = parse("page", page)

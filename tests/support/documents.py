@@ -8,9 +8,10 @@ a block of ``python``                  runs, after all earlier ones of its page,
 ``text`` right after one of those      is what it prints; ``...`` stands for anything
 any block with ``title="a/file"``      is written to that file in the page's folder
 ``toml``, ``json`` without a title     must be read without an error
-``text``, or no language               is shown only
+``text`` elsewhere                     is shown only
 ``<!-- exits: 2 -->`` before a block   the shell block ends with that code; its output is what it prints on both streams
 ``<!-- not run: why -->``              the block is left alone; a test lists every one with its reason
+anything else, or no language          is refused: nobody could tell whether it is a command
 =====================================  ================================================================================
 """
 
@@ -122,7 +123,7 @@ def _kind(language: str, titled: bool) -> Kind:
         return "shell"
     if language in ("toml", "json"):
         return "data"
-    return "shown" if language in ("", "text") else "unknown"
+    return "shown" if language == "text" else "unknown"
 
 
 def _runs(block: Block) -> bool:
