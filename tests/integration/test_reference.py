@@ -28,6 +28,8 @@ def namespace(
     """What the blocks share, as if they stood in one program; and the functions that the document calls *yours*."""
     patch = pytest.MonkeyPatch()
     patch.setattr(registry, "_registered", {})
+    # The document gives its first question no max_tokens, and this small model may ramble to the end of its context.
+    patch.setattr("forge_llamacpp.native.DEFAULT_CONTEXT", 512)
     patch.setenv("LLAMAFORGE_CONFIG", str(tmp_path_factory.mktemp("config") / "models.toml"))
 
     class LoadedModel:
