@@ -2,27 +2,72 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
+
+
+class _State:
+    """The longest end of the text that begins a stop string: its *depth* in characters, and what may follow."""
+
+    __slots__ = ("depth", "shorter", "stop", "then")
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.then: dict[str, _State] = {}
+        """The next character -> the longer beginning."""
+        self.shorter: _State | None = None
+        """The next longest beginning of a stop string that the text ends with, too. None: this is the empty one."""
+        self.stop: str | None = None
+        """The stop string that is complete here."""
+
+
+def _automaton(stops: tuple[str, ...]) -> _State:
+    """All stop strings as one automaton: Aho and Corasick 1975, https://doi.org/10.1145/360825.360855."""
+    root = _State(0)
+    for stop in stops:
+        if any(other in stop[:-1] for other in stops):
+            continue  # the other one is complete before it, always
+        state = root
+        for character in stop:
+            state = state.then.setdefault(character, _State(state.depth + 1))
+        state.stop = stop
+    waiting = deque([root])
+    while waiting:
+        parent = waiting.popleft()
+        for character, state in parent.then.items():
+            state.shorter = root if parent.shorter is None else _step(parent.shorter, character)
+            waiting.append(state)
+    return root
+
+
+def _step(state: _State, character: str) -> _State:
+    """The state after one more character."""
+    while (longer := state.then.get(character)) is None:
+        if state.shorter is None:
+            return state
+        state = state.shorter
+    return longer
 
 
 class StopMatcher:
     """Pass text on until a stop string is complete, and never a character of it.
 
     The first stop string to be complete wins; where two end at the same character, the longer one. That does not
-    depend on how the text was cut into chunks. Text is held back only while it is the beginning of a stop string.
+    depend on how the text was cut into chunks. Text is held back only while a stop string that begins with it may win.
 
-    The work per chunk depends on the chunk and on the stop strings, never on the text that went before.
+    The work per character depends neither on the text that went before nor on how many stop strings there are.
     """
 
-    __slots__ = ("_held", "_stops", "matched")
+    __slots__ = ("_held", "_start", "_state", "matched")
 
     matched: str | None
     """The stop string that ended the text."""
 
     def __init__(self, stops: Iterable[str] = ()) -> None:
-        self._stops = tuple(dict.fromkeys(stops))
-        if not all(self._stops):
+        stops = tuple(stops)
+        if not all(stops):
             raise ValueError("A stop string must not be empty.")
+        self._start = self._state = _automaton(stops)
         self._held = ""
         self.matched = None
 
@@ -30,37 +75,25 @@ class StopMatcher:
         """The text that is certain now. After a match: nothing."""
         if self.matched is not None:
             return ""
-        if not self._stops:
+        start, state = self._start, self._state
+        if not start.then:
             return text
-        text = self._held + text
-        self._held = ""
-        best: tuple[int, int] | None = None
-        for stop in self._stops:
-            start = text.find(stop)
-            if start < 0:
+        for index, character in enumerate(text, 1):
+            if state is start and character not in start.then:  # most characters begin nothing
                 continue
-            key = (start + len(stop), start)
-            if best is None or key < best:
-                best, self.matched = key, stop
-        if best is not None:
-            return text[: best[1]]
-        held = self._undecided(text)
-        if held:
-            self._held = text[-held:]
-            return text[:-held]
-        return text
+            state = _step(state, character)
+            if state.stop is not None:
+                self.matched = state.stop
+                end = len(self._held) + index - len(state.stop)
+                text, self._held = self._held + text, ""
+                return text[:end]
+        self._state = state
+        text = self._held + text
+        certain = len(text) - state.depth
+        self._held = text[certain:]
+        return text[:certain]
 
     def finish(self) -> str:
         """The text ended: what was held back comes out."""
         tail, self._held = self._held, ""
         return tail
-
-    def _undecided(self, text: str) -> int:
-        """Length of the longest end of *text* that begins a stop string."""
-        longest = 0
-        for stop in self._stops:
-            for length in range(min(len(stop) - 1, len(text)), longest, -1):
-                if text.endswith(stop[:length]):
-                    longest = length
-                    break
-        return longest
