@@ -181,38 +181,6 @@ def test_logprobs_of_the_older_completions(server: ScriptedServer, load: Load) -
     assert (second.token, second.logprob) == ("B", -0.5)
 
 
-def test_a_leaked_stop_string_is_held_back(server: ScriptedServer, load: Load) -> None:
-    chunks = [delta("one E"), delta("N"), delta("D"), delta(finish_reason="stop"), usage(3, 4)]
-    server.chat(stream_reply(*chunks))
-    result = load().generate("Hi", stop=["END"])
-    assert (result, result.stop, result.finish_reason) == ("one ", "END", "stop")
-    assert result.usage == Usage(prompt_tokens=3, completion_tokens=4), "the counts of a server that did stop are kept"
-
-
-def test_a_server_that_ignores_stop_strings_is_left(server: ScriptedServer, load: Load) -> None:
-    def endless() -> Any:
-        yield event(delta("one END"))
-        while True:
-            yield event(delta(" more" * 1000))
-
-    server.chat(lambda _: stream_of(endless()))
-    result = load().generate("Hi", stop=["END"])
-    assert (result, result.stop, result.finish_reason, result.usage) == ("one ", "END", "stop", None)
-    assert server.left.wait(10)
-
-
-def test_text_that_only_begins_a_stop_string_comes_out(server: ScriptedServer, load: Load) -> None:
-    server.chat(stream_reply(delta("one E"), delta("N"), delta(finish_reason="length")))
-    assert load().generate("Hi", stop=["END"]) == "one EN"
-
-
-def test_the_stop_string_that_the_server_names(server: ScriptedServer, load: Load) -> None:
-    chunk = delta("one ", "stop")
-    chunk["choices"][0]["stop_reason"] = "END"
-    server.chat(stream_reply(chunk))
-    assert load().generate("Hi", stop=["END", "."]).stop == "END"
-
-
 def test_other_choices_and_unknown_fields_pass(server: ScriptedServer, load: Load) -> None:
     chunk = delta("Hi", "stop") | {"surprise": {"deep": [1]}}
     chunk["choices"].append({"index": 1, "delta": {"content": "not me"}, "finish_reason": None})

@@ -10,6 +10,8 @@ from llamaforge.errors import InvalidParameterError
 from llamaforge.secrets import Secret
 
 OFFICIAL: Final = "https://api.openai.com/v1"
+OFFICIAL_STOP_STRINGS: Final = 4
+"""How many stop strings a request to it may have."""
 
 
 def split_address(url: str, name: str) -> tuple[str, Secret | None]:

@@ -12,7 +12,7 @@ from llamaforge.errors import GenerationTimeoutError, ModelNotLoadedError, Unsup
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event
 
-from .body import build, check_engine_options
+from .body import build, check_engine_options, stops_here
 from .check import check_server
 from .config import OpenAIConfig
 from .plugin import SPEC
@@ -100,7 +100,8 @@ class OpenAIBackend(BaseBackend):
             raise ModelNotLoadedError()
         scope = CancelScope.of(request.control)
         path, body = build(request, self._model, session.endpoint, settings)
-        return _events(session, path, body, AnswerReader(request, session.translator), scope)
+        here = stops_here(request, session.endpoint, settings)
+        return _events(session, path, body, AnswerReader(request, session.translator, here), scope)
 
 
 def _events(session: Session, path: str, body: bytes, reader: AnswerReader, scope: CancelScope) -> Iterator[Event]:

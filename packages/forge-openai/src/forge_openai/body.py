@@ -30,11 +30,13 @@ def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: Op
     body: dict[str, Any] = {"model": model, "stream": True}
     if config.include_usage:
         body["stream_options"] = {"include_usage": True}
+        if config.include_usage == "continuous":
+            body["stream_options"]["continuous_usage_stats"] = True
     for name in _SAME_NAME:
         value = getattr(request, name)
         if value is not None:
             body[name] = value
-    if request.stop:
+    if request.stop and not stops_here(request, endpoint, config):
         body["stop"] = list(request.stop)
     if request.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
@@ -50,6 +52,12 @@ def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: Op
         _add_chat(body, request, endpoint, config)
     body |= request.engine or {}
     return path, encode(body)
+
+
+def stops_here(request: GenerationRequest, endpoint: Endpoint, config: OpenAIConfig) -> bool:
+    """Whether the stop strings are ours to find: the server isn't told of them."""
+    most = endpoint.most_stop_strings
+    return config.stop_strings == "client" or (most is not None and len(request.stop or ()) > most)
 
 
 def _add_completion(body: dict[str, Any], request: GenerationRequest) -> None:

@@ -85,8 +85,19 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         | None
     ) = None
     include_usage: Annotated[
-        bool, Meta(description="Ask for token counts. False for a server that refuses stream_options.")
+        bool | Literal["continuous"],
+        Meta(
+            description="Ask for token counts. False for a server that refuses stream_options; continuous for one that "
+            "sends them with every chunk when asked (vLLM), so that answers that we cut are counted, too."
+        ),
     ] = True
+    stop_strings: Annotated[
+        Literal["server", "client"],
+        Meta(
+            description="Who looks for stop strings. client: we do, and close the connection at the match; for servers "
+            "that can't, or that lose text or log-probabilities over it. OpenAI takes four: with more, we do anyway."
+        ),
+    ] = "server"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(

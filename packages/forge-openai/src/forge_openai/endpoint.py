@@ -11,7 +11,7 @@ from typing import Literal
 from llamaforge.errors import InvalidParameterError
 from llamaforge.secrets import Secret
 
-from .address import OFFICIAL, is_official, split_address
+from .address import OFFICIAL, OFFICIAL_STOP_STRINGS, is_official, split_address
 from .config import OpenAIConfig, is_printable
 
 _SHORTEST_SECRET = 4
@@ -28,6 +28,8 @@ class Endpoint:
     project: str | None
     headers: dict[str, Secret] = field(default_factory=dict)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    most_stop_strings: int | None = None
+    """How many the server takes, where there is a limit."""
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that no message may hold, longest first."""
@@ -73,6 +75,7 @@ def find_endpoint(config: OpenAIConfig, environ: Mapping[str, str]) -> Endpoint:
         project=config.project or environ.get("OPENAI_PROJECT_ID") or None,
         headers=headers,
         max_tokens_field=config.max_tokens_field or ("max_completion_tokens" if official else "max_tokens"),
+        most_stop_strings=OFFICIAL_STOP_STRINGS if official else None,
     )
 
 

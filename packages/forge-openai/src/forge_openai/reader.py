@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from llamaforge.errors import ServerError
 from llamaforge.requests import GenerationRequest
-from llamaforge.results import Event, Finished, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from llamaforge.results import (
+    Event,
+    Finished,
+    FinishReason,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+    Usage,
+)
 from llamaforge.text import StopMatcher
 
-from .chunks import Choice, Chunk, UsageCounts
+from .chunks import Choice, Chunk, Delta
+from .counts import estimate_usage, read_usage
 from .errors import Translator
 from .logprobs import read_logprobs
 from .tools import ToolCallAssembler
@@ -33,50 +42,63 @@ FAILURES: Final = frozenset({"error", "abort"})
 class AnswerReader:
     """Reads the chunks of one answer.
 
-    Stop strings are the server's work; they are looked for here, too, because some servers let them through.
+    Stop strings are looked for here in any case, because some servers let them through.
+
+    Args:
+        request: what was asked for.
+        translator: makes our errors.
+        stops_here: whether the server wasn't told of the stop strings, so that it would go on after one.
     """
 
     __slots__ = (
-        "_alternatives",
         "_finish_reason",
         "_goes_on",
+        "_request",
         "_stop",
         "_stops",
+        "_stops_here",
+        "_tokens",
         "_tools",
         "_translator",
         "_usage",
+        "_usage_is_final",
         "text",
     )
 
-    def __init__(self, request: GenerationRequest, translator: Translator) -> None:
-        self._alternatives = request.top_logprobs or 0
+    def __init__(self, request: GenerationRequest, translator: Translator, stops_here: bool = False) -> None:
+        self._request = request
+        self._stops_here = stops_here
         self._stops = StopMatcher(request.stop or ())
         self._tools = ToolCallAssembler()
         self._translator = translator
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
+        self._usage_is_final = False
+        self._tokens = 0
         self._stop: str | None = None
         self._goes_on = False
         self.text: list[str] = []
         """The pieces that have come so far."""
 
-    def feed(self, chunk: Chunk) -> Iterator[Event]:
+    def feed(self, chunk: Chunk) -> list[Event]:
         """The events of the next chunk."""
-        if chunk.usage is not None:
-            self._usage = read_usage(chunk.usage) or self._usage
+        events: list[Event] = []
         for choice in chunk.choices or ():
             if choice.index == 0:
-                yield from self._read(choice)
+                self._read(choice, events)
+        if chunk.usage is not None and (usage := read_usage(chunk.usage)) is not None:
+            self._usage, self._usage_is_final = usage, True
+        return events
 
     @property
     def is_over(self) -> bool:
-        """Whether the server goes on after a stop string, so that nothing is left for us to read.
+        """Whether a stop string was met and the server goes on, so that nothing is left for us to read.
 
-        One that did stop, and only let the string through, is read to its end, for the token counts.
+        A server that did stop is read to its end, for the token counts.
         """
-        return self._goes_on
+        return self._goes_on or (self._stops_here and self._stops.matched is not None and self._finish_reason is None)
 
-    def finish(self) -> Iterator[Event]:
+    def finish(self) -> list[Event]:
         """The last events, once the stream is at its end.
 
         Raises ConnectionFailedError where that end came too early, and ServerError where the answer failed.
@@ -87,58 +109,64 @@ class AnswerReader:
         matched = self._stops.matched
         if reason is None and matched is None:
             raise self._translator.gone(f"it ended the stream before the answer was complete, after {self._so_far()}")
-        tail = self._stops.finish()
-        if tail:
+        events: list[Event] = []
+        if tail := self._stops.finish():
             self.text.append(tail)
-            yield TextDelta(tail)
+            events.append(TextDelta(tail))
         calls = self._tools.finish()
-        for call in calls:
-            yield ToolCallDelta(call)
+        events.extend(ToolCallDelta(call) for call in calls)
         ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "stop"
         if matched is not None:
             ended = "stop"
         elif calls and ended == "stop":
             ended = "tool_calls"  # OpenAI says "stop" where the call was forced
-        yield Finished(finish_reason=ended, usage=self._usage, stop=matched or self._stop)
+        usage = self._usage
+        if self.is_over and not self._usage_is_final:
+            usage = estimate_usage(self._request, self._tokens, usage)
+        events.append(Finished(finish_reason=ended, usage=usage, stop=matched or self._stop))
+        return events
 
-    def _read(self, choice: Choice) -> Iterator[Event]:
-        delta = choice.delta
+    def _read(self, choice: Choice, events: list[Event]) -> None:
         text = choice.text or ""
-        if delta is not None:
-            # Two names in use for one thing; a server that sends both sends the same text twice.
-            reasoning = delta.reasoning_content or delta.reasoning
-            if reasoning:
-                yield ReasoningDelta(reasoning)
-            text += (delta.content or "") + (delta.refusal or "")
-            for part in delta.tool_calls or ():
-                self._tools.feed(part)
-        if self._stops.matched is None:
-            piece = self._stops.feed(text)
-            logprobs = read_logprobs(choice.logprobs, self._alternatives)
-            if piece:
-                self.text.append(piece)
-            if piece or logprobs:
-                yield TextDelta(piece, logprobs)
-        elif text:
-            self._goes_on = True
+        if choice.delta is not None:
+            text += self._read_delta(choice.delta, events)
+        logprobs = read_logprobs(choice.logprobs, self._request.top_logprobs or 0)
+        if self._stops.matched is not None:
+            self._goes_on = self._goes_on or bool(text)
+        elif text or logprobs:
+            self._usage_is_final = False
+            self._pass(text, logprobs, events)
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
         if isinstance(choice.stop_reason, str):
             self._stop = choice.stop_reason
 
+    def _read_delta(self, delta: Delta, events: list[Event]) -> str:
+        """The text of *delta*; whatever else it has goes its own way."""
+        # Two names in use for one thing; a server that sends both sends the same text twice.
+        reasoning = delta.reasoning_content or delta.reasoning
+        if reasoning:
+            self._tokens += 1
+            events.append(ReasoningDelta(reasoning))
+        for part in delta.tool_calls or ():
+            self._tokens += 1
+            self._tools.feed(part)
+        return (delta.content or "") + (delta.refusal or "")
+
+    def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
+        """Let through what comes before a stop string, with every token up to the one that completes it."""
+        if self._request.stop and len(logprobs) > 1 and "".join(token.token for token in logprobs) == text:
+            for token in logprobs:
+                if self._stops.matched is None:
+                    self._pass(token.token, (token,), events)
+            return
+        self._tokens += len(logprobs) or 1
+        piece = self._stops.feed(text)
+        if piece:
+            self.text.append(piece)
+        if piece or logprobs:
+            events.append(TextDelta(piece, logprobs))
+
     def _so_far(self) -> str:
         count = sum(map(len, self.text))
         return f"{count} characters" if count else "no text at all"
-
-
-def read_usage(counts: UsageCounts) -> Usage | None:
-    """Token counts; None where the server sends an empty object."""
-    if counts.prompt_tokens is None and counts.completion_tokens is None:
-        return None
-    prompt, completion = counts.prompt_tokens_details, counts.completion_tokens_details
-    return Usage(
-        prompt_tokens=counts.prompt_tokens or 0,
-        completion_tokens=counts.completion_tokens or 0,
-        cached_tokens=(prompt.cached_tokens or 0) if prompt is not None else 0,
-        reasoning_tokens=(completion.reasoning_tokens or 0) if completion is not None else 0,
-    )
