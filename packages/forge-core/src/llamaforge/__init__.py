@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .backends import get_backend, list_backends, register_backend
     from .backends.base import BaseBackend
+    from .backends.batch import BatchItem
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
     from .errors import LlamaForgeError
@@ -49,6 +50,7 @@ _HOMES = {
     "BackendConfig": "backends.config",
     "BackendSpec": "backends.spec",
     "BaseBackend": "backends.base",
+    "BatchItem": "backends.batch",
     "Capabilities": "backends.spec",
     "Event": "results",
     "Finished": "results",
@@ -81,6 +83,7 @@ __all__ = [
     "BackendConfig",
     "BackendSpec",
     "BaseBackend",
+    "BatchItem",
     "Capabilities",
     "Event",
     "Finished",

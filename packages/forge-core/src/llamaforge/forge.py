@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from .backends.base import BaseBackend, loading
+from .backends.base import BaseBackend
 from .backends.basic import basic_text
+from .backends.batch import BatchItem, Prompt
 from .backends.known import DISTRIBUTIONS
+from .backends.loading import loading
 from .backends.registry import get_backend, is_registered, list_backends, match_backend
 from .errors import (
     ConflictingParametersError,
@@ -21,6 +23,7 @@ from .errors import (
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
+    UnsupportedError,
 )
 from .messages import Message
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
@@ -197,14 +200,17 @@ class LlamaForge:
             self._current = entry.name
             return backend
 
-    def unload_model(self, name: str | None = None) -> None:
-        """Unload a model and give its memory back. None: the current one. Raises ModelNotLoadedError."""
+    def unload_model(self, name: str | None = None, *, wait: bool | float = False) -> None:
+        """Unload a model and give its memory back. None: the current one. Raises ModelNotLoadedError.
+
+        *wait* is for the requests under way; see :meth:`BaseBackend.unload_model`.
+        """
         with self._lock:
             loaded = self._require(name)
             del self._loaded[loaded.entry.name]
             if self._current == loaded.entry.name:
                 self._current = None
-            _release(loaded.backend)
+        _release(loaded.backend, wait=wait)
 
     def is_model_loaded(self, name: str | None = None) -> bool:
         """Whether that model is loaded; None: whether there is a current one."""
@@ -276,6 +282,23 @@ class LlamaForge:
         """Like :meth:`chat`, as a stream."""
         loaded = self._require(model)
         return loaded.backend.chat_stream(messages, _with_defaults(loaded, merge_parameters(parameters, more)))
+
+    def generate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Any,
+    ) -> Iterator[BatchItem]:
+        """Answer any number of prompts, in order; see :meth:`BaseBackend.generate_batch`."""
+        loaded = self._require(model)
+        if loaded.backend.is_basic:
+            raise UnsupportedError("generate_batch", loaded.backend.name, "It has only the basic methods.")
+        merged = _with_defaults(loaded, merge_parameters(parameters, more))
+        return loaded.backend.generate_batch(prompts, merged, concurrency=concurrency, progress=progress)
 
     def close(self) -> None:
         """Unload everything. The forge can be used again afterwards. Raises the first error, after all were tried."""
@@ -366,7 +389,9 @@ def _with_defaults(loaded: _Loaded, parameters: Mapping[str, Any] | None) -> dic
     return {**canonical(loaded.entry.generation), **canonical(parameters or {})}
 
 
-def _release(backend: BaseBackend) -> None:
+def _release(backend: BaseBackend, *, wait: bool | float = False) -> None:
     """Unload what *backend* holds; a basic one without an unload_model of its own is just dropped."""
-    if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
-        backend.unload_model()
+    if type(backend).unload_model is not BaseBackend.unload_model:
+        backend.unload_model()  # its author's own, which may take nothing
+    elif not backend.is_basic:
+        backend.unload_model(wait=wait)

@@ -117,6 +117,16 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
     ) = None
+    truncation: (
+        Annotated[
+            Literal["disabled", "auto"],
+            Meta(
+                description="What to do with a prompt that is too long: 'disabled' refuses it; 'auto' leaves out the oldest "
+                "turns, or the beginning of a raw text, and tells how many tokens. Default: disabled."
+            ),
+        ]
+        | None
+    ) = None
     raw: Annotated[bool, Meta(description="Send the prompt as it stands, without the chat template.")] | None = None
     timeout: Annotated[float, Meta(gt=0, description="Seconds that the whole call may take.")] | None = None
     engine: (
@@ -149,6 +159,7 @@ DEFAULTS: dict[str, Any] = {
     "presence_penalty": 0.0,
     "frequency_penalty": 0.0,
     "repetition_penalty": 1.0,
+    "truncation": "disabled",
 }
 """What a parameter is where the request doesn't say, on every engine that leaves the choice to us."""
 

@@ -24,6 +24,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens of the prompt that were not computed anew."""
     reasoning_tokens: int = 0
     """Tokens of the answer that were reasoning."""
+    truncated_tokens: int = 0
+    """Tokens of the prompt that were left out, with ``truncation="auto"``; ``prompt_tokens`` doesn't count them."""
     estimated: bool = False
     """True where the engine gave no counts and these are a guess."""
 

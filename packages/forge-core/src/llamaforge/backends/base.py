@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import os
 import threading
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from types import ModuleType, TracebackType
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -16,21 +14,19 @@ import msgspec
 from ..bridges import in_loop, in_thread
 from ..checking import EventChecker, achecked, checked
 from ..control import Control
-from ..errors import (
-    EngineNotAvailableError,
-    LlamaForgeError,
-    ModelLoadError,
-    ModelNotLoadedError,
-    UnknownParameterError,
-    UnsupportedError,
-)
+from ..errors import ModelNotLoadedError, UnknownParameterError, UnsupportedError
 from ..messages import Message
 from ..parameters import UNIVERSAL
 from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText
 from ..streams import AsyncTextStream, TextStream
+from .batch import BatchItem, Prompt, arun_batch, run_batch
 from .config import BackendConfig
+from .gate import Gate
+from .loading import import_engine, loading
 from .spec import BackendSpec, Capabilities
+
+__all__ = ["BaseBackend", "import_engine"]
 
 
 class BaseBackend:
@@ -70,6 +66,7 @@ class BaseBackend:
         self._model_path: str | None = None
         self._config: BackendConfig | None = None
         self._loading = threading.RLock()
+        self._gate = Gate()
 
     # What a full backend writes.
 
@@ -153,13 +150,22 @@ class BaseBackend:
             with loading(path):
                 self.load(path, config)
             self._model_path, self._config = path, config
+            self._gate.open()
 
-    def unload_model(self) -> None:
-        """Give the model's memory back. Without a model: nothing to do."""
+    def unload_model(self, *, wait: bool | float = False) -> None:
+        """Give the model's memory back. Without a model: nothing to do.
+
+        Args:
+            wait: True waits until the requests under way have ended, and refuses new ones meanwhile; a number waits at
+                most so many seconds. What is under way then breaks off, with False at once. A stream that was begun and
+                neither read to its end nor closed is under way.
+        """
         if self.is_basic:
             raise UnsupportedError("unload_model", self.name, "Drop the backend instead.")
         with self._loading:
             if self._model_path is not None:
+                if wait is not False:
+                    self._gate.drain(None if wait is True else wait)
                 self._model_path = self._config = None
                 self.unload()
 
@@ -239,6 +245,60 @@ class BaseBackend:
         self._require_full("async calls")
         return self._astart(read_request(None, messages, merge_parameters(parameters, more)), started)
 
+    @property
+    def concurrency(self) -> int:
+        """Requests at once that this backend makes good use of; :meth:`generate_batch` asks so many."""
+        return 8
+
+    def generate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Any,
+    ) -> Iterator[BatchItem]:
+        """Answer any number of prompts (or conversations), in constant memory.
+
+        Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are taken as they are needed. A
+        prompt that fails has its error in its own item. Leaving the iterator early cancels what is under way.
+
+        Args:
+            prompts: strings, or lists of messages.
+            parameters: generation parameters for all of them.
+            concurrency: requests at once. None: :attr:`concurrency`.
+            progress: True draws a bar on standard error; a function is called with 1 after each answer.
+            more: generation parameters by name.
+        """
+        merged = merge_parameters(parameters, more)
+
+        def start(prompt: Prompt) -> TextStream:
+            if isinstance(prompt, str):
+                return self.generate_stream(prompt, merged)
+            return self.chat_stream(prompt, merged)
+
+        return run_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+
+    def agenerate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Any,
+    ) -> AsyncIterator[BatchItem]:
+        """:meth:`generate_batch` for event loops: ``async for item in backend.agenerate_batch(prompts)``."""
+        merged = merge_parameters(parameters, more)
+
+        def start(prompt: Prompt) -> AsyncTextStream:
+            if isinstance(prompt, str):
+                return self.agenerate_stream(prompt, merged)
+            return self.achat_stream(prompt, merged)
+
+        return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+
     def render(
         self,
         prompt: str | None = None,
@@ -273,7 +333,7 @@ class BaseBackend:
             events = self.stream(request)
         else:
             events = in_loop(lambda: self.astream(request), request.control)
-        return TextStream(checked(events, checker), request.control, cancelled)
+        return TextStream(checked(self._gate.through(events), checker), request.control, cancelled)
 
     def _astart(self, request: GenerationRequest, started: float) -> AsyncTextStream:
         request, checker, cancelled = self._prepare(request, started)
@@ -281,7 +341,7 @@ class BaseBackend:
             events = self.astream(request)
         else:
             events = in_thread(lambda: self.stream(request), request.control)
-        return AsyncTextStream(achecked(events, checker), request.control, cancelled)
+        return AsyncTextStream(achecked(self._gate.athrough(events), checker), request.control, cancelled)
 
     def _prepare(self, request: GenerationRequest, started: float) -> tuple[GenerationRequest, EventChecker, Finished]:
         """Check the request against what this backend can do; and what watches over its events."""
@@ -319,26 +379,3 @@ class BaseBackend:
         if not able.server_defaults:
             request = request.with_defaults(able.parameters)
         return request, tuple(unable)
-
-
-@contextlib.contextmanager
-def loading(model_path: str) -> Iterator[None]:
-    """Whatever a backend's own code raises while it loads becomes a ModelLoadError; typed errors pass."""
-    try:
-        yield
-    except LlamaForgeError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ModelLoadError(model_path, f"{type(error).__name__}: {error}") from error
-
-
-def import_engine(module: str, *, backend: str, advice: str) -> ModuleType:
-    """Import an engine's library when a model is loaded, never before.
-
-    Raises EngineNotAvailableError with *advice* whatever the library raises: a missing shared library is a
-    RuntimeError or an OSError in some of them.
-    """
-    try:
-        return importlib.import_module(module)
-    except Exception as error:
-        raise EngineNotAvailableError(backend, module, f"{type(error).__name__}: {error}", advice) from error

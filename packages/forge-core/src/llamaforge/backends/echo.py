@@ -1,30 +1,32 @@
-"""The echo backend: answers with the prompt. For documents, tests and dry runs; and a complete example to read."""
+"""The echo backend: answers with the prompt. For documents, tests and dry runs; and a complete engine to read."""
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Iterator
-from typing import Annotated, Any
+import threading
+import zlib
+from collections.abc import Sequence
+from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ..errors import ContextOverflowError, UnsupportedError
+from ..engine import Choice, Engine, EngineBackend, EngineConfig, Feed, InterruptedStepError, Outcome
+from ..errors import UnsupportedError
 from ..requests import GenerationRequest
-from ..results import Event, Finished, TextDelta, TokenLogprob, Usage
-from ..text import TextAssembler
-from .base import BaseBackend
-from .config import BackendConfig
+from ..results import TokenLogprob
 from .spec import BackendSpec, Capabilities
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
+_END: Final = -1
+"""The token that ends an answer."""
 
 
-class EchoConfig(BackendConfig, frozen=True, kw_only=True):
+class EchoConfig(EngineConfig, frozen=True, kw_only=True):
     """Load parameters of the echo backend."""
 
     n_ctx: Annotated[int, Meta(ge=2, description="Context length, in tokens (words).")] = 4096
-    delay: Annotated[float, Meta(ge=0, description="Seconds that each token takes.")] = 0.0
+    n_batch: Annotated[int, Meta(ge=1, description="Tokens that a step has at most.")] = 512
+    delay: Annotated[float, Meta(ge=0, description="Seconds that each step takes.")] = 0.0
 
 
 SPEC = BackendSpec(
@@ -36,63 +38,151 @@ SPEC = BackendSpec(
         # All probability is on one token, so whatever reshapes the distribution leaves the answer as it is.
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
-            | {"frequency_penalty", "repetition_penalty", "logprobs", "top_logprobs"}
+            | {"frequency_penalty", "repetition_penalty", "logprobs", "top_logprobs", "truncation"}
         )
     ),
 )
 
 
-class EchoBackend(BaseBackend):
+class EchoBackend(EngineBackend):
     """Answers with the last user turn, word by word. The model path may be anything."""
 
     spec = SPEC
     config_class = EchoConfig
 
-    def load(self, model_path: str, config: EchoConfig) -> None:
-        """There is nothing to open."""
-        self._n_ctx, self._delay = config.n_ctx, config.delay
+    def open_engine(self, model_path: str, config: EchoConfig) -> EchoEngine:
+        """There is nothing to load."""
+        return EchoEngine(config)
 
-    def render_request(self, request: GenerationRequest) -> str:
+
+class EchoEngine(Engine):
+    """Its tokens are words, with the space before them; its state is which tokens each slot holds."""
+
+    can_trim = True
+    can_copy = True
+
+    def __init__(self, config: EchoConfig) -> None:
+        self.n_ctx = config.n_ctx
+        self.n_batch = max(config.n_batch, config.n_parallel)
+        self.n_slots = config.n_parallel + config.prefix_cache
+        self._delay = config.delay
+        self._slots: list[list[int]] = [[] for _ in range(self.n_slots)]
+        self._interrupted = threading.Event()
+
+    def render(self, request: GenerationRequest) -> str:
         """A user turn, and so a prompt, is its text; any other turn is a line of its own, after its role."""
         if request.prompt is not None:
             return request.prompt
         turns = ((message.role, message.text) for message in request.messages)
         return "\n".join(text if role == "user" else f"{role}: {text}" for role, text in turns)
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
-        """One event a word."""
-        prompt_tokens = len(_TOKEN.findall(self.render_request(request)))
-        room = self._n_ctx - prompt_tokens
-        if room < 1:
-            raise ContextOverflowError(prompt_tokens, self._n_ctx)
-        said = [message.text for message in request.as_messages() if message.role == "user"]
-        if not said:
-            raise UnsupportedError("a conversation without a user turn", self.name)
-        answer = _TOKEN.findall(said[-1])
-        limit = min(request.max_tokens or room, room)
-        text = TextAssembler(request.stop or ())
-        done = 0
-        for token in answer[:limit]:
-            time.sleep(self._delay)
-            done += 1
-            piece = text.feed(token.encode())
-            if piece or request.logprobs:
-                yield TextDelta(piece, self._logprobs(token, request))
-            if text.matched is not None:
-                break
-        tail = text.finish()
-        if tail:
-            yield TextDelta(tail)
-        complete = text.matched is not None or done == len(answer)
-        yield Finished(
-            finish_reason="stop" if complete else "length",
-            stop=text.matched,
-            usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=done),
-        )
+    def tokenize(self, request: GenerationRequest) -> list[int]:
+        """A number for each word."""
+        return [_number(word) for word in _words(self.render(request))]
 
-    @staticmethod
-    def _logprobs(token: str, request: GenerationRequest) -> tuple[TokenLogprob, ...]:
-        if not request.logprobs:
-            return ()
-        alternatives: tuple[Any, ...] = (TokenLogprob(token, 0.0),) if request.top_logprobs else ()
-        return (TokenLogprob(token, 0.0, top=alternatives),)
+    def check(self, request: GenerationRequest) -> None:
+        """There must be something to echo."""
+        _answer(request)
+
+    def ends(self, token: int) -> bool:
+        """One token does."""
+        return token == _END
+
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> _Words:
+        """Knows the words of the answer."""
+        return _Words(_answer(request))
+
+    def interrupt(self, wanted: bool) -> None:
+        """Wake the step."""
+        if wanted:
+            self._interrupted.set()
+        else:
+            self._interrupted.clear()
+
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> _Echo:
+        """Which word comes next."""
+        return _Echo(request)
+
+    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        """Remember the tokens, and say the next word."""
+        if self._delay and self._interrupted.wait(self._delay):
+            raise InterruptedStepError
+        return [self._compute(feed) for feed in feeds]
+
+    def _compute(self, feed: Feed) -> list[Choice]:
+        held = self._slots[feed.slot]
+        if len(held) != feed.start:
+            raise ValueError(f"Slot {feed.slot} holds {len(held)} tokens, not {feed.start}.")
+        held.extend(feed.tokens)
+        if feed.sampling is None:
+            return []
+        choices: list[Choice] = []
+        for guess in (*feed.tokens[feed.certain :], None):
+            choices.append(feed.sampling.choose())
+            if choices[-1].token != guess:
+                break
+        return choices
+
+    def trim(self, slot: int, length: int) -> int:
+        """Forget what comes after."""
+        del self._slots[slot][length:]
+        return length
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        """Remember the same."""
+        self._slots[target] = self._slots[source][:length]
+        return length
+
+
+class _Echo:
+    """The answer of one request, said word by word."""
+
+    def __init__(self, request: GenerationRequest) -> None:
+        self._words = iter(_answer(request))
+        self._logprobs = bool(request.logprobs)
+        self._top = bool(request.top_logprobs)
+
+    def choose(self) -> Choice:
+        """The next word; at the end the token that says so."""
+        word = next(self._words, None)
+        if word is None:
+            return Choice(_END)
+        logprob = None
+        if self._logprobs:
+            logprob = TokenLogprob(word, 0.0, _number(word), (TokenLogprob(word, 0.0),) if self._top else ())
+        return Choice(_number(word), logprob)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Words:
+    """The bytes of an answer's words, in turn."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._bytes = iter([word.encode() for word in words])
+
+    def feed(self, token: int) -> bytes:
+        """Those of the next word, which *token* stands for."""
+        return next(self._bytes)
+
+    def finish(self) -> bytes:
+        """Nothing is held back."""
+        return b""
+
+
+def _answer(request: GenerationRequest) -> list[str]:
+    said = [message.text for message in request.as_messages() if message.role == "user"]
+    if not said:
+        raise UnsupportedError("a conversation without a user turn", SPEC.name)
+    return _words(said[-1])
+
+
+def _words(text: str) -> list[str]:
+    words: list[str] = _TOKEN.findall(text)
+    return words
+
+
+def _number(word: str) -> int:
+    """The same for the same word in every process, so that a beginning that was computed before is known again."""
+    return zlib.crc32(word.encode())

@@ -37,6 +37,7 @@ Each is also the builtin that a caller would guess, and carries what it knows as
     └── EngineError
         ├── GenerationError             RuntimeError     the engine failed while generating
         ├── GenerationTimeoutError      TimeoutError     the deadline passed
+        ├── QueueFullError              RuntimeError     too many requests wait already
         ├── ContractError               RuntimeError     a backend broke the contract
         ├── ConnectionFailedError       ConnectionError  the server can't be reached, or went away
         ├── AuthenticationError         PermissionError  the server refused the key
@@ -67,6 +68,7 @@ from .engine import (
     EngineError,
     GenerationError,
     GenerationTimeoutError,
+    QueueFullError,
     RateLimitError,
     ServerError,
 )
@@ -90,6 +92,12 @@ from .request import (
     RequestError,
     UnknownParameterError,
     UnsupportedError,
+)
+from .server import (
+    PortInUseError,
+    ServerCrashedError,
+    ServerProgramNotFoundError,
+    ServerStartError,
 )
 from .source import (
     ChecksumError,
@@ -132,9 +140,14 @@ __all__ = [
     "ModelNotLoadedError",
     "NoBackendForModelError",
     "NoChatTemplateError",
+    "PortInUseError",
+    "QueueFullError",
     "RateLimitError",
     "RequestError",
+    "ServerCrashedError",
     "ServerError",
+    "ServerProgramNotFoundError",
+    "ServerStartError",
     "SourceError",
     "SourceNotFoundError",
     "UnknownBackendError",

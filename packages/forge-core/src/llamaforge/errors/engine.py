@@ -31,6 +31,22 @@ class GenerationTimeoutError(EngineError, TimeoutError):
         super().__init__(f"The answer was not complete after {timeout:g} s. Raise timeout, or lower max_tokens.")
 
 
+class QueueFullError(EngineError, RuntimeError):
+    """Too many requests wait for the model already.
+
+    Attributes: ``waiting`` (requests); ``limit`` (the load parameter ``max_queue``).
+
+    What to do: ask again later, with fewer requests at once, or load the model with a larger ``max_queue``.
+    """
+
+    def __init__(self, waiting: int, limit: int) -> None:
+        self.waiting = waiting
+        self.limit = limit
+        super().__init__(
+            f"{waiting} requests wait for the model already, and {limit} may (load parameter max_queue). Ask again later."
+        )
+
+
 class ContractError(EngineError, RuntimeError):
     """A backend broke the contract.
 

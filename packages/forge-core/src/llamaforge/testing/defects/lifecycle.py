@@ -63,7 +63,7 @@ class LoadedFromTheStart(ToyBackend):
 class UnloadsOnce(ToyBackend):
     """Fails when there is nothing to unload."""
 
-    def unload_model(self) -> None:
+    def unload_model(self, *, wait: bool | float = False) -> None:
         """Raises without a model."""
         if self.model_path is None:
             raise RuntimeError("already closed")

@@ -1,0 +1,142 @@
+"""Many prompts, one call: answers in order, each with its own failure, in constant memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..errors import LlamaForgeError
+from ..messages import Message
+from ..results import GeneratedText
+from ..streams import AsyncTextStream, TextStream
+
+Prompt = str | Iterable[Message | Mapping[str, Any]]
+"""A prompt, or a conversation."""
+
+_AHEAD: Final = 4
+"""Requests that may be done or under way, for each that runs at once, while the oldest of them is waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchItem:
+    """What came of one prompt of a batch."""
+
+    index: int
+    """Its place among the prompts, from 0."""
+    answer: GeneratedText | None
+    """None where it failed."""
+    error: LlamaForgeError | None = None
+    """Why it failed."""
+
+    @property
+    def text(self) -> GeneratedText:
+        """The answer. Raises the error where there is none."""
+        if self.answer is None:
+            raise self.error or LlamaForgeError("The prompt has no answer.")
+        return self.answer
+
+
+def run_batch(
+    prompts: Iterable[Prompt],
+    start: Callable[[Prompt], TextStream],
+    *,
+    concurrency: int,
+    progress: bool | Callable[[int], None],
+) -> Iterator[BatchItem]:
+    """Answer all *prompts* with *concurrency* threads. Leaving the iterator early cancels what is under way."""
+    streams: set[TextStream] = set()
+    lock = threading.Lock()
+    left = threading.Event()
+
+    def answer(index: int, prompt: Prompt) -> BatchItem:
+        try:
+            with start(prompt) as stream:
+                with lock:
+                    streams.add(stream)
+                try:
+                    if left.is_set():
+                        stream.cancel()
+                    return BatchItem(index, stream.read())
+                finally:
+                    with lock:
+                        streams.discard(stream)
+        except LlamaForgeError as error:
+            return BatchItem(index, None, error)
+
+    with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
+        waiting: deque[Future[BatchItem]] = deque()
+        try:
+            for index, prompt in enumerate(prompts):
+                waiting.append(pool.submit(answer, index, prompt))
+                if len(waiting) >= concurrency * _AHEAD:
+                    yield waiting.popleft().result()
+                    advance(1)
+            while waiting:
+                yield waiting.popleft().result()
+                advance(1)
+        finally:
+            left.set()
+            for future in waiting:
+                future.cancel()
+            with lock:
+                under_way = list(streams)
+            for stream in under_way:
+                stream.cancel()
+
+
+async def arun_batch(
+    prompts: Iterable[Prompt],
+    start: Callable[[Prompt], AsyncTextStream],
+    *,
+    concurrency: int,
+    progress: bool | Callable[[int], None],
+) -> AsyncIterator[BatchItem]:
+    """:func:`run_batch` for event loops: *concurrency* tasks at once."""
+    turns = asyncio.Semaphore(concurrency)
+
+    async def answer(index: int, prompt: Prompt) -> BatchItem:
+        async with turns:
+            try:
+                async with start(prompt) as stream:
+                    return BatchItem(index, await stream.read())
+            except LlamaForgeError as error:
+                return BatchItem(index, None, error)
+
+    with _shown(progress, prompts) as advance:
+        waiting: deque[asyncio.Task[BatchItem]] = deque()
+        try:
+            for index, prompt in enumerate(prompts):
+                waiting.append(asyncio.create_task(answer(index, prompt)))
+                if len(waiting) >= concurrency * _AHEAD:
+                    yield await waiting.popleft()
+                    advance(1)
+            while waiting:
+                yield await waiting.popleft()
+                advance(1)
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+@contextlib.contextmanager
+def _shown(progress: bool | Callable[[int], None], prompts: Iterable[Prompt]) -> Iterator[Callable[[int], None]]:
+    """Show how far it is: a bar on standard error, a function of the caller's, or nothing."""
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda _: None
+    else:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task("Generating", total=len(prompts) if isinstance(prompts, Sized) else None)
+            yield lambda count: bar.advance(task, count)

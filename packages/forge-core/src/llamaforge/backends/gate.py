@@ -1,0 +1,70 @@
+"""Who is at work with a loaded model, so that it is not taken away under them unasked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+
+from ..errors import ModelNotLoadedError
+from ..results import Event
+
+
+class Gate:
+    """Counts the requests under way. Closed, it lets no new ones in."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._inside = 0
+        self._closed = False
+
+    def open(self) -> None:
+        """Let requests in."""
+        with self._changed:
+            self._closed = False
+
+    def drain(self, timeout: float | None) -> bool:
+        """Let no more in, and wait until all are out: *timeout* seconds at most. Returns whether they are."""
+        end = None if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._closed = True
+            while self._inside:
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    return False
+                self._changed.wait(left)
+            return True
+
+    def through(self, events: Iterator[Event]) -> Iterator[Event]:
+        """*events*, under way from the first that is asked for to the end."""
+        self._enter()
+        try:
+            yield from events
+        finally:
+            self._leave()
+
+    async def athrough(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
+        """Likewise, for event loops."""
+        self._enter()
+        try:
+            async for event in events:
+                yield event
+        finally:
+            try:
+                close = getattr(events, "aclose", None)
+                if close is not None:
+                    await close()
+            finally:
+                self._leave()
+
+    def _enter(self) -> None:
+        with self._changed:
+            if self._closed:
+                raise ModelNotLoadedError("The model is being unloaded.")
+            self._inside += 1
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+            if self._closed:
+                self._changed.notify_all()

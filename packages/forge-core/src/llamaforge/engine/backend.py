@@ -1,0 +1,149 @@
+"""The contract, kept with an engine and a scheduler."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import weakref
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+from ..backends.base import BaseBackend
+from ..errors import ModelNotLoadedError
+from ..requests import GenerationRequest
+from ..results import Event, Finished
+from .config import EngineConfig
+from .interface import Engine
+from .jobs import Job
+from .mailbox import LoopMailbox, Mailbox, ThreadMailbox
+from .prompts import prompt_tokens
+from .scheduler import Scheduler
+
+_LONG: Final = 20_000
+"""Characters from which on a text is made tokens beside the event loop, not in it."""
+
+
+class EngineBackend(BaseBackend):
+    """Base class of backends whose engine runs in this process.
+
+    An author sets :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`) and writes
+    :meth:`open_engine`; the rest is there. Any number of threads and event loops may use one loaded model at once.
+    """
+
+    config_class = EngineConfig
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._engine: Engine | None = None
+        self._scheduler: Scheduler | None = None
+
+    def open_engine(self, model_path: str, config: Any) -> Engine:
+        """Load the model, with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
+
+        Raises a ModelError; all memory is given back then.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override open_engine().")
+
+    def load(self, model_path: str, config: EngineConfig) -> None:
+        """Open the engine and put a scheduler before it."""
+        engine = self.open_engine(model_path, config)
+        scheduler = Scheduler(
+            engine,
+            parallel=config.n_parallel,
+            max_queue=config.max_queue,
+            keep=config.prefix_cache,
+            lookup=config.prompt_lookup,
+        )
+        self._engine, self._scheduler = engine, scheduler
+        # A backend that is dropped without being closed must not leave a thread with a model behind.
+        self._closer = weakref.finalize(self, scheduler.close)
+
+    def unload(self) -> None:
+        """Give the memory back. What is under way ends with ModelNotLoadedError."""
+        scheduler, self._engine, self._scheduler = self._scheduler, None, None
+        if scheduler is not None:
+            self._closer.detach()
+            scheduler.close()
+
+    @property
+    def concurrency(self) -> int:
+        """Twice the requests that are computed at once, so that one is always there to take a free place."""
+        config = self._config
+        return 2 * config.n_parallel if isinstance(config, EngineConfig) else super().concurrency
+
+    def render_request(self, request: GenerationRequest) -> str:
+        """The text that the model reads."""
+        return self._loaded()[0].render(request)
+
+    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+        """Generate. What is wrong with the request is raised now; the engine starts with the first event."""
+        arrived = time.perf_counter()
+        engine, scheduler = self._loaded()
+        mailbox = ThreadMailbox()
+        return _read(scheduler, _make_job(engine, request, mailbox, arrived), mailbox)
+
+    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """Generate, for event loops."""
+        arrived = time.perf_counter()
+        engine, scheduler = self._loaded()
+        mailbox = LoopMailbox()
+        if sum(len(message.text) for message in request.as_messages()) < _LONG:
+            job = _make_job(engine, request, mailbox, arrived)
+        else:
+            job = await asyncio.to_thread(_make_job, engine, request, mailbox, arrived)
+        control = request.control
+        control.on_cancel(lambda: scheduler.drop(job))
+        scheduler.submit(job)
+        try:
+            while True:
+                item = await mailbox.get(control.remaining())
+                if item is None:
+                    control.check()
+                elif isinstance(item, Exception):
+                    raise item
+                else:
+                    yield item
+                    if isinstance(item, Finished):
+                        return
+        finally:
+            scheduler.drop(job)
+
+    def _loaded(self) -> tuple[Engine, Scheduler]:
+        engine, scheduler = self._engine, self._scheduler
+        if engine is None or scheduler is None:
+            raise ModelNotLoadedError
+        return engine, scheduler
+
+
+def _make_job(engine: Engine, request: GenerationRequest, mailbox: Mailbox, arrived: float) -> Job:
+    engine.check(request)
+    prompt, truncated = prompt_tokens(engine, request)
+    room = engine.n_ctx - len(prompt)
+    return Job(
+        request,
+        prompt,
+        truncated=truncated,
+        longest=min(request.max_tokens or room, room),
+        detokenizer=engine.detokenizer(request, prompt),
+        mailbox=mailbox,
+        arrived=arrived,
+    )
+
+
+def _read(scheduler: Scheduler, job: Job, mailbox: ThreadMailbox) -> Iterator[Event]:
+    control = job.request.control
+    control.on_cancel(lambda: scheduler.drop(job))
+    scheduler.submit(job)
+    try:
+        while True:
+            item = mailbox.get(control.remaining())
+            if item is None:
+                control.check()
+            elif isinstance(item, Exception):
+                raise item
+            else:
+                yield item
+                if isinstance(item, Finished):
+                    return
+    finally:
+        scheduler.drop(job)

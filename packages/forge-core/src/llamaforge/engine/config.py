@@ -1,0 +1,38 @@
+"""Load parameters that every backend on the scheduler has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from ..backends.config import BackendConfig
+
+
+class EngineConfig(BackendConfig, frozen=True, kw_only=True):
+    """How many requests share the model, and how."""
+
+    n_parallel: Annotated[
+        int, Meta(ge=1, le=256, description="Requests that are computed at once; more of them wait in a queue.")
+    ] = 8
+    max_queue: Annotated[
+        int, Meta(ge=0, description="Requests that may wait. One more is refused with QueueFullError.")
+    ] = 1024
+    prefix_cache: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=256,
+            description="Finished texts whose computed state is kept beside those under way, so that a request which "
+            "begins with the same tokens starts after them. 0 keeps none.",
+        ),
+    ] = 8
+    prompt_lookup: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=64,
+            description="Tokens to guess at a time from the text so far (prompt-lookup decoding): the same answer, "
+            "sooner where it repeats the prompt. 0 is off.",
+        ),
+    ] = 0

@@ -1,0 +1,162 @@
+"""What a model must be able to do so that the scheduler can run it for many callers at once."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..requests import GenerationRequest
+from ..results import TokenLogprob
+
+
+class OutOfRoomError(Exception):
+    """The engine's memory can't hold this step. Nothing was computed; the scheduler makes room and tries again."""
+
+
+class InterruptedStepError(Exception):
+    """The step was broken off by :meth:`Engine.interrupt`. What the slots of this step hold is unknown."""
+
+
+@dataclass(slots=True)
+class Choice:
+    """A token that was chosen, with its log-probability where the request asks for it."""
+
+    token: int
+    logprob: TokenLogprob | None = None
+
+
+@dataclass(slots=True)
+class Feed:
+    """One slot's share of a step: tokens to compute after those that the slot holds.
+
+    With a ``draft``, the last tokens are guesses. A token is then chosen after the last one that is certain; while it
+    is the next guess, another one after that guess; and so on. Because each choice sees exactly what it would see
+    without guesses, the answer is the same.
+    """
+
+    slot: int
+    """Which slot, from 0."""
+    start: int
+    """Tokens that the slot holds already: the position of the first of ``tokens``."""
+    tokens: Sequence[int]
+    """What to compute; at least one."""
+    sampling: Any = None
+    """What :meth:`Engine.sampling` made for the request; None where no token is wanted yet, amid a prompt."""
+    draft: int = 0
+    """How many of ``tokens``, at the end, are guesses."""
+
+    @property
+    def certain(self) -> int:
+        """How many of ``tokens`` are no guesses."""
+        return len(self.tokens) - self.draft
+
+
+Outcome = list[Choice] | Exception
+"""What a feed came to: its choices (none where no sampling was asked for), or why this request alone failed."""
+
+
+class Detokenizer(Protocol):
+    """Makes bytes of the tokens of one answer, as they come."""
+
+    def feed(self, token: int) -> bytes:
+        """What is certain after this token."""
+
+    def finish(self) -> bytes:
+        """The rest, once the last token has come."""
+
+
+class Sampling(Protocol):
+    """The state of one request's sampling: random numbers, penalties, masks."""
+
+    def close(self) -> None:
+        """Give its memory back. Called once, by the scheduler's thread."""
+
+
+class Engine(abc.ABC):
+    """A loaded model with room for several sequences.
+
+    A *slot* holds the computed state (keys and values) of one sequence of tokens. The scheduler decides which request
+    has which slot, and calls everything under "one thread" below from its own thread alone, so that an engine needs no
+    locks there. What is under "any thread" is called by callers' threads, meanwhile.
+
+    What a plugin's author writes: the abstract methods. The others have defaults that do without.
+    """
+
+    n_ctx: int
+    """Tokens that one sequence may have, prompt and answer together."""
+    n_slots: int
+    """Sequences that can be held at once."""
+    n_batch: int
+    """Tokens that a step may have, all slots together."""
+    can_trim: bool = False
+    """Whether :meth:`trim` can cut a sequence anywhere. Guesses need it."""
+    can_copy: bool = False
+    """Whether :meth:`copy` works."""
+
+    # Any thread.
+
+    @abc.abstractmethod
+    def render(self, request: GenerationRequest) -> str:
+        """The text that the model reads for *request*: messages in the words of its chat template, a raw prompt as is.
+
+        Raises NoChatTemplateError for messages where the model has no template.
+        """
+
+    @abc.abstractmethod
+    def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The tokens of what :meth:`render` gives, with exactly the special tokens that the model wants."""
+
+    def check(self, request: GenerationRequest) -> None:  # noqa: B027 - there may be nothing to refuse
+        """Refuse what this model can't do with *request*, such as a bias on a token that there isn't.
+
+        Raises a RequestError.
+        """
+
+    @abc.abstractmethod
+    def ends(self, token: int) -> bool:
+        """Whether *token* ends an answer."""
+
+    @abc.abstractmethod
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Detokenizer:
+        """What makes text of the tokens of one answer to *prompt*."""
+
+    def interrupt(self, wanted: bool) -> None:  # noqa: B027 - not every engine can
+        """Break off the step that is under way, or (False) forget that this was wanted.
+
+        An engine that can't ends its step as usual. :meth:`compute` raises InterruptedStepError if it was broken off.
+        """
+
+    # One thread.
+
+    @abc.abstractmethod
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampling:
+        """The sampling state of a new request whose answer has at most *longest* tokens."""
+
+    @abc.abstractmethod
+    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        """One step: compute the tokens of every feed, and choose where a choice is wanted. One outcome a feed.
+
+        The feeds have different slots and *n_batch* tokens together, at most. A chosen token is not computed: it comes
+        back in the next step. After guesses the slot holds them all; the scheduler trims it.
+
+        Raises OutOfRoomError, InterruptedStepError, or whatever the engine raises: then all requests under way fail.
+        """
+
+    @abc.abstractmethod
+    def trim(self, slot: int, length: int) -> int:
+        """Let *slot* keep its first *length* tokens; 0 empties it and gives its memory back.
+
+        Returns the tokens that it holds now: *length*, or 0 where the engine could not cut there and emptied it.
+        """
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        """Let the empty slot *target* hold the first *length* tokens of *source*, too.
+
+        Returns the tokens that *target* holds now: *length*, or 0 where that can't be.
+        """
+        return 0
+
+    def close(self) -> None:  # noqa: B027 - there may be nothing to give back
+        """Give all memory back. No method is called afterwards."""

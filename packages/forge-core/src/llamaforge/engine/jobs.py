@@ -1,0 +1,151 @@
+"""One request under way: its tokens, its text, its end."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from ..errors import GenerationError, ModelNotLoadedError
+from ..requests import GenerationRequest
+from ..results import Finished, FinishReason, TextDelta, Timings, Usage
+from ..text import TextAssembler
+from .interface import Choice, Detokenizer, Sampling
+from .lookup import PromptLookup
+from .mailbox import Mailbox
+
+CANCELLED: Final = "The caller left before the answer was complete."
+
+
+class Job:
+    """A request between its caller and the scheduler.
+
+    The caller makes it and reads its mailbox; everything else is the scheduler's.
+
+    Args:
+        request: the checked request.
+        prompt: its tokens.
+        truncated: tokens of the prompt that were left out, as asked.
+        longest: tokens that the answer may have, at most.
+        detokenizer: makes text of the answer's tokens.
+        mailbox: where its events go.
+        arrived: the ``time.perf_counter()`` of the call.
+    """
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        prompt: list[int],
+        *,
+        truncated: int,
+        longest: int,
+        detokenizer: Detokenizer,
+        mailbox: Mailbox,
+        arrived: float,
+    ) -> None:
+        self.request = request
+        self.tokens = list(prompt)
+        """Prompt and answer. The last one is not computed yet."""
+        self.computed = 0
+        """How many of them the slot holds."""
+        self.count = 0
+        """Tokens of the answer."""
+        self.cached = 0
+        """Tokens of the prompt that the slot held already."""
+        self.longest = longest
+        self.mailbox = mailbox
+        self.number = -1
+        """Its place in the order of arrival."""
+        self.slot = -1
+        self.sampling: Sampling | None = None
+        self.lookup: PromptLookup | None = None
+        self.dropped = False
+        """Whether its caller has left."""
+        self.over = False
+        """Whether its last item is in the mailbox."""
+        self._prompt_length = len(prompt)
+        self._truncated = truncated
+        self._text = TextAssembler(request.stop or ())
+        self._detokenizer = detokenizer
+        self._logprobs = bool(request.logprobs)
+        self._arrived = arrived
+        self._began: float | None = None
+
+    @property
+    def pending(self) -> int:
+        """Tokens that still have to be computed: one, or amid the prompt more."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def room(self) -> int:
+        """Tokens that the answer may still have."""
+        return self.longest - self.count
+
+    def begin(self, slot: int, held: int) -> None:
+        """It has a slot that holds the first *held* of its tokens. After it had to make room it begins again."""
+        self.slot, self.computed = slot, held
+        if self._began is None:
+            self._began = time.perf_counter()
+            self.cached = held
+
+    def take(self, choice: Choice, *, ends: bool) -> bool:
+        """The answer goes on with *choice*; *ends* where that token ends it. Returns whether the answer is complete."""
+        if ends:
+            self._finish("stop")
+            return True
+        token = choice.token
+        self.tokens.append(token)
+        self.count += 1
+        text = self._text
+        piece = text.feed(self._detokenizer.feed(token))
+        if piece or self._logprobs:
+            self.mailbox.put(TextDelta(piece, (choice.logprob,) if choice.logprob is not None else ()))
+        if text.matched is not None:
+            self._finish("stop")
+            return True
+        if self.count >= self.longest:
+            self._finish("length")
+            return True
+        if self.lookup is not None:
+            self.lookup.add(token)
+        return False
+
+    def cancel(self) -> None:
+        """Its caller has left: whoever still reads gets the end."""
+        if not self.over:
+            self.over = True
+            self.mailbox.put(self._end("cancelled"))
+
+    def fail(self, error: Exception) -> None:
+        """End with *error*."""
+        if not self.over:
+            self.over = True
+            self.mailbox.put(error)
+
+    def fail_like(self, error: BaseException) -> None:
+        """End with what went wrong for several requests: each caller gets an exception of its own."""
+        kind = next((kind for kind in (ModelNotLoadedError, GenerationError) if isinstance(error, kind)), None)
+        own = kind(str(error)) if kind is not None else GenerationError(f"{type(error).__name__}: {error}")
+        own.__cause__ = error
+        self.fail(own)
+
+    def _finish(self, reason: FinishReason) -> None:
+        text = self._text
+        tail = text.feed(self._detokenizer.finish()) + text.finish()
+        if tail:
+            self.mailbox.put(TextDelta(tail))
+        self.over = True
+        self.mailbox.put(self._end("stop" if text.matched is not None else reason))
+
+    def _end(self, reason: FinishReason) -> Finished:
+        queued = None if self._began is None else self._began - self._arrived
+        return Finished(
+            finish_reason=reason,
+            stop=self._text.matched,
+            usage=Usage(
+                prompt_tokens=self._prompt_length,
+                completion_tokens=self.count,
+                cached_tokens=self.cached,
+                truncated_tokens=self._truncated,
+            ),
+            timings=Timings(queued=queued),
+        )

@@ -1,0 +1,139 @@
+"""Which tokens the engine's slots hold, so that a request starts after those that are there already."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from .interface import Engine
+
+
+class Holder(Protocol):
+    """A request that uses a slot."""
+
+    tokens: list[int]
+    """Its text so far: prompt and answer."""
+    computed: int
+    """How many of them the slot holds."""
+
+
+class Slots:
+    """The slots of one engine: busy, kept for their tokens, or empty.
+
+    Args:
+        engine: the engine.
+        keep: slots that may be kept for their tokens while nobody uses them.
+    """
+
+    def __init__(self, engine: Engine, keep: int) -> None:
+        self._engine = engine
+        self._keep = keep
+        self._empty = list(range(engine.n_slots - 1, -1, -1))
+        self._kept: OrderedDict[int, list[int]] = OrderedDict()  # least recently used first
+        self._busy: dict[int, Holder] = {}
+
+    @property
+    def busy(self) -> Mapping[int, Holder]:
+        """Slots in use, and by whom."""
+        return self._busy
+
+    def take(self, holder: Holder) -> tuple[int, int]:
+        """A slot for *holder*, and how many of its tokens the slot holds already.
+
+        At least the last token is left to be computed: the next one is chosen after it.
+        """
+        source, shared = self._best(holder.tokens)
+        if source in self._kept and self._goes_on(source, shared):
+            slot = source
+            held = shared if shared == len(self._kept.pop(source)) else self._engine.trim(source, shared)
+        else:
+            slot = self._vacate(spare=source)
+            if slot == source:  # nothing else is left
+                held = self._engine.trim(slot, shared)
+            else:
+                held = self._engine.copy(source, slot, shared) if shared and self._engine.can_copy else 0
+                if source in self._kept:
+                    self._kept.move_to_end(source)
+        self._busy[slot] = holder
+        return slot, held
+
+    def promised(self, tokens: Sequence[int]) -> int:
+        """How many more of *tokens* a slot will hold, once its user has computed its own, than any does now."""
+        if not self._engine.can_copy:
+            return 0
+        limit = len(tokens) - 1
+        later = max((common_prefix(tokens, holder.tokens, limit) for holder in self._busy.values()), default=0)
+        return later - self._best(tokens)[1] if later else 0
+
+    def release(self, slot: int, *, keep: bool) -> None:
+        """Its user is done with *slot*; with *keep* its tokens stay for others."""
+        holder = self._busy.pop(slot)
+        if keep and self._keep and holder.computed:
+            self._kept[slot] = holder.tokens[: holder.computed]
+            while len(self._kept) > self._keep:
+                self.drop_oldest()
+        else:
+            self._engine.trim(slot, 0)
+            self._empty.append(slot)
+
+    def drop_oldest(self) -> bool:
+        """Empty the slot that was kept for longest; False where none is kept."""
+        if not self._kept:
+            return False
+        self._drop(next(iter(self._kept)))
+        return True
+
+    def _goes_on(self, slot: int, shared: int) -> bool:
+        """Whether to take over a kept slot instead of leaving it to others: nothing, or little, of it is lost."""
+        kept = len(self._kept[slot])
+        return shared == kept or (not self._engine.can_copy and shared * 2 >= kept)
+
+    def _vacate(self, spare: int) -> int:
+        """An empty slot, where needs be the one that was kept for longest; *spare* last of all, and not emptied."""
+        if not self._empty:
+            oldest = next((slot for slot in self._kept if slot != spare), None)
+            if oldest is None:
+                self._kept.pop(spare)
+                return spare
+            self._drop(oldest)
+        return self._empty.pop()
+
+    def _drop(self, slot: int) -> None:
+        self._kept.pop(slot)
+        self._engine.trim(slot, 0)
+        self._empty.append(slot)
+
+    def _best(self, tokens: Sequence[int]) -> tuple[int, int]:
+        """The slot that holds the longest beginning of *tokens*, and that length; (-1, 0) where none holds any."""
+        best, longest = -1, 0
+        limit = len(tokens) - 1
+        for slot, held, length in self._held():
+            shared = common_prefix(tokens, held, min(limit, length))
+            if shared > longest and (shared == length or self._engine.can_trim):
+                best, longest = slot, shared
+        return best, longest
+
+    def _held(self) -> Iterator[tuple[int, Sequence[int], int]]:
+        for slot, tokens in self._kept.items():
+            yield slot, tokens, len(tokens)
+        if self._engine.can_copy:
+            for slot, holder in self._busy.items():
+                yield slot, holder.tokens, holder.computed
+
+
+def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:
+    """Length of the longest common beginning of two lists, *limit* at most. It compares slices, at C speed."""
+    high = min(len(one), len(other), limit)
+    if high <= 0 or one[0] != other[0]:
+        return 0
+    if one[:high] == other[:high]:
+        return high
+    low = 1  # one[:low] is common, one[:high] is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle
+    return low
