@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -75,17 +76,23 @@ class TestGenerateDocs:
         with pytest.raises(ValueError, match="RateLimitError does not say what to do"):
             generate.fill("<!-- generated: errors -->\n<!-- end -->")
 
-    def test_the_matrix_is_what_the_specs_declare(self, generate: ModuleType) -> None:
-        from llamaforge import list_backends
-        from llamaforge.backends.registry import get_spec
-
-        specs = {spec.name: spec for spec in generate.backend_specs()}
-        assert {"llama.cpp", "huggingface", "openai"} <= set(specs) - {"echo"} <= set(list_backends())
-        rows = [line.split(" | ") for line in generate.fill("<!-- generated: matrix -->\n<!-- end -->").splitlines()]
-        table = {row[0].strip("| `"): [cell.strip("| ") for cell in row[1:]] for row in rows if len(row) > 1}
-        for parameter in ("top_k", "tools", "grammar", "max_tokens"):
-            declared = [parameter in get_spec(name).capabilities.parameters for name in specs]
-            assert table[parameter] == ["yes" if able else "refused" for able in declared]
+    def test_the_matrix_is_what_the_tests_found(
+        self, generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        cells = json.loads(generate.MATRIX.read_text())
+        cells["top_k"]["llama.cpp"] = "seen"
+        found = tmp_path / "found.json"
+        monkeypatch.setattr(generate, "MATRIX", found)
+        found.write_text(json.dumps(cells))
+        lines = generate.fill("<!-- generated: matrix -->\n<!-- end -->").splitlines()
+        head, top_k = (
+            [cell.strip() for cell in line.split("|")] for line in lines if "echo" in line or "top_k" in line
+        )
+        assert top_k[head.index("`llama.cpp`")] == "seen"
+        del cells["seed"]["echo"]
+        found.write_text(json.dumps(cells))
+        with pytest.raises(ValueError, match="echo makes of seed"):
+            generate.fill("<!-- generated: matrix -->\n<!-- end -->")
 
 
 class TestCheckSite:
