@@ -1,0 +1,85 @@
+"""A server that we start, or should start, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .engine import ConnectionFailedError, EngineError
+
+
+class ServerStartError(EngineError, RuntimeError):
+    """A server of ours did not get ready.
+
+    Attributes: ``server`` (the backend's name); ``reason``; ``exit_code`` (of its process; negative for the signal that
+    ended it; None where it had not ended); ``log_tail`` (the end of what it printed, secrets masked); ``log_file``
+    (the path of all of it, or None).
+
+    What to do: read ``log_tail``, which mostly has the server's own words; then the load parameters that it names.
+    """
+
+    def __init__(
+        self,
+        server: str,
+        reason: str,
+        *,
+        exit_code: int | None = None,
+        log_tail: str = "",
+        log_file: str | None = None,
+    ) -> None:
+        self.server = server
+        self.reason = reason
+        self.exit_code = exit_code
+        self.log_tail = log_tail
+        self.log_file = log_file
+        where = f"\nAll of its log: {log_file}" if log_file else ""
+        tail = f"\nThe end of its log:\n{log_tail}{where}" if log_tail else ""
+        super().__init__(f"The server {server!r} did not start: {reason}{tail}")
+
+
+class PortInUseError(ServerStartError):
+    """The port that a server was to get is taken.
+
+    Attributes: ``host``; ``port``.
+
+    What to do: name another port, or leave ``port`` out, and a free one is chosen.
+    """
+
+    def __init__(self, server: str, host: str, port: int, reason: str = "is taken") -> None:
+        self.host = host
+        self.port = port
+        super().__init__(
+            server, f"port {port} of {host} {reason}. Name another one, or leave port out to get a free one."
+        )
+
+
+class ServerProgramNotFoundError(ServerStartError, FileNotFoundError):
+    """The program of a server is not installed, or not where it was looked for.
+
+    Attributes: ``program``; ``tried`` (where it was looked for, in order).
+
+    What to do: install it, or say where it is with the load parameter ``executable`` or the environment variable that
+    the message names.
+    """
+
+    def __init__(self, server: str, program: str, tried: Sequence[str], advice: str = "") -> None:
+        self.program = program
+        self.tried = list(tried)
+        looked = "; ".join(self.tried)
+        super().__init__(server, f"its program {program!r} was not found. Looked at: {looked}. {advice}".rstrip())
+
+
+class ServerCrashedError(ConnectionFailedError):
+    """A server of ours has ended by itself.
+
+    Attributes: ``server`` (the backend's name); ``exit_code`` (negative for the signal that ended it); ``log_tail``.
+
+    What to do: ``restart()`` of the backend starts it again; ``log_tail`` may say why it ended.
+    """
+
+    def __init__(self, server: str, endpoint: str, exit_code: int | None, log_tail: str = "") -> None:
+        how = f"exit code {exit_code}" if exit_code is None or exit_code >= 0 else f"ended by signal {-exit_code}"
+        tail = f"\nThe end of its log:\n{log_tail}" if log_tail else ""
+        super().__init__(endpoint, f"the server {server!r} has crashed ({how}). restart() starts it again.{tail}")
+        self.server = server
+        self.exit_code = exit_code
+        self.log_tail = log_tail
