@@ -52,12 +52,14 @@ def _truncate(engine: Engine, request: GenerationRequest, tokens: list[int]) -> 
         opening = first if tokens[: len(first)] == first else []
         kept = opening + tokens[len(tokens) - most + len(opening) :]
         return kept, len(tokens) - len(kept)
-    turns = [message for message in request.messages if message.role != "system"]
+    messages = request.messages
+    turns = [index for index, message in enumerate(messages) if message.role != "system"]
+    left_out: set[int] = set()
     while len(turns) > 1:
-        turns.pop(0)
-        while len(turns) > 1 and turns[0].role != "user":  # an answer without its question makes no sense
-            turns.pop(0)
-        kept_turns = tuple(message for message in request.messages if message.role == "system" or message in turns)
+        left_out.add(turns.pop(0))
+        while len(turns) > 1 and messages[turns[0]].role != "user":  # an answer without its question makes no sense
+            left_out.add(turns.pop(0))
+        kept_turns = tuple(message for index, message in enumerate(messages) if index not in left_out)
         shorter = _tokenize(engine, msgspec.structs.replace(request, messages=kept_turns))
         if len(shorter) <= most:
             return shorter, len(tokens) - len(shorter)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llamaforge.engine.slots import Slots, common_prefix
+
+from .toy import ToyEngine
+
+TOKENS = st.lists(st.integers(0, 2), min_size=1, max_size=12)
+
+
+@given(TOKENS, TOKENS, st.integers(0, 12))
+def test_common_prefix_is_that_of_a_plain_loop(one, other, limit):
+    plain = 0
+    while plain < min(len(one), len(other), limit) and one[plain] == other[plain]:
+        plain += 1
+    assert common_prefix(one, other, limit) == plain
+
+
+class User:
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = tokens
+        self.computed = 0
+        self.slot = -1
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["take", "release", "forget", "drop"]), TOKENS, st.integers(0, 5)), max_size=40),
+    st.booleans(),
+    st.booleans(),
+    st.integers(0, 4),
+)
+def test_whatever_happens_a_slot_holds_what_it_is_said_to_hold(events, can_trim, can_copy, keep):
+    engine = ToyEngine(n_slots=4, can_trim=can_trim, can_copy=can_copy)
+    slots = Slots(engine, keep)
+    users: list[User] = []
+    for kind, tokens, number in events:
+        if kind == "take" and len(users) < 3:
+            user = User(tokens)
+            promised = slots.promised(tokens)
+            user.slot, user.computed = slots.take(user)
+            assert promised >= 0 or not can_copy
+            assert 0 <= user.computed < len(tokens)
+            assert engine.slots[user.slot] == tokens[: user.computed]
+            assert user.slot not in [other.slot for other in users]
+            engine.slots[user.slot] = list(tokens)  # it is computed
+            user.computed = len(tokens)
+            users.append(user)
+        elif kind in ("release", "forget") and users:
+            user = users.pop(number % len(users))
+            slots.release(user.slot, keep=kind == "release")
+            if kind == "forget" or not keep:
+                assert engine.slots[user.slot] == []
+        elif kind == "drop":
+            held = sum(map(bool, engine.slots))
+            dropped = slots.drop_oldest()
+            assert sum(map(bool, engine.slots)) == held - dropped
+        for user in users:
+            assert engine.slots[user.slot] == user.tokens
+    kept = [index for index, each in enumerate(engine.slots) if each and index not in [user.slot for user in users]]
+    assert len(kept) <= keep
+
+
+def test_a_conversation_takes_its_own_slot_over():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 2)
+    first = User([1, 2, 3])
+    first.slot, _ = slots.take(first)
+    engine.slots[first.slot], first.computed = [1, 2, 3], 3
+    slots.release(first.slot, keep=True)
+    again = User([1, 2, 3, 4, 5])
+    assert slots.take(again) == (first.slot, 3)
+
+
+def test_a_branch_copies_and_leaves_the_rest_to_others():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 2)
+    first = User([1, 2, 3, 4, 5, 6])
+    first.slot, _ = slots.take(first)
+    engine.slots[first.slot], first.computed = [1, 2, 3, 4, 5, 6], 6
+    slots.release(first.slot, keep=True)
+    branch = User([1, 2, 3, 9])
+    slot, held = slots.take(branch)
+    assert (slot != first.slot, held) == (True, 3)
+    assert engine.slots[first.slot] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_prefix_that_was_not_used_for_longest_goes_first():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 3)
+    for tokens in ([1, 1], [2, 2], [3, 3]):
+        user = User(tokens)
+        user.slot, _ = slots.take(user)
+        engine.slots[user.slot], user.computed = list(tokens), 2
+        slots.release(user.slot, keep=True)
+    user = User([1, 1, 1])
+    user.slot, held = slots.take(user)  # the oldest is used again
+    assert held == 2
+    engine.slots[user.slot], user.computed = [1, 1, 1], 3
+    slots.release(user.slot, keep=True)
+    slots.take(User([7, 7]))
+    assert [2, 2] not in engine.slots
+    assert [1, 1, 1] in engine.slots

@@ -1,0 +1,201 @@
+"""An engine whose every token depends on all tokens before it: a state that is wrong anywhere shows in the text."""
+
+from __future__ import annotations
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llamaforge.backends.spec import BackendSpec, Capabilities
+from llamaforge.engine import (
+    Choice,
+    Engine,
+    EngineBackend,
+    EngineConfig,
+    Feed,
+    InterruptedStepError,
+    Outcome,
+    OutOfRoomError,
+)
+from llamaforge.requests import GenerationRequest
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz "
+END = len(LETTERS)
+
+
+def next_token(tokens: Sequence[int], memory: int = 10**6) -> int:
+    """What follows *tokens*: any letter, and seldom the end. A short *memory* makes it repeat itself."""
+    number = zlib.crc32(bytes(tokens[-memory:]))
+    return END if number % 97 == 0 and memory > 99 else number % END
+
+
+def expected(prompt: str, max_tokens: int, memory: int = 10**6) -> str:
+    """The answer, computed plainly."""
+    tokens = [LETTERS.index(letter) for letter in prompt]
+    answer = ""
+    while len(answer) < max_tokens and (token := next_token(tokens, memory)) != END:
+        tokens.append(token)
+        answer += LETTERS[token]
+    return answer
+
+
+class ToyEngine(Engine):
+    """Options: *capacity* (tokens in all slots), what it *can* do, *before* (sees each step's feeds), *memory*."""
+
+    def __init__(
+        self,
+        *,
+        n_ctx: int = 400,
+        n_slots: int = 4,
+        n_batch: int = 64,
+        capacity: int | None = None,
+        can_trim: bool = True,
+        can_copy: bool = True,
+        before: Callable[[Sequence[Feed]], None] | None = None,
+        memory: int = 10**6,
+    ) -> None:
+        self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
+        self.can_trim, self.can_copy = can_trim, can_copy
+        self.capacity = capacity
+        self.before = before
+        self.memory = memory
+        self.slots: list[list[int]] = [[] for _ in range(n_slots)]
+        self.steps = 0
+        self.computed = 0
+        self.open_samplings = 0
+        self.closed = False
+        self.interrupted = threading.Event()
+        self._thread: int | None = None
+
+    def render(self, request: GenerationRequest) -> str:
+        if request.prompt is not None:
+            return request.prompt
+        return "".join(message.text for message in request.messages)
+
+    def tokenize(self, request: GenerationRequest) -> list[int]:
+        return [LETTERS.index(letter) for letter in self.render(request)]
+
+    def ends(self, token: int) -> bool:
+        return token == END
+
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Letters:
+        return Letters()
+
+    def interrupt(self, wanted: bool) -> None:
+        if wanted:
+            self.interrupted.set()
+        else:
+            self.interrupted.clear()
+
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Greedy:
+        self._own_thread()
+        self.open_samplings += 1
+        return Greedy(self)
+
+    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        self._own_thread()
+        total = sum(len(feed.tokens) for feed in feeds)
+        assert 0 < total <= self.n_batch, total
+        assert len({feed.slot for feed in feeds}) == len(feeds)
+        for feed in feeds:
+            assert feed.tokens
+            assert feed.start == len(self.slots[feed.slot]), (feed.start, len(self.slots[feed.slot]))
+            assert feed.start + len(feed.tokens) <= self.n_ctx
+        if self.before is not None:
+            self.before(feeds)
+        if self.capacity is not None and sum(map(len, self.slots)) + total > self.capacity:
+            raise OutOfRoomError
+        if self.interrupted.is_set():
+            for feed in feeds:  # what they hold is unknown
+                self.slots[feed.slot] = [0] * 7
+            raise InterruptedStepError
+        self.steps += 1
+        self.computed += total
+        return [self._compute(feed) for feed in feeds]
+
+    def _compute(self, feed: Feed) -> list[Choice]:
+        slot = self.slots[feed.slot]
+        slot.extend(feed.tokens[: feed.certain])
+        choices: list[Choice] = []
+        if feed.sampling is not None:
+            choices.append(Choice(next_token(slot, self.memory)))
+        for guess in feed.tokens[feed.certain :]:
+            right = choices[-1].token == guess and len(choices) == len(slot) - feed.start - feed.certain + 1
+            slot.append(guess)
+            if right:
+                choices.append(Choice(next_token(slot, self.memory)))
+        return choices
+
+    def trim(self, slot: int, length: int) -> int:
+        self._own_thread()
+        assert length <= len(self.slots[slot]) or length == 0
+        if 0 < length < len(self.slots[slot]) and not self.can_trim:
+            length = 0
+        del self.slots[slot][length:]
+        return length
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        self._own_thread()
+        assert self.can_copy
+        assert not self.slots[target]
+        assert length <= len(self.slots[source])
+        if length < len(self.slots[source]) and not self.can_trim:
+            return 0
+        self.slots[target] = self.slots[source][:length]
+        return length
+
+    def close(self) -> None:
+        self.closed = True
+
+    def _own_thread(self) -> None:
+        assert not self.closed
+        self._thread = self._thread or threading.get_ident()
+        assert self._thread == threading.get_ident(), "one thread owns the model"
+
+
+class Greedy:
+    def __init__(self, engine: ToyEngine) -> None:
+        self.engine = engine
+
+    def close(self) -> None:
+        self.engine.open_samplings -= 1
+
+
+class Letters:
+    def feed(self, token: int) -> bytes:
+        return LETTERS[token].encode()
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class ToyBackend(EngineBackend):
+    """*make* makes the engine of each model that is loaded."""
+
+    spec = BackendSpec(
+        name="toy",
+        target="",
+        config="",
+        summary="",
+        capabilities=Capabilities(parameters=frozenset({"max_tokens", "stop", "truncation", "temperature"})),
+    )
+    config_class = EngineConfig
+
+    def __init__(self, make: Callable[[], ToyEngine] = ToyEngine, **parameters: Any) -> None:
+        super().__init__()
+        self.make = make
+        self.load_model("toy", parameters)
+
+    def open_engine(self, model_path: str, config: EngineConfig) -> ToyEngine:
+        self.engine = self.make()
+        return self.engine
+
+
+def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait for *condition*; fail where it doesn't come true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.002)
