@@ -38,9 +38,7 @@ def test_whatever_happens_a_slot_holds_what_it_is_said_to_hold(events, can_trim,
     for kind, tokens, number in events:
         if kind == "take" and len(users) < 3:
             user = User(tokens)
-            promised = slots.promised(tokens)
             user.slot, user.computed = slots.take(user)
-            assert promised >= 0 or not can_copy
             assert 0 <= user.computed < len(tokens)
             assert engine.slots[user.slot] == tokens[: user.computed]
             assert user.slot not in [other.slot for other in users]
@@ -84,6 +82,18 @@ def test_a_branch_copies_and_leaves_the_rest_to_others():
     slot, held = slots.take(branch)
     assert (slot != first.slot, held) == (True, 3)
     assert engine.slots[first.slot] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_another_is_about_to_compute_is_promised():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 2)
+    first = User([1, 2, 3, 4, 5, 6])
+    first.slot, _ = slots.take(first)
+    assert slots.promised([1, 2, 3, 4, 9]) == 4
+    engine.slots[first.slot], first.computed = [1, 2], 2
+    assert slots.promised([1, 2, 3, 4, 9]) == 2
+    assert slots.promised([1, 2]) == 0
+    assert slots.promised([9]) == 0
 
 
 def test_the_prefix_that_was_not_used_for_longest_goes_first():

@@ -60,11 +60,11 @@ class Slots:
 
     def promised(self, tokens: Sequence[int]) -> int:
         """How many more of *tokens* a slot will hold, once its user has computed its own, than any does now."""
-        if not self._engine.can_copy:
-            return 0
+        if not (self._engine.can_copy and self._engine.can_trim):
+            return 0  # what is shared can't be had without the rest
         limit = len(tokens) - 1
         later = max((common_prefix(tokens, holder.tokens, limit) for holder in self._busy.values()), default=0)
-        return later - self._best(tokens)[1] if later else 0
+        return max(0, later - self._best(tokens)[1]) if later else 0
 
     def release(self, slot: int, *, keep: bool) -> None:
         """Its user is done with *slot*; with *keep* its tokens stay for others."""
