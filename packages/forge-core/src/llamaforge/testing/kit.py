@@ -55,7 +55,10 @@ class Kit:
     max_load_cycles: ClassVar[int] = 3
     """How often the model is loaded and unloaded to see whether memory is given back."""
     patience: ClassVar[float] = 120.0
-    """Seconds that one request may take before it counts as hung."""
+    """Seconds that one request may take before it counts as hung. What is given back late (threads, files, memory) may
+    take a fortieth of it."""
+    crowd: ClassVar[int] = 24
+    """How many requests come at once where there is a crowd of them: more than the engine runs at a time."""
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks that this backend is excused from, with the reason: they are reported as skipped, for all to see."""
 
@@ -125,10 +128,28 @@ class Kit:
         if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
             within(cls.patience, backend.unload_model, "unload_model()")
 
+    @property
+    def grace(self) -> float:
+        """Seconds after which what was not given back counts as kept."""
+        return self.patience / 40
+
     @pytest.fixture(scope="class")
     @classmethod
     def subject(cls) -> Iterator[Subject]:
         """The backend with the model loaded, once for all checks that only ask."""
+        with cls.loaded() as subject:
+            yield subject
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def imported(cls) -> Imported:
+        """What importing the backend does, seen in a process of its own."""
+        return cls.import_it()
+
+    @classmethod
+    @contextlib.contextmanager
+    def loaded(cls) -> Iterator[Subject]:
+        """The backend with the model loaded, which knows what loading printed."""
         backend = cls.make()
         with captured_output() as output:
             cls.load(backend)
@@ -137,9 +158,8 @@ class Kit:
         finally:
             cls.release(backend)
 
-    @pytest.fixture(scope="class")
     @classmethod
-    def imported(cls) -> Imported:
+    def import_it(cls) -> Imported:
         """What importing the backend does, seen in a process of its own."""
         chosen = _setting(cls, "backend")
         return import_elsewhere(cls.backend_class() if is_registered(chosen) else chosen)

@@ -46,6 +46,7 @@ class Subject:
         self._known: dict[tuple[str, int], GeneratedText] = {}
         self._has_template: bool | None = None
         self._pace: float | None = None
+        self._first_ids: list[int] | None = None
 
     # What it declares.
 
@@ -201,6 +202,24 @@ class Subject:
         if not self.declares("logprobs"):
             return False
         return self.is_certain(self.ask(**{**self.limit(tokens), **parameters, "logprobs": True}))
+
+    def surprise(self, tokens: int) -> float | None:
+        """How many of that many sampled tokens are not the greedy ones, on average and at least, at a temperature of 1
+        or more. None where there are no log-probabilities."""
+        if not self.declares("logprobs", "temperature"):
+            return None
+        answer = self.ask(**self.limit(tokens), temperature=0, logprobs=True)
+        return math.fsum(1 - math.exp(min(0.0, each.logprob)) for each in answer.logprobs)
+
+    def first_ids(self) -> list[int]:
+        """The tokens that the answer might well begin with, best first. Empty where the backend tells no ids."""
+        if not self.declares("logprobs", "top_logprobs"):
+            return []
+        if self._first_ids is None:
+            first = self.say(1, logprobs=True, top_logprobs=5).logprobs
+            told = [each.token_id for each in (first[0].top if first else ())]
+            self._first_ids = [token for token in told if token is not None]
+        return self._first_ids
 
     def lasting(self, seconds: float, most: int = 128) -> int:
         """About how many tokens take that many seconds, *most* at most."""

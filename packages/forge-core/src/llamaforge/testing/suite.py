@@ -16,6 +16,7 @@ from .rooms.loops import AsyncChecks
 from .rooms.memory import MemoryChecks
 from .rooms.packaging import PackagingChecks
 from .rooms.parameters import ParameterChecks
+from .rooms.pulls import PullChecks
 from .rooms.sampling import SamplingChecks
 from .rooms.secrecy import SecretChecks
 from .rooms.stops import StopChecks
@@ -32,6 +33,7 @@ class BackendConformance(
     ErrorChecks,
     ChatChecks,
     LogprobChecks,
+    PullChecks,
     SamplingChecks,
     StopChecks,
     UsageChecks,

@@ -112,8 +112,8 @@ _STATE: Final = _defects(
     ("TakesNoneForAValue", "takes None for a value", ("test_none_is_as_good_as_not_given",)),
 )
 
-_SLOWLY: Final[dict[str, Any]] = {"parameters": {"delay": 0.012}}
-_BRIEFLY: Final[dict[str, Any]] = {"patience": 2.0}
+_SLOWLY: Final[dict[str, Any]] = {"parameters": {"delay": 0.012, "length": 32}}
+_BRIEFLY: Final[dict[str, Any]] = {"patience": 0.5}
 _CONCURRENCY: Final = _defects(
     "concurrency",
     (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from ...backends.base import BaseBackend
 from ...plugins import import_object
@@ -12,6 +12,8 @@ from ..suite import BackendConformance
 
 _HERE: Final = "llamaforge.testing.defects"
 TOY: Final = "llamaforge.testing.fakes:ToyBackend"
+
+Kind = Literal["broken", "sound"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +31,7 @@ class Defect:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Load parameters, of both: some defects need tokens that take time."""
     patience: float = 20.0
-    """Seconds after which it counts as hung."""
+    """Seconds after which the broken one counts as hung. Its sound twin has all the time that it needs."""
 
     def broken_class(self) -> type[BaseBackend]:
         """The broken backend."""
@@ -39,9 +41,10 @@ class Defect:
         """The sound one."""
         return _backend(self.sound)
 
-    def conformance(self, backend: type[BaseBackend]) -> type[BackendConformance]:
+    def conformance(self, kind: Kind) -> type[BackendConformance]:
         """The kit's test class for one of the two."""
-        settings = {"backend": backend, "model": "toy", "parameters": dict(self.parameters), "patience": self.patience}
+        backend, patience = (self.broken_class(), self.patience) if kind == "broken" else (self.sound_class(), 60.0)
+        settings = {"backend": backend, "model": "toy", "parameters": dict(self.parameters), "patience": patience}
         return type(f"Test{backend.__name__}", (BackendConformance,), settings)
 
 

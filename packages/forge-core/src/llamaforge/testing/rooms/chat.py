@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from functools import partial
 from typing import Any, Final
 
@@ -104,24 +103,25 @@ class ChatChecks(Kit):
             expect(rendered.endswith(subject.prompt), "render() of a raw prompt to end with it, untouched", rendered)
 
     def test_every_turn_reaches_the_model(self, subject: Subject) -> None:
-        """With each further turn the prompt has more tokens, and the system turn counts, too.
+        """With each further turn the prompt has more tokens, and a longer system turn has more than a short one.
+
+        A template may add a system turn of its own where there is none, and so no system turn is compared with one.
 
         Why: a backend that sends the last turn alone answers, plausibly and wrongly. Look at: how messages become text;
         a template without system turns must refuse them or put them elsewhere.
         """
         if self._refused(subject):
             return
-        counts = []
-        for turns in ([SECOND], [FIRST, REPLY, SECOND], CONVERSATION):
+        longer = {**SYSTEM, "content": f"{SYSTEM['content']} Never forget the gulls, the lamp or the tide."}
+        for pair in (([SECOND], [FIRST, REPLY, SECOND]), (CONVERSATION, [longer, *CONVERSATION[1:]])):
             try:
-                usage = subject.backend.chat(turns, {**subject.greedy, **subject.limit(1)}).usage
-            except RequestError:
-                expect(turns is CONVERSATION, "an answer to user and assistant turns", turns)
+                answers = [subject.backend.chat(turns, {**subject.greedy, **subject.limit(1)}) for turns in pair]
+            except RequestError as error:
+                expect(pair[0] is CONVERSATION, "an answer to user and assistant turns", error)
                 continue  # this model has no system turns, and says so
-            if usage is not None:
-                counts.append(usage.prompt_tokens)
-        grows = all(before + 4 <= after for before, after in itertools.pairwise(counts))
-        expect(grows, "prompt_tokens that grow with each turn, by its words at least", counts)
+            counts = [answer.usage.prompt_tokens for answer in answers if answer.usage is not None]
+            if counts:
+                expect(counts[0] + 4 <= counts[1], f"more prompt_tokens for {pair[1]} than for {pair[0]}", counts)
 
     def test_every_turn_is_rendered(self, subject: Subject) -> None:
         """``render`` shows each turn's text, in order; or it is refused where the engine doesn't show it.

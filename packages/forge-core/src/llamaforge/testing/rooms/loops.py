@@ -162,11 +162,9 @@ class AsyncChecks(Kit):
                     break
             with contextlib.suppress(LlamaForgeError):
                 await subject.backend.agenerate("")
-            for _ in range(100):
-                left = asyncio.all_tasks() - ours
-                if not left:
-                    break
-                await asyncio.sleep(0.01)
+            left = asyncio.all_tasks() - ours
+            if left:
+                _, left = await asyncio.wait(left, timeout=self.grace)
             return [repr(task) for task in left]
 
         left = Subject.answered(lambda: self.run_async(use), "requests in a loop")

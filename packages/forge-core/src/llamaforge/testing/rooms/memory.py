@@ -107,7 +107,7 @@ class MemoryChecks(Kit):
             gc.collect()
             return [thread.name for thread in threading.enumerate() if thread not in before]
 
-        comes_true(lambda: not left(), 2.0)
+        comes_true(lambda: not left(), self.grace)
         expect(not left(), "no thread left of a backend that was unloaded", left())
 
     def test_a_closed_backend_can_be_collected(self) -> None:
@@ -129,7 +129,7 @@ class MemoryChecks(Kit):
             gc.collect()
             return gone() is None
 
-        expect(comes_true(is_gone, 2.0), "a closed backend to be garbage", Told(_holders(gone())))
+        expect(comes_true(is_gone, self.grace), "a closed backend to be garbage", Told(_holders(gone())))
 
     def _does_not_grow(self, work: Callable[[], object], times: int, what: str) -> None:
         """Do *work* some times, and then again: nothing grows."""
@@ -150,7 +150,7 @@ class MemoryChecks(Kit):
                 grown.update({name: value for name, value in growth.items() if value > getattr(NOISE, name)})
                 return not grown
 
-            comes_true(settled, 1.5)
+            comes_true(settled, self.grace)
         expect(not grown, f"{what}, {times} times, to leave no more behind than before", Told(f"grown by {grown}"))
 
 

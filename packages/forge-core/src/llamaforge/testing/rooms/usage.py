@@ -146,7 +146,8 @@ class UsageChecks(Kit):
         counts, most = _usage(subject.say(24, stop=[stop])), _usage(whole)
         within = 1 <= counts.completion_tokens <= most.completion_tokens
         expect(within, f"1 to {most.completion_tokens} completion_tokens", counts)
-        expect_equal(counts.prompt_tokens, most.prompt_tokens, "prompt_tokens")
+        if not counts.estimated:
+            expect_equal(counts.prompt_tokens, most.prompt_tokens, "prompt_tokens of the answer that was stopped")
 
     def test_the_stream_has_the_same_usage(self, subject: Subject) -> None:
         """A stream read to its end has the same usage as ``generate``.
