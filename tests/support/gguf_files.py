@@ -46,12 +46,13 @@ def make_tiny_gguf(
         "tokenizer.chat_template": template,
         **{name.replace("__", "."): value for name, value in extra.items()},
     }
+    tokens = metadata["tokenizer.ggml.tokens"]
     architecture = metadata.pop("general.architecture", "llama")
     writer = GGUFWriter(path, architecture)
     for key, value in metadata.items():
         _put(writer, key, value)
     random = np.random.default_rng(seed)
-    for name, shape in _shapes(len(byte_texts()) + len(SPECIAL)).items():
+    for name, shape in _shapes(len(tokens)).items():
         weights = np.ones(shape) if "norm" in name else random.normal(0, 0.4, shape)
         writer.add_tensor(name, weights.astype(np.float32))
     return _write(writer, path)

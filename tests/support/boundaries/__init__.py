@@ -8,23 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from .base import ASK, Boundary, NoProbeError
-from .echo import open_echo
-from .http import open_server_backend
-from .local import open_huggingface, open_llama_cpp
 
 __all__ = ["ASK", "Boundary", "NoProbeError", "open_boundary"]
 
 _Opener = Callable[[Path], AbstractContextManager[Boundary]]
 
-_OPENERS: dict[str, _Opener] = {
-    "echo": open_echo,
-    "llama.cpp": open_llama_cpp,
-    "huggingface": open_huggingface,
-    "openai": lambda folder: open_server_backend("openai"),
+_OPENERS: dict[str, str] = {
+    "echo": "echo:open_echo",
+    "llama.cpp": "local:open_llama_cpp",
+    "huggingface": "local:open_huggingface",
+    "openai": "http:open_openai",
 }
+"""Backend -> module and function, so that one broken backend hides no other."""
 
 
 @contextmanager
@@ -32,5 +31,7 @@ def open_boundary(name: str, folder: Path) -> Iterator[Boundary]:
     """The backend *name* with a model, watched. *folder* is empty and for its files. Raises NoProbeError."""
     if name not in _OPENERS:
         raise NoProbeError(f"nobody knows how to watch the backend {name!r}: add it to tests/support/boundaries")
-    with _OPENERS[name](folder) as boundary:
+    module, _, function = _OPENERS[name].partition(":")
+    opener: _Opener = getattr(import_module(f".{module}", __name__), function)
+    with opener(folder) as boundary:
         yield boundary

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 import pytest
@@ -32,6 +33,11 @@ def open_server_backend(name: str, **parameters: Any) -> Iterator[Boundary]:
         assert isinstance(backend, OpenAIBackend)
         backend.load_model("m-1", {"api_base": server.url, "max_retries": 0, "api_key": "sk-test", **parameters})
         yield _Server(backend, server)
+
+
+def open_openai(folder: Path) -> AbstractContextManager[Boundary]:
+    """The backend for OpenAI's API."""
+    return open_server_backend("openai")
 
 
 class _Server(Boundary):

@@ -34,7 +34,7 @@ def open_llama_cpp(folder: Path) -> Iterator[Boundary]:
 
     with LlamaCppBackend() as backend, pytest.MonkeyPatch.context() as patch:
         backend.load_model(make_tiny_gguf(folder / "tiny.gguf"), {"n_threads": 1})
-        yield _LlamaCpp(backend, patch)
+        yield LlamaCppBoundary(backend, patch)
 
 
 @contextmanager
@@ -53,10 +53,10 @@ def open_huggingface(folder: Path) -> Iterator[Boundary]:
     torch.set_num_threads(1)
     with HuggingFaceBackend() as backend, pytest.MonkeyPatch.context() as patch:
         backend.load_model(make_tiny_model(folder / "tiny", tokenizer), {"device": "cpu"})
-        yield _HuggingFace(backend, patch)
+        yield HuggingFaceBoundary(backend, patch)
 
 
-class _Sampled(Boundary):
+class SamplerBoundary(Boundary):
     """Keeps what each sampler was made of; a test makes the same one again, and tries it."""
 
     sampler: type[Any]
@@ -167,7 +167,7 @@ class _Sampled(Boundary):
         return super().unset()
 
 
-class _LlamaCpp(_Sampled):
+class LlamaCppBoundary(SamplerBoundary):
     def __init__(self, backend: BaseBackend, patch: pytest.MonkeyPatch) -> None:
         from forge_llamacpp.sampling import Sampler
 
@@ -212,7 +212,7 @@ class _LlamaCpp(_Sampled):
         return applied
 
 
-class _HuggingFace(_Sampled):
+class HuggingFaceBoundary(SamplerBoundary):
     def __init__(self, backend: BaseBackend, patch: pytest.MonkeyPatch) -> None:
         from forge_hf.sampling import Sampler
 
