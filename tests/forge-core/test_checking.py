@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -21,10 +22,13 @@ class _HangsUp(BaseBackend):
 
     spec = _spec("_HangsUp")
 
-    def load(self, model_path: str, config: Any) -> None: ...
+    def load(self, model_path: str, config: Any) -> None:
+        self.seen = threading.Event()
+        """Set by the reader, who may be in another thread: what came before the end is its own."""
 
     def stream(self, request: GenerationRequest) -> Iterator[Any]:
         yield TextDelta("one")
+        assert self.seen.wait(10)
         request.control.cancel()
         yield TextDelta("two")
         raise ConnectionResetError("the connection is gone")
@@ -55,14 +59,22 @@ def _loaded(backend: BaseBackend) -> BaseBackend:
 
 @pytest.mark.parametrize("kind", [_HangsUp, _HangsUpLater])
 def test_a_failure_of_an_engine_that_was_told_to_stop_is_none(kind: type[BaseBackend]) -> None:
-    backend = _loaded(kind())
+    backend: Any = _loaded(kind())
+    pieces = []
     with backend.generate_stream("hello") as stream:
-        assert list(stream) == ["one"]
+        for piece in stream:
+            pieces.append(piece)
+            backend.seen.set()
+    assert pieces == ["one"]
     assert stream.result.finish_reason == "cancelled"
+    backend.seen.clear()
 
     async def read() -> str:
+        pieces = []
         async with backend.agenerate_stream("hello") as twin:
-            pieces = [piece async for piece in twin]
+            async for piece in twin:
+                pieces.append(piece)
+                backend.seen.set()
         assert twin.result.finish_reason == "cancelled"
         return "".join(pieces)
 
