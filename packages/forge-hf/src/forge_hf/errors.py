@@ -132,6 +132,10 @@ def _memory(error: Exception, model: str) -> LlamaForgeError:
     )
 
 
+def _device(error: Exception, model: str) -> LlamaForgeError:
+    return ModelLoadError(model, f"the device failed, or its driver did not start ({_first_line(error)})")
+
+
 TABLE: tuple[tuple[type[Exception], _Map], ...] = (
     (errors.GatedRepoError, _gated),
     (errors.RepositoryNotFoundError, _no_repository),
@@ -149,6 +153,9 @@ TABLE: tuple[tuple[type[Exception], _Map], ...] = (
     (json.JSONDecodeError, _damaged),
     (torch.OutOfMemoryError, _memory),
     (MemoryError, _memory),
+    *((kind, _device) for kind in [getattr(torch, "AcceleratorError", None)] if kind is not None),
+    (torch.cuda.CudaError, _device),
+    (torch.cuda.DeferredCudaCallError, _device),
     (ImportError, _missing_package),
 )
 """From the most special type to the most general."""
