@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from llamaforge.testing import BackendConformance
-from llamaforge.testing.fakes import AsyncToyBackend, BasicToyBackend, ToyBackend
+from llamaforge.testing.fakes import AsyncToyBackend, BasicToyBackend, QueueingToyBackend, ToyBackend
 
 
 class TestEcho(BackendConformance):
@@ -26,6 +26,11 @@ class TestToyWithoutTemplate(BackendConformance):
 
 class TestAsyncToy(BackendConformance):
     backend = AsyncToyBackend
+    model = "toy"
+
+
+class TestQueueingToy(BackendConformance):
+    backend = QueueingToyBackend
     model = "toy"
 
 

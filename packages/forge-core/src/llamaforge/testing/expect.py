@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -85,6 +85,32 @@ def within(seconds: float, call: Callable[[], T], doing: str) -> T:
         raise error
     value: T = returned
     return value
+
+
+def together(seconds: float, works: Sequence[Callable[[], None]]) -> None:
+    """Run all at once, in threads. The first failure of any is the check's; so is taking more than *seconds*."""
+    __tracebackhide__ = True
+    failures: list[BaseException] = []
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            start.wait()
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,), name="conformance", daemon=True) for work in works]
+
+    def wait_for_all() -> None:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    within(seconds, wait_for_all, f"{len(works)} threads at once")
+    if failures:
+        raise failures[0] if isinstance(failures[0], NotAsExpected) else NotAsExpected("no failure", failures[0])
 
 
 def comes_true(condition: Callable[[], object], seconds: float) -> bool:

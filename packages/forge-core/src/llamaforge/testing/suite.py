@@ -9,6 +9,7 @@ from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
 from .rooms.cancelling import CancellationChecks
 from .rooms.chat import ChatChecks
+from .rooms.crowds import CrowdChecks
 from .rooms.errors import ErrorChecks
 from .rooms.lifecycle import LifecycleChecks
 from .rooms.logprobs import LogprobChecks
@@ -27,6 +28,7 @@ from .rooms.usage import UsageChecks
 
 # pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
 class BackendConformance(
+    CrowdChecks,
     ThreadChecks,
     AsyncChecks,
     CancellationChecks,
@@ -54,7 +56,7 @@ class BackendConformance(
             parameters = {}                  # load parameters
 
     More settings, each documented where it stands in :class:`llamaforge.testing.kit.Kit`: ``prompt``, ``greedy``,
-    ``context_size``, ``max_load_cycles``, ``patience``.
+    ``context_size``, ``max_load_cycles``, ``patience``, ``crowd``.
 
     Nothing is left out: what the backend does not declare is checked to be refused, and a backend with the four basic
     methods is held to those, and to refusing the rest. A check that can't hold for a backend is excused by name, with a

@@ -141,6 +141,22 @@ _CONCURRENCY: Final = _defects(
     ("WaitsForItsReaders", "unload waits for readers", ("test_unloading_under_a_stream_is_survived",), _BRIEFLY),
 )
 
+_QUEUE: Final[dict[str, Any]] = {"sound": "llamaforge.testing.fakes:QueueingToyBackend"}
+_BUSY_QUEUE: Final[dict[str, Any]] = {**_QUEUE, "parameters": {"delay": 0.003}}
+_SLOW_QUEUE: Final[dict[str, Any]] = {**_QUEUE, **_SLOWLY, "crowd": 8}
+_CROWDS: Final = _defects(
+    "crowds",
+    ("TurnsCrowdsAway", "turns a crowd away", ("test_a_crowd_is_served",), _BUSY_QUEUE),
+    ("LosesTheLatecomers", "loses requests in a crowd", ("test_a_crowd_is_served",), _BUSY_QUEUE | _BRIEFLY),
+    ("HasTenPlaces", "has a table of ten places", ("test_sixteen_threads_get_their_own_text",), _SLOWLY),
+    ("WaitsDeafly", "does not leave the queue", ("test_leaving_the_queue_is_at_once",), _SLOW_QUEUE),
+    ("WaitsBeyondTheDeadline", "knows no deadline in the queue", ("test_a_deadline_holds_in_the_queue",), _SLOW_QUEUE),
+    ("PrefersTheFamiliar", "starves strangers", ("test_a_short_request_is_not_starved",), _QUEUE | {"patience": 1.0}),
+    ("DropsARowTooMany", "a cancelled one spoils others", ("test_one_failure_spoils_nobody_elses_answer",), _QUEUE),
+    ("TrustsItsCacheTooFar", "reuses what is not the same", ("test_a_warm_prompt_has_the_same_answer",)),
+    ("CachesMoreThanThereIs", "counts more cached than there is", ("test_a_warm_prompt_has_the_same_answer",)),
+)
+
 _GIVEN: Final[dict[str, Any]] = {"parameters": {"n_ctx": 512}}
 _LIFECYCLE: Final = _defects(
     "lifecycle",
@@ -208,5 +224,5 @@ _IMPORTING: Final = (
     *_defects("missing", ("NeedsItsTests", "can't be imported elsewhere", ("test_it_can_be_imported_elsewhere",))),
 )
 
-DEFECTS: Final = (*_TEXT, *_SAMPLING, *_COUNTING, *_STATE, *_CONCURRENCY, *_LIFECYCLE, *_MANNERS, *_IMPORTING)
+DEFECTS: Final = (*_TEXT, *_SAMPLING, *_COUNTING, *_STATE, *_CONCURRENCY, *_CROWDS, *_LIFECYCLE, *_MANNERS, *_IMPORTING)
 """Every defect there is."""

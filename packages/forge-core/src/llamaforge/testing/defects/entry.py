@@ -33,6 +33,9 @@ class Defect:
     patience: float = 20.0
     """Seconds after which the broken one counts as hung. Its sound twin has all the time that it needs."""
 
+    crowd: int = 24
+    """How many come at once where there is a crowd."""
+
     def broken_class(self) -> type[BaseBackend]:
         """The broken backend."""
         return _backend(f"{_HERE}.{self.target}")
@@ -45,7 +48,7 @@ class Defect:
         """The kit's test class for one of the two."""
         backend, patience = (self.broken_class(), self.patience) if kind == "broken" else (self.sound_class(), 60.0)
         settings = {"backend": backend, "model": "toy", "parameters": dict(self.parameters), "patience": patience}
-        return type(f"Test{backend.__name__}", (BackendConformance,), settings)
+        return type(f"Test{backend.__name__}", (BackendConformance,), {**settings, "crowd": self.crowd})
 
 
 def _backend(target: str) -> type[BaseBackend]:

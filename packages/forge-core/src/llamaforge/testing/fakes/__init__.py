@@ -4,5 +4,15 @@ from __future__ import annotations
 
 from .backends import MODEL, SPEC, AsyncToyBackend, BasicToyBackend, ToyBackend, ToyConfig
 from .language import ToyLanguage
+from .queueing import QueueingToyBackend
 
-__all__ = ["MODEL", "SPEC", "AsyncToyBackend", "BasicToyBackend", "ToyBackend", "ToyConfig", "ToyLanguage"]
+__all__ = [
+    "MODEL",
+    "SPEC",
+    "AsyncToyBackend",
+    "BasicToyBackend",
+    "QueueingToyBackend",
+    "ToyBackend",
+    "ToyConfig",
+    "ToyLanguage",
+]

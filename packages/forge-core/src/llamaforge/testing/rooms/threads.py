@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
 from ...errors import LlamaForgeError
-from ..expect import NotAsExpected, expect_equal, within
+from ..expect import expect_equal, together
 from ..kit import Kit
 from ..subject import Subject
 
@@ -37,7 +35,7 @@ class ThreadChecks(Kit):
                 what = "the answer of a thread (it got another thread's)" if swapped else "the answer of a thread"
                 expect_equal(answer, wanted[number], what)
 
-        self._together([partial(ask, number) for number in range(THREADS)])
+        together(self.patience, [partial(ask, number) for number in range(THREADS)])
 
     def test_streams_in_threads_keep_their_own_text(self, subject: Subject) -> None:
         """The same with streams, which stay open while others run.
@@ -51,7 +49,7 @@ class ThreadChecks(Kit):
             with subject.stream(prompts[number], **subject.greedy, **subject.limit(TOKENS)) as stream:
                 expect_equal("".join(stream), wanted[number], f"the stream of thread {number}, joined")
 
-        self._together([partial(ask, number) for number in range(THREADS)])
+        together(self.patience, [partial(ask, number) for number in range(THREADS)])
 
     def test_two_streams_can_be_read_in_turn(self, subject: Subject) -> None:
         """Two streams, read alternately by one thread, both come to their end with their own text.
@@ -116,13 +114,13 @@ class ThreadChecks(Kit):
             **({"temperature": 1.5} if subject.declares("temperature") else {}),
         }
         alone = [str(subject.ask(**given, seed=seed)) for seed in range(THREADS)]
-        together: list[str] = [""] * THREADS
+        at_once: list[str] = [""] * THREADS
 
         def ask(seed: int) -> None:
-            together[seed] = str(subject.ask(**given, seed=seed))
+            at_once[seed] = str(subject.ask(**given, seed=seed))
 
-        self._together([partial(ask, seed) for seed in range(THREADS)])
-        expect_equal(together, alone, "the answers with seeds, in threads")
+        together(self.patience, [partial(ask, seed) for seed in range(THREADS)])
+        expect_equal(at_once, alone, "the answers with seeds, in threads")
 
     def test_failures_stay_in_their_thread(self, subject: Subject) -> None:
         """Requests that fail or are left early don't disturb others that run meanwhile.
@@ -143,29 +141,4 @@ class ThreadChecks(Kit):
                 with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
                     next(stream, "")
 
-        self._together([lambda: ask(0), lambda: ask(1), disturb])
-
-    def _together(self, works: list[Callable[[], None]]) -> None:
-        """Run all at once; the first failure of any is the check's."""
-        __tracebackhide__ = True
-        failures: list[BaseException] = []
-        start = threading.Barrier(len(works))
-
-        def run(work: Callable[[], None]) -> None:
-            try:
-                start.wait()
-                work()
-            except BaseException as error:  # noqa: BLE001 - raised again below
-                failures.append(error)
-
-        threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
-
-        def wait_for_all() -> None:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-        within(self.patience, wait_for_all, f"{len(works)} threads at once")
-        if failures:
-            raise failures[0] if isinstance(failures[0], NotAsExpected) else NotAsExpected("no failure", failures[0])
+        together(self.patience, [lambda: ask(0), lambda: ask(1), disturb])

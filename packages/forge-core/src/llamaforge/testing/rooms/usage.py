@@ -58,6 +58,26 @@ class UsageChecks(Kit):
         counts = {_usage(subject.say(tokens)).prompt_tokens for tokens in (1, 5, 1)}
         expect(len(counts) == 1, "one number of prompt_tokens for one prompt", counts)
 
+    def test_a_warm_prompt_has_the_same_answer(self, subject: Subject) -> None:
+        """A prompt whose beginning, or all of it, was computed before has the answer that a backend has which was just
+        loaded; usage.cached_tokens is part of prompt_tokens, which stays as it is.
+
+        Why: what a cache saves must not be seen in the text. Look at: how far a cached beginning is taken to agree;
+        what of a cache is overwritten meanwhile; counts of what was saved.
+        """
+        prompts = [f"{subject.prompt} And then tell of {end}." for end in ("the harbour", "a storm at night")]
+        with self.fresh() as cold:
+            wanted = cold.say(8, prompts[1])
+        subject.say(8, prompts[0])
+        for how in ("begun by another one", "asked before"):
+            answer = subject.say(8, prompts[1])
+            expect_equal(answer, wanted, f"the answer to a prompt {how}")
+            if wanted.usage is not None:
+                counts = _usage(answer)
+                expect_equal(counts.prompt_tokens, wanted.usage.prompt_tokens, f"prompt_tokens of a prompt {how}")
+                within = 0 <= counts.cached_tokens <= counts.prompt_tokens
+                expect(within, f"at most {counts.prompt_tokens} cached_tokens of a prompt {how}", counts)
+
     def test_max_tokens_is_exact(self, subject: Subject) -> None:
         """An answer that reaches max_tokens has exactly that many tokens, and the reason "length".
 

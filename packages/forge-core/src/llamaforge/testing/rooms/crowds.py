@@ -1,0 +1,197 @@
+"""More requests at once than the engine computes: a queue, in which nobody is lost, swapped, stuck or forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+from ...errors import GenerationTimeoutError, LlamaForgeError
+from ...results import GeneratedText
+from ..crowd import ARRIVAL, Crowd, crowd
+from ..expect import Told, expect, expect_equal, together
+from ..kit import Kit
+from ..subject import Subject
+
+PROMPTS: Final = 8
+THREADS: Final = 16
+ROUNDS: Final = 3
+TOKENS: Final = 6
+SHORT: Final = 3
+STAYING: Final = 2
+ATTEMPTS: Final = 2
+MEASURABLE: Final = 0.3
+"""Seconds. An answer that is faster than this needs no queue."""
+
+
+class CrowdChecks(Kit):
+    """One loaded model, and :attr:`crowd` requests at once. What is asked is seen in who is ready, not in seconds."""
+
+    def test_a_crowd_is_served(self, subject: Subject) -> None:
+        """Many more requests at once than the engine computes are all answered, each with its own text.
+
+        Why: a busy hour must make answers late, not lose them. Look at: limits on the queue; slots that are given to
+        the next request before the last one's events are out.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        prompts = subject.prompts(PROMPTS)
+        wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
+        given = {**subject.greedy, **subject.limit(TOKENS)}
+
+        async def at_once() -> list[GeneratedText]:
+            asked = [subject.backend.agenerate(prompts[number % PROMPTS], given) for number in range(self.crowd)]
+            return list(await asyncio.gather(*asked))
+
+        came = Subject.answered(lambda: self.run_async(at_once), f"answers to {self.crowd} requests at once")
+        for number, answer in enumerate(came):
+            own = wanted[number % PROMPTS]
+            what = "another one's answer" if answer != own and answer in wanted else "its own answer"
+            expect(answer == own, f"request {number} of {len(came)} to get {own!r}", Told(f"{what}: {answer!r}"))
+
+    def test_sixteen_threads_get_their_own_text(self, subject: Subject) -> None:
+        """Sixteen threads, each with several requests, get for each the answer that it has alone.
+
+        Why: what two threads do right, sixteen may not: there are more of them than slots, locks and buffers. Look at:
+        tables with a fixed number of places; ids that come round again.
+        """
+        prompts = subject.prompts(PROMPTS)
+        wanted = [subject.known(SHORT, prompt) for prompt in prompts]
+
+        def ask(number: int) -> None:
+            for turn in range(ROUNDS):
+                which = (number + turn) % PROMPTS
+                answer = subject.say(SHORT, prompts[which])
+                expect_equal(answer, wanted[which], f"answer {turn} of thread {number}")
+
+        together(self.patience, [partial(ask, number) for number in range(THREADS)])
+
+    def test_leaving_the_queue_is_at_once(self, subject: Subject) -> None:
+        """A request that is left before its turn has come ends while the crowd before it is at work; the crowd goes on.
+
+        Why: who has hung up must not wait for a turn, nor take one. Look at: waits for a slot or a lock that don't look
+        at ``request.control``; ``control.on_cancel`` wakes them.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+
+        def leave_the_queue(crowd: Crowd) -> bool:
+            stream = subject.stream(**subject.greedy, **subject.limit(TOKENS))
+            reader = threading.Thread(target=lambda: list(stream), name="conformance", daemon=True)
+            reader.start()
+            time.sleep(ARRIVAL)
+            stream.close()
+            subject.in_time(reader.join, "a stream that was left in the queue")
+            return crowd.is_busy()
+
+        self._beside_a_crowd(subject, leave_the_queue, "a request that was left in the queue to end at once")
+
+    def test_a_deadline_holds_in_the_queue(self, subject: Subject) -> None:
+        """A deadline that passes in the queue raises GenerationTimeoutError while the crowd is at work, and the next
+        request is answered.
+
+        Why: the queue is where deadlines pass. Look at: waits for a slot or a lock without a timeout;
+        ``control.remaining()`` is one.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract(timeout=1)
+            return
+        tokens = self._long(subject)
+        timeout = subject.whole(tokens) / 4
+        fast = 4 * timeout < MEASURABLE
+
+        def run_out_of_time(crowd: Crowd) -> bool:
+            try:
+                subject.generate(None, {**subject.greedy, **subject.limit(tokens), "timeout": timeout})
+            except GenerationTimeoutError as error:
+                expect_equal(error.timeout, timeout, "error.timeout")
+                return crowd.is_busy()
+            return fast
+
+        self._beside_a_crowd(subject, run_out_of_time, "a GenerationTimeoutError at the deadline, in the queue")
+        came = subject.in_time(lambda: subject.say(TOKENS), "the request after one that ran out of time in the queue")
+        expect_equal(came, subject.known(TOKENS), "the answer after one that ran out of time in the queue")
+
+    def test_a_short_request_is_not_starved(self, subject: Subject) -> None:
+        """While others ask again and again, for longer answers and always alike, a short request gets its turn.
+
+        Why: one busy user must not shut everybody else out. Look at: a queue that prefers what is running, what is
+        cached or what came last.
+        """
+        short = subject.prompts(1)[0]
+        wanted = subject.known(SHORT, short)
+        longer = subject.known(TOKENS)
+        served = threading.Event()
+
+        def ask_again_and_again() -> None:
+            while not served.is_set():
+                expect_equal(subject.say(TOKENS), longer, "an answer of those that ask again and again")
+
+        def ask_once() -> None:
+            try:
+                time.sleep(ARRIVAL)
+                came = subject.in_time(lambda: subject.say(SHORT, short), "a short request beside many longer ones")
+                expect_equal(came, wanted, "the answer to a short request beside many longer ones")
+            finally:
+                served.set()
+
+        together(2 * self.patience, [*[ask_again_and_again] * self.crowd, ask_once])
+
+    def test_one_failure_spoils_nobody_elses_answer(self, subject: Subject) -> None:
+        """In a crowd where some leave, some run out of time and some are refused, all others get their own text.
+
+        Why: requests that are computed together are easily mixed up when one of them goes. Look at: what is moved or
+        released when a request ends early.
+        """
+        prompts = subject.prompts(PROMPTS)
+        wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
+
+        def ask(number: int) -> None:
+            for _ in range(2):
+                expect_equal(subject.say(TOKENS, prompts[number]), wanted[number], "an answer beside failing ones")
+
+        def leave(pieces: int) -> None:
+            for _ in range(2):
+                with subject.stream(**subject.greedy, **subject.limit(TOKENS)) as stream:
+                    for _, _ in zip(range(pieces), stream, strict=False):
+                        pass
+
+        wrong: list[dict[str, Any]] = [{"timeout": 0.01}, {"no_such_parameter": 1}]
+        if subject.declares("logit_bias"):
+            wrong.append({"logit_bias": {2_000_000_000: 1}})
+
+        def fail(parameters: dict[str, Any]) -> None:
+            for _ in range(2):
+                with contextlib.suppress(LlamaForgeError):
+                    subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **parameters})
+
+        works: list[Callable[[], None]] = [partial(ask, number) for number in range(PROMPTS)]
+        works += [partial(leave, pieces) for pieces in (0, 1, 2, 3)]
+        if subject.full:
+            works += [partial(fail, parameters) for parameters in wrong]
+        together(self.patience, works)
+
+    def _long(self, subject: Subject) -> int:
+        return subject.lasting(0.6)
+
+    def _beside_a_crowd(self, subject: Subject, work: Callable[[Crowd], bool], what: str) -> None:
+        """*work* says whether the crowd was at work when it was done. Those of it that stay get their answers."""
+        __tracebackhide__ = True
+        tokens = self._long(subject)
+        fast = subject.whole(tokens) < MEASURABLE
+        seen = []
+        for _ in range(ATTEMPTS):
+            with crowd(subject, self.crowd, tokens) as others:
+                in_time = work(others)
+                left = others.at_work()
+                expect_equal(others.texts(STAYING), [str(subject.known(tokens))] * STAYING, "the crowd's own answers")
+            if in_time or fast:
+                return
+            seen.append(f"{left} of {others.number}")
+        expect(False, what, Told(f"it ended when of the crowd before it there were left {', '.join(seen)}"))
