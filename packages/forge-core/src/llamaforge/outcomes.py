@@ -1,0 +1,67 @@
+"""Calls that work with ``await`` and without."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Outcome(Generic[T]):
+    """What a call came to, which may be awaited.
+
+    Called where no event loop runs, the work is done when the call returns. Called within one, it is done in a thread,
+    so that the loop isn't blocked: await it. Cancelling the wait calls *abort*, and waits until the work has ended.
+
+    It is as true as its result. Raises, from the call or from ``await``, what the work raises.
+    """
+
+    __slots__ = ("_abort", "_future")
+
+    def __init__(self, work: Callable[[], T], abort: Callable[[], None] | None = None) -> None:
+        self._abort = abort
+        self._future: concurrent.futures.Future[T] = concurrent.futures.Future()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._future.set_result(work())
+        else:
+            threading.Thread(target=self._work, args=(work,), name="llamaforge-work", daemon=True).start()
+
+    def result(self) -> T:
+        """The result; waits for it. Raises what the work raised."""
+        return self._future.result()
+
+    def __bool__(self) -> bool:
+        return bool(self.result())
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._wait().__await__()
+
+    def __repr__(self) -> str:
+        if not self._future.done():
+            return "<Outcome, pending: await it>"
+        error = self._future.exception()
+        return f"<Outcome {self._future.result() if error is None else error!r}>"
+
+    async def _wait(self) -> T:
+        waiting = asyncio.wrap_future(self._future)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            if self._abort is not None:
+                self._abort()
+            with contextlib.suppress(Exception):
+                await waiting
+            raise
+
+    def _work(self, work: Callable[[], T]) -> None:
+        try:
+            self._future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+            self._future.set_exception(error)
