@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -74,10 +74,13 @@ def make_sound(folder: Path, name: str, module: str = "sound_plugin", suffix: st
     )
 
 
-def make_sabotaged(folder: Path) -> list[str]:
-    """One distribution per sabotaged plugin; the names of their backends."""
+def make_sabotaged(folder: Path, groups: Iterable[str] = ("llamaforge.backends",)) -> list[str]:
+    """One distribution per sabotaged plugin, which claims its name in each of the entry-point *groups*; the names.
+
+    A source's name is the beginning of an address, which has dashes for underscores.
+    """
     for name, source in SABOTAGED.items():
-        make_distribution(
-            folder, f"dist-{name}".replace("_", "-"), {"llamaforge.backends": {name: name}}, {name: source}
-        )
+        dashed = name.replace("_", "-")
+        claimed = {group: {dashed if group == "llamaforge.sources" else name: name} for group in groups}
+        make_distribution(folder, f"dist-{dashed}", claimed, {name: source})
     return list(SABOTAGED)
