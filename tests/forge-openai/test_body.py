@@ -45,7 +45,8 @@ EXTENSIONS: dict[str, Any] = {"top_k": 0, "min_p": 0.05, "repetition_penalty": 1
 
 def test_the_tables_cover_every_canonical_name() -> None:
     assert set(HONOURED) == SPEC.capabilities.parameters
-    assert set(HONOURED) | set(EXTENSIONS) | UNIVERSAL == set(NAMES)
+    refused = {"truncation"}  # whoever holds the template knows what fits
+    assert set(HONOURED) | set(EXTENSIONS) | UNIVERSAL | refused == set(NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(HONOURED))

@@ -9,12 +9,17 @@ import pytest
 
 from forge_openai.address import is_official, split_address
 from forge_openai.config import OpenAIConfig
-from forge_openai.endpoint import find_endpoint
+from forge_openai.endpoint import Endpoint, find_endpoints
 from llamaforge.backends.config import describe_config
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
 from llamaforge.secrets import Secret
 
 CANARY = "canary-4711-secret"
+
+
+def find_endpoint(config: OpenAIConfig, environ: dict[str, str]) -> Endpoint:
+    (endpoint,) = find_endpoints(config, "m-1", environ)
+    return endpoint
 
 
 def read(**parameters: Any) -> OpenAIConfig:
@@ -185,7 +190,7 @@ def test_unknown_names_get_the_closest() -> None:
 def test_every_parameter_is_described() -> None:
     fields = describe_config(OpenAIConfig)
     assert all(field.description and field.type for field in fields)
-    assert {field.name for field in fields if field.secret} == {"api_key", "headers"}
+    assert {field.name for field in fields if field.secret} == {"api_key", "azure_ad_token", "headers"}
 
 
 @pytest.mark.parametrize(

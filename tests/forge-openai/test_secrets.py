@@ -123,8 +123,9 @@ def test_all_is_quiet_when_all_goes_well(
     session = backend._session
     assert config is not None
     assert session is not None
-    shown = [repr(backend), str(backend), repr(config), str(config.public()), repr(session), repr(session.endpoint)]
-    shown += [repr(session.translator), str(result.to_dict()), repr(backend.capabilities), caplog.text]
+    shown = [repr(backend), str(backend), repr(config), str(config.public()), repr(session), repr(session.lanes)]
+    shown += [repr((lane, lane.endpoint, lane.translator)) for lane in session.lanes]
+    shown += [str(result.to_dict()), repr(backend.capabilities), caplog.text]
     shown += capsys.readouterr()
     assert caplog.records, "the libraries do log at this level"
     assert "canary" not in "\n".join(shown)

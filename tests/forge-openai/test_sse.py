@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_openai.sse import EventParser, ServerSentEvent
+from forge_openai.answer.sse import EventParser, ServerSentEvent
 
 
 def parse(pieces: list[bytes]) -> list[ServerSentEvent]:
@@ -23,7 +23,7 @@ def by_the_book(data: bytes) -> list[ServerSentEvent]:
     for line in parts[:-1]:
         if not line:
             if lines:
-                events.append(ServerSentEvent(kind or "message", b"\n".join(lines)))
+                events.append((kind or "message", b"\n".join(lines)))
             kind, lines = "", []
             continue
         name, _, value = line.partition(b":")
@@ -69,9 +69,9 @@ def test_any_bytes(data: bytes) -> None:
 def test_a_servers_stream() -> None:
     stream = b': ping\n\ndata: {"a":1}\n\nevent: error\ndata: first\ndata:second\n\ndata: [DONE]\n\ndata: never ended\n'
     assert parse([stream]) == [
-        ServerSentEvent("message", b'{"a":1}'),
-        ServerSentEvent("error", b"first\nsecond"),
-        ServerSentEvent("message", b"[DONE]"),
+        ("message", b'{"a":1}'),
+        ("error", b"first\nsecond"),
+        ("message", b"[DONE]"),
     ]
 
 
@@ -79,4 +79,4 @@ def test_a_long_line_in_small_pieces_is_put_together_once() -> None:
     # With a buffer that is searched again for every piece this would take minutes.
     piece = b"x" * 64
     events = parse([b"data: ", *[piece] * 100_000, b"\n", b"\n"])
-    assert len(events[0].data) == 6_400_000
+    assert len(events[0][1]) == 6_400_000

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forge_openai import OpenAIBackend, OpenAIConfig
-from forge_openai.body import build
-from forge_openai.chunks import Chunk
-from forge_openai.endpoint import find_endpoint
+from forge_openai.answer.chunks import Chunk
+from forge_openai.answer.reader import AnswerReader
+from forge_openai.endpoint import find_endpoints
 from forge_openai.errors import Translator
-from forge_openai.reader import AnswerReader
+from forge_openai.request.body import build
 from llamaforge.requests import read_request
 from llamaforge.results import Event, Finished, TextDelta, Usage
 from support.scripted import ScriptedServer, delta, event, stream_of, stream_reply, usage
@@ -95,8 +95,8 @@ def test_raw_text_too(server: ScriptedServer, load: Load) -> None:
 
 def test_more_than_openai_takes_are_ours() -> None:
     four, five = (read_request("Hi", None, {"stop": list(letters)}) for letters in ("abcd", "abcde"))
-    official = find_endpoint(OpenAIConfig.read({"api_key": "sk-1"}), {})
-    other = find_endpoint(OpenAIConfig.read({"api_base": "http://127.0.0.1:1/v1"}), {})
+    addresses = ["https://api.openai.com/v1", "http://127.0.0.1:1/v1"]
+    official, other = find_endpoints(OpenAIConfig.read({"api_key": "sk-1", "api_base": addresses}), "m", {})
     bodies = {
         (where.address, len(request.stop or ())): msgspec.json.decode(build(request, "m", where, OpenAIConfig())[1])
         for where in (official, other)
@@ -172,10 +172,10 @@ def read(pieces: list[str], stops: list[str], logprobs: bool) -> list[Event]:
     events: list[Event] = []
     for piece in pieces:
         sent = with_tokens(*piece) if logprobs and piece else delta(piece)
-        events += reader.feed(msgspec.convert(sent, Chunk))
+        reader.read(msgspec.convert(sent, Chunk), events)
         if reader.is_over:
             return events + reader.finish()
-    events += reader.feed(msgspec.convert(delta(finish_reason="stop"), Chunk))
+    reader.read(msgspec.convert(delta(finish_reason="stop"), Chunk), events)
     return events + reader.finish()
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from forge_openai import OpenAIBackend
-from forge_openai.network import bound_network
-from forge_openai.scope import CancelScope, current_scope
+from forge_openai.wire.network import bound_network
+from forge_openai.wire.scope import CancelScope, current_scope
 from llamaforge.control import Control
 from llamaforge.errors import (
     AuthenticationError,

@@ -10,8 +10,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_openai.chunks import ToolCallPart
-from forge_openai.tools import ToolCallAssembler
+from forge_openai.answer.chunks import ToolCallPart
+from forge_openai.answer.tools import ToolCallAssembler
 
 
 def assemble(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:

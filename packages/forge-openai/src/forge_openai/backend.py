@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
-from llamaforge.errors import GenerationTimeoutError, ModelNotLoadedError, UnsupportedError
+from llamaforge.errors import LlamaForgeError, ModelNotLoadedError, UnsupportedError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event
 
-from .body import build, check_engine_options, stops_here
-from .check import check_server
+from .answer.decoder import AnswerDecoder
+from .answer.reader import AnswerReader
 from .config import OpenAIConfig
+from .endpoint import Endpoint
 from .plugin import SPEC
-from .reader import AnswerReader
-from .scope import CancelScope
-from .session import Session
-from .wire import read_chunks
+from .request.body import build, check_engine_options, stops_here
+from .wire.check import check_server
+from .wire.drive import arun, run
+from .wire.exchange import Call, exchange
+from .wire.lane import Lane
+from .wire.scope import CancelScope
+from .wire.session import Session
 
 
 class OpenAIBackend(BaseBackend):
@@ -62,8 +67,7 @@ class OpenAIBackend(BaseBackend):
         session = Session(model_path, config)
         try:
             if config.check_model:
-                size = check_server(session, model_path, config.timeout)
-                session.translator = dataclasses.replace(session.translator, context_size=size)
+                check_server(session, model_path, config.timeout)
         except BaseException:
             session.close()
             raise
@@ -95,25 +99,32 @@ class OpenAIBackend(BaseBackend):
 
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """One POST."""
-        session, settings = self._session, self._settings
+        session, call = self._call(request)
+        scope = CancelScope.of(request.control)
+        return run(exchange(call, session, scope), scope)
+
+    def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        """One POST, in the running event loop."""
+        session, call = self._call(request)
+        scope = CancelScope.of(request.control)
+        return arun(exchange(call, session, scope), scope)
+
+    def explain(self, error: LlamaForgeError) -> LlamaForgeError:
+        """What a request raises for *error*: itself. A subclass may know more, as that the server is its child."""
+        return error
+
+    def _call(self, request: GenerationRequest) -> tuple[Session, Call]:
+        session, model, settings = self._session, self._model, self._settings
         if session is None:
             raise ModelNotLoadedError()
-        scope = CancelScope.of(request.control)
-        path, body = build(request, self._model, session.endpoint, settings)
-        here = stops_here(request, session.endpoint, settings)
-        return _events(session, path, body, AnswerReader(request, session.translator, here), scope)
 
+        @functools.cache
+        def compose(endpoint: Endpoint) -> tuple[str, bytes]:
+            return build(request, model, endpoint, settings)
 
-def _events(session: Session, path: str, body: bytes, reader: AnswerReader, scope: CancelScope) -> Iterator[Event]:
-    chunks = read_chunks(session, path, body, scope)
-    try:
-        for chunk in chunks:
-            yield from reader.feed(chunk)
-            if reader.is_over:
-                break
-        chunks.close()
-        yield from reader.finish()
-    except GenerationTimeoutError as error:
-        raise GenerationTimeoutError(error.timeout, "".join(reader.text)) from None
-    finally:
-        chunks.close()
+        def decoder(lane: Lane) -> AnswerDecoder:
+            here = stops_here(request, lane.endpoint, settings)
+            return AnswerDecoder(AnswerReader(request, lane.translator, here), lane.translator)
+
+        compose(session.lanes[0].endpoint)  # what can't be said is refused now
+        return session, Call(compose, decoder, self.explain)

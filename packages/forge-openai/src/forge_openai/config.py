@@ -12,7 +12,7 @@ from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 from llamaforge.secrets import Secret
 
 from .address import split_address
-from .fields import is_taken
+from .request.fields import is_taken
 
 Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
 """Canonical parameters that OpenAI's own API lacks and other servers have."""
@@ -34,14 +34,29 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    api_base: (
+    api_base: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(
+            description="Base URL, such as http://127.0.0.1:8000/v1. Default: OPENAI_BASE_URL, else OpenAI's own. "
+            "A list is of servers that have the same model: the least busy one is asked, and where one fails before "
+            "its answer has begun, the next."
+        ),
+    ] = None
+    azure_endpoint: (
+        Annotated[str, Meta(description="Address of an Azure OpenAI resource, instead of api_base.")] | None
+    ) = None
+    azure_deployment: (
+        Annotated[str, Meta(description="The deployment's name there. Default: the model's name.")] | None
+    ) = None
+    azure_ad_token: (
         Annotated[
-            str,
-            Meta(
-                description="Base URL, such as http://127.0.0.1:8000/v1. Default: OPENAI_BASE_URL, else OpenAI's own."
-            ),
+            Secret,
+            Meta(description="A Microsoft Entra token, instead of api_key. Default: AZURE_OPENAI_AD_TOKEN."),
         ]
         | None
+    ) = None
+    api_version: (
+        Annotated[str, Meta(description="Version of Azure's API. Default: the variable OPENAI_API_VERSION.")] | None
     ) = None
     organization: (
         Annotated[str, Meta(description="OpenAI organization ID. Default: the variable OPENAI_ORG_ID.")] | None
@@ -109,7 +124,23 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
             check_header(name, value)
-        if self.api_base is not None:
+        self._read_addresses()
+        self._check_azure()
+        fields = list(self.wire_names().items())
+        for index, (parameter, field) in enumerate(fields):
+            ours = field == parameter or (parameter, field) == ("repetition_penalty", "repeat_penalty")
+            taken = (is_taken(field) and not ours) or field in [other for _, other in fields[:index]]
+            if not field or taken:
+                raise InvalidParameterError(f"extensions[{parameter!r}]", field, "a field that nothing else sets")
+
+    def _read_addresses(self) -> None:
+        """Part the URLs from their credentials, so that nothing that shows a config can show a password."""
+        if self.azure_endpoint is not None:
+            address, credentials = split_address(self.azure_endpoint, "azure_endpoint")
+            if credentials is not None:
+                raise InvalidParameterError("azure_endpoint", None, "a URL without credentials", show_value=False)
+            msgspec.structs.force_setattr(self, "azure_endpoint", address)
+        if isinstance(self.api_base, str):
             address, credentials = split_address(self.api_base, "api_base")
             headers = dict(self.headers)
             if credentials is not None:
@@ -119,15 +150,30 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
                         "the URL holds a user and a password, and a request has one Authorization header.",
                     )
                 headers["Authorization"] = credentials
-            # So that nothing that shows a config can show the URL's password.
             msgspec.structs.force_setattr(self, "api_base", address)
             msgspec.structs.force_setattr(self, "headers", headers)
-        fields = list(self.wire_names().items())
-        for index, (parameter, field) in enumerate(fields):
-            ours = field == parameter or (parameter, field) == ("repetition_penalty", "repeat_penalty")
-            taken = (is_taken(field) and not ours) or field in [other for _, other in fields[:index]]
-            if not field or taken:
-                raise InvalidParameterError(f"extensions[{parameter!r}]", field, "a field that nothing else sets")
+        elif self.api_base is not None:
+            split = [split_address(url, f"api_base[{index}]") for index, url in enumerate(self.api_base)]
+            if any(credentials is not None for _, credentials in split):
+                raise InvalidParameterError(
+                    "api_base", None, "URLs without credentials, where there are several", show_value=False
+                )
+            addresses = tuple(address for address, _ in split)
+            if not addresses or len(set(addresses)) < len(addresses):
+                raise InvalidParameterError("api_base", addresses, "at least one URL, and each once")
+            msgspec.structs.force_setattr(self, "api_base", addresses)
+
+    def _check_azure(self) -> None:
+        if self.azure_endpoint is None:
+            for name in ("azure_deployment", "azure_ad_token", "api_version"):
+                if getattr(self, name) is not None:
+                    raise InvalidParameterError(name, None, "left out, or given with azure_endpoint", show_value=False)
+            return
+        for name in ("api_base", "organization", "project"):
+            if getattr(self, name) is not None:
+                raise ConflictingParametersError(["azure_endpoint", name], "Azure has no such thing.")
+        if self.api_key is not None and self.azure_ad_token is not None:
+            raise ConflictingParametersError(["api_key", "azure_ad_token"], "give one of them.")
 
     def wire_names(self) -> dict[str, str]:
         """The extensions: canonical name to the server's own."""

@@ -18,6 +18,17 @@ _SHORTEST_SECRET = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Azure:
+    """What is special about a deployment of Azure OpenAI."""
+
+    deployment: str
+    version: str
+    """Of the API."""
+    token: Secret | None
+    """Of Microsoft Entra, instead of a key."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Endpoint:
     """A server and our credentials for it."""
 
@@ -30,53 +41,98 @@ class Endpoint:
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     most_stop_strings: int | None = None
     """How many the server takes, where there is a limit."""
+    azure: Azure | None = None
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that no message may hold, longest first."""
-        texts = {self.api_key.reveal()} if self.api_key is not None else set()
+        token = self.azure.token if self.azure is not None else None
+        texts = {secret.reveal() for secret in (self.api_key, token) if secret is not None}
         for value in self.headers.values():
             text = value.reveal()
             texts.add(text)
-            scheme, _, token = text.partition(" ")
-            texts.add(token)
+            scheme, _, rest = text.partition(" ")
+            texts.add(rest)
             if scheme.casefold() == "basic":
-                texts.add(_password(token))
+                texts.add(_password(rest))
         return tuple(sorted((text for text in texts if len(text) >= _SHORTEST_SECRET), key=len, reverse=True))
 
 
-def find_endpoint(config: OpenAIConfig, environ: Mapping[str, str]) -> Endpoint:
-    """Fill in from the environment what *config* leaves open, as the SDK would, unless *config* is another server's.
+def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
+    """The servers, with what *config* leaves open filled in from the environment, as the SDK would.
 
     Raises InvalidParameterError where a key is needed and there is none, or where one can't be a key.
     """
     environ = environ if config.reads_environment else {}
-    address, headers = config.api_base, dict(config.headers)
-    if address is None:
+    if config.azure_endpoint is not None:
+        return (_azure(config, config.azure_endpoint, model, environ),)
+    headers = dict(config.headers)
+    if config.api_base is None:
         address, credentials = split_address(environ.get("OPENAI_BASE_URL") or OFFICIAL, "OPENAI_BASE_URL")
         if credentials is not None:
             headers.setdefault("Authorization", credentials)
+        addresses: tuple[str, ...] = (address,)
+    else:
+        addresses = (config.api_base,) if isinstance(config.api_base, str) else config.api_base
     authorized = any(name.casefold() == "authorization" for name in headers)
     key = config.api_key
     if key is None and not authorized and environ.get("OPENAI_API_KEY"):
         key = Secret(environ["OPENAI_API_KEY"])
-    official = is_official(address)
     if key is not None:
-        key = Secret(key.reveal().strip())
-        if not is_printable(key.reveal()):
-            raise InvalidParameterError("api_key", None, "printable ASCII, and not empty", show_value=False)
-    elif official and not authorized:
+        key = _checked(key, "api_key")
+    elif any(map(is_official, addresses)) and not authorized:
         raise InvalidParameterError(
             "api_key", None, "given, or set in the environment as OPENAI_API_KEY", show_value=False
         )
+    return tuple(
+        Endpoint(
+            address=address,
+            api_key=key,
+            organization=config.organization or environ.get("OPENAI_ORG_ID") or None,
+            project=config.project or environ.get("OPENAI_PROJECT_ID") or None,
+            headers=headers,
+            max_tokens_field=config.max_tokens_field
+            or ("max_completion_tokens" if is_official(address) else "max_tokens"),
+            most_stop_strings=OFFICIAL_STOP_STRINGS if is_official(address) else None,
+        )
+        for address in addresses
+    )
+
+
+def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str, str]) -> Endpoint:
+    version = config.api_version or environ.get("OPENAI_API_VERSION")
+    if not version:
+        raise InvalidParameterError("api_version", None, "given, or set in the environment as OPENAI_API_VERSION")
+    key, token = config.api_key, config.azure_ad_token
+    if key is None and token is None:
+        if environ.get("AZURE_OPENAI_AD_TOKEN"):
+            token = Secret(environ["AZURE_OPENAI_AD_TOKEN"])
+        elif environ.get("AZURE_OPENAI_API_KEY"):
+            key = Secret(environ["AZURE_OPENAI_API_KEY"])
+        else:
+            raise InvalidParameterError(
+                "api_key", None, "given, or set in the environment as AZURE_OPENAI_API_KEY", show_value=False
+            )
     return Endpoint(
         address=address,
-        api_key=key,
-        organization=config.organization or environ.get("OPENAI_ORG_ID") or None,
-        project=config.project or environ.get("OPENAI_PROJECT_ID") or None,
-        headers=headers,
-        max_tokens_field=config.max_tokens_field or ("max_completion_tokens" if official else "max_tokens"),
-        most_stop_strings=OFFICIAL_STOP_STRINGS if official else None,
+        api_key=None if key is None else _checked(key, "api_key"),
+        organization=None,
+        project=None,
+        headers=dict(config.headers),
+        max_tokens_field=config.max_tokens_field or "max_completion_tokens",
+        most_stop_strings=OFFICIAL_STOP_STRINGS,
+        azure=Azure(
+            deployment=config.azure_deployment or model,
+            version=version,
+            token=None if token is None else _checked(token, "azure_ad_token"),
+        ),
     )
+
+
+def _checked(key: Secret, name: str) -> Secret:
+    key = Secret(key.reveal().strip())
+    if not is_printable(key.reveal()):
+        raise InvalidParameterError(name, None, "printable ASCII, and not empty", show_value=False)
+    return key
 
 
 def _password(token: str) -> str:

@@ -26,7 +26,7 @@ from llamaforge.errors import (
 )
 from llamaforge.secrets import MASK
 
-from .scope import CancelScope
+from .wire.scope import CancelScope
 
 _LONGEST_REASON = 500
 
@@ -37,7 +37,7 @@ OVERFLOW_CODES: Final = frozenset(
     }
 )
 OVERFLOW_PARAMS: Final = frozenset({"input_tokens"})  # vLLM
-NO_MODEL_CODES: Final = frozenset({"model_not_found"})  # OpenAI
+NO_MODEL_CODES: Final = frozenset({"model_not_found", "DeploymentNotFound"})  # OpenAI; Azure
 SLOW_DOWN_CODES: Final = frozenset({"rate_limit_exceeded", "rate_limit_error", "insufficient_quota"})
 
 
@@ -106,17 +106,17 @@ Make = Callable[[Translator, Any], LlamaForgeError]
 @functools.cache
 def exception_table() -> dict[type[BaseException], Make]:
     """Exception type to our error. A test holds it against every exception of the SDK and of the HTTP library."""
+    import httpcore2
     import httpx2
-    import openai
     from openai import _exceptions as sdk
 
-    def answered(translator: Translator, error: openai.APIStatusError) -> LlamaForgeError:
+    def answered(translator: Translator, error: sdk.APIStatusError) -> LlamaForgeError:
         return translator.answer_error(error.status_code, error.body, error.response.headers)
 
-    def in_band(translator: Translator, error: openai.APIError) -> LlamaForgeError:
+    def in_band(translator: Translator, error: sdk.APIError) -> LlamaForgeError:
         return translator.answer_error(None, error.body if error.body is not None else error.message)
 
-    def unreadable(translator: Translator, error: openai.APIResponseValidationError) -> LlamaForgeError:
+    def unreadable(translator: Translator, error: sdk.APIResponseValidationError) -> LlamaForgeError:
         return ServerError(translator.address, error.status_code, translator.clean(error.message))
 
     def unreached(translator: Translator, error: Exception) -> LlamaForgeError:
@@ -133,24 +133,24 @@ def exception_table() -> dict[type[BaseException], Make]:
         return GenerationError(f"The openai SDK failed: {translator.clean(describe(error))}")
 
     table: dict[type[BaseException], Make] = {
-        openai.OpenAIError: failed,
-        openai.APIError: in_band,
-        openai.APIConnectionError: unreached,
-        openai.APITimeoutError: silent,
-        openai.APIResponseValidationError: unreadable,
-        openai.APIStatusError: answered,
-        openai.BadRequestError: answered,
-        openai.AuthenticationError: answered,
+        sdk.OpenAIError: failed,
+        sdk.APIError: in_band,
+        sdk.APIConnectionError: unreached,
+        sdk.APITimeoutError: silent,
+        sdk.APIResponseValidationError: unreadable,
+        sdk.APIStatusError: answered,
+        sdk.BadRequestError: answered,
+        sdk.AuthenticationError: answered,
         sdk.OAuthError: answered,
-        openai.PermissionDeniedError: answered,
-        openai.NotFoundError: answered,
-        openai.ConflictError: answered,
-        openai.UnprocessableEntityError: answered,
-        openai.RateLimitError: answered,
-        openai.InternalServerError: answered,
-        openai.LengthFinishReasonError: failed,
-        openai.ContentFilterFinishReasonError: failed,
-        openai.InvalidWebhookSignatureError: failed,
+        sdk.PermissionDeniedError: answered,
+        sdk.NotFoundError: answered,
+        sdk.ConflictError: answered,
+        sdk.UnprocessableEntityError: answered,
+        sdk.RateLimitError: answered,
+        sdk.InternalServerError: answered,
+        sdk.LengthFinishReasonError: failed,
+        sdk.ContentFilterFinishReasonError: failed,
+        sdk.InvalidWebhookSignatureError: failed,
         sdk.SubjectTokenProviderError: failed,
         sdk.WebSocketConnectionClosedError: failed,
         sdk.WebSocketQueueFullError: failed,
@@ -182,6 +182,10 @@ def exception_table() -> dict[type[BaseException], Make]:
         httpx2.StreamClosed: unreached,
         httpx2.ResponseNotRead: unreached,
         httpx2.RequestNotRead: unreached,
+        # Of what we read ourselves from a connection.
+        httpcore2.NetworkError: unreached,
+        httpcore2.ProtocolError: unreached,
+        httpcore2.TimeoutException: silent,
         # TLS failures and broken connections that the libraries below let through unmapped.
         OSError: unreached,
     }

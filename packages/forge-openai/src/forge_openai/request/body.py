@@ -10,8 +10,8 @@ from llamaforge.errors import InvalidParameterError, UnsupportedError
 from llamaforge.parameters import ALIASES, NAMES
 from llamaforge.requests import GenerationRequest
 
-from .config import OpenAIConfig
-from .endpoint import Endpoint
+from ..config import OpenAIConfig
+from ..endpoint import Endpoint
 from .fields import SET_BY_US
 
 CHAT: Final = "/chat/completions"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
-from llamaforge.errors import LlamaForgeError, ModelNotFoundError, closest
+from llamaforge.errors import (
+    ConnectionFailedError,
+    LlamaForgeError,
+    ModelNotFoundError,
+    RateLimitError,
+    ServerError,
+    closest,
+)
 
-from .body import CHAT
+from ..request.body import CHAT
+from .lane import Lane
 from .scope import CancelScope
+from .sdk import sdk
 from .session import Session
 
 _PATIENCE: Final = 30.0
@@ -28,42 +39,64 @@ class _Answer(NamedTuple):
     """Decoded JSON; None where it is none. Of a failure: what the SDK made of it."""
 
 
-def check_server(session: Session, model: str, timeout: float | None) -> int | None:
-    """Ask the server for its models. Returns the model's context size, in tokens, where the server tells.
+def check_server(session: Session, model: str, timeout: float | None) -> None:
+    """Ask each server for its models, and note the model's context size where it tells.
 
     Raises ConnectionFailedError (nobody there, or the address is no such API), AuthenticationError (the key is refused)
-    and ModelNotFoundError (the model isn't there). A server that lists no models passes.
+    and ModelNotFoundError (the model isn't there). A server that lists no models passes. Of several, one may be down.
     """
-    scope = CancelScope(timeout or _PATIENCE)
-    answer = _ask(session, lambda: session.client.models.with_raw_response.list().http_response, scope)
+    down: list[LlamaForgeError] = []
+    for lane in session.lanes:
+        scope = CancelScope(timeout or _PATIENCE)
+        try:
+            size = _check_lane(session, lane, model, scope)
+        except (ConnectionFailedError, RateLimitError, ServerError) as error:
+            down.append(error)
+        else:
+            lane.translator = dataclasses.replace(lane.translator, context_size=size)
+    if len(down) == len(session.lanes):
+        raise down[0]
+
+
+def _check_lane(session: Session, lane: Lane, model: str, scope: CancelScope) -> int | None:
+    if lane.endpoint.azure is not None:
+        # Azure lists the models that could be deployed, and no deployments.
+        _check_chat(session, lane, model, None, scope)
+        return None
+    answer = _ask(session, lane, _get(lane, "/models"), scope)
     if answer.status in _NOT_OFFERED:
-        _check_chat(session, model, answer, scope)
+        _check_chat(session, lane, model, answer, scope)
         return None
     if answer.status >= 400:
-        raise session.translator.answer_error(answer.status, answer.body)
+        raise lane.translator.answer_error(answer.status, answer.body)
     cards = _cards(answer.body)
     if cards is None:
-        raise session.translator.gone(
+        raise lane.translator.gone(
             f"it answers, but its list of models is {answer.kind or 'of no content type'} that can't be read. "
-            + _hint(session)
+            + _hint(lane)
         )
-    card = _find(cards, model) or _ask_by_name(session, model, scope)
+    card = _find(cards, model) or _ask_by_name(session, lane, model, scope)
     if card is None:
-        raise _no_such_model(session, model, [str(card["id"]) for card in cards if card.get("id")])
+        raise _no_such_model(lane, model, [str(card["id"]) for card in cards if card.get("id")])
     return _context_size(card)
 
 
-def _ask(session: Session, call: Callable[[], Any], scope: CancelScope) -> _Answer:
-    """What the server answers to *call*, whatever the status is. Raises our error where there is no answer."""
-    import openai
+def _get(lane: Lane, path: str) -> Callable[[], Any]:
+    import httpx2
 
+    # Not client.models: that would import the types of the whole API.
+    return lambda: lane.client.get(path, cast_to=httpx2.Response)
+
+
+def _ask(session: Session, lane: Lane, call: Callable[[], Any], scope: CancelScope) -> _Answer:
+    """What the server answers to *call*, whatever the status is. Raises our error where there is no answer."""
     failure: LlamaForgeError
     try:
-        response = session.attempt(call, scope)
-    except openai.APIStatusError as error:
+        response = session.attempt(lane, call, scope)
+    except sdk.APIStatusError as error:
         return _Answer(error.status_code, _content_type(error.response), error.body)
     except Exception as error:  # noqa: BLE001 - each is translated by its type
-        failure = session.translator.translate(error)
+        failure = lane.translator.translate(error)
     else:
         asked, answered = response.history[0].request.url if response.history else response.url, response.url
         if (asked.scheme, asked.host, asked.port) == (answered.scheme, answered.host, answered.port):
@@ -72,31 +105,35 @@ def _ask(session: Session, call: Callable[[], Any], scope: CancelScope) -> _Answ
                 body = msgspec.json.decode(response.content)
             return _Answer(response.status_code, _content_type(response), body)
         # Credentials don't follow to another host, nor does a POST: the next request would fail in a stranger way.
-        failure = session.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
+        failure = lane.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
     raise failure
 
 
-def _check_chat(session: Session, model: str, listing: _Answer, scope: CancelScope) -> None:
+def _check_chat(session: Session, lane: Lane, model: str, listing: _Answer | None, scope: CancelScope) -> None:
     """Tell a server that lists no models from an address where no such API is.
 
     A request without messages is refused by whoever knows the endpoint, and nothing is computed.
     """
     import httpx2
 
-    answer = _ask(session, lambda: session.client.post(CHAT, body={"model": model}, cast_to=httpx2.Response), scope)
+    def call() -> Any:
+        return lane.client.post(CHAT, body={"model": model}, cast_to=httpx2.Response)
+
+    answer = _ask(session, lane, call, scope)
     if answer.status in (401, 403):
-        raise session.translator.answer_error(answer.status, answer.body)
+        raise lane.translator.answer_error(answer.status, answer.body)
     if answer.status in _NOT_OFFERED:
-        error = session.translator.answer_error(answer.status, answer.body)
+        error = lane.translator.answer_error(answer.status, answer.body)
         if isinstance(error, ModelNotFoundError):
             raise error
-        raise session.translator.gone(
-            f"it answers HTTP {listing.status} to /models and {answer.status} to {CHAT}. {_hint(session)}"
-        )
+        listed = f"HTTP {listing.status} to /models and " if listing is not None else "HTTP "
+        raise lane.translator.gone(f"it answers {listed}{answer.status} to {CHAT}. {_hint(lane)}")
 
 
-def _hint(session: Session) -> str:
-    address = session.endpoint.address
+def _hint(lane: Lane) -> str:
+    address = lane.endpoint.address
+    if lane.endpoint.azure is not None:
+        return "Check azure_endpoint and azure_deployment."
     if "v1" in address.split("/"):
         return "The address looks wrong: no OpenAI-compatible API is there. Check api_base."
     return f"The address looks wrong: such an API usually stands under /v1; try api_base={address + '/v1'!r}."
@@ -112,20 +149,20 @@ def _find(cards: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
     return next((card for card in cards if model == card.get("id") or model in (card.get("aliases") or ())), None)
 
 
-def _ask_by_name(session: Session, model: str, scope: CancelScope) -> dict[str, Any] | None:
+def _ask_by_name(session: Session, lane: Lane, model: str, scope: CancelScope) -> dict[str, Any] | None:
     """The card of a model that is not in the list: servers know names (Ollama: without a tag) that they don't list."""
     if not model:
         return None
-    answer = _ask(session, lambda: session.client.models.with_raw_response.retrieve(model).http_response, scope)
+    answer = _ask(session, lane, _get(lane, f"/models/{quote(model, safe='')}"), scope)
     known = answer.status == 200 and isinstance(answer.body, dict) and isinstance(answer.body.get("id"), str)
     return answer.body if known else None
 
 
-def _no_such_model(session: Session, model: str, known: list[str]) -> ModelNotFoundError:
+def _no_such_model(lane: Lane, model: str, known: list[str]) -> ModelNotFoundError:
     near = closest(model, known)
     ordered = near + [name for name in sorted(known) if name not in near]
     listed = ", ".join(ordered[:_SHOWN]) + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")
-    message = f"The server at {session.endpoint.address} has no model {model!r}. "
+    message = f"The server at {lane.endpoint.address} has no model {model!r}. "
     message += f"It has: {listed}." if ordered else "It lists none."
     return ModelNotFoundError(
         f"{message} A model that it has and doesn't list can be loaded with check_model=False.", model, ordered

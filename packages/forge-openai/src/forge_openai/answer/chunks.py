@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 
 
-class FunctionPart(msgspec.Struct):
+class FunctionPart(msgspec.Struct, gc=False):
     """A piece of a called function: its name, and a piece of its arguments (an object, from some servers)."""
 
     name: str | None = None
     arguments: str | dict[str, Any] | None = None
 
 
-class ToolCallPart(msgspec.Struct):
+class ToolCallPart(msgspec.Struct, gc=False):
     """A piece of a tool call."""
 
     index: int | None = None
@@ -26,7 +26,7 @@ class ToolCallPart(msgspec.Struct):
     function: FunctionPart | None = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """A piece of a chat answer."""
 
     content: str | None = None
@@ -36,7 +36,7 @@ class Delta(msgspec.Struct):
     tool_calls: list[ToolCallPart] | None = None
 
 
-class LogprobItem(msgspec.Struct):
+class LogprobItem(msgspec.Struct, gc=False):
     """A token's log-probability. JSON has no minus infinity: null stands for it."""
 
     token: str
@@ -45,7 +45,7 @@ class LogprobItem(msgspec.Struct):
     top_logprobs: list[LogprobItem] | None = None
 
 
-class Logprobs(msgspec.Struct):
+class Logprobs(msgspec.Struct, gc=False):
     """Log-probabilities in the shape of chat (``content``) or of the older completions (three parallel lists)."""
 
     content: list[LogprobItem] | None = None
@@ -54,7 +54,7 @@ class Logprobs(msgspec.Struct):
     top_logprobs: list[dict[str, float | None] | None] | None = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One answer's piece."""
 
     index: int = 0
@@ -66,19 +66,19 @@ class Choice(msgspec.Struct):
     """vLLM: the stop string or token that was met."""
 
 
-class PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct, gc=False):
     """Of the prompt's tokens."""
 
     cached_tokens: int | None = None
 
 
-class CompletionDetails(msgspec.Struct):
+class CompletionDetails(msgspec.Struct, gc=False):
     """Of the answer's tokens."""
 
     reasoning_tokens: int | None = None
 
 
-class UsageCounts(msgspec.Struct):
+class UsageCounts(msgspec.Struct, gc=False):
     """Token counts."""
 
     prompt_tokens: int | None = None
@@ -87,7 +87,7 @@ class UsageCounts(msgspec.Struct):
     completion_tokens_details: CompletionDetails | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """One event's data."""
 
     choices: list[Choice] | None = None

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+ServerSentEvent = tuple[str, bytes]
+"""One event: its type (``message`` where the server names none) and its data."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-
-
-class ServerSentEvent(NamedTuple):
-    """One event: its type (``message`` where the server names none) and its data."""
-
-    type: str
-    data: bytes
 
 
 class EventParser:
     """Bytes in, events out, the same for every way of cutting the bytes.
 
-    Each byte is looked at once. An event that is not ended by an empty line is no event, as the standard has it.
+    An event that is not ended by an empty line is no event, as the standard has it. Each byte is looked at once, most
+    of them by ``bytes.split``: the events that servers send are one line of data each.
     """
 
     __slots__ = ("_after_cr", "_at_start", "_data", "_line", "_type")
@@ -38,34 +35,46 @@ class EventParser:
         if b"\r" in piece:
             self._after_cr = piece.endswith(b"\r")
             piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        *ended, rest = piece.split(b"\n")
-        events = []
-        for part in ended:
-            self._line.append(part)
-            event = self._end_line()
-            if event is not None:
-                events.append(event)
+        events: list[ServerSentEvent] = []
+        if self._line or self._data or self._type or self._at_start:
+            end = piece.find(b"\n\n") + 2
+            if end == 1:
+                self._read_lines(piece, events)
+                return events
+            self._read_lines(piece[:end], events)
+            piece = piece[end:]
+        *blocks, rest = piece.split(b"\n\n")
+        for block in blocks:
+            if block.startswith(b"data: ") and b"\n" not in block:
+                events.append(("message", block[6:]))
+            else:
+                self._read_lines(block + b"\n\n", events)
         if rest:
-            self._line.append(rest)
+            self._read_lines(rest, events)
         return events
 
-    def _end_line(self) -> ServerSentEvent | None:
+    def _read_lines(self, piece: bytes, events: list[ServerSentEvent]) -> None:
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            self._line.append(part)
+            self._end_line(events)
+        if rest:
+            self._line.append(rest)
+
+    def _end_line(self, events: list[ServerSentEvent]) -> None:
         line = b"".join(self._line)
         self._line.clear()
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
         if not line:
-            return self._dispatch()
+            if self._data:
+                events.append((self._type or "message", b"\n".join(self._data)))
+            self._type, self._data = "", []
+            return
         name, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._data.append(value)
         elif name == b"event":
             self._type = value.decode("utf-8", "replace")
-        return None
-
-    def _dispatch(self) -> ServerSentEvent | None:
-        kind, data = self._type or "message", self._data
-        self._type, self._data = "", []
-        return ServerSentEvent(kind, b"\n".join(data)) if data else None

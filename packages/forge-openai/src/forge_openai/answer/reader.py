@@ -18,9 +18,9 @@ from llamaforge.results import (
 )
 from llamaforge.text import StopMatcher
 
+from ..errors import Translator
 from .chunks import Choice, Chunk, Delta
 from .counts import estimate_usage, read_usage
-from .errors import Translator
 from .logprobs import read_logprobs
 from .tools import ToolCallAssembler
 
@@ -51,8 +51,10 @@ class AnswerReader:
     """
 
     __slots__ = (
+        "_alternatives",
         "_finish_reason",
         "_goes_on",
+        "_plain",
         "_request",
         "_stop",
         "_stops",
@@ -67,6 +69,8 @@ class AnswerReader:
 
     def __init__(self, request: GenerationRequest, translator: Translator, stops_here: bool = False) -> None:
         self._request = request
+        self._alternatives = request.top_logprobs or 0
+        self._plain = not request.stop
         self._stops_here = stops_here
         self._stops = StopMatcher(request.stop or ())
         self._tools = ToolCallAssembler()
@@ -80,15 +84,13 @@ class AnswerReader:
         self.text: list[str] = []
         """The pieces that have come so far."""
 
-    def feed(self, chunk: Chunk) -> list[Event]:
-        """The events of the next chunk."""
-        events: list[Event] = []
+    def read(self, chunk: Chunk, events: list[Event]) -> None:
+        """Append the events of the next chunk to *events*."""
         for choice in chunk.choices or ():
             if choice.index == 0:
-                self._read(choice, events)
+                self._read_choice(choice, events)
         if chunk.usage is not None and (usage := read_usage(chunk.usage)) is not None:
             self._usage, self._usage_is_final = usage, True
-        return events
 
     @property
     def is_over(self) -> bool:
@@ -126,15 +128,12 @@ class AnswerReader:
         events.append(Finished(finish_reason=ended, usage=usage, stop=matched or self._stop))
         return events
 
-    def _read(self, choice: Choice, events: list[Event]) -> None:
+    def _read_choice(self, choice: Choice, events: list[Event]) -> None:
         text = choice.text or ""
         if choice.delta is not None:
             text += self._read_delta(choice.delta, events)
-        logprobs = read_logprobs(choice.logprobs, self._request.top_logprobs or 0)
-        if self._stops.matched is not None:
-            self._goes_on = self._goes_on or bool(text)
-        elif text or logprobs:
-            self._usage_is_final = False
+        logprobs = () if choice.logprobs is None else read_logprobs(choice.logprobs, self._alternatives)
+        if text or logprobs:
             self._pass(text, logprobs, events)
         if choice.finish_reason is not None:
             self._finish_reason = choice.finish_reason
@@ -155,13 +154,21 @@ class AnswerReader:
 
     def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
         """Let through what comes before a stop string, with every token up to the one that completes it."""
-        if self._request.stop and len(logprobs) > 1 and "".join(token.token for token in logprobs) == text:
+        if self._stops.matched is not None:
+            self._goes_on = self._goes_on or bool(text)
+            return
+        self._usage_is_final = False
+        if self._plain:
+            self._tokens += len(logprobs) or 1
+            piece = text
+        elif len(logprobs) > 1 and "".join(token.token for token in logprobs) == text:
             for token in logprobs:
                 if self._stops.matched is None:
                     self._pass(token.token, (token,), events)
             return
-        self._tokens += len(logprobs) or 1
-        piece = self._stops.feed(text)
+        else:
+            self._tokens += len(logprobs) or 1
+            piece = self._stops.feed(text)
         if piece:
             self.text.append(piece)
         if piece or logprobs:

@@ -1,0 +1,1 @@
+"""Where requests go and how bytes travel: connections, deadlines, trying again."""

@@ -1,0 +1,130 @@
+"""One server, and the SDK's clients for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib
+import os
+import ssl
+import threading
+import weakref
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from ..endpoint import Endpoint
+from ..errors import Translator
+from .network import bound_network
+from .sdk import load_sdk, sdk
+
+if TYPE_CHECKING:
+    import openai
+
+_PLACEHOLDER = "not-needed"
+"""What a server that wants no key gets as one: the SDK insists on sending some."""
+
+
+class Lane:
+    """A way to one server. Any number of threads and event loops may use it at once."""
+
+    __slots__ = ("_clients", "_lock", "_timeout", "bounded", "client", "endpoint", "load", "rests_until", "translator")
+
+    def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
+        load_sdk()
+        self.endpoint = endpoint
+        self.translator = Translator(address=endpoint.address, model=model, secrets=endpoint.secrets())
+        self.load = 0
+        """Requests that are under way."""
+        self.rests_until = 0.0
+        """When the server may be asked again after it failed, by ``time.perf_counter()``."""
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
+        http = sdk.DefaultHttpxClient(verify=_trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+        self.bounded = bound_network(http)
+        """Whether scopes hold at the socket."""
+        self.client: openai.OpenAI = self._make("OpenAI", http)
+        """For threads."""
+
+    async def loop_client(self) -> openai.AsyncOpenAI:
+        """The client for the running event loop, whose connections are its own. The loop closes it at its end."""
+        loop = asyncio.get_running_loop()
+        if loop not in self._clients:
+            from .aio import bind_to_loop
+
+            trust = _trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+            http = sdk.DefaultAsyncHttpxClient(verify=trust)
+            bind_to_loop(http)
+            client = self._make("AsyncOpenAI", http)
+            keeper = self._keep(loop, client)
+            self._clients[loop] = client, keeper
+            await anext(keeper)
+        kept: openai.AsyncOpenAI = self._clients[loop][0]
+        return kept
+
+    def count(self, more: int) -> None:
+        """A request has begun (1), or ended (-1)."""
+        with self._lock:
+            self.load += more
+
+    def close(self) -> None:
+        """Close every connection. What is still being read breaks off."""
+        self.client.close()
+        for loop, (client, _) in list(self._clients.items()):
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and its connections are
+                loop.call_soon_threadsafe(_close_soon, loop, client)
+
+    async def _keep(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
+        """Started and left alone: a loop closes such generators before its own end (``loop.shutdown_asyncgens``)."""
+        try:
+            yield
+        finally:
+            self._clients.pop(loop, None)
+            await client.close()
+
+    def _make(self, kind: str, http: Any) -> Any:
+        endpoint = self.endpoint
+        given: dict[str, Any] = {
+            "timeout": self._timeout if self._timeout is not None else sdk.DEFAULT_TIMEOUT,
+            "max_retries": 0,  # ours, so that a deadline can end them
+            "default_headers": {name: value.reveal() for name, value in endpoint.headers.items()},
+            "http_client": http,
+        }
+        key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
+        if endpoint.azure is None:
+            make = getattr(sdk, kind)
+            return make(
+                api_key=key or _PLACEHOLDER,
+                base_url=endpoint.address,
+                organization=endpoint.organization,
+                project=endpoint.project,
+                **given,
+            )
+        make = getattr(importlib.import_module("openai.lib.azure"), kind.replace("OpenAI", "AzureOpenAI"))
+        token = endpoint.azure.token
+        return make(
+            api_key=key,
+            azure_ad_token=token.reveal() if token is not None else None,
+            azure_endpoint=endpoint.address,
+            azure_deployment=endpoint.azure.deployment,
+            api_version=endpoint.azure.version,
+            **given,
+        )
+
+
+def _close_soon(loop: asyncio.AbstractEventLoop, client: Any) -> None:
+    closing = loop.create_task(client.close())
+    _closing.add(closing)
+    closing.add_done_callback(_closing.discard)
+
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+@functools.cache
+def _trust(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
+    """The certificates that HTTP libraries trust here. Reading them takes most of a client's time to be made."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
