@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from .errors import ContractError, GenerationError, LlamaForgeError
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
+
+_DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
 
 class EventChecker:
@@ -48,19 +50,20 @@ class EventChecker:
             known = event if isinstance(event, Finished) else None
             self._end = Finished(finish_reason="cancelled", usage=known.usage if known else None)
             return None
-        self._control.check("".join(self._text))
+        if self._control.deadline is not None:
+            self._check_deadline()
+            if isinstance(event, TextDelta):
+                self._text.append(event.text)
+        if isinstance(event, _DELTAS):
+            if self._first is None:
+                self._first = time.perf_counter() - self._started
+            return event
         if isinstance(event, Finished):
             self._end = event
             return None
         if event is None:
             raise ContractError(self._backend, "its stream ended without a terminal event")
-        if not isinstance(event, TextDelta | ReasoningDelta | ToolCallDelta):
-            raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
-        if self._first is None:
-            self._first = time.perf_counter() - self._started
-        if self._control.deadline is not None and isinstance(event, TextDelta):
-            self._text.append(event.text)
-        return event
+        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
 
     def see_failure(self, error: BaseException) -> None:
         """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
@@ -70,10 +73,14 @@ class EventChecker:
         if self._control.cancelled:
             self._end = Finished(finish_reason="cancelled")
             return
-        self._control.check("".join(self._text))
+        self._check_deadline()
         if isinstance(error, LlamaForgeError):
             raise error
         raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
+
+    def _check_deadline(self) -> None:
+        if self._control.expired:  # so that the text is put together once, not for every event
+            self._control.check("".join(self._text))
 
     @property
     def looks_further(self) -> bool:

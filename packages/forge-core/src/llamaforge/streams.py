@@ -95,15 +95,7 @@ class TextStream(_Stream, Iterator[str]):
 
     def events(self) -> Iterator[Event]:
         """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
-        while self._finished is None:
-            try:
-                event = next(self._events)
-            except StopIteration:
-                return
-            except BaseException:
-                self._failed = True
-                raise
-            self._keep(event)
+        while (event := self._step()) is not None:
             yield event
 
     def read(self) -> GeneratedText:
@@ -127,10 +119,23 @@ class TextStream(_Stream, Iterator[str]):
         self._left()
 
     def __next__(self) -> str:
-        for event in self.events():
+        while (event := self._step()) is not None:
             if isinstance(event, TextDelta) and event.text:
                 return event.text
         raise StopIteration
+
+    def _step(self) -> Event | None:
+        """The next event; None at the end."""
+        if self._finished is not None:
+            return None
+        try:
+            event = next(self._events, None)
+        except BaseException:
+            self._failed = True
+            raise
+        if event is not None:
+            self._keep(event)
+        return event
 
     def __enter__(self) -> Self:
         return self
@@ -156,16 +161,7 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
 
     async def events(self) -> AsyncIterator[Event]:
         """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
-        while self._finished is None:
-            try:
-                event = await anext(self._events)
-            except StopAsyncIteration:
-                return
-            except BaseException:
-                self._failed = True
-                self._control.cancel()
-                raise
-            self._keep(event)
+        while (event := await self._step()) is not None:
             yield event
 
     async def read(self) -> GeneratedText:
@@ -183,10 +179,24 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
         self._left()
 
     async def __anext__(self) -> str:
-        async for event in self.events():
+        while (event := await self._step()) is not None:
             if isinstance(event, TextDelta) and event.text:
                 return event.text
         raise StopAsyncIteration
+
+    async def _step(self) -> Event | None:
+        """The next event; None at the end."""
+        if self._finished is not None:
+            return None
+        try:
+            event = await anext(self._events, None)
+        except BaseException:
+            self._failed = True
+            self._control.cancel()
+            raise
+        if event is not None:
+            self._keep(event)
+        return event
 
     async def __aenter__(self) -> Self:
         return self
