@@ -8,6 +8,7 @@ DISTRIBUTIONS: Final = {
     "llama.cpp": "forge-llamacpp",
     "huggingface": "forge-hf",
     "openai": "forge-openai",
+    "llama-server": "forge-llamacpp[server]",
 }
 """Backend name to distribution. Listings keep this order, too."""
 

@@ -1,0 +1,48 @@
+"""The contract, kept with llama.cpp's own server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from forge_openai.server import OpenAIServerBackend
+
+from ..sanity import check_model_file
+from .config import LlamaServerConfig
+from .plugin import SPEC
+
+
+class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
+    """A GGUF model behind a server of its own: ``llama-server`` where it is installed, else the one in xllamacpp."""
+
+    spec = SPEC
+    program_module = "forge_llamacpp.server"
+    program_advice = 'Install llama.cpp\'s llama-server, or: pip install "forge-llamacpp[server]"'
+
+    def build_launch_command(self) -> list[str]:
+        """The flags of ``llama-server``, which :mod:`forge_llamacpp.server.__main__` understands as well."""
+        config = self.config
+        command = ["llama-server", "--model", str(config.model), "--alias", self.served_model]
+        command += ["--host", config.host, "--port", str(config.port)]
+        command += ["--ctx-size", str(config.n_ctx * config.n_parallel), "--parallel", str(config.n_parallel)]
+        command += ["--n-gpu-layers", str(config.n_gpu_layers if config.n_gpu_layers >= 0 else 999)]
+        command += ["--batch-size", str(config.n_batch), "--jinja", "--no-webui"]
+        if config.n_threads is not None:
+            command += ["--threads", str(config.n_threads)]
+        if config.n_threads_batch is not None:
+            command += ["--threads-batch", str(config.n_threads_batch)]
+        if config.flash_attn is not None:
+            command += ["--flash-attn", "on" if config.flash_attn else "off"]
+        if config.chat_template is not None:
+            command += ["--chat-template", config.chat_template]
+        return command
+
+    def launch_environment(self) -> dict[str, str]:
+        """The key, which is not for a command line."""
+        key = self.config.api_key
+        return {} if key is None else {"LLAMA_API_KEY": key.reveal()}
+
+    def check_model(self, model_path: str, config: Any) -> None:
+        """Refuse what is no sound GGUF model, where we are to load it."""
+        if config.endpoint is None:
+            check_model_file(model_path)
+        super().check_model(model_path, config)

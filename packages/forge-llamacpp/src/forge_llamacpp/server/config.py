@@ -1,0 +1,61 @@
+"""Load parameters of the llama-server backend. Names are those of the llama.cpp backend, where both have them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from forge_openai.config import Extension
+from forge_openai.server import OpenAIServerConfig
+from llamaforge.errors import ConflictingParametersError
+
+EXTENSIONS: Final[dict[Extension, str]] = {
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repeat_penalty",
+    "grammar": "grammar",
+}
+
+
+class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
+    """Load parameters of the llama-server backend."""
+
+    type: Annotated[Literal["llama-server"], Meta(description="The backend's name, in a tagged config.")] = (
+        "llama-server"
+    )
+    n_ctx: Annotated[
+        int,
+        Meta(ge=0, le=2**24, description="Tokens that one request may take. 0: what the model was trained for."),
+    ] = 4096
+    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are answered at once.")] = 4
+    n_gpu_layers: Annotated[
+        int, Meta(ge=-1, le=2**31 - 1, description="Layers to put on the graphics card; -1 is all of them.")
+    ] = -1
+    n_batch: Annotated[int, Meta(ge=1, le=2**20, description="Tokens of prompts that are computed at once.")] = 2048
+    n_threads: (
+        Annotated[int, Meta(ge=1, le=512, description="Threads for generating. Not set: the server's choice.")] | None
+    ) = None
+    n_threads_batch: (
+        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: as n_threads.")] | None
+    ) = None
+    flash_attn: Annotated[bool, Meta(description="Flash attention. Not set: the server's choice.")] | None = None
+    chat_template: (
+        Annotated[str, Meta(min_length=1, description="A Jinja template in place of the model's.")] | None
+    ) = None
+    extensions: Annotated[
+        tuple[Extension, ...] | dict[Extension, str],
+        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
+    ] = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
+    prefill: Annotated[
+        Literal["refuse", "native", "continue_final_message"],
+        Meta(description="How a last turn of the assistant is continued: llama.cpp does it by itself."),
+    ] = "native"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.n_ctx == 0 and self.n_parallel > 1:
+            raise ConflictingParametersError(
+                ["n_ctx", "n_parallel"], "the context that the model was trained for isn't known before it is loaded."
+            )

@@ -1,0 +1,78 @@
+"""Questions to a server before it is used: is it well, which models has it, does it answer?"""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+_NOT_OFFERED: Final = (404, 405, 501)
+_LATER: Final = (429, 503)
+_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """Asks one server, with the standard library: no retries, and nothing that needs an import of a second."""
+
+    endpoint: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    patience: float = 5.0
+    """Seconds for each answer."""
+
+    def is_healthy(self, path: str) -> bool:
+        """Whether GET *path* is answered with a 2xx."""
+        status, _ = self.ask(path)
+        return 200 <= status < 300
+
+    def models(self) -> list[str] | None:
+        """The names of its models, aliases included; None where it doesn't list any."""
+        status, body = self.ask("/v1/models")
+        cards = body.get("data") if isinstance(body, dict) else body
+        if status != 200 or not isinstance(cards, list):
+            return None
+        names = []
+        for card in cards:
+            if isinstance(card, dict):
+                names += [name for name in (card.get("id"), *(card.get("aliases") or ())) if isinstance(name, str)]
+        return names
+
+    def answers(self, model: str, patience: float) -> bool:
+        """Whether it generates a token. A refusal of the request itself is an answer, too: the model is there."""
+        message = [{"role": "user", "content": "Hi"}]
+        for path, body in (
+            ("/v1/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
+            ("/v1/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
+        ):
+            status, _ = self.ask(path, body, patience)
+            if status not in _NOT_OFFERED:
+                return 0 < status < 500 and status not in _LATER
+        return False
+
+    def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, Any]:
+        """GET *path*, or POST *body* there: the status, 0 where nobody answers, and the JSON, None where it is none."""
+        try:
+            return self._ask(path, body, patience)
+        except (OSError, http.client.HTTPException):
+            return 0, None
+
+    def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, Any]:
+        address = urlsplit(self.endpoint)
+        timeout = self.patience if patience is None else patience
+        kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
+        connection = kind(address.hostname or "", address.port, timeout=timeout)
+        try:
+            headers = {**self.headers, "Content-Type": "application/json", "Connection": "close"}
+            data = None if body is None else json.dumps(body).encode()
+            connection.request("GET" if body is None else "POST", address.path + path, data, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        try:
+            return answer.status, json.loads(text)
+        except ValueError:
+            return answer.status, None

@@ -1,0 +1,225 @@
+"""The backend llama-server: a real server, the real model, started and ended by us."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from forge_llamacpp.server.__main__ import parser
+from forge_llamacpp.server.backend import LlamaServerBackend
+from forge_llamacpp.server.config import LlamaServerConfig
+from llamaforge import LlamaForge, get_backend
+from llamaforge.backends.registry import get_spec
+from llamaforge.errors import (
+    AuthenticationError,
+    ConflictingParametersError,
+    ModelNotFoundError,
+    PortInUseError,
+    ServerCrashedError,
+    ServerStartError,
+)
+from llamaforge.servers import ServerState
+from llamaforge.testing import BackendConformance
+from support.processes import eventually, survivors, tree
+
+SMALL: dict[str, Any] = {"n_ctx": 1024, "n_parallel": 2, "n_threads": 1}
+LONG = {"max_tokens": 900, "temperature": 0, "engine": {"ignore_eos": True}}
+QUESTION = "What is the capital of France? Answer in one word."
+
+
+@pytest.fixture(autouse=True)
+def own_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("LLAMAFORGE_LLAMA_SERVER_EXECUTABLE", raising=False)
+    return tmp_path / "state" / "llamaforge" / "log" / "servers"
+
+
+@pytest.fixture(scope="module")
+def running(gguf_model: Path) -> Iterator[LlamaServerBackend]:
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model), "served_model_name": "smollm2"}) as backend:
+        yield backend
+
+
+def test_it_answers(running: LlamaServerBackend) -> None:
+    assert running.state is ServerState.READY
+    assert running.health()
+    answer = running.generate(QUESTION, max_tokens=8, temperature=0)
+    assert answer.strip()
+    assert answer.usage is not None
+    assert running.generate(QUESTION, max_tokens=8, grammar='root ::= "yes" | "no"') in ("yes", "no")
+
+
+async def test_many_callers_within_one_loop(running: LlamaServerBackend) -> None:
+    asked = [running.agenerate("Hi", raw=True, max_tokens=12, grammar=f'root ::= "It is {n}."') for n in range(6)]
+    assert await asyncio.gather(*asked) == [f"It is {n}." for n in range(6)]
+
+
+def test_another_backend_connects_to_it(running: LlamaServerBackend) -> None:
+    other = LlamaServerBackend({"endpoint": running.endpoint})
+    other.connect()
+    assert other.model_path == "smollm2", "the server has only one"
+    assert other.generate(QUESTION, max_tokens=4, temperature=0).strip()
+    with pytest.raises(ModelNotFoundError) as wrong:
+        other.load_model("smolm2", {"endpoint": running.endpoint})
+    assert wrong.value.known == ["smollm2"]
+    assert other.model_path == "smollm2", "what was loaded stays"
+    other.shutdown()
+    assert running.health()
+    same = get_backend("llama-server")()
+    same.load_model("smollm2", {"api_base": f"{running.endpoint}/v1"})
+    assert same.generate("Hi", max_tokens=2)
+    same.close()
+
+
+def test_the_port_and_processes_are_ours_alone(running: LlamaServerBackend, gguf_model: Path) -> None:
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model), "served_model_name": "other"}) as second:
+        assert second.endpoint != running.endpoint
+        assert [LlamaServerBackend().find_model(each.endpoint or "") for each in (running, second)] == [
+            "smollm2",
+            "other",
+        ]
+        port = int((second.endpoint or "").rpartition(":")[2])
+        with pytest.raises(PortInUseError):
+            LlamaServerBackend().load_model(str(gguf_model), {**SMALL, "port": port})
+
+
+def test_a_key_goes_through_the_environment(gguf_model: Path) -> None:
+    key = "sk-quite-a-secret"
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model), "api_key": key}) as backend:
+        assert backend.server_pid is not None
+        for process in tree(backend.server_pid):
+            assert key.encode() not in Path(f"/proc/{process}/cmdline").read_bytes()
+        assert backend.generate("Hi", max_tokens=2)
+        with pytest.raises(AuthenticationError):
+            LlamaServerBackend().load_model(str(gguf_model), {"endpoint": backend.endpoint, "api_key": "sk-wrong"})
+        assert key not in backend.log_tail(1000)
+
+
+def test_twenty_starts_and_stops_leave_nothing(gguf_model: Path, own_logs: Path) -> None:
+    seen: set[int] = set()
+    backend = LlamaServerBackend()
+    before, threads = len(list(Path("/proc/self/fd").iterdir())), set(threading.enumerate())
+    for _ in range(20):
+        backend.load_model(str(gguf_model), {**SMALL, "n_ctx": 128, "n_parallel": 1})
+        assert backend.server_pid is not None
+        seen |= tree(backend.server_pid)
+        backend.unload_model()
+    assert len(seen) == 40, "a guard and a server each"
+    assert not survivors(seen, 0)
+    assert not list(own_logs.iterdir())
+    assert eventually(lambda: len(list(Path("/proc/self/fd").iterdir())) <= before + 2)
+    assert eventually(lambda: not set(threading.enumerate()) - threads)
+
+
+OWNER = """
+import sys, time
+from forge_llamacpp.server.backend import LlamaServerBackend
+backend = LlamaServerBackend({"model": sys.argv[1], "n_ctx": 128, "n_parallel": 1, "n_threads": 1})
+backend.start()
+print(backend.server_pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_owner_that_is_killed_leaves_nothing(how: signal.Signals, gguf_model: Path) -> None:
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER, str(gguf_model)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert owner.stdout is not None
+    with owner.stdout as output:
+        assert int(output.readline()) > 0
+        family = tree(owner.pid) - {owner.pid}
+        assert len(family) == 2
+        owner.send_signal(how)
+        owner.wait(30)
+    assert not survivors(family, 5.0)
+
+
+def test_a_server_killed_in_mid_answer(gguf_model: Path) -> None:
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model)}) as backend:
+        stream = backend.generate_stream("Tell me a long story.", LONG)
+        next(stream)
+        assert backend.server_pid is not None
+        (server,) = tree(backend.server_pid) - {backend.server_pid}
+        os.kill(server, signal.SIGKILL)
+        with pytest.raises(ServerCrashedError) as crashed:
+            stream.read()
+        assert crashed.value.exit_code == -signal.SIGKILL
+        assert backend.state is ServerState.FAILED
+        assert not backend.health()
+        backend.restart()
+        assert backend.generate("Hi", max_tokens=2)
+
+
+async def test_a_server_killed_in_mid_answer_within_a_loop(gguf_model: Path) -> None:
+    async with LlamaServerBackend({**SMALL, "model": str(gguf_model)}) as backend:
+        stream = backend.agenerate_stream("Tell me a long story.", LONG)
+        await anext(stream)
+        assert backend.server_pid is not None
+        (server,) = tree(backend.server_pid) - {backend.server_pid}
+        os.kill(server, signal.SIGKILL)
+        with pytest.raises(ServerCrashedError):
+            await stream.read()
+
+
+def test_a_failing_start_says_why(gguf_model: Path) -> None:
+    backend = LlamaServerBackend()
+    with pytest.raises(ServerStartError, match="unrecognized arguments: --no-such-flag") as failed:
+        backend.load_model(str(gguf_model), {**SMALL, "extra_args": ["--no-such-flag"]})
+    assert failed.value.exit_code == 2
+    with pytest.raises(ModelNotFoundError):
+        backend.load_model("/nowhere/model.gguf")
+    with pytest.raises(ServerStartError, match="API key"):
+        backend.load_model(str(gguf_model), {"api_key": "sk-abc", "extra_args": ["--api-key=sk-abc"]})
+    with pytest.raises(ConflictingParametersError):
+        backend.load_model(str(gguf_model), {"n_ctx": 0})
+
+
+def test_through_the_forge(gguf_model: Path) -> None:
+    with LlamaForge() as forge:
+        forge.add_model("small", str(gguf_model), backend="llama-server", parameters={**SMALL, "flash_attn": False})
+        forge.load_model("small")
+        assert forge.generate(QUESTION, max_tokens=4, temperature=0).strip()
+
+
+def test_its_flags_are_those_that_its_own_program_reads() -> None:
+    given = {"n_threads": 3, "n_threads_batch": 4, "flash_attn": True, "chat_template": "{{ x }}", "n_gpu_layers": 5}
+    backend = LlamaServerBackend(
+        LlamaServerConfig(model="m.gguf", port=5000, n_ctx=100, n_parallel=3, n_batch=64, **given)
+    )
+    program, *flags = backend.build_launch_command()
+    assert program == "llama-server"
+    read = parser().parse_args(flags)
+    assert (read.model, read.alias, read.host, read.port) == ("m.gguf", "m.gguf", "127.0.0.1", 5000)
+    assert (read.ctx_size, read.parallel, read.batch_size, read.n_gpu_layers) == (300, 3, 64, 5)
+    assert (read.threads, read.threads_batch, read.flash_attn, read.chat_template) == (3, 4, "on", "{{ x }}")
+
+
+def test_it_must_be_named() -> None:
+    assert get_spec("llama-server").match("model.gguf") == 0
+
+
+@pytest.mark.engine
+class TestLlamaServer(BackendConformance):
+    """The conformance kit."""
+
+    backend = "llama-server"
+    context_size = 1024
+    max_load_cycles = 2
+    parameters: ClassVar[dict[str, Any]] = {"n_ctx": 1024, "n_parallel": 4, "n_threads": 1}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def model_file(cls, gguf_model: Path) -> None:
+        """Where the model is is known only once it is fetched."""
+        cls.model = gguf_model
