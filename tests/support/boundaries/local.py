@@ -10,14 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from llamaforge import BaseBackend, GeneratedText
 from llamaforge.errors import GenerationTimeoutError
+from llamaforge.requests import read_request
 from llamaforge.text import StopMatcher
 
+from ..reference_sampling import probabilities
 from .base import ASK, Boundary
-from .sampling import Numbers, distribution, given_logits
+
+Numbers = npt.NDArray[np.float64]
 
 _SHAPES = (
     *("temperature", "top_p", "top_k", "min_p", "logit_bias"),
@@ -54,6 +58,20 @@ def open_huggingface(folder: Path) -> Iterator[Boundary]:
     with HuggingFaceBackend() as backend, pytest.MonkeyPatch.context() as patch:
         backend.load_model(make_tiny_model(folder / "tiny", tokenizer), {"device": "cpu"})
         yield HuggingFaceBoundary(backend, patch)
+
+
+def given_logits(size: int) -> Numbers:
+    """Logits of *size* tokens, always the same ones."""
+    logits: Numbers = np.random.default_rng(11).normal(0, 2, size).astype(np.float32).astype(np.float64)
+    return logits
+
+
+def by_the_book(logits: Numbers, prompt: Sequence[int], answer: Sequence[int], **asked: Any) -> Numbers:
+    """What the probability of each token to be the next one must be."""
+    found = probabilities(logits, read_request("x", None, asked), prompt, answer)
+    every = np.zeros(len(logits))
+    every[list(found)] = list(found.values())
+    return every
 
 
 class SamplerBoundary(Boundary):
@@ -107,8 +125,8 @@ class SamplerBoundary(Boundary):
         logits = given_logits(self.size(bound))
         best = [int(token) for token in np.argsort(-logits)[:2]]
         answer, prompt = [best[0], best[0], best[1]], bound.arguments["prompt"]
-        book = distribution(logits, prompt, answer, ASK[name])
-        assert np.abs(book - distribution(logits, prompt, answer, {})).max() > 0.01, "this would not show"
+        book = by_the_book(logits, prompt, answer, **ASK[name])
+        assert np.abs(book - by_the_book(logits, prompt, answer)).max() > 0.01, "this would not show"
         np.testing.assert_allclose(self.found(bound, logits, answer), book, rtol=2e-3, atol=1e-7)
 
     def honours_seed(self) -> None:
@@ -163,7 +181,7 @@ class SamplerBoundary(Boundary):
     def unset(self) -> str:
         bound = self.asked()
         logits = given_logits(self.size(bound))
-        np.testing.assert_allclose(self.found(bound, logits, [1, 1]), distribution(logits, [], [], {}), rtol=2e-3)
+        np.testing.assert_allclose(self.found(bound, logits, [1, 1]), by_the_book(logits, [], []), rtol=2e-3)
         return super().unset()
 
 
