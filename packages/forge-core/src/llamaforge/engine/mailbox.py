@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections import deque
 from typing import Protocol
 
@@ -43,37 +44,82 @@ class ThreadMailbox:
 class LoopMailbox:
     """Read by a task; to be made in its event loop."""
 
-    __slots__ = ("_arrival", "_items", "_loop")
+    __slots__ = ("_bell", "_items", "arrival")
+
+    arrival: asyncio.Future[None] | None
+    """What the task waits for, while it waits."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+        self._bell = _bell()
         self._items: deque[Item] = deque()
-        self._arrival: asyncio.Future[None] | None = None
+        self.arrival = None
 
     def put(self, item: Item) -> None:
         """Deliver *item*; the loop is woken only while the task waits."""
         self._items.append(item)
-        if self._arrival is not None:
-            try:
-                self._loop.call_soon_threadsafe(self._wake)
-            except RuntimeError:  # the loop is closed: nobody reads any more
-                self._arrival = None
+        if self.arrival is not None:
+            self._bell.ring(self)
 
     async def get(self, timeout: float | None) -> Item | None:  # noqa: ASYNC109 - as its twin has it
         """The next item; None after *timeout* seconds without one."""
         while not self._items:
-            self._arrival = arrival = self._loop.create_future()
+            self.arrival = arrival = self._bell.loop.create_future()
             try:
                 if self._items:  # it came in between
                     break
-                async with asyncio.timeout(timeout):
+                if timeout is None:
                     await arrival
+                else:
+                    async with asyncio.timeout(timeout):
+                        await arrival
             except TimeoutError:
                 return None
             finally:
-                self._arrival = None
+                self.arrival = None
         return self._items.popleft()
 
-    def _wake(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
+
+class _Bell:
+    """Wakes an event loop once for all mailboxes that something came into meanwhile: each waking is a system call."""
+
+    __slots__ = ("_filled", "_rung", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._filled: deque[LoopMailbox] = deque()
+        self._rung = False
+
+    def ring(self, mailbox: LoopMailbox) -> None:
+        """Wake the task that waits at *mailbox*, from any thread."""
+        self._filled.append(mailbox)  # before the look: whoever answers clears the mark first and empties this then
+        if not self._rung:
+            self._rung = True
+            try:
+                self.loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:  # the loop is closed: nobody reads any more
+                self._rung = False
+                self._filled.clear()
+
+    def _answer(self) -> None:
+        self._rung = False
+        while self._filled:
+            arrival = self._filled.popleft().arrival
+            if arrival is not None and not arrival.done():
+                arrival.set_result(None)
+
+
+class _Bells(threading.local):
+    """The bell of the event loop that runs in this thread."""
+
+    bell: _Bell | None = None
+
+
+_bells = _Bells()
+
+
+def _bell() -> _Bell:
+    loop = asyncio.get_running_loop()
+    bell = _bells.bell
+    if bell is None or bell.loop is not loop:
+        bell = _bells.bell = _Bell(loop)
+    return bell

@@ -129,6 +129,8 @@ class Scheduler:
 
     def _has_work(self) -> bool:
         """Wait until there is some; False once it is closed."""
+        if self._running and not self._closing:
+            return True
         with self._changed:
             while not (self._closing or self._waiting or self._running):
                 self._changed.wait()
@@ -154,6 +156,8 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Let waiting requests join, in order of arrival."""
+        if not self._waiting:
+            return
         with self._changed:
             looked_at = list(itertools.islice(self._waiting, _LOOKED_AT + self._parallel))
         for job in looked_at:
