@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -33,7 +34,7 @@ class EventChecker:
         self._dropped = dropped
         self._started = started
         self._first: float | None = None
-        self._text: list[str] = []
+        self._text = io.StringIO(newline="")
         self._end: Finished | None = None
 
     @property
@@ -53,7 +54,7 @@ class EventChecker:
         if self._control.deadline is not None:
             self._check_deadline()
             if isinstance(event, TextDelta):
-                self._text.append(event.text)
+                self._text.write(event.text)
         if isinstance(event, _DELTAS):
             if self._first is None:
                 self._first = time.perf_counter() - self._started
@@ -80,7 +81,7 @@ class EventChecker:
 
     def _check_deadline(self) -> None:
         if self._control.expired:  # so that the text is put together once, not for every event
-            self._control.check("".join(self._text))
+            self._control.check(self._text.getvalue())
 
     @property
     def looks_further(self) -> bool:

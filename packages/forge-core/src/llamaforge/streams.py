@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -18,8 +19,9 @@ class _Stream:
     def __init__(self, control: Control | None, cancelled: Finished | None) -> None:
         self._control = control or Control()
         self._cancelled = cancelled or Finished(finish_reason="cancelled")
-        self._text: list[str] = []
-        self._reasoning: list[str] = []
+        # Buffers, because a list of pieces takes ten times the room of the text.
+        self._text = io.StringIO(newline="")
+        self._reasoning = io.StringIO(newline="")
         self._logprobs: list[TokenLogprob] = []
         self._tool_calls: list[ToolCall] = []
         self._finished: Finished | None = None
@@ -28,7 +30,7 @@ class _Stream:
     @property
     def text(self) -> str:
         """What has come so far."""
-        return "".join(self._text)
+        return self._text.getvalue()
 
     @property
     def result(self) -> GeneratedText:
@@ -49,7 +51,7 @@ class _Stream:
             dropped=end.dropped,
             logprobs=tuple(self._logprobs),
             tool_calls=tuple(self._tool_calls),
-            reasoning="".join(self._reasoning),
+            reasoning=self._reasoning.getvalue(),
             stop=end.stop,
         )
 
@@ -59,10 +61,11 @@ class _Stream:
 
     def _keep(self, event: Event) -> None:
         if isinstance(event, TextDelta):
-            self._text.append(event.text)
-            self._logprobs.extend(event.logprobs)
+            self._text.write(event.text)
+            if event.logprobs:
+                self._logprobs.extend(event.logprobs)
         elif isinstance(event, ReasoningDelta):
-            self._reasoning.append(event.text)
+            self._reasoning.write(event.text)
         elif isinstance(event, ToolCallDelta):
             self._tool_calls.append(event.call)
         else:

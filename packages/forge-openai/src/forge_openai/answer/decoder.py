@@ -41,7 +41,7 @@ class AnswerDecoder:
     @property
     def text(self) -> str:
         """What has come so far."""
-        return "".join(self._reader.text)
+        return self._reader.text.getvalue()
 
     @property
     def leaves(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Final
 
 from llamaforge.errors import ServerError
@@ -54,6 +55,7 @@ class AnswerReader:
         "_alternatives",
         "_finish_reason",
         "_goes_on",
+        "_length",
         "_plain",
         "_request",
         "_stop",
@@ -81,8 +83,9 @@ class AnswerReader:
         self._tokens = 0
         self._stop: str | None = None
         self._goes_on = False
-        self.text: list[str] = []
-        """The pieces that have come so far."""
+        self._length = 0
+        self.text = io.StringIO(newline="")
+        """What has come so far, where there is a deadline that may ask for it."""
 
     def read(self, chunk: Chunk, events: list[Event]) -> None:
         """Append the events of the next chunk to *events*."""
@@ -113,8 +116,7 @@ class AnswerReader:
             raise self._translator.gone(f"it ended the stream before the answer was complete, after {self._so_far()}")
         events: list[Event] = []
         if tail := self._stops.finish():
-            self.text.append(tail)
-            events.append(TextDelta(tail))
+            events.append(TextDelta(self._note(tail)))
         calls = self._tools.finish()
         events.extend(ToolCallDelta(call) for call in calls)
         ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "stop"
@@ -169,11 +171,14 @@ class AnswerReader:
         else:
             self._tokens += len(logprobs) or 1
             piece = self._stops.feed(text)
-        if piece:
-            self.text.append(piece)
         if piece or logprobs:
-            events.append(TextDelta(piece, logprobs))
+            events.append(TextDelta(self._note(piece), logprobs))
+
+    def _note(self, piece: str) -> str:
+        self._length += len(piece)
+        if self._request.timeout is not None:
+            self.text.write(piece)
+        return piece
 
     def _so_far(self) -> str:
-        count = sum(map(len, self.text))
-        return f"{count} characters" if count else "no text at all"
+        return f"{self._length} characters" if self._length else "no text at all"
