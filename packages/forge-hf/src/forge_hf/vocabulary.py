@@ -112,6 +112,7 @@ class Vocabulary:
             return self._decode(tokens)
 
     def _encode(self, text: str, *, special: bool = False) -> list[int]:
+        text.encode()  # UnicodeEncodeError for half a surrogate pair; tokenizers raise a TypeError about something else
         tokens: list[int] = self.tokenizer(
             text, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False
         )["input_ids"]
