@@ -10,6 +10,8 @@ from ..kit import Kit
 from ..subject import Subject
 
 FIELDS: Final = ("finish_reason", "usage", "parameters", "dropped", "stop", "reasoning", "tool_calls", "logprobs")
+LONG: Final = 56
+"""Tokens within which many a model ends its answer."""
 UNICODE: Final = "Say it in many scripts: naïve café, Straße, niño, 東京の海, Ελλάδα, עברית, 🦊 and 🌊, 👋🏽 … and on."
 
 
@@ -156,7 +158,7 @@ class TextChecks(Kit):
         if not subject.declares("max_tokens"):
             subject.refuses(max_tokens=1)
             return
-        whole = subject.known(80)
+        whole = subject.known(LONG)
         expect(whole.usage is not None, "result.usage", whole.usage)
         tokens = whole.usage.completion_tokens if whole.usage is not None else 0
         if whole.finish_reason == "stop" and tokens > 1:

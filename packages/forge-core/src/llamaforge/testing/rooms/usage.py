@@ -9,7 +9,7 @@ from ...results import GeneratedText, Usage
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
-from .text import UNICODE
+from .text import LONG, UNICODE
 
 NEVER: Final = "\u2603\u2603"
 
@@ -116,8 +116,8 @@ class UsageChecks(Kit):
         if not subject.full:
             expect_equal(subject.known(8).finish_reason, "unknown", "finish_reason of a basic backend")
             return
-        whole = subject.known(80)
-        if _usage(whole).completion_tokens < 80:
+        whole = subject.known(LONG)
+        if _usage(whole).completion_tokens < LONG:
             expect_equal(whole.finish_reason, "stop", "finish_reason of an answer that ended by itself")
         else:
             expect_equal(whole.finish_reason, "length", "finish_reason of an answer of max_tokens")
