@@ -8,6 +8,8 @@ DISTRIBUTIONS: Final = {
     "llama.cpp": "forge-llamacpp",
     "huggingface": "forge-hf",
     "openai": "forge-openai",
+    "vllm": "forge-vllm",
+    "tgi": "forge-tgi",
     "llama-server": "forge-llamacpp[server]",
 }
 """Backend name to distribution. Listings keep this order, too."""

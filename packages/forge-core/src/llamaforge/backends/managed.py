@@ -208,8 +208,12 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
     def crash(self) -> ServerCrashedError | None:
         """The error for our server having ended by itself, if it has: a connection that broke may be due to that."""
         server = self._server
-        if server is None or not server.ended.wait(_CERTAINTY):
+        config: Any = self.config
+        if server is None:
             return None
+        if server.running and answered_by(config.host, config.port, server.processes()) == "ours":
+            return None
+        server.ended.wait(_CERTAINTY)  # it is going; its exit code is still to come
         return ServerCrashedError(self.name, self._address(), server.exit_code, server.log.tail())
 
     @property

@@ -77,7 +77,9 @@ class ServerCrashedError(ConnectionFailedError):
     """
 
     def __init__(self, server: str, endpoint: str, exit_code: int | None, log_tail: str = "") -> None:
-        how = f"exit code {exit_code}" if exit_code is None or exit_code >= 0 else f"ended by signal {-exit_code}"
+        how = "it still ends" if exit_code is None else f"exit code {exit_code}"
+        if exit_code is not None and exit_code < 0:
+            how = f"ended by signal {-exit_code}"
         tail = f"\nThe end of its log:\n{log_tail}" if log_tail else ""
         super().__init__(endpoint, f"the server {server!r} has crashed ({how}). restart() starts it again.{tail}")
         self.server = server

@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-fa", "--flash-attn", choices=["on", "off", "auto"], default="auto")
     made.add_argument("--chat-template", help="a Jinja template")
     made.add_argument("--no-cache-prompt", action="store_true", help="compute every prompt anew")
+    made.add_argument("-cram", "--cache-ram", type=int, help="MiB of prompts that are kept; 0: none")
     made.add_argument("--slots", action="store_true", help="answer GET /slots")
     made.add_argument("--jinja", action="store_true", help="always so")
     made.add_argument("--no-webui", action="store_true", help="always so")
@@ -81,7 +82,11 @@ def parameters(library: Any, given: argparse.Namespace) -> Any:
     params.cache_prompt = not given.no_cache_prompt
     if given.chat_template:
         params.chat_template = given.chat_template
-    for name, value in (("n_batch", given.batch_size), ("n_ubatch", given.ubatch_size)):
+    for name, value in (
+        ("n_batch", given.batch_size),
+        ("n_ubatch", given.ubatch_size),
+        ("cache_ram_mib", given.cache_ram),
+    ):
         if value is not None:
             setattr(params, name, value)
     for value, threads in (

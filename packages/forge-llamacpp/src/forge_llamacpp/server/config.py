@@ -48,6 +48,10 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         tuple[Extension, ...] | dict[Extension, str],
         Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
     ] = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
+    stop_strings: Annotated[
+        Literal["server", "client"],
+        Meta(description="Who looks for stop strings. The server loses log-probabilities and text over it."),
+    ] = "client"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(description="How a last turn of the assistant is continued: llama.cpp does it by itself."),

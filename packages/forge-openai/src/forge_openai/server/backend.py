@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -12,9 +11,13 @@ from llamaforge.backends.config import BackendConfig
 from llamaforge.backends.connectable import ConfigT
 from llamaforge.backends.managed import ManagedBackend
 from llamaforge.backends.spec import BackendSpec
-from llamaforge.errors import ConnectionFailedError, InvalidParameterError, ModelNotFoundError, ServerError
-from llamaforge.requests import GenerationRequest
-from llamaforge.results import Event
+from llamaforge.errors import (
+    ConnectionFailedError,
+    InvalidParameterError,
+    LlamaForgeError,
+    ModelNotFoundError,
+    ServerError,
+)
 
 from ..backend import OpenAIBackend
 from ..plugin import SPEC
@@ -73,8 +76,8 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         """Make a client. The server's model was asked for already where it isn't our server."""
         if self._server is not None:
             model = self.served_model
-            OpenAIBackend.check_model(self, model, _client(config, endpoint))
-        OpenAIBackend.load(self, model, _client(config, endpoint))
+            OpenAIBackend.check_model(self, model, config.client(endpoint))
+        OpenAIBackend.load(self, model, config.client(endpoint))
 
     def detach(self) -> None:
         """Close the connections."""
@@ -83,7 +86,7 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
     def check_model(self, model_path: str, config: Any) -> None:
         """Ask the server at the config's endpoint for the model; of our own, see whether it can have its port."""
         if config.endpoint is not None:
-            OpenAIBackend.check_model(self, model_path, _client(config, config.endpoint))
+            OpenAIBackend.check_model(self, model_path, config.client(config.endpoint))
         else:
             super().check_model(model_path, config)
 
@@ -123,19 +126,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
             )
         return probe.answers(self.served_model, _FIRST_ANSWER)
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
-        """One request. Raises ServerCrashedError where our server has ended."""
-        try:
-            events = super().stream(request)
-        except (ConnectionFailedError, ServerError) as error:
-            raise self.crash() or error from None
-        return self._watched(events)
-
-    def _watched(self, events: Iterator[Event]) -> Iterator[Event]:
-        try:
-            yield from events
-        except (ConnectionFailedError, ServerError) as error:
-            raise self.crash() or error from None
+    def explain(self, error: LlamaForgeError) -> LlamaForgeError:
+        """A ServerCrashedError, where a request fails because our server has ended."""
+        if isinstance(error, ConnectionFailedError | ServerError):
+            return self.crash() or error
+        return error
 
     def _probe(self, endpoint: str) -> Probe:
         config: Any = self.config
@@ -143,13 +138,6 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         if config.api_key is not None:
             headers.setdefault("Authorization", f"Bearer {config.api_key.reveal()}")
         return Probe(endpoint=endpoint, headers=headers)
-
-
-def _client(config: OpenAIServerConfig, endpoint: str) -> OpenAIServerConfig:
-    """*config* as the client of the server at *endpoint* reads it."""
-    client = msgspec.structs.replace(config)
-    msgspec.structs.force_setattr(client, "api_base", endpoint.rstrip("/") + API)
-    return client
 
 
 def _plain_spec(backend: type[OpenAIServerBackend[Any]]) -> BackendSpec:

@@ -2,66 +2,95 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
-from llamaforge.backends.server_configs import (
-    Endpoint,
-    Environment,
-    Executable,
-    ExtraArguments,
-    Host,
-    LogFile,
-    MaxRestarts,
-    ModelName,
-    Port,
-    ShutdownTimeout,
-    StartupTimeout,
-    check_endpoint,
-)
+from llamaforge.backends.server_configs import ManagedConfig
 from llamaforge.errors import ConflictingParametersError
+from llamaforge.secrets import Secret
 
-from ..config import OpenAIConfig
+from ..config import Extension, OpenAIConfig
 
-API: str = "/v1"
+API: Final = "/v1"
 """Where the API of such servers stands, below their address."""
+_SOMEWHERE: Final = "http://127.0.0.1"
 
 
-class OpenAIServerConfig(OpenAIConfig, frozen=True, kw_only=True):
-    """Where the server is, or how ours is started; and how it is asked, as :class:`forge_openai.OpenAIConfig` has it.
-
-    A backend's own config derives from it, with ``type: Literal["my-engine"] = "my-engine"`` and the server's options.
-    """
+class ClientConfig(OpenAIConfig, frozen=True, kw_only=True):
+    """How such a server is asked. OpenAI's environment variables are for OpenAI."""
 
     reads_environment: ClassVar[bool] = False
 
-    endpoint: Endpoint | None = None
-    model: ModelName | None = None
+
+class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
+    """Where the server is, or how ours is started; and how it is asked.
+
+    A backend's own config derives from it, with ``type: Literal["my-engine"] = "my-engine"``, the server's options, and
+    new defaults for what is peculiar to the server: any field of :class:`forge_openai.OpenAIConfig` counts.
+    """
+
     served_model_name: (
         Annotated[str, Meta(min_length=1, description="The model's name in the server's API. Not set: the model.")]
         | None
     ) = None
-    host: Host = "127.0.0.1"
-    port: Port | None = None
-    executable: Executable | None = None
-    extra_args: ExtraArguments = ()
-    env: Environment = msgspec.field(default_factory=dict)
-    startup_timeout: StartupTimeout = 600.0
-    shutdown_timeout: ShutdownTimeout = 10.0
-    log_file: LogFile | None = None
-    max_restarts: MaxRestarts = 3
+    api_key: Annotated[Secret, Meta(description="The server's API key; ours is started with it.")] | None = None
+    api_base: Annotated[
+        str | tuple[str, ...] | None,
+        Meta(
+            description="Instead of endpoint: base URL of the API, such as http://127.0.0.1:8000/v1; or a list of "
+            "them, of servers that have the same model."
+        ),
+    ] = None
+    timeout: (
+        Annotated[float, Meta(gt=0, description="Seconds of silence after which the server counts as gone.")] | None
+    ) = None
+    max_retries: Annotated[
+        int, Meta(ge=0, le=100, description="How often a request is tried again before its first byte has come.")
+    ] = 2
+    headers: Annotated[dict[str, Secret], Meta(description="More HTTP headers; never shown.")] = msgspec.field(
+        default_factory=dict
+    )
+    extensions: Annotated[
+        tuple[Extension, ...] | dict[Extension, str],
+        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
+    ] = ()
+    check_model: Annotated[
+        bool, Meta(description="Ask the server at load whether it is there, takes the key and has the model.")
+    ] = True
+    include_usage: Annotated[
+        bool | Literal["continuous"],
+        Meta(description="Ask for token counts; continuous: with every piece of the answer."),
+    ] = True
+    stop_strings: Annotated[
+        Literal["server", "client"], Meta(description="Who looks for stop strings: the server, or we do.")
+    ] = "server"
+    prefill: Annotated[
+        Literal["refuse", "native", "continue_final_message"],
+        Meta(description="How the server continues a last turn of the assistant: see the openai backend."),
+    ] = "refuse"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_endpoint(self.endpoint)
+        endpoint = self.endpoint.rstrip("/").removesuffix(API) if self.endpoint is not None else None
         if self.api_base is not None:
-            if self.endpoint is not None:
+            client = self._client(self.api_base)
+            first = client.api_base if isinstance(client.api_base, str) else (client.api_base or ("",))[0]
+            if endpoint not in (None, first.removesuffix(API)):
                 raise ConflictingParametersError(["endpoint", "api_base"], "both say where the server is.")
-            # From here on it is the endpoint that counts: the address above the API, where the health endpoint is.
-            address = self.api_base if isinstance(self.api_base, str) else self.api_base[0]
-            msgspec.structs.force_setattr(self, "endpoint", address.removesuffix(API))
-            msgspec.structs.force_setattr(self, "api_base", None)
-        elif self.endpoint is not None:
-            msgspec.structs.force_setattr(self, "endpoint", self.endpoint.rstrip("/").removesuffix(API))
+            endpoint = first.removesuffix(API)
+            # Without the credentials that a URL may hold: those are among the headers now.
+            msgspec.structs.force_setattr(self, "api_base", client.api_base)
+            msgspec.structs.force_setattr(self, "headers", client.headers)
+        msgspec.structs.force_setattr(self, "endpoint", endpoint)
+        self.client(endpoint or _SOMEWHERE)
+
+    def client(self, endpoint: str) -> ClientConfig:
+        """How the server at *endpoint* is asked. Raises InvalidParameterError for what can't be asked with."""
+        ours = self.api_base is None or endpoint != self.endpoint
+        return self._client(f"{endpoint.rstrip('/').removesuffix(API)}{API}" if ours else self.api_base)
+
+    def _client(self, api_base: str | tuple[str, ...] | None) -> ClientConfig:
+        shared = {name: getattr(self, name) for name in ClientConfig.__struct_fields__ if hasattr(self, name)}
+        return ClientConfig(**{**shared, "api_base": api_base})

@@ -1,0 +1,81 @@
+"""Load parameters: what vLLM's server is started with, beside what every OpenAI-compatible server has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from forge_openai.config import Extension
+from forge_openai.server import OpenAIServerConfig
+from llamaforge.errors import ConflictingParametersError
+
+
+class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
+    """Load parameters of the vllm backend. What is not set is left to vLLM."""
+
+    type: Annotated[Literal["vllm"], Meta(description="The backend's name, in a tagged config.")] = "vllm"
+    tensor_parallel: (
+        Annotated[int, Meta(ge=1, description="Cards, or processors' sockets, that share each layer.")] | None
+    ) = None
+    pipeline_parallel: (
+        Annotated[int, Meta(ge=1, description="Groups of cards that share the layers among them.")] | None
+    ) = None
+    data_parallel: (
+        Annotated[int, Meta(ge=1, description="Copies of the model that share the requests among them.")] | None
+    ) = None
+    distributed_executor_backend: (
+        Annotated[
+            Literal["ray", "mp", "uni", "external_launcher"],
+            Meta(description="What runs the parts: ray across machines, mp for processes of one machine."),
+        ]
+        | None
+    ) = None
+    gpu_memory_utilization: (
+        Annotated[float, Meta(gt=0, le=1, description="Share of a card's memory that vLLM may take.")] | None
+    ) = None
+    max_model_len: Annotated[int, Meta(ge=1, description="Context length, in tokens. Not set: the model's.")] | None = (
+        None
+    )
+    max_num_seqs: Annotated[int, Meta(ge=1, description="Requests that are computed at once.")] | None = None
+    dtype: (
+        Annotated[
+            Literal["auto", "half", "float16", "bfloat16", "float", "float32"], Meta(description="Type of the weights.")
+        ]
+        | None
+    ) = None
+    quantization: Annotated[str, Meta(min_length=1, description="Quantization method, as vLLM names it.")] | None = None
+    kv_cache_dtype: Annotated[str, Meta(min_length=1, description="Type of the key/value cache.")] | None = None
+    enable_prefix_caching: (
+        Annotated[bool, Meta(description="Keep the beginnings of prompts for later requests.")] | None
+    ) = None
+    enforce_eager: Annotated[bool, Meta(description="Don't compile: slower, and ready sooner.")] = False
+    revision: Annotated[str, Meta(min_length=1, description="Branch, tag or commit of the model.")] | None = None
+    tokenizer: Annotated[str, Meta(min_length=1, description="Tokenizer. Not set: the model's.")] | None = None
+    trust_remote_code: Annotated[bool, Meta(description="Run code that comes with the model.")] = False
+    chat_template: (
+        Annotated[str, Meta(min_length=1, description="A Jinja template, or its file, in place of the model's.")] | None
+    ) = None
+    tool_call_parser: (
+        Annotated[str, Meta(min_length=1, description="How the model's tool calls are read; switches them on.")] | None
+    ) = None
+    reasoning_parser: (
+        Annotated[str, Meta(min_length=1, description="How the model's reasoning is told from its answer.")] | None
+    ) = None
+    seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
+    extensions: Annotated[
+        tuple[Extension, ...] | dict[Extension, str],
+        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
+    ] = ("top_k", "min_p", "repetition_penalty")
+    prefill: Annotated[
+        Literal["refuse", "native", "continue_final_message"],
+        Meta(description="How a last turn of the assistant is continued: vLLM does it when asked."),
+    ] = "continue_final_message"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        shares = (self.tensor_parallel or 1) * (self.pipeline_parallel or 1)
+        if self.distributed_executor_backend == "uni" and shares > 1:
+            raise ConflictingParametersError(
+                ["distributed_executor_backend", "tensor_parallel", "pipeline_parallel"], "uni is for one card."
+            )
