@@ -125,3 +125,16 @@ def make_rich(folder: Any) -> None:
             )
     """
     make_distribution(folder, "dist-rich", {"llamaforge.backends": {"rich": "rich_plugin"}}, {"rich_plugin": source})
+
+
+def test_the_schema_of_all_and_of_one(quickly: Any) -> None:
+    make_sabotaged(quickly.plugins)
+    make_rich(quickly.plugins)
+    done = quickly("backends", "schema")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert {"echo", "rich"} <= set(found["discriminator"]["mapping"])
+    assert "Left out:" in done.stderr
+    one = json.loads(quickly.fine("backends", "schema", "rich"))
+    assert list(one["discriminator"]["mapping"]) == ["rich"]
+    assert quickly("backends", "schema", "nothing").returncode == 3

@@ -32,6 +32,10 @@ def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) ->
                 raise InvalidParameterError(
                     name, value, describe_field(into, name, str(error)), show_value=not is_secret(into, name)
                 ) from None
+        for field in msgspec.structs.fields(into):
+            if field.required and field.encode_name not in values:
+                expected = describe_field(into, field.encode_name, "given")
+                raise InvalidParameterError(field.encode_name, None, expected, show_value=False) from None
         raise
 
 

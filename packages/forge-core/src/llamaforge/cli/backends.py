@@ -80,6 +80,19 @@ def _core_version() -> str:
     return __version__
 
 
+@command.command("schema")
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_backend)
+def schema_command(names: tuple[str, ...]) -> None:
+    """Print the JSON schema of load parameters, told apart by `type`: of the backends NAME, or of all installed."""
+    from ..backends.union import config_classes, config_schema
+
+    with text_output() as output:
+        output.json(config_schema(names or None))
+    if not names:
+        for name, failure in config_classes()[1].items():
+            say(f"Left out: {name}. {failure}")
+
+
 @command.command("show")
 @click.argument("name", shell_complete=complete_backend)
 @_JSON
