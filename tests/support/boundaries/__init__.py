@@ -15,13 +15,13 @@ from .base import ASK, Boundary, NoProbeError
 
 __all__ = ["ASK", "Boundary", "NoProbeError", "open_boundary"]
 
-_Opener = Callable[[Path], AbstractContextManager[Boundary]]
+_Opener = Callable[[str, Path], AbstractContextManager[Boundary]]
 
-_OPENERS: dict[str, str] = {
+_OPENERS = {
     "echo": "echo:open_echo",
     "llama.cpp": "local:open_llama_cpp",
     "huggingface": "local:open_huggingface",
-    "openai": "http:open_openai",
+    **dict.fromkeys(("openai", "llama-server", "vllm", "tgi"), "http:open_server_backend"),
 }
 """Backend -> module and function, so that one broken backend hides no other."""
 
@@ -33,5 +33,5 @@ def open_boundary(name: str, folder: Path) -> Iterator[Boundary]:
         raise NoProbeError(f"nobody knows how to watch the backend {name!r}: add it to tests/support/boundaries")
     module, _, function = _OPENERS[name].partition(":")
     opener: _Opener = getattr(import_module(f".{module}", __name__), function)
-    with opener(folder) as boundary:
+    with opener(name, folder) as boundary:
         yield boundary

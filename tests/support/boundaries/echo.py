@@ -19,7 +19,7 @@ _SHAPES = ("temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty",
 
 
 @contextmanager
-def open_echo(folder: Path) -> Iterator[Boundary]:
+def open_echo(name: str, folder: Path) -> Iterator[Boundary]:
     """The echo backend."""
     with EchoBackend() as backend:
         backend.load_model("anything")

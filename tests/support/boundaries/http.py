@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
@@ -23,8 +23,14 @@ _TEXT = stream_reply({"choices": [{"index": 0, "text": "Hello", "finish_reason":
 _CHAT = stream_reply(delta("Hel"), delta("lo"), delta(finish_reason="stop"), usage(3, 2))
 
 
+WIRE: dict[str, dict[str, str]] = {
+    "llama-server": {"repetition_penalty": "repeat_penalty"},
+}
+"""Backend -> parameter -> the server's own name for it, where that is another one."""
+
+
 @contextmanager
-def open_server_backend(name: str, **parameters: Any) -> Iterator[Boundary]:
+def open_server_backend(name: str, folder: Path | None = None, **parameters: Any) -> Iterator[Boundary]:
     """The backend *name*, loaded with *parameters* and connected to a server that answers "Hello"."""
     with ScriptedServer() as server, get_backend(name)() as backend:
         server.on("GET", "/models", models_reply("m-1"))
@@ -33,11 +39,6 @@ def open_server_backend(name: str, **parameters: Any) -> Iterator[Boundary]:
         assert isinstance(backend, OpenAIBackend)
         backend.load_model("m-1", {"api_base": server.url, "max_retries": 0, "api_key": "sk-test", **parameters})
         yield _Server(backend, server)
-
-
-def open_openai(folder: Path) -> AbstractContextManager[Boundary]:
-    """The backend for OpenAI's API."""
-    return open_server_backend("openai")
 
 
 class _Server(Boundary):
@@ -51,15 +52,25 @@ class _Server(Boundary):
         return len(self._server.posted())
 
     def honours(self, name: str) -> None:
-        if name in ASK:
+        if name in ASK and name != "stop":
             self._sends(name)
         else:
             super().honours(name)
 
+    def honours_stop(self) -> None:
+        """The server is told, or the backend looks for them itself, in what the server goes on to say."""
+        result = self.answer(stop=["ell"])
+        if "stop" in self._server.last.body:
+            assert self._server.last.body["stop"] == ["ell"]
+        else:
+            assert (result, result.finish_reason, result.stop) == ("H", "stop", "ell")
+
     def _sends(self, name: str) -> None:
         plain = self._body()
         assert name not in plain
-        fields = json.loads(json.dumps(ASK[name]))  # as JSON has it
+        wire = WIRE.get(self.backend.name, {})
+        fields = {wire.get(each, each): value for each, value in ASK[name].items()}
+        fields = json.loads(json.dumps(fields))  # as JSON has it
         assert self._body(**ASK[name]) == {**plain, **fields}
 
     def _body(self, **parameters: Any) -> dict[str, Any]:
@@ -69,8 +80,8 @@ class _Server(Boundary):
         return body
 
     def condition(self, name: str) -> str | None:
-        if name not in get_args(Extension):
-            return None
+        if self.backend.name != "openai" or name not in get_args(Extension):
+            return None  # other backends know their server, and declare all that it has
         with open_server_backend(self.backend.name, extensions=[name]) as extended:
             assert name in extended.backend.capabilities.parameters
             extended.honours(name)

@@ -30,7 +30,7 @@ _SHAPES = (
 
 
 @contextmanager
-def open_llama_cpp(folder: Path) -> Iterator[Boundary]:
+def open_llama_cpp(name: str, folder: Path) -> Iterator[Boundary]:
     """A small model with random weights in llama.cpp."""
     from forge_llamacpp import LlamaCppBackend
 
@@ -42,7 +42,7 @@ def open_llama_cpp(folder: Path) -> Iterator[Boundary]:
 
 
 @contextmanager
-def open_huggingface(folder: Path) -> Iterator[Boundary]:
+def open_huggingface(name: str, folder: Path) -> Iterator[Boundary]:
     """A small model with random weights in transformers."""
     import torch
 
