@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
@@ -13,6 +12,7 @@ import msgspec
 from .errors import ContractError, GenerationError, LlamaForgeError
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
+from .text import TextBuffer
 
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
@@ -34,7 +34,7 @@ class EventChecker:
         self._dropped = dropped
         self._started = started
         self._first: float | None = None
-        self._text = io.StringIO(newline="")
+        self._text = TextBuffer()
         self._end: Finished | None = None
 
     @property
@@ -81,7 +81,7 @@ class EventChecker:
 
     def _check_deadline(self) -> None:
         if self._control.expired:  # so that the text is put together once, not for every event
-            self._control.check(self._text.getvalue())
+            self._control.check(str(self._text))
 
     @property
     def looks_further(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -11,6 +10,7 @@ from .control import Control
 from .errors import GenerationError
 from .messages import ToolCall
 from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+from .text import TextBuffer
 
 
 class _Stream:
@@ -19,9 +19,8 @@ class _Stream:
     def __init__(self, control: Control | None, cancelled: Finished | None) -> None:
         self._control = control or Control()
         self._cancelled = cancelled or Finished(finish_reason="cancelled")
-        # Buffers, because a list of pieces takes ten times the room of the text.
-        self._text = io.StringIO(newline="")
-        self._reasoning = io.StringIO(newline="")
+        self._text = TextBuffer()
+        self._reasoning = TextBuffer()
         self._logprobs: list[TokenLogprob] = []
         self._tool_calls: list[ToolCall] = []
         self._finished: Finished | None = None
@@ -30,7 +29,7 @@ class _Stream:
     @property
     def text(self) -> str:
         """What has come so far."""
-        return self._text.getvalue()
+        return str(self._text)
 
     @property
     def result(self) -> GeneratedText:
@@ -51,7 +50,7 @@ class _Stream:
             dropped=end.dropped,
             logprobs=tuple(self._logprobs),
             tool_calls=tuple(self._tool_calls),
-            reasoning=self._reasoning.getvalue(),
+            reasoning=str(self._reasoning),
             stop=end.stop,
         )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .assembler import TextAssembler
+from .buffer import TextBuffer
 from .stops import StopMatcher
 from .utf8 import Utf8Decoder
 
-__all__ = ["StopMatcher", "TextAssembler", "Utf8Decoder"]
+__all__ = ["StopMatcher", "TextAssembler", "TextBuffer", "Utf8Decoder"]

@@ -41,7 +41,7 @@ class AnswerDecoder:
     @property
     def text(self) -> str:
         """What has come so far."""
-        return self._reader.text.getvalue()
+        return str(self._reader.text)
 
     @property
     def leaves(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Final
 
 from llamaforge.errors import ServerError
@@ -17,7 +16,7 @@ from llamaforge.results import (
     ToolCallDelta,
     Usage,
 )
-from llamaforge.text import StopMatcher
+from llamaforge.text import StopMatcher, TextBuffer
 
 from ..errors import Translator
 from .chunks import Choice, Chunk, Delta
@@ -84,7 +83,7 @@ class AnswerReader:
         self._stop: str | None = None
         self._goes_on = False
         self._length = 0
-        self.text = io.StringIO(newline="")
+        self.text = TextBuffer()
         """What has come so far, where there is a deadline that may ask for it."""
 
     def read(self, chunk: Chunk, events: list[Event]) -> None:

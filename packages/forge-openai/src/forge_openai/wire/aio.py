@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from httpcore2 import ConnectError, ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
 
-from .framing import LAST_CHUNK, Inlet
+from .framing import LAST_CHUNK, Inlet, Outlet
 from .network import pools_of
 
 _HIGH_WATER: Final = 1 << 18
@@ -30,6 +30,7 @@ class LoopStream(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._inlet = Inlet()
+        self._outlet = Outlet()
         self._transport: Any = None
         self._came: list[bytes] = []
         self._waits = 0  # bytes in _came
@@ -77,6 +78,7 @@ class LoopStream(asyncio.Protocol):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Bytes for the HTTP library: of a response's head, or of a body that it reads itself."""
+        await self._send(self._outlet.rest(), timeout)
         inlet = self._inlet
         data = inlet.take()
         while not data:
@@ -95,22 +97,9 @@ class LoopStream(asyncio.Protocol):
         self._inlet.rest = LAST_CHUNK + rest
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of *buffer*."""
-        if not buffer:
-            return
+        """Send *buffer*, a request's head together with its body."""
         self._inlet.request_sent()
-        if self._transport.is_closing():
-            raise WriteError("The connection is closed.")
-        self._transport.write(buffer)
-        while self._blocked and not self._ended:
-            self._writer = asyncio.get_running_loop().create_future()
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._writer
-            except TimeoutError as error:
-                raise WriteTimeout(str(error)) from error
-            finally:
-                self._writer = None
+        await self._send(self._outlet.accept(buffer), timeout)
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -142,6 +131,22 @@ class LoopStream(asyncio.Protocol):
             return bool(self._came or self._ended or self._inlet.rest)
         names = {"client_addr": "sockname", "server_addr": "peername"}
         return self._transport.get_extra_info(names.get(info, info))
+
+    async def _send(self, buffer: bytes, timeout: float | None) -> None:
+        if not buffer:
+            return
+        if self._transport.is_closing():
+            raise WriteError("The connection is closed.")
+        self._transport.write(buffer)
+        while self._blocked and not self._ended:
+            self._writer = asyncio.get_running_loop().create_future()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._writer
+            except TimeoutError as error:
+                raise WriteTimeout(str(error)) from error
+            finally:
+                self._writer = None
 
     async def _receive(self, timeout: float | None) -> bytes:
         if not self._came and not self._ended:

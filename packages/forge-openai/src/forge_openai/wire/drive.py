@@ -22,7 +22,6 @@ T = TypeVar("T")
 _DRAIN: Final = 0.2
 """Seconds to wait for the end of the body after the last event."""
 _SOON: Final = 0.001
-_OPTIONS: Final[Any] = {"headers": {"Content-Type": "application/json"}}
 
 
 def run(steps: Exchange, scope: CancelScope) -> Generator[Event, None, None]:
@@ -138,9 +137,9 @@ class _ThreadIO(_IO):
         import httpx2
 
         client: Any = step.lane.client
-        options = dict(_OPTIONS)
+        options = {}
         if self.scope.bounded:
-            options["timeout"] = _shorter(client.timeout, max(self.scope.left(), _SOON))
+            options = {"timeout": _shorter(client.timeout, max(self.scope.left(), _SOON))}
         self.begin(step.lane)
         try:
             with self.scope:
@@ -198,9 +197,7 @@ class _LoopIO(_IO):
         client: Any = await step.lane.loop_client()
         self.begin(step.lane)
         try:
-            response = await client.post(
-                step.path, content=step.body, cast_to=httpx2.Response, options=_OPTIONS, stream=True
-            )
+            response = await client.post(step.path, content=step.body, cast_to=httpx2.Response, stream=True)
         except BaseException:
             self.end()
             raise

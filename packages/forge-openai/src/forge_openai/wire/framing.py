@@ -16,6 +16,7 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 
 _LONGEST_HEAD: Final = 1 << 17
 _LONGEST_LINE: Final = 1 << 14
+_MOST_HELD: Final = 1 << 16
 _find_blank_line = re.compile(rb"\n\r?\n").search
 _read_size = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL).fullmatch
 
@@ -64,6 +65,25 @@ class Inlet:
     def expects_head(self) -> bool:
         """Whether the head of a response has begun, or is to come."""
         return self._in_head
+
+
+class Outlet:
+    """What is to be sent on a connection, gathered: the HTTP library hands over a request piece by piece."""
+
+    __slots__ = ("_held",)
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def accept(self, data: bytes) -> bytes:
+        """What is to be sent now. Nothing stands for the end of a request."""
+        self._held += data
+        return self.rest() if not data or len(self._held) > _MOST_HELD else b""
+
+    def rest(self) -> bytes:
+        """What was not sent yet."""
+        held, self._held = self._held, b""
+        return held
 
 
 class ChunkedDecoder:

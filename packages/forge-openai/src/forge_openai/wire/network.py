@@ -11,7 +11,7 @@ import contextlib
 import socket
 from typing import Any
 
-from .framing import LAST_CHUNK, Inlet
+from .framing import LAST_CHUNK, Inlet, Outlet
 from .scope import current_scope
 
 _SOON = 0.001
@@ -47,9 +47,11 @@ class ScopedStream:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._inlet = Inlet()
+        self._outlet = Outlet()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """For the HTTP library."""
+        self._send(self._outlet.rest(), timeout)
         inlet = self._inlet
         data = inlet.take()
         while not data:
@@ -68,11 +70,9 @@ class ScopedStream:
         self._inlet.rest = LAST_CHUNK + rest
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of *buffer*."""
+        """Send *buffer*, a request's head together with its body."""
         self._inlet.request_sent()
-        # In pieces, because the stream below sends all of what it gets, with the whole timeout for each part of it.
-        for start in range(0, len(buffer), _PIECE):
-            self._bounded(self._stream.write, buffer[start : start + _PIECE], timeout)
+        self._send(self._outlet.accept(buffer), timeout)
 
     def close(self) -> None:
         """Close the connection."""
@@ -87,6 +87,11 @@ class ScopedStream:
         if info == "is_readable" and self._inlet.rest:
             return True
         return self._stream.get_extra_info(info)
+
+    def _send(self, buffer: bytes, timeout: float | None) -> None:
+        # In pieces, because the stream below sends all of what it gets, with the whole timeout for each part of it.
+        for start in range(0, len(buffer), _PIECE):
+            self._bounded(self._stream.write, buffer[start : start + _PIECE], timeout)
 
     def _receive(self, max_bytes: int, timeout: float | None) -> bytes:
         data: bytes = self._bounded(self._stream.read, max_bytes, timeout)
