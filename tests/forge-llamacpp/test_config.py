@@ -34,6 +34,9 @@ def test_the_references_own_example_is_taken() -> None:
         {"n_gpu_layers": -2},
         {"n_batch": 0},
         {"n_threads": 0},
+        {"n_parallel": 0},
+        {"n_parallel": 257},
+        {"prompt_lookup": -1},
         {"seed": 2**32},
         {"type_k": "q3_k"},
         {"split_mode": "rows"},
@@ -96,10 +99,11 @@ def test_every_parameter_reaches_the_engine() -> None:
         "n_batch": 64, "n_ubatch": 32, "n_threads": 3, "n_threads_batch": 5, "type_k": "q8_0", "type_v": "bf16",
         "flash_attn": True, "offload_kqv": False, "rope_freq_base": 5000.0, "rope_freq_scale": 0.5,
         "rope_scaling_type": "yarn", "yarn_ext_factor": 0.25, "yarn_attn_factor": 0.75, "yarn_beta_fast": 16.0,
-        "yarn_beta_slow": 2.0, "yarn_orig_ctx": 2048,
+        "yarn_beta_slow": 2.0, "yarn_orig_ctx": 2048, "swa_full": False,
     }  # fmt: skip
     parameters = native.context_parameters(read(**given), 777)
     assert parameters.n_ctx == 777
+    assert parameters.kv_unified
     assert (parameters.type_k, parameters.type_v) == (lib.GGML_TYPE_Q8_0, 30)
     assert parameters.flash_attn_type == lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
     assert parameters.rope_scaling_type == lib.LLAMA_ROPE_SCALING_TYPE_YARN
@@ -132,6 +136,34 @@ def test_what_is_not_set_is_the_engines_choice() -> None:
         assert getattr(parameters, name) == getattr(default, name), name
     assert parameters.flash_attn_type == lib.LLAMA_FLASH_ATTN_TYPE_AUTO
     assert parameters.n_threads_batch == parameters.n_threads == threads.usable_cores()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sequences", "batch", "outputs"),
+    [
+        ({}, 16, 128, 16),
+        ({"n_parallel": 1, "prefix_cache": 0}, 1, 128, 1),
+        ({"n_parallel": 200}, 208, 200, 208),
+        ({"n_parallel": 256}, 256, 256, 256),
+        ({"n_parallel": 4, "prompt_lookup": 9}, 12, 128, 40),
+        ({"n_parallel": 4, "prompt_lookup": 9, "n_batch": 20}, 12, 20, 20),
+        ({"n_batch": 1}, 16, 1, 16),
+    ],
+)
+def test_there_is_room_for_every_request_and_every_guess(
+    monkeypatch: pytest.MonkeyPatch, parameters: dict[str, Any], sequences: int, batch: int, outputs: int
+) -> None:
+    """llama.cpp ends the process where more logits are wanted than it reserved room for."""
+    monkeypatch.setattr(lib, "llama_supports_gpu_offload", lambda: False)
+    native_parameters = native.context_parameters(read(**parameters), 1024)
+    assert native_parameters.n_seq_max == sequences
+    assert native_parameters.n_batch == batch
+    assert native_parameters.n_outputs_max == outputs
+
+
+def test_a_card_gets_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lib, "llama_supports_gpu_offload", lambda: True)
+    assert native.batch_size(read()) == 512
 
 
 def test_more_shares_than_devices_are_refused() -> None:

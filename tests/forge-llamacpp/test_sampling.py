@@ -6,7 +6,6 @@ The order is part of the meaning: logit_bias, penalties, temperature, top_k, top
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,10 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from llama_cpp import llama_cpp as lib
 
-from forge_llamacpp import LlamaCppBackend
-from forge_llamacpp.engine import Engine, EngineSequence
+from forge_llamacpp.engine import LlamaCppEngine
 from forge_llamacpp.sampling import Sampler
 from llamaforge.requests import GenerationRequest, read_request
+from support.llama_engine import logits_after
+from support.reference_sampling import probabilities
 
 Logits = npt.NDArray[np.float32]
 SUPPORTED = frozenset(
@@ -32,21 +32,12 @@ def request(**parameters: Any) -> GenerationRequest:
     return read_request("x", None, parameters).with_defaults(SUPPORTED)
 
 
-def engine_of(backend: LlamaCppBackend) -> Engine:
-    assert backend._model is not None
-    return backend._model._engine
-
-
 @pytest.fixture(scope="session")
-def logits(backend: LlamaCppBackend) -> Logits:
+def logits(engine: LlamaCppEngine) -> Logits:
     """Real ones: what the model expects after a question."""
-    engine = engine_of(backend)
-    sequence = EngineSequence()
-    engine.prefill(sequence, engine.tokenize(backend.render("Name a fruit.").encode()), lambda: None)
-    try:
-        return engine.logits()
-    finally:
-        engine.release(sequence)
+    after = logits_after(engine, engine.tokenize(read_request("Name a fruit.", None, {})))
+    engine.trim(0, 0)
+    return after
 
 
 def run(sampler: Sampler, logits: Logits) -> tuple[int, dict[int, float]]:
@@ -65,6 +56,8 @@ def apply(logits: Logits, asked: GenerationRequest, prompt: Iterable[int], answe
     """Token to probability, as the chain leaves them, after it has seen *prompt* and *answer*."""
     prompt, answer = list(prompt), list(answer)
     sampler = Sampler(asked, len(logits), prompt, len(answer) + 1)
+    if sampler.chain is None:  # the best token is all that is wanted: the engine takes it by itself
+        return {int(logits.argmax()): 1.0}
     try:
         for token in answer:
             lib.llama_sampler_accept(sampler.chain, token)
@@ -72,41 +65,6 @@ def apply(logits: Logits, asked: GenerationRequest, prompt: Iterable[int], answe
         return kept if any(kept.values()) else {chosen: 1.0}
     finally:
         sampler.close()
-
-
-def reference(
-    logits: Logits, asked: GenerationRequest, prompt: Iterable[int], answer: Iterable[int]
-) -> dict[int, float]:
-    """The same by the book, in 64 bits."""
-    wide = logits.astype(np.float64)
-    answer = list(answer)
-    for token, bias in (asked.logit_bias or {}).items():
-        wide[token] += bias
-    penalty = asked.repetition_penalty or 1.0
-    for token in {*prompt, *answer}:
-        wide[token] = wide[token] / penalty if wide[token] > 0 else wide[token] * penalty
-    for token, count in Counter(answer).items():
-        wide[token] -= count * (asked.frequency_penalty or 0.0) + (asked.presence_penalty or 0.0)
-    if asked.temperature == 0:
-        return {int(wide.argmax()): 1.0}
-    wide /= 1.0 if asked.temperature is None else asked.temperature
-    order = np.argsort(-wide, kind="stable")
-    if asked.top_k:
-        order = order[: asked.top_k]
-    share = softmax(wide[order])
-    if asked.top_p is not None and asked.top_p < 1:
-        order = order[: int(np.searchsorted(np.cumsum(share), asked.top_p)) + 1]
-        share = softmax(wide[order])
-    if asked.min_p:
-        order = order[share >= asked.min_p * share[0]]
-        share = softmax(wide[order])
-    return {int(token): float(each) for token, each in zip(order, share, strict=True)}
-
-
-def softmax(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    shifted = np.exp(values - values.max())
-    result: npt.NDArray[np.float64] = shifted / shifted.sum()
-    return result
 
 
 def assert_same(found: dict[int, float], expected: dict[int, float]) -> None:
@@ -154,9 +112,9 @@ def test_the_chain_does_what_the_parameters_say(logits: Logits, parameters: dict
     prompt, answer = [best[0], best[0], best[4], 3], [best[1], best[2], best[2], 17]
     bias = {best[0]: -100.0, best[3]: 2.5, len(logits) - 1: 100.0} if biased else {}
     asked = request(**parameters, **({"logit_bias": bias} if bias else {}))
-    assert_same(apply(logits, asked, prompt, answer), reference(logits, asked, prompt, answer))
+    assert_same(apply(logits, asked, prompt, answer), probabilities(logits, asked, prompt, answer))
     greedy = request(**{**parameters, "temperature": 0}, **({"logit_bias": bias} if bias else {}))
-    assert_same(apply(logits, greedy, prompt, answer), reference(logits, greedy, prompt, answer))
+    assert_same(apply(logits, greedy, prompt, answer), probabilities(logits, greedy, prompt, answer))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -206,7 +164,7 @@ def test_presence_and_frequency_forget_nothing_of_the_answer_and_know_nothing_of
     plain = request()
     assert apply(logits, asked, [best] * 5, [])[best] == pytest.approx(apply(logits, plain, [], [])[best], rel=1e-4)
     others = [token for token in range(2000) if token != best]
-    expected = reference(logits, asked, [], [best, *others])[best]
+    expected = probabilities(logits, asked, [], [best, *others])[best]
     assert apply(logits, asked, [], [best, *others])[best] == pytest.approx(expected, rel=1e-3)
 
 

@@ -11,6 +11,7 @@ from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.templates import ChatTemplate
 from llamaforge.errors import InvalidParameterError, NoChatTemplateError, RequestError
 from llamaforge.messages import read_messages
+from support.llama_engine import engine_of, tokens_of
 
 CONVERSATIONS: list[list[dict[str, Any]]] = [
     [{"role": "user", "content": "Hi"}],
@@ -92,13 +93,11 @@ def test_other_templates(tokenizer: Any, template: str, messages: list[dict[str,
 @pytest.mark.parametrize("messages", CONVERSATIONS, ids=range(len(CONVERSATIONS)))
 def test_token_by_token(backend: LlamaCppBackend, tokenizer: Any, messages: list[dict[str, Any]]) -> None:
     text = rendered_by_transformers(tokenizer, messages)
-    assert backend._model is not None
-    assert backend._model._engine.tokenize(text.encode()) == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokens_of(backend, text) == tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def test_special_tokens_have_the_names_of_transformers(backend: LlamaCppBackend, tokenizer: Any) -> None:
-    assert backend._model is not None
-    assert backend._model._engine.special_tokens() == tokenizer.special_tokens_map
+    assert engine_of(backend)._vocabulary.named_tokens() == tokenizer.special_tokens_map
 
 
 def test_text_in_parts_is_one_text() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from llamaforge.backends.config import BackendConfig
+from llamaforge.engine import EngineConfig
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -26,7 +26,7 @@ class LoraAdapter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scale: float = 1.0
 
 
-class LlamaCppConfig(BackendConfig, frozen=True, kw_only=True):
+class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
     """Load parameters of the llama.cpp backend."""
 
     n_gpu_layers: Annotated[
@@ -54,17 +54,26 @@ class LlamaCppConfig(BackendConfig, frozen=True, kw_only=True):
             Meta(
                 ge=0,
                 le=_LONGEST_CONTEXT,
-                description="Context length, in tokens; 0 is all that the model was trained for. Not set: that, but at "
-                "most 8192.",
+                description="Context length, in tokens: of each request, and of all together; 0 is all that the "
+                "model was trained for. Not set: that, but at most 8192.",
             ),
         ]
         | None
     ) = None
-    n_batch: Annotated[
-        int, Meta(ge=1, le=2**20, description="Tokens of a prompt that are handed to the engine at once.")
-    ] = 512
+    n_batch: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=2**20,
+                description="Tokens of a step, all requests together; a longer prompt takes several. Not set: 128 on a "
+                "processor, 512 with a graphics card.",
+            ),
+        ]
+        | None
+    ) = None
     n_ubatch: Annotated[
-        int, Meta(ge=1, le=2**20, description="Tokens of a prompt that are computed at once; at most n_batch.")
+        int, Meta(ge=1, le=2**20, description="Tokens of a step that are computed at once; at most n_batch.")
     ] = 512
     n_threads: (
         Annotated[
@@ -94,6 +103,13 @@ class LlamaCppConfig(BackendConfig, frozen=True, kw_only=True):
         Annotated[bool, Meta(description="Flash attention. Not set: where the engine knows it to be an advantage.")]
         | None
     ) = None
+    swa_full: Annotated[
+        bool,
+        Meta(
+            description="Sliding-window models: keep the whole cache, so that prefixes can be reused and guesses taken "
+            "back. False saves memory."
+        ),
+    ] = True
     offload_kqv: Annotated[bool, Meta(description="Keep the cache and attention on the graphics card, too.")] = True
     use_mmap: Annotated[bool, Meta(description="Map the file into memory instead of reading it.")] = True
     use_mlock: Annotated[bool, Meta(description="Keep the model from being swapped out.")] = False

@@ -1,296 +1,194 @@
-"""llama.cpp itself: a model, a context, and the few operations that generating takes.
-
-One sequence is computed at a time. A scheduler that runs several side by side needs the same operations: tokenize,
-token bytes, prefill, step, release.
-"""
+"""llama.cpp behind the scheduler: one model, one context, many sequences in it."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-import sys
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from llamaforge.errors import GenerationError, ModelLoadError
+from llamaforge.engine import Choice, Engine, Feed, InterruptedStepError, Outcome, OutOfRoomError
+from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
+from llamaforge.requests import GenerationRequest
 
-from . import logs, native
+from . import logs, native, opening
+from .abort import IS_RAISED, AbortFlag
+from .batch import Batch
 from .config import LlamaCppConfig
-from .errors import decode_error, load_error
+from .errors import NOT_A_NUMBER, decode_error
 from .lease import Lease
+from .logprobs import token_logprob
 from .sampling import Sampler
-from .vocabulary import Vocabulary
+from .templates import ChatTemplate, model_template, read_template
+from .vocabulary import PieceDetokenizer, Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _PATIENCE: Final = 30.0
-"""Seconds that closing waits for a computation that can't be broken off (on some graphics cards)."""
-
-_libc = ctypes.CDLL("msvcrt") if sys.platform == "win32" else ctypes.CDLL(None)
-_is_raised: Final = ctypes.cast(_libc.strlen, lib.ggml_abort_callback)
-"""llama.cpp's abort callback: whether the text at an address is longer than nothing. The engine asks before each of
-the thousand operations of a step; asking C and not Python keeps that free of the interpreter's lock."""
-
-_backend_lock: Final = threading.Lock()
-_backend_ready = False
+"""Seconds that closing waits for threads that are making tokens of a text."""
+_TEMPLATE_KEY: Final = "tokenizer.chat_template"
+"""Where GGUF files keep the default chat template; one for tools, say, stands under a longer key."""
+_NO_ROOM: Final = 1
+_ABORTED: Final = 2
+"""What ``llama_decode`` returns where that is no failure."""
 
 
-class StopFlag:
-    """Breaks a computation off from any thread."""
+class LlamaCppEngine(Engine):
+    """A loaded model with its context, whose cells all sequences share.
 
-    def __init__(self) -> None:
-        self._text = ctypes.create_string_buffer(2)
-        self.address = ctypes.addressof(self._text)
-
-    def set(self) -> None:
-        """Break off what is computed under this flag, now or later."""
-        self._text[0] = b"\x01"
-
-
-class EngineSequence:
-    """What is computed of one request: how many tokens, and, while another one is computed, their state."""
-
-    def __init__(self) -> None:
-        self.stop = StopFlag()
-        self.length = 0
-        self.released = False
-        self.state: ctypes.Array[ctypes.c_uint8] | None = None
-
-
-class Engine:
-    """A loaded model with its context. Free it with :meth:`close`.
-
-    Raises ModelLoadError where llama.cpp can't load the model, make the context or apply an adapter; all memory is
-    given back then.
+    Raises ModelLoadError where llama.cpp can't load the model, make the context or apply an adapter, and
+    InvalidModelError for an unsound chat template; all memory is given back then.
     """
 
     def __init__(self, path: str, config: LlamaCppConfig) -> None:
-        _prepare_backend()
+        self._path = path
         self._lease = Lease()
-        self._resident: EngineSequence | None = None
-        self._idle = StopFlag()
+        self._abort = AbortFlag()
         with contextlib.ExitStack() as stack:
             if config.verbose:
                 logs.show()
                 stack.callback(logs.hide)
-            self._model = _load_model(path, config)
-            stack.callback(lib.llama_model_free, self._model)
-            _refuse_what_writes_no_text(path, self._model)
-            self.n_ctx = native.context_length(config, lib.llama_model_n_ctx_train(self._model))
-            self._context = _make_context(path, self._model, config, self.n_ctx)
+            model = opening.load_model(path, config)
+            stack.callback(lib.llama_model_free, model)
+            opening.refuse_what_writes_no_text(path, model)
+            self.n_ctx = native.context_length(config, lib.llama_model_n_ctx_train(model))
+            self._context = opening.make_context(path, model, config, self.n_ctx)
             stack.callback(lib.llama_free, self._context)
-            _apply_adapters(path, self._model, self._context, config)
-            self.n_batch: int = lib.llama_n_batch(self._context)
-            self._batch = lib.llama_batch_init(self.n_batch, 0, 1)
-            stack.callback(lib.llama_batch_free, self._batch)
-            for slot in range(self.n_batch):
-                self._batch.n_seq_id[slot] = 1
-                self._batch.seq_id[slot][0] = 0
-                self._batch.logits[slot] = 0
+            opening.apply_adapters(path, model, self._context, config)
+            lib.llama_set_abort_callback(self._context, IS_RAISED, self._abort.address)
             self._memory = lib.llama_get_memory(self._context)
-            lib.llama_set_abort_callback(self._context, _is_raised, self._idle.address)
-            unknown = self.metadata("tokenizer.ggml.unknown_token_id")
+            self.n_slots: int = lib.llama_n_seq_max(self._context)
+            self.n_batch: int = lib.llama_n_batch(self._context)
+            self._batch = Batch(self.n_batch)
+            self._window: int = lib.llama_model_n_swa(model)
+            # What can't be shifted is not kept token by token: compressed caches, windows that forget.
+            by_token = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
+            self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
+            unknown = opening.metadata(model, "tokenizer.ggml.unknown_token_id")
             self._vocabulary = Vocabulary(
-                lib.llama_model_get_vocab(self._model), int(unknown) if unknown and unknown.isdecimal() else None
+                lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
             )
+            self._template = self._find_template(config, opening.metadata(model, _TEMPLATE_KEY))
             self._resources = stack.pop_all()
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Tokens that the model knows."""
-        return self._vocabulary.size
+    def render(self, request: GenerationRequest) -> str:
+        """The text that the model reads; a prompt stands for itself where it is raw, or there is no chat template."""
+        if request.prompt is not None and (request.raw or self._template is None):
+            return request.prompt
+        if self._template is None:
+            raise NoChatTemplateError(self._path)
+        return self._template.render(request.as_messages())
 
-    def close(self) -> None:
-        """Break off what is computed and give all memory back."""
-        resident = self._resident
-        if resident is not None:
-            resident.stop.set()
-        if not self._lease.end(_PATIENCE):
-            logs.logger.warning("A computation could not be broken off: its model stays in memory.")
-            return
-        self._resident = None
-        self._resources.close()
-
-    def metadata(self, key: str) -> str | None:
-        """An entry of the model's metadata, as text."""
-        room = 1024
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            length = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
-            if length < 0:
-                return None
-            if length < room:
-                return buffer.value.decode("utf-8", "replace")
-            room = length + 1
-
-    def special_tokens(self) -> dict[str, str]:
-        """Texts of the special tokens, by the names that chat templates use."""
-        with self._lease:
-            return self._vocabulary.named_tokens()
-
-    def tokenize(self, text: bytes) -> list[int]:
-        """The tokens of UTF-8 *text*. Special tokens in it are recognised; exactly one BOS is there where the model
-        wants one, and none is added otherwise."""
+    def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
+        it, and none is added otherwise."""
+        text = self.render(request).encode()
         with self._lease:
             return self._vocabulary.tokenize(text)
 
-    def token_bytes(self, token: int) -> bytes:
-        """What *token* adds to the text."""
-        with self._lease:
-            return self._vocabulary.token_bytes(token)
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse a bias on a token that there isn't."""
+        for token in request.logit_bias or ():
+            if not 0 <= token < self._vocabulary.size:
+                expected = f"keyed by tokens of this model, 0 to {self._vocabulary.size - 1}"
+                raise InvalidParameterError("logit_bias", token, expected)
 
     def ends(self, token: int) -> bool:
         """Whether *token* ends an answer."""
-        with self._lease:
-            return self._vocabulary.ends(token)
+        return self._vocabulary.ends(token)
 
-    def prefill(self, sequence: EngineSequence, tokens: Sequence[int], check: Callable[[], None]) -> None:
-        """Compute a prompt, n_batch tokens at a time; *check* runs before each batch and may raise.
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> PieceDetokenizer:
+        """llama.cpp's tokens are bytes each for itself: nothing is kept between them."""
+        return PieceDetokenizer(self._vocabulary)
 
-        Raises GenerationError where the engine fails or is broken off.
-        """
-        for begin in range(0, len(tokens), self.n_batch):
-            check()
-            chunk = tokens[begin : begin + self.n_batch]
-            self._decode(sequence, chunk, last=begin + len(chunk) == len(tokens))
+    def interrupt(self, wanted: bool) -> None:
+        """Break off the step; on a graphics card it ends as usual."""
+        self._abort.set(wanted)
 
-    def step(self, sequence: EngineSequence, token: int) -> None:
-        """Compute one more token. Raises as :meth:`prefill` does."""
-        self._decode(sequence, (token,), last=True)
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampler:
+        """The sampler chain of a request."""
+        return Sampler(request, self._vocabulary.size, prompt, longest)
 
-    def sample(self, sampler: Sampler) -> int:
-        """Choose the token that follows what was computed last."""
-        with self._lease:
-            token: int = lib.llama_sampler_sample(sampler.chain, self._context, -1)
-            logit = lib.llama_get_logits_ith(self._context, -1)[token]
-        if logit != logit:
-            raise GenerationError(
-                "The model computes no numbers (NaN): its file is damaged, or does not suit the engine."
+    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        """One ``llama_decode`` for all feeds, then a choice for those that want one."""
+        rows = self._batch.fill(feeds)
+        with logs.troubles(quiet=True) as log:
+            code = lib.llama_decode(self._context, self._batch.native)
+        if code == _NO_ROOM:
+            raise OutOfRoomError
+        if code == _ABORTED:
+            raise InterruptedStepError
+        if code != 0:
+            raise decode_error(code, log)
+        logits = self._logits(rows)
+        outcomes: list[Outcome] = []
+        begin = row = 0
+        for feed in feeds:
+            if feed.sampling is None:
+                outcomes.append([])
+            else:
+                outcomes.append(self._choose(feed, begin + feed.certain - 1, logits[row : row + feed.draft + 1]))
+                row += feed.draft + 1
+            begin += len(feed.tokens)
+        return outcomes
+
+    def trim(self, slot: int, length: int) -> int:
+        """Cut the sequence, or empty it where llama.cpp can't cut it there."""
+        if length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1) and self._reaches_back(slot, length):
+            return length
+        lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
+        return 0
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        """Let both sequences share the cells of those tokens; nothing is copied."""
+        lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        return length if self._reaches_back(target, length) else self.trim(target, 0)
+
+    def close(self) -> None:
+        """Give all memory back, once no thread is making tokens of a text any more."""
+        if self._lease.end(_PATIENCE):
+            self._resources.close()
+        else:
+            logs.logger.warning("A text is still being made tokens of: its model stays in memory.")
+
+    def _choose(self, feed: Feed, index: int, logits: npt.NDArray[np.float32]) -> Outcome:
+        """Choose after the batch's token *index*, and after the guesses that follow it while they come true."""
+        sampler: Sampler = feed.sampling
+        choices: list[Choice] = []
+        for step, row in enumerate(logits):
+            # The best token, found by numpy, is the one that llama.cpp's greedy sampler takes, in a tenth of its time.
+            token = (
+                int(row.argmax())
+                if sampler.chain is None
+                else lib.llama_sampler_sample(sampler.chain, self._context, index + step)
             )
-        return token
+            if row[token] != row[token]:
+                return GenerationError(NOT_A_NUMBER)
+            alternatives = sampler.alternatives
+            logprob = None if alternatives is None else token_logprob(row, token, alternatives, self._vocabulary)
+            choices.append(Choice(token, logprob))
+            if step < feed.draft and token != feed.tokens[feed.certain + step]:
+                break
+        return choices
 
-    def logprob(self, token: int, alternatives: int) -> Any:
-        """The log-probability of *token* after what was computed last; see :func:`.logprobs.token_logprob`."""
-        from .logprobs import token_logprob
+    def _logits(self, rows: int) -> npt.NDArray[np.float32]:
+        """The logits of the last step, a row for each that was wanted; llama.cpp's own memory, until the next one."""
+        if not rows:
+            return np.empty((0, 0), dtype=np.float32)
+        return np.ctypeslib.as_array(lib.llama_get_logits(self._context), (rows, self._vocabulary.size))
 
-        with self._lease:
-            return token_logprob(self.logits(), token, alternatives, self._vocabulary)
+    def _reaches_back(self, slot: int, length: int) -> bool:
+        """Whether the next token after *length* has all that it looks at: sliding windows forget what lies behind."""
+        if not self._window:
+            return True
+        oldest: int = lib.llama_memory_seq_pos_min(self._memory, slot)
+        return 0 <= oldest <= max(0, length - self._window)
 
-    def logits(self) -> npt.NDArray[np.float32]:
-        """A copy of the logits after what was computed last, one for each token of the vocabulary."""
-        with self._lease:
-            pointer = lib.llama_get_logits_ith(self._context, -1)
-            return np.ctypeslib.as_array(pointer, (self._vocabulary.size,)).copy()
-
-    def release(self, sequence: EngineSequence) -> None:
-        """*sequence* is not needed any more. Nothing waits here, so that any thread may call it, at any time: what the
-        context still holds of it is dropped when the next one comes."""
-        sequence.released = True
-        sequence.state = None
-
-    def _decode(self, sequence: EngineSequence, tokens: Sequence[int], *, last: bool) -> None:
-        count = len(tokens)
-        batch = self._batch
-        with self._lease:
-            self._seat(sequence)
-            batch.n_tokens = count
-            for slot, token in enumerate(tokens):
-                batch.token[slot] = token
-                batch.pos[slot] = sequence.length + slot
-            batch.logits[count - 1] = last
-            try:
-                with logs.troubles() as log:
-                    code = lib.llama_decode(self._context, batch)
-            finally:  # after a Ctrl-C, too: a flag that stays set would ask the next batch for logits it doesn't have
-                batch.logits[count - 1] = 0
-            if code != 0:
-                self._forget()
-                raise decode_error(code, log)
-            sequence.length += count
-
-    def _seat(self, sequence: EngineSequence) -> None:
-        """Make *sequence* the one in the context; another one that is there keeps its state aside."""
-        resident = self._resident
-        if resident is sequence:
-            return
-        if resident is not None and not resident.released:
-            self._put_aside(resident)
-        self._forget()
-        if sequence.state is not None:
-            read = lib.llama_state_seq_set_data(self._context, sequence.state, len(sequence.state), 0)
-            if read == 0:
-                raise GenerationError("llama.cpp could not take up an answer where it was interrupted.")
-            sequence.state = None
-        self._resident = sequence
-        lib.llama_set_abort_callback(self._context, _is_raised, sequence.stop.address)
-
-    def _put_aside(self, sequence: EngineSequence) -> None:
-        size = lib.llama_state_seq_get_size(self._context, 0)
-        state = (ctypes.c_uint8 * size)()
-        if lib.llama_state_seq_get_data(self._context, state, size, 0) == 0:
-            raise GenerationError("llama.cpp could not put an unfinished answer aside for another one.")
-        sequence.state = state
-
-    def _forget(self) -> None:
-        lib.llama_memory_clear(self._memory, False)
-        self._resident = None
-        lib.llama_set_abort_callback(self._context, _is_raised, self._idle.address)
-
-
-def _prepare_backend() -> None:
-    global _backend_ready
-    with _backend_lock:
-        if not _backend_ready:
-            logs.connect()
-            lib.llama_backend_init()
-            _backend_ready = True
-
-
-def _load_model(path: str, config: LlamaCppConfig) -> Any:
-    parameters = native.model_parameters(config)
-    with logs.troubles() as log:
-        model = lib.llama_model_load_from_file(os.fsencode(path), parameters)
-    if not model:
-        raise load_error(path, "Loading it", log)
-    return model
-
-
-def _refuse_what_writes_no_text(path: str, model: Any) -> None:
-    if lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE:
-        raise ModelLoadError(path, "it has no tokenizer.")
-    if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
-        raise ModelLoadError(path, "it has an encoder; this backend generates with decoder-only models.")
-    if lib.llama_model_is_diffusion(model):
-        raise ModelLoadError(path, "it is a diffusion model; this backend generates token by token.")
-
-
-def _make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int) -> Any:
-    with logs.troubles() as log:
-        context = lib.llama_init_from_model(model, native.context_parameters(config, n_ctx))
-    if not context:
-        raise load_error(path, f"Making a context of {n_ctx} tokens", log)
-    return context
-
-
-def _apply_adapters(path: str, model: Any, context: Any, config: LlamaCppConfig) -> None:
-    """Load the LoRA adapters and switch them on. They are freed with the model."""
-    adapters = config.adapters
-    if not adapters:
-        return
-    pointers = (lib.llama_adapter_lora_p_ctypes * len(adapters))()
-    for index, adapter in enumerate(adapters):
-        with logs.troubles() as log:
-            pointers[index] = lib.llama_adapter_lora_init(model, os.fsencode(adapter.path))
-        if not pointers[index]:
-            raise load_error(path, f"Loading the LoRA adapter {adapter.path}", log)
-    scales = (ctypes.c_float * len(adapters))(*(adapter.scale for adapter in adapters))
-    with logs.troubles() as log:
-        code = lib.llama_set_adapters_lora(context, pointers, len(adapters), scales)
-    if code != 0:
-        raise load_error(path, "Applying the LoRA adapters", log)
+    def _find_template(self, config: LlamaCppConfig, text: str | None) -> ChatTemplate | None:
+        tokens = self._vocabulary.named_tokens()
+        if config.chat_template is not None:
+            return ChatTemplate(read_template(config.chat_template), tokens)
+        return model_template(text, tokens, self._path) if text else None

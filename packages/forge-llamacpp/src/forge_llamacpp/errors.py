@@ -16,6 +16,8 @@ DECODE_FAILURES: Final = {
 }
 """What ``llama_decode`` returns where it fails (llama.h and llama-context.cpp)."""
 
+NOT_A_NUMBER: Final = "The model computes no numbers (NaN): its file is damaged, or does not suit the engine."
+
 IMPORT_ADVICE: Final = (
     "Install or build it again: pip install --force-reinstall --no-cache-dir llama-cpp-python. It is compiled on the "
     'way, which takes a C++ compiler; CMAKE_ARGS="-DGGML_NATIVE=OFF" makes a build that runs on any processor.'

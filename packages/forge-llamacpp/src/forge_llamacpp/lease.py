@@ -8,8 +8,6 @@ from types import TracebackType
 
 from llamaforge.errors import ModelNotLoadedError
 
-from .turns import UNLOADED
-
 
 class Lease:
     """Holds off :meth:`end` while anybody is inside a ``with`` block of it."""
@@ -22,7 +20,7 @@ class Lease:
     def __enter__(self) -> None:
         with self._changed:
             if self._ended:
-                raise ModelNotLoadedError(UNLOADED)
+                raise ModelNotLoadedError()
             self._users += 1
 
     def __exit__(

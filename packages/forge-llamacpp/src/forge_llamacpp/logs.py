@@ -32,6 +32,7 @@ class _Thread(threading.local):
         self.level = logging.INFO
         self.line = ""
         self.troubles: deque[str] | None = None
+        self.quiet = False
 
 
 _thread = _Thread()
@@ -51,6 +52,7 @@ def _receive(level: int, text: bytes, _: Any) -> None:
 def _emit(level: int, line: str) -> None:
     if level >= logging.WARNING and _thread.troubles is not None:
         _thread.troubles.append(line)
+        level = logging.DEBUG if _thread.quiet else level
     logger.log(level, "%s", line)
 
 
@@ -63,15 +65,19 @@ def connect() -> None:
 
 
 @contextlib.contextmanager
-def troubles() -> Iterator[deque[str]]:
-    """Collect the warnings and errors that the engine logs in this thread meanwhile: the last few lines."""
-    before = _thread.troubles
+def troubles(*, quiet: bool = False) -> Iterator[deque[str]]:
+    """Collect the warnings and errors that the engine logs in this thread meanwhile: the last few lines.
+
+    With *quiet* the log has them for debugging only: llama.cpp warns where a step is broken off or does not fit, which
+    is all in a day's work here, and what fails is told by an exception.
+    """
+    before = _thread.troubles, _thread.quiet
     collected: deque[str] = deque(maxlen=_KEPT)
-    _thread.troubles = collected
+    _thread.troubles, _thread.quiet = collected, quiet
     try:
         yield collected
     finally:
-        _thread.troubles = before
+        _thread.troubles, _thread.quiet = before
 
 
 _verbose_lock: Final = threading.Lock()

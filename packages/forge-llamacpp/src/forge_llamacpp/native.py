@@ -15,6 +15,12 @@ from .threads import usable_cores
 
 DEFAULT_CONTEXT: Final = 8192
 
+_MOST_SEQUENCES: Final = 256
+"""LLAMA_MAX_SEQ of llama.cpp."""
+_BATCH_ON_PROCESSOR: Final = 128
+_BATCH_ON_CARD: Final = 512
+"""Tokens of a step. A processor reads prompts no faster in longer steps, and answers under way wait for each."""
+
 _CACHE_TYPES: Final = {
     "f32": lib.GGML_TYPE_F32,
     "f16": lib.GGML_TYPE_F16,
@@ -74,10 +80,14 @@ def context_parameters(config: LlamaCppConfig, n_ctx: int) -> Any:
     """``llama_context_params`` for *config* and a context of *n_ctx* tokens."""
     parameters = lib.llama_context_default_params()
     parameters.n_ctx = n_ctx
-    parameters.n_batch = config.n_batch
-    parameters.n_ubatch = min(config.n_ubatch, config.n_batch)
-    parameters.n_seq_max = 1
-    parameters.n_outputs_max = 1  # only the last token's logits are read; the default reserves room for n_batch
+    parameters.n_batch = batch_size(config)
+    parameters.n_ubatch = min(config.n_ubatch, parameters.n_batch)
+    parameters.n_seq_max = min(config.n_parallel + config.prefix_cache, _MOST_SEQUENCES)
+    parameters.kv_unified = True  # all sequences share n_ctx cells; else each would have a part of its own
+    parameters.swa_full = config.swa_full
+    # Few tokens' logits are read; the default reserves room for all. llama.cpp wants one for each sequence at least.
+    choices = config.n_parallel * (1 + config.prompt_lookup)
+    parameters.n_outputs_max = max(parameters.n_seq_max, min(choices, parameters.n_batch))
     parameters.n_threads = config.n_threads or usable_cores()
     parameters.n_threads_batch = config.n_threads_batch or parameters.n_threads
     parameters.flash_attn_type = _FLASH_ATTENTION[config.flash_attn]
@@ -90,6 +100,14 @@ def context_parameters(config: LlamaCppConfig, n_ctx: int) -> Any:
     for name in ("yarn_beta_fast", "yarn_beta_slow", "yarn_orig_ctx"):
         _set(parameters, name, getattr(config, name))
     return parameters
+
+
+def batch_size(config: LlamaCppConfig) -> int:
+    """Tokens that a step may have: as asked, or what suits the machine, one for each request at least."""
+    if config.n_batch is not None:
+        return config.n_batch
+    usual = _BATCH_ON_CARD if lib.llama_supports_gpu_offload() else _BATCH_ON_PROCESSOR
+    return max(usual, config.n_parallel)
 
 
 def context_length(config: LlamaCppConfig, trained: int) -> int:

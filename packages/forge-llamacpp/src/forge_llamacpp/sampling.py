@@ -23,6 +23,9 @@ _PENALTY_RANGE: Final = (1e-6, 1e6)
 class Sampler:
     """The sampling of one request, with its memory of the tokens so far. Free it with :meth:`close`.
 
+    :attr:`chain` is None where nothing is wanted but the best token: that takes no chain.
+    :attr:`alternatives` is how many of the best tokens are told beside each log-probability, and None without any.
+
     Args:
         request: what is asked for.
         vocabulary_size: tokens that the model knows.
@@ -31,15 +34,27 @@ class Sampler:
     """
 
     def __init__(self, request: GenerationRequest, vocabulary_size: int, prompt: Iterable[int], longest: int) -> None:
+        self.alternatives = (request.top_logprobs or 0) if request.logprobs else None
+        self.chain: Any = None
+        penalty = _clamp(1.0 if request.repetition_penalty is None else request.repetition_penalty)
+        greedy = _is_greedy(request, penalty)
+        if (
+            greedy
+            and penalty == 1
+            and not (request.logit_bias or request.frequency_penalty or request.presence_penalty)
+        ):
+            return
         parameters = lib.llama_sampler_chain_default_params()
         parameters.no_perf = True
-        self.chain: Any = lib.llama_sampler_chain_init(parameters)
+        self.chain = lib.llama_sampler_chain_init(parameters)
         try:
-            penalty = _clamp(1.0 if request.repetition_penalty is None else request.repetition_penalty)
             self._add_bias(request.logit_bias or {}, vocabulary_size)
             self._add_repetition(penalty, vocabulary_size, set(prompt), longest)
             self._add_answer_penalties(request, vocabulary_size, longest)
-            self._add_choice(request, vocabulary_size, penalty)
+            if greedy:
+                self._add(lib.llama_sampler_init_greedy())
+            else:
+                self._add_draw(request, vocabulary_size)
         except BaseException:
             self.close()
             raise
@@ -73,13 +88,9 @@ class Sampler:
         if frequency or presence:
             self._add(lib.llama_sampler_init_penalties(vocabulary_size, longest, 1.0, frequency, presence))
 
-    def _add_choice(self, request: GenerationRequest, vocabulary_size: int, penalty: float) -> None:
-        temperature = 1.0 if request.temperature is None else request.temperature
-        if temperature * min(1.0, penalty) < _GREEDY_BELOW:
-            self._add(lib.llama_sampler_init_greedy())
-            return
-        if temperature != 1:
-            self._add(lib.llama_sampler_init_temp(temperature))
+    def _add_draw(self, request: GenerationRequest, vocabulary_size: int) -> None:
+        if request.temperature is not None and request.temperature != 1:
+            self._add(lib.llama_sampler_init_temp(request.temperature))
         if request.top_k:
             self._add(lib.llama_sampler_init_top_k(min(request.top_k, vocabulary_size)))
         if request.top_p is not None and request.top_p < 1:
@@ -87,6 +98,11 @@ class Sampler:
         if request.min_p:
             self._add(lib.llama_sampler_init_min_p(request.min_p, 1))
         self._add(lib.llama_sampler_init_dist(_seed(request.seed)))
+
+
+def _is_greedy(request: GenerationRequest, penalty: float) -> bool:
+    temperature = 1.0 if request.temperature is None else request.temperature
+    return temperature * min(1.0, penalty) < _GREEDY_BELOW
 
 
 def _clamp(penalty: float) -> float:

@@ -16,6 +16,7 @@ class Vocabulary:
         self.bos: int | None = self._special(lib.llama_vocab_bos(pointer))
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(pointer)) and self.bos is not None
         self._bytes: dict[int, bytes] = {}
+        self._ends: dict[int, bool] = {}
         self._named = {
             "bos_token": self.bos,
             "eos_token": self._special(lib.llama_vocab_eos(pointer)),
@@ -28,7 +29,7 @@ class Vocabulary:
     def tokenize(self, text: bytes) -> list[int]:
         """The tokens of UTF-8 *text*, special ones recognised, none added but for one BOS where the model wants it."""
         tokens = self._tokenize(text, len(text) + 8)
-        if self.adds_bos and self.bos is not None and tokens and tokens[0] != self.bos:
+        if self.adds_bos and self.bos is not None and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens
 
@@ -45,7 +46,10 @@ class Vocabulary:
 
     def ends(self, token: int) -> bool:
         """Whether *token* ends an answer."""
-        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+        ends = self._ends.get(token)
+        if ends is None:
+            ends = self._ends[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
+        return ends
 
     def named_tokens(self) -> dict[str, str]:
         """The texts of the special tokens that there are, by the names that chat templates use."""
@@ -71,3 +75,14 @@ class Vocabulary:
         if length < 0:
             return self._piece(token, special=special, room=-length)
         return buffer.raw[:length]
+
+
+class PieceDetokenizer:
+    """Makes bytes of the tokens of one answer."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.feed = vocabulary.token_bytes
+
+    def finish(self) -> bytes:
+        """Nothing is ever held back."""
+        return b""

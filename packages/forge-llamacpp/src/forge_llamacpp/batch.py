@@ -1,0 +1,65 @@
+"""The tokens of one step, as llama.cpp takes them."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any
+
+from llama_cpp import llama_cpp as lib
+
+from llamaforge.engine import Feed
+
+
+class Batch:
+    """A ``llama_batch`` with room for *size* tokens, each of one sequence. Its arrays live as long as it does."""
+
+    def __init__(self, size: int) -> None:
+        self._tokens = (lib.llama_token * size)()
+        self._positions = (lib.llama_pos * size)()
+        self._slots = (lib.llama_seq_id * size)()
+        self._wanted = (ctypes.c_int8 * size)()
+        self._counts = (ctypes.c_int32 * size)(*[1] * size)
+        width = ctypes.sizeof(lib.llama_seq_id)
+        begin = ctypes.addressof(self._slots)
+        pointer = ctypes.POINTER(lib.llama_seq_id)
+        self._slots_of = (pointer * size)()
+        ctypes.memmove(
+            self._slots_of,
+            (ctypes.c_void_p * size)(*range(begin, begin + size * width, width)),
+            size * ctypes.sizeof(ctypes.c_void_p),
+        )
+        self.native: Any = lib.llama_batch(
+            n_tokens=0,
+            token=self._tokens,
+            embd=None,
+            pos=self._positions,
+            n_seq_id=self._counts,
+            seq_id=self._slots_of,
+            logits=self._wanted,
+        )
+
+    def fill(self, feeds: Sequence[Feed]) -> int:
+        """Take the tokens of all *feeds*, one after another; logits are wanted after each last certain token and each
+        guess of those with a sampling. Returns how many are wanted.
+
+        Lists are put together first and copied at once: that is ten times faster than element by element.
+        """
+        tokens: list[Any] = []
+        positions: list[Any] = []
+        slots: list[Any] = []
+        wanted = bytearray()
+        for feed in feeds:
+            count = len(feed.tokens)
+            tokens += feed.tokens
+            positions += range(feed.start, feed.start + count)
+            slots += [feed.slot] * count
+            choices = 0 if feed.sampling is None else feed.draft + 1
+            wanted += bytes(count - choices) + b"\x01" * choices
+        total = len(tokens)
+        self._tokens[:total] = tokens
+        self._positions[:total] = positions
+        self._slots[:total] = slots
+        ctypes.memmove(self._wanted, bytes(wanted), total)
+        self.native.n_tokens = total
+        return wanted.count(1)

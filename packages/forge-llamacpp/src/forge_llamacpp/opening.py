@@ -1,0 +1,92 @@
+"""A model file becomes a model and a context of llama.cpp."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from typing import Any, Final
+
+from llama_cpp import llama_cpp as lib
+
+from llamaforge.errors import ModelLoadError
+
+from . import logs, native
+from .config import LlamaCppConfig
+from .errors import load_error
+
+_backend_lock: Final = threading.Lock()
+_backend_ready = False
+
+
+def load_model(path: str, config: LlamaCppConfig) -> Any:
+    """The model. Raises ModelLoadError where llama.cpp can't load it."""
+    _prepare_backend()
+    parameters = native.model_parameters(config)
+    with logs.troubles() as log:
+        model = lib.llama_model_load_from_file(os.fsencode(path), parameters)
+    if not model:
+        raise load_error(path, "Loading it", log)
+    return model
+
+
+def refuse_what_writes_no_text(path: str, model: Any) -> None:
+    """Raises ModelLoadError for a model that does not write text token by token."""
+    if lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE:
+        raise ModelLoadError(path, "it has no tokenizer.")
+    if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
+        raise ModelLoadError(path, "it has an encoder; this backend generates with decoder-only models.")
+    if lib.llama_model_is_diffusion(model):
+        raise ModelLoadError(path, "it is a diffusion model; this backend generates token by token.")
+
+
+def make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int) -> Any:
+    """A context of *n_ctx* tokens. Raises ModelLoadError where memory doesn't hold it."""
+    with logs.troubles() as log:
+        context = lib.llama_init_from_model(model, native.context_parameters(config, n_ctx))
+    if not context:
+        raise load_error(path, f"Making a context of {n_ctx} tokens", log)
+    return context
+
+
+def apply_adapters(path: str, model: Any, context: Any, config: LlamaCppConfig) -> None:
+    """Load the LoRA adapters and switch them on. They are freed with the model.
+
+    Raises ModelLoadError for one that doesn't suit the model.
+    """
+    adapters = config.adapters
+    if not adapters:
+        return
+    pointers = (lib.llama_adapter_lora_p_ctypes * len(adapters))()
+    for index, adapter in enumerate(adapters):
+        with logs.troubles() as log:
+            pointers[index] = lib.llama_adapter_lora_init(model, os.fsencode(adapter.path))
+        if not pointers[index]:
+            raise load_error(path, f"Loading the LoRA adapter {adapter.path}", log)
+    scales = (ctypes.c_float * len(adapters))(*(adapter.scale for adapter in adapters))
+    with logs.troubles() as log:
+        code = lib.llama_set_adapters_lora(context, pointers, len(adapters), scales)
+    if code != 0:
+        raise load_error(path, "Applying the LoRA adapters", log)
+
+
+def metadata(model: Any, key: str) -> str | None:
+    """An entry of the model's metadata, as text."""
+    room = 1024
+    while True:
+        buffer = ctypes.create_string_buffer(room)
+        length = lib.llama_model_meta_val_str(model, key.encode(), buffer, room)
+        if length < 0:
+            return None
+        if length < room:
+            return buffer.value.decode("utf-8", "replace")
+        room = length + 1
+
+
+def _prepare_backend() -> None:
+    global _backend_ready
+    with _backend_lock:
+        if not _backend_ready:
+            logs.connect()
+            lib.llama_backend_init()
+            _backend_ready = True
