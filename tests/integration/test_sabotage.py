@@ -86,6 +86,7 @@ WORKS = {
     "backends": (["backends"], "exits"),
     "backends list": (["backends", "list"], "wrong_hook"),
     "backends show": (["backends", "show", "echo"], "n_ctx"),
+    "backends schema": (["backends", "schema"], "llama.cpp"),
     "new-backend": (["new-backend", "fresh"], "fresh"),
     "doctor": (["doctor", "echo"], ""),
 }

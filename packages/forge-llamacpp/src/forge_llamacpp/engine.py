@@ -77,7 +77,8 @@ class LlamaCppEngine(Engine):
     def render(self, request: GenerationRequest) -> str:
         """The text that the model reads; a prompt stands for itself where it is raw, or there is no chat template."""
         if request.prompt is not None and (request.raw or self._template is None):
-            return request.prompt
+            with self._lease:
+                return self._vocabulary.raw_text(request.prompt)
         if self._template is None:
             raise NoChatTemplateError(self._path)
         return self._template.render(request.as_messages())

@@ -33,6 +33,11 @@ class Vocabulary:
             tokens.insert(0, self.bos)
         return tokens
 
+    def raw_text(self, text: str) -> str:
+        """What :meth:`tokenize` makes tokens of, written out: with the BOS that it puts before *text*."""
+        begin = self.token_text(self.bos) if self.adds_bos and self.bos is not None else ""
+        return text if text.startswith(begin) else begin + text
+
     def token_bytes(self, token: int) -> bytes:
         """What *token* adds to the text; a control token adds nothing."""
         data = self._bytes.get(token)
