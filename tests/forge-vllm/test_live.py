@@ -20,13 +20,10 @@ from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
 from support.processes import survivors, tree
 
-pytestmark = [
-    pytest.mark.engine,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(
-        importlib.util.find_spec("vllm") is None, reason="vLLM has an environment of its own: hatch run vllm:test"
-    ),
-]
+if importlib.util.find_spec("vllm") is None:
+    pytest.skip("vLLM has an environment of its own: hatch run vllm:test", allow_module_level=True)
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
 KEY = "sk-for-vllm-alone"
 QUESTION = "What is the capital of France? Answer in one word."

@@ -201,7 +201,7 @@ def test_what_it_builds_on_can_not_be_replaced(quickly: Any) -> None:
     assert "--package" in done.stderr
     quickly.fine("new-backend", "OpenAI", "--kind", "openai-server", "--force", "--package", "my_openai")
     backend = (quickly.folder / "my-openai" / "src" / "my_openai" / "backend.py").read_text()
-    assert "class ForgeOpenAIBackend(OpenAIBackend):" in backend
+    assert "class ForgeOpenAIBackend(OpenAIServerBackend[Config]):" in backend
 
 
 def test_the_name_of_an_installed_plugin_is_refused(quickly: Any) -> None:

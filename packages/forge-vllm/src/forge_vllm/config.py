@@ -6,8 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from forge_openai.config import Extension
-from forge_openai.server import OpenAIServerConfig
+from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
 
@@ -63,10 +62,7 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, description="How the model's reasoning is told from its answer.")] | None
     ) = None
     seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
-    extensions: Annotated[
-        tuple[Extension, ...] | dict[Extension, str],
-        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
-    ] = ("top_k", "min_p", "repetition_penalty")
+    extensions: Extensions = ("top_k", "min_p", "repetition_penalty")
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(description="How a last turn of the assistant is continued: vLLM does it when asked."),

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from forge_openai.config import Extension
-from forge_openai.server import OpenAIServerConfig
+from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
 EXTENSIONS: Final[dict[Extension, str]] = {
@@ -44,10 +44,7 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     chat_template: (
         Annotated[str, Meta(min_length=1, description="A Jinja template in place of the model's.")] | None
     ) = None
-    extensions: Annotated[
-        tuple[Extension, ...] | dict[Extension, str],
-        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
-    ] = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
+    extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
     stop_strings: Annotated[
         Literal["server", "client"],
         Meta(description="Who looks for stop strings. The server loses log-probabilities and text over it."),

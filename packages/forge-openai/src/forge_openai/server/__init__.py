@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .backend import OpenAIServerBackend
-    from .config import OpenAIServerConfig
+    from .config import Extensions, OpenAIServerConfig
 
-_HOMES = {"OpenAIServerBackend": "backend", "OpenAIServerConfig": "config"}
+_HOMES = {"Extensions": "config", "OpenAIServerBackend": "backend", "OpenAIServerConfig": "config"}
 
-__all__ = ["OpenAIServerBackend", "OpenAIServerConfig"]
+__all__ = ["Extensions", "OpenAIServerBackend", "OpenAIServerConfig"]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,10 @@ from ..config import Extension, OpenAIConfig
 
 API: Final = "/v1"
 """Where the API of such servers stands, below their address."""
+Extensions = Annotated[
+    tuple[Extension, ...] | dict[Extension, str],
+    Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
+]
 _SOMEWHERE: Final = "http://127.0.0.1"
 
 
@@ -52,10 +56,7 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
     headers: Annotated[dict[str, Secret], Meta(description="More HTTP headers; never shown.")] = msgspec.field(
         default_factory=dict
     )
-    extensions: Annotated[
-        tuple[Extension, ...] | dict[Extension, str],
-        Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
-    ] = ()
+    extensions: Extensions = ()
     check_model: Annotated[
         bool, Meta(description="Ask the server at load whether it is there, takes the key and has the model.")
     ] = True
