@@ -71,6 +71,8 @@ class Attempts:
 
 def _pause_after(error: Exception, tried: int) -> float | None:
     """Seconds for which a server that failed with *error* is left alone; None where no other try would help."""
+    import httpx2
+
     asked: float | None = None
     if isinstance(error, sdk.APIStatusError):
         headers, status = error.response.headers, error.status_code
@@ -81,6 +83,8 @@ def _pause_after(error: Exception, tried: int) -> float | None:
             return None
     elif not isinstance(error, sdk.APIConnectionError):
         return None
+    elif not tried and isinstance(error.__cause__, httpx2.RemoteProtocolError):
+        return 0.0  # it has closed a connection that was kept, as llama.cpp's server does after every stream
     if asked:
         return asked
     backoff = min(_FIRST_PAUSE * math.pow(2, tried), _LONGEST_PAUSE)
