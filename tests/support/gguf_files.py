@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 SPECIAL = ["<|end|>", "<|begin|>", "<|turn|>"]
 """The tokens after those of the 256 bytes: 256 ends an answer, 257 begins a text, 258 is a turn's."""
+
+VOCABULARY = 256 + len(SPECIAL)
 
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
@@ -17,11 +20,17 @@ TEMPLATE = (
 
 
 def make_tiny_gguf(
-    path: Path, *, seed: int = 0, add_bos: bool = False, template: str | None = TEMPLATE, **extra: Any
+    path: Path,
+    *,
+    seed: int = 0,
+    add_bos: bool = False,
+    template: str | None = TEMPLATE,
+    tensors: dict[str, npt.NDArray[Any]] | None = None,
+    **extra: Any,
 ) -> Path:
     """A llama of two small layers whose tokens are single bytes. *extra* is metadata, with ``__`` for a dot.
 
-    An extra value of None leaves that entry out.
+    An extra value of None leaves that entry out. *tensors* are another architecture's, in place of the llama's.
     """
     from gguf import GGUFWriter
 
@@ -51,11 +60,15 @@ def make_tiny_gguf(
     writer = GGUFWriter(path, architecture)
     for key, value in metadata.items():
         _put(writer, key, value)
-    random = np.random.default_rng(seed)
-    for name, shape in _shapes(len(tokens)).items():
-        weights = np.ones(shape) if "norm" in name else random.normal(0, 0.4, shape)
+    for name, weights in (tensors or random_tensors(_shapes(len(tokens)), seed)).items():
         writer.add_tensor(name, weights.astype(np.float32))
     return _write(writer, path)
+
+
+def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, npt.NDArray[Any]]:
+    """Weights of those shapes: norms are ones, all others random."""
+    random = np.random.default_rng(seed)
+    return {name: np.ones(shape) if "norm" in name else random.normal(0, 0.4, shape) for name, shape in shapes.items()}
 
 
 def make_lora(path: Path, *, width: int, out: int, tensor: str = "blk.0.attn_q.weight", strength: float = 0.5) -> Path:
