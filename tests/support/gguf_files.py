@@ -60,7 +60,7 @@ def make_tiny_gguf(
     writer = GGUFWriter(path, architecture)
     for key, value in metadata.items():
         _put(writer, key, value)
-    for name, weights in (tensors or random_tensors(_shapes(len(tokens)), seed)).items():
+    for name, weights in (tensors or random_tensors(_shapes(len(tokens or range(VOCABULARY))), seed)).items():
         writer.add_tensor(name, weights.astype(np.float32))
     return _write(writer, path)
 
