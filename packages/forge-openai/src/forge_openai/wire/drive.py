@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar, cast
 from llamaforge.results import Event
 
 from .exchange import Do, Exchange, Pause, Post, Step
-from .framing import BadFraming, ChunkedDecoder, is_plain_chunked
+from .framing import ChunkedDecoder, is_plain_chunked
 from .lane import Lane
 from .network import ScopedStream
 from .scope import CancelScope
@@ -110,14 +110,16 @@ class _IO:
 
     def content(self, data: bytes) -> bytes:
         """What of the body is in *data*, the latest bytes of the connection."""
-        import httpx2
-
         if not data:
-            raise httpx2.RemoteProtocolError("the connection was closed in the middle of the answer")
-        try:
-            return self.body.feed(data)
-        except BadFraming as error:
-            raise httpx2.RemoteProtocolError(f"it sent {error}") from None
+            raise _broken("the connection was closed in the middle of the answer")
+        return self.body.feed(data)
+
+    @property
+    def in_body(self) -> bool:
+        """Whether there is more of the body to come. Raises httpx2.RemoteProtocolError where it is none."""
+        if self.body.failure is not None:
+            raise _broken(f"it sent {self.body.failure}")
+        return not self.body.ended
 
 
 class _ThreadIO(_IO):
@@ -157,7 +159,7 @@ class _ThreadIO(_IO):
                 self.pieces = self.response.iter_bytes()
             piece: bytes | None = next(self.pieces, None)
             return piece
-        while not self.body.ended:
+        while self.in_body:
             if content := self.content(self.tap.receive(self.silence)):
                 return content
         self.tap.body_was_read(self.body.rest)
@@ -209,7 +211,7 @@ class _LoopIO(_IO):
                 self.pieces = self.response.aiter_bytes()
             piece: bytes | None = await anext(self.pieces, None)
             return piece
-        while not self.body.ended:
+        while self.in_body:
             if content := self.content(await self.tap.receive(self.silence)):
                 return content
         self.tap.body_was_read(self.body.rest)
@@ -266,6 +268,13 @@ class _Wait:
         if not self.over:
             self.interrupted = True
             self.task.cancel()
+
+
+def _broken(reason: str) -> Exception:
+    """What the HTTP library raises for such a body."""
+    import httpx2
+
+    return httpx2.RemoteProtocolError(reason)
 
 
 def _unread() -> contextlib.AbstractContextManager[None]:

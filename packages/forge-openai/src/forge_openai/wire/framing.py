@@ -21,10 +21,6 @@ _find_blank_line = re.compile(rb"\n\r?\n").search
 _read_size = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL).fullmatch
 
 
-class BadFraming(Exception):
-    """The bytes are no chunked body."""
-
-
 class Inlet:
     """What has come in on a connection and not been given out.
 
@@ -89,7 +85,7 @@ class Outlet:
 class ChunkedDecoder:
     """A chunked body's bytes in, its content out, the same for every way of cutting the bytes."""
 
-    __slots__ = ("_left", "_line", "_trailers", "ended", "rest")
+    __slots__ = ("_left", "_line", "_trailers", "ended", "failure", "rest")
 
     def __init__(self) -> None:
         self._line = b""
@@ -97,22 +93,24 @@ class ChunkedDecoder:
         self._trailers = False
         self.ended = False
         """Whether the last chunk has come, and the lines after it."""
+        self.failure: str | None = None
+        """What is there instead of a chunk, where the bytes are no chunked body; nothing more is read then."""
         self.rest = b""
         """What came after the body."""
 
     def feed(self, data: bytes) -> bytes:
-        """The content that is there now. Raises BadFraming."""
+        """The content that is there now."""
         parts: list[bytes] = []
         at = self._go_on(data, parts)
         if self._line:
             data, at, self._line = self._line + data[at:], 0, b""
         size = len(data)
-        while at < size and not self.ended:
+        while at < size and not self.ended and self.failure is None:
             end = data.find(b"\r\n", at)
             if end < 0:
                 self._line = data[at:]
                 if len(self._line) > _LONGEST_LINE:
-                    raise BadFraming("a line without an end")
+                    self.failure = "a line without an end"
                 break
             line, at = data[at:end], end + 2
             if self._trailers:
@@ -120,7 +118,8 @@ class ChunkedDecoder:
                 continue
             found = _read_size(line)
             if found is None:
-                raise BadFraming(f"{line[:40]!r} instead of the size of a chunk")
+                self.failure = f"{line[:40]!r} instead of the size of a chunk"
+                break
             length = int(found[1], 16)
             if length == 0:
                 self._trailers = True
@@ -145,7 +144,7 @@ class ChunkedDecoder:
         if left <= 2 and left > 0:
             closing = data[used : used + left]
             if not b"\r\n"[2 - left :].startswith(closing):
-                raise BadFraming("a chunk that is longer than its size")
+                self.failure = "a chunk that is longer than its size"
             left -= len(closing)
             used += len(closing)
         self._left = left
