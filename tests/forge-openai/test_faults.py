@@ -139,6 +139,16 @@ def test_a_pause_that_is_asked_for_is_made(proxy: FaultProxy, backend: OpenAIBac
     assert pauses[1] >= 0.3
 
 
+def test_a_connection_that_was_kept_too_long_costs_no_pause(
+    proxy: FaultProxy, backend: OpenAIBackend, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_FIRST_PAUSE", 8.0)
+    assert ask(backend) == "Hello"
+    for harm in (reset(), cut()):
+        proxy.then([harm, passing])
+        assert ask(backend, timeout=4) == "Hello"
+
+
 FAILING: dict[str, tuple[Fault, type[LlamaForgeError], int]] = {
     # In each: what is done, what comes of it, how often it is tried.
     "resets before the first byte": (reset(), ConnectionFailedError, 3),

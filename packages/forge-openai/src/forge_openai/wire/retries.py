@@ -83,7 +83,7 @@ def _pause_after(error: Exception, tried: int) -> float | None:
             return None
     elif not isinstance(error, sdk.APIConnectionError):
         return None
-    elif not tried and isinstance(error.__cause__, httpx2.RemoteProtocolError):
+    elif not tried and isinstance(error.__cause__, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
         return 0.0  # it has closed a connection that was kept, as llama.cpp's server does after every stream
     if asked:
         return asked
