@@ -40,6 +40,10 @@ EXAMPLES = [
     errors.RateLimitError("http://localhost", 429, "slow down", 3.0),
     errors.GenerationTimeoutError(3.0, "so far"),
     errors.ModelNotFoundError("gone", "model.gguf"),
+    errors.ServerStartError("vllm", "it ended", exit_code=3, log_tail="no memory", log_file="vllm.log"),
+    errors.PortInUseError("vllm", "127.0.0.1", 8000),
+    errors.ServerProgramNotFoundError("vllm", "vllm", ["PATH"], "Install it."),
+    errors.ServerCrashedError("vllm", "http://127.0.0.1:8000", -9, "killed"),
 ]
 
 

@@ -40,6 +40,10 @@ Each is also the builtin that a caller would guess, and carries what it knows as
         ├── QueueFullError              RuntimeError     too many requests wait already
         ├── ContractError               RuntimeError     a backend broke the contract
         ├── ConnectionFailedError       ConnectionError  the server can't be reached, or went away
+        │   └── ServerCrashedError      ConnectionError  a server of ours has ended by itself
+        ├── ServerStartError            RuntimeError     a server of ours did not get ready; the end of its log
+        │   ├── PortInUseError          RuntimeError     the port that it was to get is taken
+        │   └── ServerProgramNotFoundError  FileNotFoundError  its program is not installed
         ├── AuthenticationError         PermissionError  the server refused the key
         ├── RateLimitError              RuntimeError     the server asks to slow down
         └── ServerError                 RuntimeError     the server answered with an error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Self
 
 from .engine import ConnectionFailedError, EngineError
 
@@ -60,6 +61,10 @@ class ServerProgramNotFoundError(ServerStartError, FileNotFoundError):
     What to do: install it, or say where it is with the load parameter ``executable`` or the environment variable that
     the message names.
     """
+
+    def __new__(cls, *_: object) -> Self:
+        """Of its two builtins only the one with more in it can make an instance of both."""
+        return FileNotFoundError.__new__(cls)
 
     def __init__(self, server: str, program: str, tried: Sequence[str], advice: str = "") -> None:
         self.program = program
