@@ -1,0 +1,319 @@
+"""Many callers, one model: LlamaForge beside llama.cpp, llama-cpp-python and transformers, as ratios from one run.
+
+    hatch run bench:throughput
+    hatch run bench:throughput --quick --case llama-bare --json figures.json
+
+Both sides of each comparison answer the same requests, greedily, and take turns; the ratio is the median of the rounds'
+ratios. The model is SmolLM2-135M-Instruct: Q4_1 for llama.cpp, bfloat16 for transformers; it is fetched by itself.
+Close everything else first: llama.cpp's threads wait for each other, and one that is held up holds up all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from measuring import ours, overhead, waiting
+from measuring.load import Ask, asks, spread
+from measuring.work import Row, compare, rate, table
+
+PEERS = ("forge-core", "forge-llamacpp", "forge-hf", "llama-cpp-python", "xllamacpp", "transformers", "torch")
+PARALLEL = 16
+CONTEXT = 1024
+"""Tokens of each slot of the C++ server, which gives each its own part of the cache."""
+
+
+@dataclass
+class Bench:
+    """What all cases share."""
+
+    quick: bool
+    threads: int
+    rounds: int | None
+    clock: Callable[[], float]
+    instruction_sets: dict[str, str]
+
+    def rounds_of(self, usual: int) -> int:
+        """How many rounds a case has."""
+        return self.rounds or (1 if self.quick else usual)
+
+    def requests(self, seed: int, number: int, count: int) -> list[Ask]:
+        """The requests of round *number* of the case with that *seed*."""
+        if self.quick:
+            return list(itertools.islice(asks(100 * seed + number, longest=24, shortest=8), count))
+        return list(itertools.islice(asks(100 * seed + number), count))
+
+    @contextmanager
+    def llama(self, **parameters: Any) -> Iterator[Any]:
+        """A llama.cpp backend, warm."""
+        with _loaded("llama.cpp", self.gguf, n_threads=self.threads, **parameters) as backend:
+            from measuring.llama_loops import instruction_sets
+
+            self.instruction_sets["llama-cpp-python (LlamaForge and the bare loops)"] = instruction_sets()
+            yield backend
+
+    @contextmanager
+    def transformers(self, **parameters: Any) -> Iterator[Any]:
+        """A transformers backend, warm."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+        self.instruction_sets["torch"] = torch.backends.cpu.get_cpu_capability()
+        with _loaded("huggingface", self.safetensors, **parameters) as backend:
+            yield backend
+
+    @cached_property
+    def gguf(self) -> Path:
+        """The model for llama.cpp."""
+        return ours.gguf()
+
+    @cached_property
+    def safetensors(self) -> Path:
+        """The model for transformers."""
+        return ours.safetensors()
+
+
+@contextmanager
+def _loaded(name: str, path: Path, **parameters: Any) -> Iterator[Any]:
+    backend = ours.load(name, path, **{"n_parallel": PARALLEL, **parameters})
+    try:
+        ours.answer(backend, Ask("Hello", 4))
+        yield backend
+    finally:
+        backend.unload_model()
+
+
+def llama_one(bench: Bench) -> Iterator[Row]:
+    """One caller, beside ``Llama`` and beside the bare loop."""
+    from measuring.llama_loops import BareLoop, OneByOne
+
+    with bench.llama() as backend:
+        peers: list[tuple[str, float, Callable[[], Any]]] = [
+            ("Llama(..., stream=True)", 1.10, lambda: OneByOne(bench.gguf, bench.threads)),
+            ("bare loop, 1 sequence", 0.97, lambda: BareLoop(bench.gguf, 1, bench.threads, ours.n_batch(backend))),
+        ]
+        for seed, (name, bar, make) in enumerate(peers, 1):
+            with closing(make()) as peer:
+                yield in_turn(bench, backend, peer, Row("llama.cpp, 1 caller", name, "tokens/s", bar), seed, 5)
+
+
+def llama_bare(bench: Bench) -> Iterator[Row]:
+    """8 and 16 callers beside the bare batch loop of the same width."""
+    from measuring.llama_loops import BareLoop
+
+    with bench.llama() as backend:
+        for seed, width in ((3, 8), (4, 16)):
+            with closing(BareLoop(bench.gguf, width, bench.threads, ours.n_batch(backend))) as peer:
+                row = Row(f"llama.cpp, {width} callers", f"bare batch loop, {width} sequences", "tokens/s", 0.95)
+                yield at_once(bench, backend, peer, row, seed, callers=width, count=2 * width)
+
+
+def llama_sequential(bench: Bench) -> Iterator[Row]:
+    """8 callers beside the same 8 requests through ``Llama``, one after another."""
+    from measuring.llama_loops import OneByOne
+
+    with bench.llama() as backend, closing(OneByOne(bench.gguf, bench.threads)) as peer:
+        row = Row("llama.cpp, 8 callers", "Llama, one after another", "tokens/s", 1.70)
+        yield at_once(bench, backend, peer, row, 5, callers=8, count=8)
+
+
+def llama_server(bench: Bench) -> Iterator[Row]:
+    """8 callers beside llama.cpp's C++ server with 8 slots. Requests come spread over some seconds."""
+    from measuring.cpp_server import CppServer
+
+    with bench.llama() as backend, closing(CppServer(bench.gguf, 8, CONTEXT, bench.threads)) as peer:
+        bench.instruction_sets["xllamacpp"] = peer.instruction_sets
+        row = Row("llama.cpp, 8 callers", "C++ server, 8 slots", "tokens/s", 1.00)
+
+        def requests(number: int) -> list[Ask]:
+            return spread(bench.requests(6, number, 16), 0.5 if bench.quick else 4.0, number)
+
+        def theirs(number: int) -> float:
+            batch = requests(number)
+            tokens, seconds = peer([(backend.render(ask.prompt), ask.max_tokens, ask.delay) for ask in batch])
+            return tokens / seconds
+
+        yield compare(
+            row, lambda number: rate(lambda: ours.at_once(backend, requests(number), 8)), theirs, bench.rounds_of(5)
+        )
+
+
+def hf_one(bench: Bench) -> Iterator[Row]:
+    """One caller beside ``model.generate``."""
+    from measuring.torch_loops import Generate, load
+
+    with bench.transformers() as backend:
+        row = Row("transformers, 1 caller", "model.generate", "tokens/s", 1.00)
+        yield in_turn(bench, backend, Generate(load(bench.safetensors)), row, 7, 3)
+
+
+def hf_bare(bench: Bench) -> Iterator[Row]:
+    """8 and 16 callers beside a bare forward loop of the same width."""
+    from measuring.torch_loops import ForwardLoop, load
+
+    with bench.transformers() as backend:
+        peer = ForwardLoop(load(bench.safetensors))
+        for seed, width in ((8, 8), (9, 16)):
+            row = Row(f"transformers, {width} callers", f"bare forward loop, {width} rows", "tokens/s", 0.90)
+            yield at_once(bench, backend, peer, row, seed, callers=width, count=width)
+
+
+def hf_batch(bench: Bench) -> Iterator[Row]:
+    """16 callers beside transformers' own continuous batching."""
+    from measuring.torch_loops import ContinuousBatching, load
+
+    with bench.transformers() as backend, closing(ContinuousBatching(load(bench.safetensors))) as peer:
+        row = Row("transformers, 16 callers", "its continuous batching", "tokens/s", 1.60)
+        yield at_once(bench, backend, peer, row, 10, callers=16, count=16)
+
+
+def prefix(bench: Bench) -> Iterator[Row]:
+    """A second chat turn beside the same without what the first one computed."""
+    tokens = 500 if bench.quick else 2000
+    for name, backend, usual in _both(bench):
+        row = Row(f"{name}, second turn", f"cold, {tokens:,} tokens of history", "s", 0.15, at_most=True)
+        yield _pairs(row, lambda number: waiting.second_turn(backend, tokens, number), bench.rounds_of(usual))  # noqa: B023
+
+
+def beside(bench: Bench) -> Iterator[Row]:
+    """A short request that comes while a long prompt is computed, beside that prompt."""
+    tokens = 1500 if bench.quick else 4000
+    for name, backend, usual in _both(bench):
+        row = Row(f"{name}, short request", f"prefill of {tokens:,} tokens", "s", 0.25, at_most=True)
+        yield _pairs(row, lambda number: waiting.beside_a_long_prompt(backend, tokens, number), bench.rounds_of(usual))  # noqa: B023
+
+
+def core(bench: Bench) -> Iterator[Row]:
+    """Processor time per token in core, with an engine that costs nothing; and with one that lets others run for 5 ms
+    a step, so that every token wakes its caller, beside a bare thread that wakes as many."""
+    for kind in ("threads", "tasks"):
+        for callers in (1, 8, 16, 64):
+            tokens = max(100, (2000 if bench.quick else 16_000) // callers)
+            row = Row(f"core, {callers} {kind}", "", "µs/token", 40.0, at_most=True)
+            row.ours = [overhead.microseconds(kind, callers, tokens) for _ in range(bench.rounds_of(5))]
+            yield row
+    pause, tokens = 0.005, 40 if bench.quick else 200
+    for callers in (1, 8, 16, 64):
+        row = Row(f"core, {callers} threads, 5 ms steps", "bare thread and queues", "µs/token", None)
+        yield compare(
+            row,
+            lambda _: overhead.microseconds("threads", callers, tokens, pause),  # noqa: B023 - called at once
+            lambda _: overhead.handing_over(callers, tokens, pause),  # noqa: B023
+            bench.rounds_of(3),
+        )
+
+
+def _both(bench: Bench) -> Iterator[tuple[str, Any, int]]:
+    with bench.llama() as backend:
+        yield "llama.cpp", backend, 5
+    with bench.transformers() as backend:
+        yield "transformers", backend, 3
+
+
+def _pairs(row: Row, measure: Callable[[int], tuple[float, float]], rounds: int) -> Row:
+    for number in range(rounds):
+        one, other = measure(number)
+        row.ours.append(one)
+        row.theirs.append(other)
+    return row
+
+
+def in_turn(bench: Bench, backend: Any, peer: Any, row: Row, seed: int, usual: int) -> Row:
+    """One caller who asks one thing after another, beside *peer* that does the same."""
+
+    def requests(number: int) -> list[Ask]:
+        return bench.requests(seed, number, 1 if bench.quick else 3)
+
+    return compare(
+        row,
+        lambda number: rate(lambda: ours.in_turn(backend, requests(number)), bench.clock),
+        lambda number: rate(lambda: peer(ours.prompts(backend, requests(number))), bench.clock),
+        bench.rounds_of(usual),
+    )
+
+
+def at_once(bench: Bench, backend: Any, peer: Any, row: Row, seed: int, *, callers: int, count: int) -> Row:
+    """*callers* threads with *count* requests, beside *peer* that has them all."""
+
+    def theirs(number: int) -> float:
+        prompts = ours.prompts(backend, bench.requests(seed, number, count))
+        return rate(lambda: peer(prompts), bench.clock)
+
+    return compare(
+        row,
+        lambda number: rate(lambda: ours.at_once(backend, bench.requests(seed, number, count), callers), bench.clock),
+        theirs,
+        bench.rounds_of(3),
+    )
+
+
+CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "llama-one": llama_one,
+    "llama-bare": llama_bare,
+    "llama-sequential": llama_sequential,
+    "llama-server": llama_server,
+    "hf-one": hf_one,
+    "hf-bare": hf_bare,
+    "hf-batch": hf_batch,
+    "prefix": prefix,
+    "beside": beside,
+    "core": core,
+}
+
+
+def main() -> None:
+    """Run the cases and print the table."""
+    from forge_llamacpp.threads import usable_cores
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--case", action="append", choices=CASES, help="only this one; may be given several times")
+    parser.add_argument("--quick", action="store_true", help="one round of little work: to see that it runs")
+    parser.add_argument("--rounds", type=int, help="rounds of each case")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of each engine")
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time, for a machine that others use too (with --threads 1, as waiting threads spin)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
+    options = parser.parse_args()
+
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    bench = Bench(options.quick, options.threads, options.rounds, clock, {})
+    begin = time.perf_counter()
+    rows: list[Row] = []
+    for name in options.case or CASES:
+        for row in CASES[name](bench):
+            rows.append(row)
+            print(table([row]) if len(rows) == 1 else row, flush=True)
+    versions = {name: version(name) for name in PEERS} | {"python": platform.python_version()}
+    print(", ".join(f"{name} {each}" for name, each in versions.items()))
+    print(f"{options.threads} threads; {options.clock} time; {time.perf_counter() - begin:.0f} s")
+    for name, each in bench.instruction_sets.items():
+        print(f"{name}: {each.replace(' = 1', '').strip(' |')}")
+    if options.json:
+        document = {
+            "versions": versions,
+            "threads": options.threads,
+            "clock": options.clock,
+            "instruction_sets": bench.instruction_sets,
+            "rows": [row.to_dict() for row in rows],
+        }
+        options.json.write_text(json.dumps(document, indent=2) + "\n")
+    sys.exit(any(not row.met for row in rows) and not options.quick)
+
+
+if __name__ == "__main__":
+    main()
