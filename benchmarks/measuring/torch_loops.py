@@ -89,6 +89,9 @@ class ForwardLoop:
             following = logits[:, -1].argmax(-1).tolist()
             lengths = [length + 1 for length in lengths]
 
+    def close(self) -> None:
+        """The model is the caller's."""
+
 
 def _beside(caches: list[Any], lengths: list[int]) -> Any:
     """One cache of several, each of one row, all padded in front to the longest."""

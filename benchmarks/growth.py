@@ -1,0 +1,231 @@
+"""How the figures grow: 1 to 64 callers, 100 to 4,000 tokens of context; drawn as PNG.
+
+    hatch run bench:growth --json growth.json --images docs/images
+    hatch run bench:growth --read growth.json --images docs/images
+
+Beside each engine stands its bare loop, which takes turns with it. The median of the rounds is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from measuring import ours, overhead
+from measuring.load import Ask, asks, prose
+from measuring.work import Prompt, rate
+
+CALLERS = (1, 2, 4, 8, 16, 32, 64)
+CONTEXTS = (100, 500, 1000, 2000, 4000)
+ANSWER = 32
+Points = dict[str, dict[str, list[float]]]
+"""Engine -> series -> a figure for each point."""
+
+
+class Growth:
+    """Measures both kinds of growth.
+
+    Args:
+        threads: threads of each engine.
+        rounds: how often each point is measured.
+        most: callers, at most.
+        longest: tokens of context, at most.
+    """
+
+    def __init__(self, threads: int, rounds: int, most: int, longest: int) -> None:
+        self._threads = threads
+        self._rounds = rounds
+        self.callers = [each for each in CALLERS if each <= most]
+        self.contexts = [each for each in CONTEXTS if each <= longest]
+        self._seed = itertools.count(1)
+
+    def measure(self) -> dict[str, Any]:
+        """All of it."""
+        by_callers: Points = {}
+        by_context: Points = {}
+        for name, engine in (("llama.cpp", self._llama), ("transformers", self._transformers)):
+            with engine() as (backend, make_bare):
+                by_callers[name] = self._by_callers(backend, make_bare)
+                by_context[name] = self._by_context(backend, make_bare)
+        core = {
+            kind: [overhead.microseconds(kind, count, max(200, 16_000 // count)) for count in self.callers]
+            for kind in ("threads", "tasks")
+        }
+        return {
+            "callers": self.callers,
+            "contexts": self.contexts,
+            "by_callers": by_callers,
+            "by_context": by_context,
+            "core": core,
+        }
+
+    def _by_callers(self, backend: Any, make_bare: Callable[[int], Any]) -> dict[str, list[float]]:
+        """Tokens a second, all callers together; each asks one thing."""
+        series: dict[str, list[float]] = {"LlamaForge": [], "bare loop": []}
+        for count in self.callers:
+            with closing(make_bare(count)) as bare:
+                rates: dict[str, list[float]] = {name: [] for name in series}
+                for _ in range(self._rounds):
+                    batch = list(itertools.islice(asks(next(self._seed), shortest=32, longest=64), count))
+                    prompts = ours.prompts(backend, batch)
+                    rates["LlamaForge"].append(rate(lambda: ours.at_once(backend, batch, count)))  # noqa: B023
+                    rates["bare loop"].append(rate(lambda: bare(prompts)))  # noqa: B023
+            self._keep(series, rates, f"{count} callers", "tokens/s")
+        return series
+
+    def _by_context(self, backend: Any, make_bare: Callable[[int], Any]) -> dict[str, list[float]]:
+        """Milliseconds until the first token, and for each one after it, behind a prompt of so many tokens."""
+        names = ("LlamaForge, first token", "bare loop, first token", "LlamaForge, each token", "bare loop, each token")
+        series: dict[str, list[float]] = {name: [] for name in names}
+        with closing(make_bare(1)) as bare:
+            for length in self.contexts:
+                times: dict[str, list[float]] = {name: [] for name in names}
+                for _ in range(self._rounds):
+                    ask = Ask(f"{prose(length * 9 // 2, next(self._seed))}\n\nGo on, at length.", ANSWER)
+                    first, each = streamed(backend, ask)
+                    times[names[0]].append(first)
+                    times[names[2]].append(each)
+                    tokens = ours.prompts(backend, [ask])[0].tokens
+                    first, each = apart(bare, tokens)
+                    times[names[1]].append(first)
+                    times[names[3]].append(each)
+                self._keep(series, times, f"{length} tokens", "ms")
+        return series
+
+    def _keep(self, series: dict[str, list[float]], found: dict[str, list[float]], point: str, unit: str) -> None:
+        for name, each in found.items():
+            series[name].append(statistics.median(each))
+        shown = ", ".join(f"{name} {each[-1]:.1f} {unit}" for name, each in series.items())
+        print(f"{point}: {shown}", flush=True)
+
+    @contextmanager
+    def _llama(self) -> Iterator[tuple[Any, Callable[[int], Any]]]:
+        from measuring.llama_loops import BareLoop
+
+        n_ctx = 24_576
+        backend = ours.load("llama.cpp", ours.gguf(), n_parallel=64, n_ctx=n_ctx, n_threads=self._threads)
+        try:
+            ours.answer(backend, Ask("Hello", 4))
+            yield (
+                backend,
+                lambda width: BareLoop(ours.gguf(), width, self._threads, ours.n_batch(backend), n_ctx=n_ctx),
+            )
+        finally:
+            backend.unload_model()
+
+    @contextmanager
+    def _transformers(self) -> Iterator[tuple[Any, Callable[[int], Any]]]:
+        import torch
+        from measuring.torch_loops import ForwardLoop, load
+
+        torch.set_num_threads(self._threads)
+        model = load(ours.safetensors())
+        backend = ours.load("huggingface", ours.safetensors(), n_parallel=64)
+        try:
+            ours.answer(backend, Ask("Hello", 4))
+            yield backend, lambda _: ForwardLoop(model)
+        finally:
+            backend.unload_model()
+
+
+def streamed(backend: Any, ask: Ask) -> tuple[float, float]:
+    """Milliseconds until the first token, and for each one after it."""
+    with backend.generate_stream(ask.prompt, max_tokens=ask.max_tokens, temperature=0) as stream:
+        for _ in stream:
+            pass
+    timings, tokens = stream.result.timings, stream.result.usage.completion_tokens
+    return timings.first_token * 1000, (timings.total - timings.first_token) * 1000 / max(1, tokens - 1)
+
+
+def apart(bare: Any, tokens: list[int]) -> tuple[float, float]:
+    """The same of a bare loop: it answers with one token, then with many, and the difference is theirs."""
+    start = time.perf_counter()
+    bare([Prompt(tokens, 1)])
+    first = time.perf_counter() - start
+    start = time.perf_counter()
+    count = bare([Prompt(tokens, ANSWER)])
+    whole = time.perf_counter() - start
+    return first * 1000, (whole - first) * 1000 / max(1, count - 1)
+
+
+def draw(found: dict[str, Any], folder: Path) -> None:
+    """callers.png, context.png and core.png."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    folder.mkdir(parents=True, exist_ok=True)
+    styles = {"LlamaForge": "o-", "bare loop": "s--", "threads": "o-", "tasks": "s--"}
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    for axis, (name, series) in zip(axes, found["by_callers"].items(), strict=True):
+        for label, values in series.items():
+            axis.plot(found["callers"], values, styles[label], label=label)
+        _label(axis, name, "callers", "tokens a second, all together", found["callers"], log=2)
+        axis.set_ylim(bottom=0)
+    _save(figure, folder / "callers.png")
+
+    figure, axes = plt.subplots(2, 2, figsize=(9, 6.4), layout="constrained")
+    for column, (name, series) in enumerate(found["by_context"].items()):
+        for row, (what, unit) in enumerate((("each token", "ms for each token"), ("first token", "ms to the first"))):
+            for label in ("LlamaForge", "bare loop"):
+                axes[row][column].plot(found["contexts"], series[f"{label}, {what}"], styles[label], label=label)
+            _label(axes[row][column], name, "tokens of context", unit, found["contexts"])
+            axes[row][column].set_ylim(bottom=0)
+    _save(figure, folder / "context.png")
+
+    figure, axis = plt.subplots(figsize=(4.6, 3.4), layout="constrained")
+    for kind, values in found["core"].items():
+        axis.plot(found["callers"], values, styles[kind], label=kind)
+    _label(axis, "core", "callers", "µs of processor time a token", found["callers"], log=2)
+    axis.set_ylim(bottom=0)
+    _save(figure, folder / "core.png")
+
+
+def _label(axis: Any, title: str, across: str, up: str, ticks: list[int], log: int = 0) -> None:
+    if log:
+        axis.set_xscale("log", base=log)
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.set(title=title, xlabel=across, ylabel=up)
+    axis.grid(alpha=0.3)
+    axis.legend()
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    """Measure, or read what was measured; then draw."""
+    from forge_llamacpp.threads import usable_cores
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of each engine")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--most", type=int, default=CALLERS[-1], help="callers, at most")
+    parser.add_argument("--longest", type=int, default=CONTEXTS[-1], help="tokens of context, at most")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: read the figures from there")
+    parser.add_argument("--images", type=Path, metavar="FOLDER", help="draw them there")
+    options = parser.parse_args()
+
+    if options.read:
+        found = json.loads(options.read.read_text())
+    else:
+        found = Growth(options.threads, options.rounds, options.most, options.longest).measure()
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    if options.images:
+        draw(found, options.images)
+
+
+if __name__ == "__main__":
+    main()
