@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.environments import BARE, ROOT, CleanEnvironment, build_wheel
+from support.servers import LiveServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(1500)]
 
@@ -19,6 +20,8 @@ PACKAGES = {
     "forge-llamacpp": "forge_llamacpp",
     "forge-hf": "forge_hf",
     "forge-openai": "forge_openai",
+    "forge-vllm": "forge_vllm",
+    "forge-tgi": "forge_tgi",
 }
 
 
@@ -98,15 +101,21 @@ def test_core_with_llamacpp(environment: Environment, wheels: dict[str, Path], g
     out = run(
         python,
         f"""
-from llamaforge import LlamaForge, list_backends
+from llamaforge import LlamaForge, get_backend, list_backends
+from llamaforge.errors import BackendNotInstalledError
 with LlamaForge() as forge:
     forge.load_model({str(gguf_model)!r}, {{"n_ctx": 512}})
     print(list_backends(), forge.backend().name)
     print(forge.generate("The capital of France is", raw=True, temperature=0, max_tokens=6))
+try:
+    get_backend("llama-server")
+except BackendNotInstalledError as error:
+    print(error.command)
 """,
     )
-    assert out.splitlines()[0] == "['llama.cpp'] llama.cpp"
+    assert out.splitlines()[0] == "['llama.cpp', 'llama-server'] llama.cpp"
     assert "Paris" in out
+    assert out.splitlines()[-1] == 'pip install "forge-llamacpp[server]>=2.0,<3"'
 
 
 def test_core_with_hf(environment: Environment, wheels: dict[str, Path], hf_model: Path) -> None:
@@ -142,3 +151,28 @@ with LlamaForge() as forge:
     )
     assert out.splitlines()[0] == "['openai'] openai"
     assert "Paris" in out
+
+
+def test_core_with_the_servers(environment: Environment, wheels: dict[str, Path], openai_server: LiveServer) -> None:
+    python = environment(*(str(wheels[name]) for name in ("forge-core", "forge-openai", "forge-vllm", "forge-tgi")))
+    parameters = {"endpoint": openai_server.base_url, "api_key": openai_server.api_key}
+    out = run(
+        python,
+        f"""
+from llamaforge import get_backend, list_backends
+from llamaforge.errors import ServerProgramNotFoundError
+print(list_backends())
+for name in ("vllm", "tgi"):
+    backend = get_backend(name)()
+    backend.load_model({openai_server.model!r}, {parameters!r})
+    print(name, backend.generate("The capital of France is", raw=True, temperature=0, max_tokens=6))
+    backend.close()
+    try:
+        backend.load_model("m")
+    except ServerProgramNotFoundError as error:
+        print(error.program)
+""",
+    )
+    assert out.splitlines()[0] == "['openai', 'vllm', 'tgi']"
+    assert out.count("Paris") == 2
+    assert "text-generation-launcher" in out
