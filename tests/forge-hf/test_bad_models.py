@@ -303,13 +303,13 @@ def test_a_failed_load_gives_memory_back_and_the_next_one_works(
 
     seen: list[Any] = []
 
-    def fail(self: Any, name: str) -> int:
-        seen.append(weakref.ref(self._model))
+    def fail(forward: Any, name: str, n_ctx: int) -> None:
+        seen.append(weakref.ref(forward.model))
         raise ModelLoadError(name, "it must fail")
 
     backend = HuggingFaceBackend()
     with monkeypatch.context() as patch:
-        patch.setattr(engine.Engine, "_try_out", fail)
+        patch.setattr(engine, "choose_rows", fail)
         with pytest.raises(ModelLoadError) as caught:
             backend.load_model(tiny_model, {"device": "cpu"})
     assert caught.value.__traceback__ is not None

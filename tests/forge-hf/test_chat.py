@@ -68,11 +68,11 @@ def test_raw_text_is_sent_as_it_stands(tiny: HuggingFaceBackend, engine: Any) ->
     assert tiny.render("Hi <|im_end|>", parameters={"raw": True}) == "Hi <|im_end|>"
     answer = tiny.generate("Hi <|im_end|>", raw=True, max_tokens=1, seed=1)
     assert answer.usage is not None
-    assert answer.usage.prompt_tokens == len(engine.tokenize("Hi <|im_end|>")) == 3
+    assert answer.usage.prompt_tokens == len(engine.vocabulary.encode("Hi <|im_end|>")) == 3
 
 
 def test_special_tokens_of_a_template_are_single_tokens(tiny: HuggingFaceBackend, engine: Any) -> None:
-    tokens = engine.tokenize(tiny.render("Hi"))
+    tokens = engine.vocabulary.encode(tiny.render("Hi"))
     assert tokens.count(1) == 3  # one <|im_start|> a turn, and none before them
     assert tokens.count(2) == 2
 

@@ -53,16 +53,18 @@ def test_a_prompt_in_pieces_is_the_prompt_whole(hf_model: Path) -> None:
     assert told[0]
 
 
-def test_the_stream_joined_is_the_answer(real: HuggingFaceBackend) -> None:
-    asked: dict[str, Any] = {"temperature": 0.8, "seed": 11, "max_tokens": 10}
-    whole = real.generate("Tell me about cats 🐱", asked)
-    with real.generate_stream("Tell me about cats 🐱", asked) as stream:
+def test_the_stream_joined_is_the_answer(tiny: HuggingFaceBackend) -> None:
+    asked: dict[str, Any] = {"temperature": 0.8, "seed": 11, "max_tokens": 10, "logit_bias": {2: -100}}
+    whole = tiny.generate("Tell me about cats 🐱", asked)
+    with tiny.generate_stream("Tell me about cats 🐱", asked) as stream:
         pieces = list(stream)
         assert "".join(pieces) == whole == stream.result
         assert len(pieces) > 1
         assert all(pieces)
-        assert stream.result.usage == whole.usage
         assert stream.result.finish_reason == whole.finish_reason == "length"
+        usage = [answer.usage for answer in (whole, stream.result) if answer.usage is not None]
+        assert [each.completion_tokens for each in usage] == [10, 10]
+        assert usage[1].cached_tokens == usage[1].prompt_tokens - 1
 
 
 def test_max_tokens_ends_with_length(real: HuggingFaceBackend) -> None:
@@ -107,8 +109,15 @@ def test_a_prompt_that_is_too_long_is_refused_with_both_counts(tiny: HuggingFace
     with pytest.raises(ContextOverflowError) as caught:
         tiny.generate(prompt, raw=True)
     assert caught.value.context_size == 256
-    assert caught.value.prompt_tokens == len(engine.tokenize(prompt))
+    assert caught.value.prompt_tokens == len(engine.vocabulary.encode(prompt))
     assert tiny.generate("short", max_tokens=1, temperature=0) is not None
+
+
+def test_a_prompt_that_is_too_long_may_be_cut(tiny: HuggingFaceBackend) -> None:
+    answer = tiny.generate("word " * 300, raw=True, truncation="auto", max_tokens=20, temperature=0)
+    assert answer.usage is not None
+    assert answer.usage.truncated_tokens > 40
+    assert answer.usage.total_tokens <= 256
 
 
 def test_a_prompt_of_no_tokens_is_refused(tiny: HuggingFaceBackend, engine: Any, monkeypatch: Any) -> None:

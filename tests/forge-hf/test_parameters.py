@@ -30,7 +30,7 @@ def next_logits(engine: Any, tokens: list[int]) -> torch.Tensor:
 
 def test_logprobs_are_log_softmax_of_the_models_logits(tiny: HuggingFaceBackend, engine: Any) -> None:
     answer = tiny.generate(PROMPT, {**ASK, "seed": 4, "temperature": 1.5, "logprobs": True, "top_logprobs": 4})
-    tokens = engine.tokenize(PROMPT)
+    tokens = engine.vocabulary.encode(PROMPT)
     assert len(answer.logprobs) == 12
     for entry in answer.logprobs:
         own = torch.log_softmax(next_logits(engine, tokens), 0)
@@ -51,7 +51,7 @@ def test_logprobs_cover_every_counted_token_and_no_other(tiny: HuggingFaceBacken
 
 
 def test_zero_temperature_is_the_best_token_each_time(tiny: HuggingFaceBackend, engine: Any) -> None:
-    tokens, said = engine.tokenize(PROMPT), ids(tiny, temperature=0)
+    tokens, said = engine.vocabulary.encode(PROMPT), ids(tiny, temperature=0)
     for token in said:
         logits = next_logits(engine, tokens)
         logits[2] -= 100
@@ -96,7 +96,7 @@ def test_a_filter_for_one_token_is_greedy(tiny: HuggingFaceBackend, narrow: dict
 )
 def test_penalties_follow_their_definitions(tiny: HuggingFaceBackend, engine: Any, penalty: dict[str, float]) -> None:
     pull = {100: 40.0, 101: 39.5, 102: 39.0, 2: -100.0}
-    prompt = engine.tokenize(PROMPT)
+    prompt = engine.vocabulary.encode(PROMPT)
     answer: list[int] = []
     for _ in range(12):
         logits = next_logits(engine, prompt + answer)

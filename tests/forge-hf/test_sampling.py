@@ -1,4 +1,4 @@
-"""Each sampling parameter on fixed logits, beside a plain reference in numpy."""
+"""Each sampling parameter on fixed logits, beside the plain reference of both engines."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge_hf.sampling import Sampler, draw_by_race, draw_by_sum
-from llamaforge.errors import GenerationError, InvalidParameterError
+from forge_hf.sampling import Sampler, _draw
+from llamaforge.engine import Choice
+from llamaforge.errors import GenerationError
 from llamaforge.requests import GenerationRequest, read_request
+from llamaforge.results import TokenLogprob
+from support.reference_sampling import probabilities, softmax
 
 pytestmark = pytest.mark.engine
 
-CPU = torch.device("cpu")
 LOGITS = [2.0, -1.0, 0.5, 3.0, -4.0, 0.0, 1.5, -0.5]
 
 
@@ -26,43 +28,27 @@ def request(**parameters: Any) -> GenerationRequest:
 
 
 def sampler(prompt: list[int] | None = None, size: int = len(LOGITS), **parameters: Any) -> Sampler:
-    return Sampler(request(**parameters), prompt or [], size, CPU)
+    return Sampler(request(**parameters), prompt or [], size, str)
+
+
+def logprob(choice: Choice) -> TokenLogprob:
+    assert choice.logprob is not None
+    return choice.logprob
 
 
 def distribution(made: Sampler, logits: Any = LOGITS) -> np.ndarray:
     """The probabilities of all tokens, 0 for those that were filtered out."""
-    tokens, probabilities = made.distribution(torch.tensor(logits, dtype=torch.float32))
+    tokens, shares = made.distribution(torch.tensor(logits, dtype=torch.float32))
     full = np.zeros(len(logits))
-    full[slice(None) if tokens is None else tokens.numpy()] = probabilities.numpy()
+    full[slice(None) if tokens is None else tokens.numpy()] = shares.numpy()
     return full
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = np.exp(logits - logits.max())
-    return shifted / shifted.sum()
-
-
-def expected(logits: Any, prompt: list[int], answer: list[int], **p: Any) -> np.ndarray:
-    """The canonical order, step by step, in float64."""
-    x = np.array(logits, dtype=np.float64)
-    for token, bias in p.get("logit_bias", {}).items():
-        x[token] += bias
-    for token in {*prompt, *answer}:
-        penalty = p.get("repetition_penalty", 1.0)
-        x[token] = x[token] / penalty if x[token] > 0 else x[token] * penalty
-    for token in set(answer):
-        x[token] -= p.get("presence_penalty", 0.0) + answer.count(token) * p.get("frequency_penalty", 0.0)
-    x = x / p.get("temperature", 1.0)
-    kept = np.argsort(-x, kind="stable")
-    if p.get("top_k"):
-        kept = kept[: p["top_k"]]
-    if p.get("top_p", 1.0) < 1:
-        reached = np.cumsum(softmax(x[kept]))
-        kept = kept[: int(np.searchsorted(reached, p["top_p"])) + 1]
-    if p.get("min_p"):
-        kept = kept[x[kept] >= x[kept].max() + math.log(p["min_p"])]
-    full = np.zeros(len(x))
-    full[kept] = softmax(x[kept])
+def expected(logits: Any, prompt: list[int], answer: list[int], **parameters: Any) -> np.ndarray:
+    """The plain reference, as an array."""
+    full = np.zeros(len(logits))
+    for token, share in probabilities(np.asarray(logits), request(**parameters), prompt, answer).items():
+        full[token] = share
     return full
 
 
@@ -142,13 +128,11 @@ def test_draws_follow_the_distribution() -> None:
     np.testing.assert_allclose(drawn, expected(LOGITS, [], [], temperature=1.3, top_k=4), atol=0.03)
 
 
-@pytest.mark.parametrize("draw", [draw_by_sum, draw_by_race])
-def test_both_ways_to_draw_follow_the_probabilities(draw: Any) -> None:
-    """One of them is for accelerators, but it is the same mathematics on any device."""
-    probabilities = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
+def test_draws_follow_the_probabilities() -> None:
+    shares = torch.tensor([0.0, 0.5, 0.0, 0.3, 0.15, 0.05, 0.0])
     generator = torch.Generator().manual_seed(9)
-    drawn = np.bincount([draw(probabilities, generator) for _ in range(4000)], minlength=7) / 4000
-    np.testing.assert_allclose(drawn, probabilities.numpy(), atol=0.03)
+    drawn = np.bincount([_draw(shares, generator) for _ in range(4000)], minlength=7) / 4000
+    np.testing.assert_allclose(drawn, shares.numpy(), atol=0.03)
     assert not drawn[[0, 2, 6]].any()
 
 
@@ -177,20 +161,21 @@ def test_logprobs_are_the_models_own(parameters: dict[str, Any]) -> None:
     choice = sampler(logprobs=True, top_logprobs=3, seed=1, logit_bias={4: 50}, **parameters).choose(logits)
     assert choice.token == 4
     own = torch.log_softmax(logits, 0)
-    assert choice.logprob == pytest.approx(float(own[4]), abs=1e-6)
-    assert [token for token, _ in choice.top] == [3, 0, 6]
-    assert [logprob for _, logprob in choice.top] == pytest.approx(own[[3, 0, 6]].tolist(), abs=1e-6)
+    found = logprob(choice)
+    assert found.logprob == pytest.approx(float(own[4]), abs=1e-6)
+    assert [each.token_id for each in found.top] == [3, 0, 6]
+    assert [each.logprob for each in found.top] == pytest.approx(own[[3, 0, 6]].tolist(), abs=1e-6)
 
 
 def test_no_logprobs_unless_asked_for() -> None:
-    assert sampler(temperature=0).choose(torch.tensor(LOGITS)).top == ()
+    assert sampler(temperature=0).choose(torch.tensor(LOGITS)).logprob is None
 
 
 @pytest.mark.parametrize("temperature", [1e-300, 1e-9, 1e-6, 1e30])
 def test_extreme_temperatures_stay_numbers(temperature: float) -> None:
-    probabilities = distribution(sampler(temperature=temperature))
-    assert probabilities.sum() == pytest.approx(1)
-    assert probabilities.argmax() == 3 if temperature < 1 else probabilities.max() < 0.2
+    shares = distribution(sampler(temperature=temperature))
+    assert shares.sum() == pytest.approx(1)
+    assert shares.argmax() == 3 if temperature < 1 else shares.max() < 0.2
 
 
 def test_every_filter_keeps_a_token() -> None:
@@ -204,18 +189,38 @@ def test_masked_logits_are_never_drawn() -> None:
     assert {made.choose(torch.tensor(masked)).token for _ in range(200)} == {1, 3}
 
 
-def test_half_precision_logits_are_read_as_float32() -> None:
-    choice = sampler(temperature=0, logprobs=True).choose(torch.tensor(LOGITS, dtype=torch.bfloat16))
-    assert choice.logprob == pytest.approx(float(torch.log_softmax(torch.tensor(LOGITS), 0)[3]), abs=1e-6)
-
-
 @pytest.mark.parametrize("temperature", [0, 1])
 def test_logits_that_are_no_numbers_are_an_error(temperature: float) -> None:
     with pytest.raises(GenerationError, match="dtype"):
         sampler(size=2, temperature=temperature).choose(torch.tensor([math.nan, 1.0]))
 
 
-@pytest.mark.parametrize("token", [8, 10**9])
-def test_a_bias_for_a_token_that_is_not_there_is_refused(token: int) -> None:
-    with pytest.raises(InvalidParameterError, match="0 to 7"):
-        sampler(logit_bias={token: 1.0})
+@pytest.mark.parametrize("parameters", [{"temperature": 0}, {"top_k": 1}, {"top_p": 0.1}, {"top_k": 2, "top_p": 0.6}])
+@pytest.mark.parametrize("size", [6, 1000])
+def test_of_equals_the_lower_token_comes_first(parameters: dict[str, Any], size: int) -> None:
+    logits = torch.zeros(size)
+    logits[[2, 3, 5]] = 9.0
+    made = sampler(size=size, seed=1, **parameters)
+    allowed = {2, 3} if parameters.get("top_k") == 2 else {2}
+    assert {made.choose(logits).token for _ in range(30)} == allowed
+
+
+def test_top_logprobs_of_equals_are_in_order() -> None:
+    made = sampler(size=6, temperature=0, logprobs=True, top_logprobs=3)
+    assert [entry.token_id for entry in logprob(made.choose(torch.zeros(6))).top] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "plain"),
+    [
+        ({"temperature": 0}, True),
+        ({"temperature": 0, "seed": 3, "top_p": 0.5}, True),
+        ({"temperature": 0, "logprobs": True}, False),
+        ({"temperature": 0, "logit_bias": {1: 1.0}}, False),
+        ({"temperature": 0, "presence_penalty": 1.0}, False),
+        ({"temperature": 0, "repetition_penalty": 1.1}, False),
+        ({}, False),
+    ],
+)
+def test_only_what_needs_no_sampler_goes_without(parameters: dict[str, Any], plain: bool) -> None:
+    assert sampler(**parameters).is_plain is plain

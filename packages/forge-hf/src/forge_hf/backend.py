@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from llamaforge.backends.base import BaseBackend, import_engine
-from llamaforge.errors import ModelNotLoadedError
-from llamaforge.requests import GenerationRequest
-from llamaforge.results import Event
+from llamaforge.backends.base import import_engine
+from llamaforge.engine import EngineBackend
 
 from .config import HuggingFaceConfig
 from .plugin import SPEC
@@ -19,7 +17,7 @@ if TYPE_CHECKING:
 _ADVICE = "Mend the installation: pip install --force-reinstall torch transformers"
 
 
-class HuggingFaceBackend(BaseBackend):
+class HuggingFaceBackend(EngineBackend):
     """Runs models of the Hugging Face hub, and local ones, on transformers and torch.
 
     ::
@@ -29,17 +27,12 @@ class HuggingFaceBackend(BaseBackend):
         print(backend.generate("Explain quantum computing in simple terms", {"max_new_tokens": 200}))
 
     The path is a folder with config.json, a ``.gguf`` file, or an ``org/name`` of the hub. Load parameters:
-    :class:`forge_hf.config.HuggingFaceConfig`. It may be used by any number of threads; they take turns at the model,
-    one forward pass each, first come, first served.
+    :class:`forge_hf.config.HuggingFaceConfig`. It may be used by any number of threads and event loops; their requests
+    share the forward passes of the model.
     """
 
     spec = SPEC
     config_class = HuggingFaceConfig
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._engine: Engine | None = None
-        self._seed: int | None = None
 
     def check_model(self, model_path: str, config: HuggingFaceConfig) -> None:
         """Refuse a path, a file, a device or a quantization that can't work."""
@@ -49,36 +42,19 @@ class HuggingFaceBackend(BaseBackend):
 
         check(model_path, config)
 
-    def load(self, model_path: str, config: HuggingFaceConfig) -> None:
+    def open_engine(self, model_path: str, config: HuggingFaceConfig) -> Engine:
         """Load the model, from the hub's cache where it is there."""
         from .loading import load
 
-        self._engine = load(model_path, config)
-        self._seed = config.seed
-
-    def unload(self) -> None:
-        """Give the memory back, once the forward pass that is under way has ended. Open streams then fail."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
+        return load(model_path, config)
 
     def default_parameters(self) -> Mapping[str, Any]:
         """The seed, where one was given at load time."""
-        return {} if self._seed is None else {"seed": self._seed}
+        config = self._config
+        return {"seed": config.seed} if isinstance(config, HuggingFaceConfig) and config.seed is not None else {}
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
-        """Generate token by token."""
-        from .generation import answer
-
-        return answer(self._loaded(), request)
-
-    def render_request(self, request: GenerationRequest) -> str:
-        """The prompt, special tokens and all."""
-        from .generation import render
-
-        return render(self._loaded(), request)
-
-    def _loaded(self) -> Engine:
-        if self._engine is None:
-            raise ModelNotLoadedError
-        return self._engine
+    @property
+    def one_at_a_time(self) -> str | None:
+        """Why requests to the loaded model don't share forward passes; None where they do."""
+        engine: Any = self._engine
+        return None if engine is None else engine.one_at_a_time

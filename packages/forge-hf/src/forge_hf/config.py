@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal, Self
 
 from msgspec import Meta
 
-from llamaforge.backends.config import BackendConfig
+from llamaforge.engine import EngineConfig
 from llamaforge.errors import ConflictingParametersError
 from llamaforge.secrets import Secret
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class HuggingFaceConfig(BackendConfig, frozen=True, kw_only=True):
+class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     """Load parameters of the Hugging Face backend."""
 
     device: Annotated[
@@ -61,7 +61,8 @@ class HuggingFaceConfig(BackendConfig, frozen=True, kw_only=True):
         int,
         Meta(
             ge=1,
-            description="Tokens of a prompt that are computed at once. Fewer: cancelled sooner, less memory.",
+            description="Tokens that are computed in one step, of all requests together. Fewer: answers under way go "
+            "on more evenly while a long prompt is read, and less memory.",
         ),
     ] = 512
     seed: (

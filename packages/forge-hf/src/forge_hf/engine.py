@@ -1,149 +1,194 @@
-"""The model and what can be asked of it: tokens in, logits out, one forward pass at a time.
-
-These are the primitives that a scheduler drives: :meth:`Engine.tokenize`, :meth:`Engine.token_bytes`,
-:meth:`Engine.open`, :meth:`Engine.prefill`, :meth:`Engine.step`, :meth:`Engine.release`. None of them may be called by
-two threads at once but the first two; :class:`forge_hf.turns.Turns` sees to that.
-"""
+"""The model behind the scheduler: what callers ask of it, and its steps."""
 
 from __future__ import annotations
 
 import gc
-import inspect
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from llamaforge.errors import GenerationError, InvalidModelError, ModelLoadError, ModelNotLoadedError
+from llamaforge import engine
+from llamaforge.engine import Choice, Detokenizer, Feed, Outcome
+from llamaforge.errors import GenerationError, InvalidParameterError
+from llamaforge.requests import GenerationRequest
 
 from .chat import ChatTemplate
 from .devices import empty_cache
-from .errors import is_out_of_memory
-from .turns import Turns
+from .forward import Forward
+from .rows import Found
+from .sampling import Sampler, no_numbers
+from .trial import choose_rows
 from .vocabulary import Vocabulary
 
 
-class Row:
-    """One text that the model is at work on: its tokens' keys and values."""
-
-    __slots__ = ("cache", "length")
-
-    def __init__(self) -> None:
-        self.cache: Any = None
-        self.length = 0
-
-
-class Engine:
+class Engine(engine.Engine):
     """A loaded model.
 
-    Attributes:
+    Args:
+        name: the model, for messages.
+        model: the transformers model.
         vocabulary: its tokenizer.
         template: its chat template.
-        turns: who may use it now.
         n_ctx: context length, in tokens.
-        n_batch: tokens of a prompt that are computed at once.
+        n_batch: tokens that a step may have.
+        n_slots: texts that may be held at once.
+
+    Attributes:
+        vocabulary, template: as given.
         end_tokens: each of them ends an answer.
-        device: where tokens go in.
         vocab_size: length of the logits.
+        one_at_a_time: why requests don't share a forward pass; None where they do.
+
+    Raises ModelLoadError or InvalidModelError where the model can't generate.
     """
 
     def __init__(
-        self, name: str, model: Any, vocabulary: Vocabulary, template: ChatTemplate, *, n_ctx: int, n_batch: int
+        self,
+        name: str,
+        model: Any,
+        vocabulary: Vocabulary,
+        template: ChatTemplate,
+        *,
+        n_ctx: int,
+        n_batch: int,
+        n_slots: int,
     ) -> None:
         self.vocabulary = vocabulary
         self.template = template
-        self.turns = Turns()
         self.n_ctx = n_ctx
-        # A model with a recurrent state may not take a prompt in several pieces.
-        self.n_batch = n_ctx if getattr(model, "_is_stateful", False) else n_batch
-        self._model = model.eval()
-        embeddings = model.get_input_embeddings()
-        self._rows: int = getattr(embeddings, "num_embeddings", None) or model.config.get_text_config().vocab_size
-        # Weights that accelerate keeps elsewhere have no device; it moves the tokens by itself then.
-        self.device = torch.device("cpu") if embeddings.weight.is_meta else embeddings.weight.device
-        accepts = inspect.signature(model.forward).parameters
-        self._options: dict[str, int] = {"use_cache": True, "return_dict": True}
-        if "logits_to_keep" in accepts:
-            self._options["logits_to_keep"] = 1
+        self.n_batch = n_batch
+        self.n_slots = n_slots
         self.end_tokens = _end_tokens(model, vocabulary, template)
-        self.vocab_size = self._try_out(name)
+        self._model = model
+        self._forward = Forward(model)
+        self._rows, self.vocab_size, self.one_at_a_time = choose_rows(self._forward, name, n_ctx)
+        self.can_trim, self.can_copy = self._rows.can_trim, self._rows.can_copy
 
-    def tokenize(self, text: str) -> list[int]:
-        """Tokens of a rendered prompt."""
-        return self.vocabulary.encode(text)
+    def render(self, request: GenerationRequest) -> str:
+        """In the chat template's words, or as it stands."""
+        if request.prompt is not None and (request.raw or not self.template.exists):
+            return self.vocabulary.raw_text(request.prompt)
+        return self.template.render(request.as_messages())
 
-    def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token adds to a text."""
-        return self.vocabulary.token_bytes(token)
+    def tokenize(self, request: GenerationRequest) -> list[int]:
+        """The tokens of what :meth:`render` shows."""
+        if request.prompt is not None and (request.raw or not self.template.exists):
+            return self.vocabulary.encode_raw(request.prompt)
+        return self.vocabulary.encode(self.template.render(request.as_messages()))
 
-    def open(self) -> Row:
-        """A new, empty row."""
-        return Row()
+    def check(self, request: GenerationRequest) -> None:
+        """Raises InvalidParameterError where logit_bias names a token that the model doesn't have."""
+        for token in request.logit_bias or ():
+            if not 0 <= token < self.vocab_size:
+                raise InvalidParameterError(
+                    "logit_bias", token, f"a mapping from tokens of this model, 0 to {self.vocab_size - 1}, to numbers"
+                )
 
-    def prefill(self, row: Row, tokens: Sequence[int]) -> Tensor:
-        """Compute *tokens* after what *row* has; the logits of what follows them.
+    def ends(self, token: int) -> bool:
+        """By the model's own settings, by the tokenizer, or by the chat template."""
+        return token in self.end_tokens
 
-        Raises ModelNotLoadedError after :meth:`close`, and GenerationError where the engine fails; *row* is of no use
-        then.
-        """
-        if self._model is None:
-            raise ModelNotLoadedError("The model was unloaded before the answer was complete.")
-        if max(tokens) >= self._rows:
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Detokenizer:
+        """Exact text, token by token where the tokenizer allows it."""
+        return self.vocabulary.detokenizer(prompt)
+
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampler:
+        """Raises GenerationError for tokens that the model doesn't know."""
+        if max(prompt) >= self._forward.embeddings:
             raise GenerationError(
-                f"The tokenizer made the token {max(tokens)}, but the model has only {self._rows}: the two don't "
-                "belong together."
+                f"The tokenizer made the token {max(prompt)}, but the model has only {self._forward.embeddings}: the "
+                "two don't belong together."
             )
-        try:
-            return self._forward(row, tokens)
-        except RuntimeError as error:
-            self.release(row)
-            if not is_out_of_memory(error):
-                raise
-            # Its frames hold what the computation had allocated until then.
-            traceback.clear_frames(error.__traceback__)
-            _collect()
-            raise GenerationError(
-                f"The device {self.device} has not enough memory for this answer ({row.length} tokens). Shorten the "
-                "prompt, lower max_tokens, or load the model with a smaller n_ctx, n_batch or dtype, or quantized."
-            ) from error
-
-    def step(self, row: Row, token: int) -> Tensor:
-        """Compute one more token; the logits of what follows it."""
-        return self.prefill(row, (token,))
-
-    def release(self, row: Row) -> None:
-        """Give the row's memory back."""
-        row.cache = None
-
-    def close(self) -> None:
-        """Give the model's memory back, once the forward pass that is under way has ended."""
-        with self.turns.ticket().turn():
-            self._model = None
-        _collect()
+        return Sampler(request, prompt, self.vocab_size, self.vocabulary.token_text)
 
     @torch.inference_mode()
-    def _forward(self, row: Row, tokens: Sequence[int]) -> Tensor:
-        batch = torch.tensor([tokens], dtype=torch.long, device=self.device)
-        output = self._model(input_ids=batch, past_key_values=row.cache, **self._options)
-        row.cache = output.past_key_values
-        row.length += len(tokens)
-        logits: Tensor = output.logits[0, -1]
-        return logits
+    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        """As few forward passes as are worth it, then the choices."""
+        found = self._rows.compute(feeds)
+        outcomes = _choose(feeds, found)
+        for feed, outcome in zip(feeds, outcomes, strict=True):
+            if isinstance(outcome, GenerationError):
+                self._rows.wipe(feed.slot)
+        return outcomes
 
-    def _try_out(self, name: str) -> int:
-        """Compute one token, so that what can't run fails now; the length of the logits."""
-        row = self.open()
-        try:
-            logits = self._forward(row, [min(self.end_tokens, default=0)])
-        except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError) as error:
-            raise ModelLoadError(
-                name, f"its first token can't be computed ({type(error).__name__}: {error})"
-            ) from error
-        if row.cache is None:
-            raise InvalidModelError(name, "it keeps no cache of keys and values, so it can't generate token by token.")
-        return logits.shape[-1]
+    @torch.inference_mode()
+    def trim(self, slot: int, length: int) -> int:
+        """Anywhere, where requests share forward passes; else where the model's own cache can be cut."""
+        return self._rows.trim(slot, length)
+
+    @torch.inference_mode()
+    def copy(self, source: int, target: int, length: int) -> int:
+        """A copy in memory."""
+        return self._rows.copy(source, target, length)
+
+    def interrupt(self, wanted: bool) -> None:
+        """The step ends within a layer of the model where requests share forward passes; else within a pass."""
+        self._rows.interrupt(wanted)
+
+    def close(self) -> None:
+        """Give model and cache back."""
+        del self._model, self._forward, self._rows
+        gc.collect()
+        empty_cache()
+
+
+def _choose(feeds: Sequence[Feed], found: Sequence[Found]) -> list[Outcome]:
+    """The choices of all feeds; what comes from the device comes in one piece for all."""
+    outcomes: list[Outcome] = [each if isinstance(each, Exception) else [] for each in found]
+    logits = {index: each for index, each in enumerate(found) if isinstance(each, Tensor)}
+    plain = [index for index in logits if feeds[index].sampling.is_plain]
+    others = [index for index in logits if not feeds[index].sampling.is_plain]
+    for index, best in zip(plain, _best([logits[index] for index in plain]), strict=True):
+        outcomes[index] = _accept(feeds[index], best)
+    for index, own in zip(others, _on_host([logits[index] for index in others]), strict=True):
+        outcomes[index] = _sample(feeds[index], own)
+    return outcomes
+
+
+def _accept(feed: Feed, best: Sequence[int]) -> Outcome:
+    """The best token after the last certain one, and after each guess that was right."""
+    choices: list[Choice] = []
+    for token, guess in zip(best, [*feed.tokens[feed.certain :], None], strict=True):
+        if token < 0:
+            return no_numbers()
+        choices.append(Choice(token))
+        if token != guess:
+            break
+    return choices
+
+
+def _sample(feed: Feed, logits: Tensor) -> Outcome:
+    """The same, as the request's parameters have it."""
+    choices: list[Choice] = []
+    try:
+        for row, guess in zip(logits, [*feed.tokens[feed.certain :], None], strict=True):
+            choices.append(feed.sampling.choose(row))
+            if choices[-1].token != guess:
+                break
+    except GenerationError as error:
+        return error
+    return choices
+
+
+def _best(found: Sequence[Tensor]) -> list[list[int]]:
+    """The best token after each row of each tensor; -1 where the logits are no numbers."""
+    if not found:
+        return []
+    best, tokens = _joined(found).max(dim=-1)
+    chosen: Iterator[int] = iter(torch.where(best.isnan(), -1, tokens).tolist())
+    return [[next(chosen) for _ in range(len(logits))] for logits in found]
+
+
+def _on_host(found: Sequence[Tensor]) -> list[Tensor]:
+    if not found:
+        return []
+    return list(torch.split(_joined(found).float().cpu(), [len(logits) for logits in found]))
+
+
+def _joined(found: Sequence[Tensor]) -> Tensor:
+    return found[0] if len(found) == 1 else torch.cat(list(found))
 
 
 def _end_tokens(model: Any, vocabulary: Vocabulary, template: ChatTemplate) -> frozenset[int]:
@@ -153,8 +198,3 @@ def _end_tokens(model: Any, vocabulary: Vocabulary, template: ChatTemplate) -> f
         declared = getattr(owner, "eos_token_id", None)
         tokens.update(declared if isinstance(declared, list | tuple) else [] if declared is None else [declared])
     return frozenset(tokens)
-
-
-def _collect() -> None:
-    gc.collect()
-    empty_cache()

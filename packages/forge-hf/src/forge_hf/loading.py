@@ -87,7 +87,15 @@ def _load(place: Place, config: HuggingFaceConfig) -> Engine:
     vocabulary = Vocabulary(AutoTokenizer.from_pretrained(str(folder), **common))
     template = ChatTemplate(place.name, vocabulary, config.chat_template)
     model = _load_weights(place, folder, settings, config, common)
-    return Engine(place.name, model, vocabulary, template, n_ctx=n_ctx, n_batch=config.n_batch)
+    return Engine(
+        place.name,
+        model,
+        vocabulary,
+        template,
+        n_ctx=n_ctx,
+        n_batch=config.n_batch,
+        n_slots=config.n_parallel + config.prefix_cache,
+    )
 
 
 def _load_weights(place: Place, folder: Path, settings: Any, config: HuggingFaceConfig, common: dict[str, Any]) -> Any:

@@ -1,0 +1,131 @@
+"""Many rows in one forward pass, each as long as its text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llamaforge.engine import Feed, OutOfRoomError
+
+from .errors import is_out_of_memory
+from .forward import Forward
+from .passes import Prices, split
+from .rows import Found, give_back, no_memory
+from .slot_cache import Pass, SlotCache
+
+_TOKENS_PER_WEIGHTS = {"cpu": 16}
+_TOKENS_PER_WEIGHTS_ELSEWHERE = 256
+"""Tokens that a forward pass computes in the time that it takes to read the weights. A CPU is soon busy computing."""
+
+
+class BatchedRows:
+    """Runs a model whose attention takes masks over a :class:`.slot_cache.SlotCache`.
+
+    Args:
+        forward: the model.
+        cache: where keys and values are kept.
+        windows: for each kind of layer, as the model's config names it, how many of the last tokens it looks at; None:
+            all. One kind alone needs no name.
+    """
+
+    can_trim = True
+    can_copy = True
+
+    def __init__(self, forward: Forward, cache: SlotCache, windows: Mapping[str, int | None]) -> None:
+        self._forward = forward
+        self._cache = cache
+        self._windows = windows
+        self._dtype: torch.dtype = forward.model.dtype
+        self._weights = sum(weight.numel() * weight.element_size() for weight in forward.model.parameters())
+
+    def compute(self, feeds: Sequence[Feed]) -> list[Found]:
+        """Compute the feeds, those that are alike in one forward pass."""
+        groups = split([(len(feed.tokens), feed.start + len(feed.tokens)) for feed in feeds], self._prices())
+        longest = max(feed.start + len(feed.tokens) for feed in feeds)
+        found: list[Found] = [None] * len(feeds)
+        try:
+            self._cache.arrange([[feeds[index].slot for index in group] for group in groups], longest)
+            for group in groups:
+                group.sort(key=lambda index: self._cache.row(feeds[index].slot))
+                logits = self._compute([feeds[index] for index in group])
+                for row, index in enumerate(group):
+                    if feeds[index].sampling is not None:
+                        found[index] = logits[row, logits.shape[1] - 1 - feeds[index].draft :]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            give_back(error)
+            if len({*self._cache.held, *(feed.slot for feed in feeds)}) > 1:
+                raise OutOfRoomError from error
+            return [no_memory(self._forward.device, longest, error)]
+        return found
+
+    def trim(self, slot: int, length: int) -> int:
+        """Anywhere, at no cost."""
+        self._cache.trim(slot, length)
+        return length
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        """Copy, if there is memory for it."""
+        try:
+            self._cache.copy(source, target, length)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return 0
+        return length
+
+    def interrupt(self, wanted: bool) -> None:
+        """The pass ends at the next layer."""
+        self._cache.interrupted = wanted
+
+    def wipe(self, slot: int) -> None:
+        """Masked keys are still multiplied by 0, and 0 times a NaN is one."""
+        self._cache.wipe(slot)
+
+    def _prices(self) -> Prices:
+        device = self._forward.device.type
+        return Prices(
+            token=1 / _TOKENS_PER_WEIGHTS.get(device, _TOKENS_PER_WEIGHTS_ELSEWHERE),
+            key=self._cache.bytes_per_token / self._weights if self._cache.capacity else 0.0,
+        )
+
+    def _compute(self, feeds: Sequence[Feed]) -> Tensor:
+        """One forward pass over feeds that are in neighbouring rows, in that order."""
+        starts, counts = [feed.start for feed in feeds], [len(feed.tokens) for feed in feeds]
+        now = self._cache.begin([feed.slot for feed in feeds], starts, counts)
+        width, device = now.width, self._forward.device
+        padded = [[0] * (width - len(feed.tokens)) + list(feed.tokens) for feed in feeds]
+        first = torch.tensor(starts) - width + torch.tensor(counts)
+        positions = (first[:, None] + torch.arange(width)).clamp_(min=0).to(device)
+        more: dict[str, Any] = {"position_ids": positions}
+        masks = self._masks(now, positions)
+        if masks is not None:
+            more["attention_mask"] = masks
+        logits, _ = self._forward(
+            torch.tensor(padded, device=device), self._cache, 1 + max(feed.draft for feed in feeds), **more
+        )
+        for feed in feeds:
+            self._cache.end(feed.slot, feed.start + len(feed.tokens))
+        return logits
+
+    def _masks(self, now: Pass, positions: Tensor) -> Tensor | dict[str, Tensor] | None:
+        """What each new token may look at; None where the model knows by itself.
+
+        That is where no row holds anything yet, and for one token of one row.
+        """
+        if now.is_even and (now.starts[0] == 0 or (now.width == 1 and len(now.starts) == 1)):
+            return None
+        masks = {kind: self._mask(now, positions, window) for kind, window in self._windows.items()}
+        return masks if len(masks) > 1 else next(iter(masks.values()))
+
+    def _mask(self, now: Pass, positions: Tensor, window: int | None) -> Tensor:
+        keys = torch.arange(now.first_key(window), now.keys, device=positions.device)
+        hidden = keys > positions[..., None]
+        if window is not None:
+            hidden |= keys <= positions[..., None] - window
+        mask = torch.zeros(hidden.shape, dtype=self._dtype, device=positions.device)
+        return mask.masked_fill_(hidden, torch.finfo(self._dtype).min).unsqueeze(1)

@@ -1,0 +1,58 @@
+"""What both ways to compute have in common: many rows at once, and one at a time."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from llamaforge.engine import Feed
+from llamaforge.errors import GenerationError
+
+from .devices import empty_cache
+
+Found = Tensor | GenerationError | None
+"""What computing a feed gave: the logits of its last ``1 + draft`` tokens, if it wants a token chosen; or an error."""
+
+
+class Rows(Protocol):
+    """Texts that the model is at work on, each in a slot."""
+
+    can_trim: bool
+    can_copy: bool
+
+    def compute(self, feeds: Sequence[Feed]) -> list[Found]:
+        """Compute the feeds. Raises OutOfRoomError or InterruptedStepError."""
+
+    def trim(self, slot: int, length: int) -> int:
+        """As :meth:`llamaforge.engine.Engine.trim`."""
+
+    def copy(self, source: int, target: int, length: int) -> int:
+        """As :meth:`llamaforge.engine.Engine.copy`."""
+
+    def interrupt(self, wanted: bool) -> None:
+        """As :meth:`llamaforge.engine.Engine.interrupt`."""
+
+    def wipe(self, slot: int) -> None:
+        """What *slot* holds is no numbers: see that it spoils nothing else."""
+
+
+def give_back(error: BaseException) -> None:
+    """Free what a computation had allocated until it ran out of memory: the frames of its traceback hold it."""
+    traceback.clear_frames(error.__traceback__)
+    gc.collect()
+    empty_cache()
+
+
+def no_memory(device: torch.device, tokens: int, error: BaseException) -> GenerationError:
+    """What to tell where a text of so many *tokens* alone is too much."""
+    made = GenerationError(
+        f"The device {device} has not enough memory for this answer ({tokens} tokens). Shorten the prompt, lower "
+        "max_tokens, or load the model with a smaller n_ctx, n_batch or dtype, or quantized."
+    )
+    made.__cause__ = error
+    return made

@@ -1,0 +1,313 @@
+"""Rows that share forward passes, and rows that don't: each text's logits are those of the text alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from forge_hf.batched_rows import BatchedRows
+from forge_hf.forward import Forward
+from forge_hf.rows import Rows
+from forge_hf.single_rows import SingleRows
+from forge_hf.trial import choose_rows
+from llamaforge.engine import Feed, InterruptedStepError, OutOfRoomError
+from llamaforge.errors import GenerationError
+from support.small_models import SETTINGS, VOCABULARY, small_model
+
+pytestmark = pytest.mark.engine
+
+CONTEXT = 120
+BATCHED = (
+    "llama",
+    "qwen2",
+    "phi3",
+    "mistral",
+    "gemma2",
+    "gemma3_text",
+    "gpt_oss",
+    "mixtral",
+    "gpt2",
+    "gpt_neox",
+    "opt",
+)
+SINGLE = {
+    "bloom": "positions",
+    "mpt": "positions",
+    "falcon": "otherwise than alone",
+    "mamba": "LinearAttentionLayer",
+    "falcon_mamba": "LinearAttentionLayer",
+    "mamba2": "LinearAttentionLayer",
+    "jamba": "LinearAttentionLayer",
+}
+"""Models whose rows don't share passes, and a word of the reason."""
+
+
+class Texts:
+    """Rows of a small model, the texts that they should hold, and what the model says of each text alone."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.rows, _, self.reason = choose_rows(Forward(model), "small", CONTEXT)
+        self.held: dict[int, list[int]] = {}
+
+    def alone(self, tokens: list[int], count: int) -> torch.Tensor:
+        """The logits after each of the last *count* tokens of a text."""
+        logits: torch.Tensor = self.model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0, -count:]
+        return logits
+
+    def feed(self, more: dict[int, list[int]], drafts: dict[int, int] | None = None, wanted: bool = True) -> None:
+        """Compute *more* tokens of each slot, and compare."""
+        drafts = drafts or {}
+        feeds = [
+            Feed(slot, len(self.held.get(slot, [])), tokens, wanted or None, drafts.get(slot, 0))
+            for slot, tokens in more.items()
+        ]
+        found = self.rows.compute(feeds)
+        for feed, logits in zip(feeds, found, strict=True):
+            text = self.held[feed.slot] = [*self.held.get(feed.slot, []), *feed.tokens]
+            assert (logits is None) == (not wanted)
+            if logits is not None:
+                assert isinstance(logits, torch.Tensor)
+                expected = self.alone(text, 1 + feed.draft)
+                assert logits.shape == expected.shape
+                torch.testing.assert_close(logits, expected, atol=2e-4, rtol=2e-4)
+
+    def trim(self, slot: int, length: int) -> None:
+        held = self.rows.trim(slot, length)
+        assert held in (0, length)
+        self.held[slot] = self.held.get(slot, [])[:held]
+
+    def copy(self, source: int, target: int, length: int) -> None:
+        self.trim(target, 0)
+        held = self.rows.copy(source, target, length)
+        assert held in (0, length)
+        self.held[target] = self.held[source][:held]
+
+
+def tokens(count: int, seed: int = 0) -> list[int]:
+    return random.Random(f"{count} {seed}").choices(range(VOCABULARY), k=count)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def inference() -> Iterator[None]:
+    """As the engine has it."""
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, Any]:
+    return {}
+
+
+def texts(models: dict[str, Any], kind: str) -> Texts:
+    if kind not in models:
+        models[kind] = small_model(kind)
+    return Texts(models[kind])
+
+
+@pytest.mark.parametrize("kind", BATCHED)
+def test_rows_of_all_lengths_share_passes(models: dict[str, Any], kind: str) -> None:
+    held = texts(models, kind)
+    assert isinstance(held.rows, BatchedRows)
+    assert held.reason is None
+    held.feed({0: tokens(17), 1: tokens(3), 2: tokens(30), 3: tokens(1)})
+    for step in range(4):
+        held.feed({slot: tokens(1, step) for slot in range(4)})
+    held.feed({0: tokens(1), 4: tokens(21), 2: tokens(1), 1: tokens(5)}, {1: 3})
+    held.trim(1, 6)
+    held.copy(2, 5, 28)
+    held.feed({slot: tokens(1) for slot in (5, 1, 4, 0)})
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+def test_both_attentions_take_the_masks(kind: str, attention: str) -> None:
+    held = Texts(small_model(kind, attention))
+    assert held.reason is None
+    held.feed({0: tokens(12), 1: tokens(2)})
+    held.feed({0: tokens(1), 1: tokens(1), 2: tokens(2)})
+
+
+@pytest.mark.parametrize("kind", SINGLE)
+def test_models_that_can_not_share_run_one_row_at_a_time_and_say_why(
+    models: dict[str, Any], kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="forge_hf"):
+        held = texts(models, kind)
+    assert isinstance(held.rows, SingleRows)
+    assert SINGLE[kind] in str(held.reason)
+    assert f"one at a time: {held.reason}" in caplog.text
+    held.feed({0: tokens(9), 1: tokens(3)})
+    held.feed({0: tokens(1), 1: tokens(1), 2: tokens(11)})
+    # A prompt may come in pieces, though some of these models can't compute it so.
+    held.feed({3: tokens(5)}, wanted=False)
+    held.feed({3: tokens(6), 0: tokens(1)}, wanted=False)
+    held.feed({3: tokens(2), 0: tokens(3)})
+    held.copy(3, 4, len(held.held[3]))
+    held.feed({4: tokens(4, 1), 3: tokens(1, 2)})
+    held.trim(4, 5)
+    held.feed({4: tokens(3, 3)})
+
+
+def test_an_attention_that_may_take_no_masks_is_run_one_row_at_a_time() -> None:
+    AttentionInterface.register("strangers", sdpa_attention_forward)
+    AttentionMaskInterface.register("strangers", sdpa_mask)
+    held = Texts(small_model("llama", "strangers"))
+    assert "strangers" in str(held.reason)
+    assert held.rows.can_trim
+    held.feed({0: tokens(9), 1: tokens(3)})
+    held.trim(0, 4)
+    held.feed({0: tokens(2, 1), 1: tokens(4)}, {1: 2})
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("feed"), st.dictionaries(st.integers(0, 6), st.integers(1, 24), min_size=1)),
+        st.tuples(st.just("draft"), st.dictionaries(st.integers(0, 6), st.integers(1, 6), min_size=1)),
+        st.tuples(st.just("trim"), st.integers(0, 6), st.floats(0, 1)),
+        st.tuples(st.just("copy"), st.integers(0, 6), st.integers(0, 6), st.floats(0, 1)),
+    ),
+    max_size=14,
+)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(steps=STEPS)
+def test_whatever_comes_and_goes(models: dict[str, Any], kind: str, steps: list[Any]) -> None:
+    held = texts(models, kind)
+    for number, step in enumerate(steps):
+        if step[0] in ("feed", "draft"):
+            more = {
+                slot: tokens(count, number)
+                for slot, count in step[1].items()
+                if len(held.held.get(slot, [])) + count <= CONTEXT
+            }
+            if more:
+                held.feed(more, {slot: len(new) - 1 for slot, new in more.items()} if step[0] == "draft" else None)
+        elif step[0] == "trim":
+            held.trim(step[1], round(step[2] * len(held.held.get(step[1], []))))
+        elif step[1] != step[2] and held.held.get(step[1]):
+            held.copy(step[1], step[2], max(1, round(step[3] * len(held.held[step[1]]))))
+
+
+def test_memory_follows_what_is_held(models: dict[str, Any]) -> None:
+    held = texts(models, "llama")
+    cache: Any = held.rows
+    cache = cache._cache
+    for slot in range(10):
+        held.feed({slot: tokens(20)})
+    assert cache.rows < 4, "texts that nobody works on keep no row"
+    assert len(cache._parked) >= 7
+    held.feed({slot: tokens(1) for slot in range(10)})
+    assert cache.rows >= 10
+    assert not cache._parked
+    for slot in range(1, 10):
+        held.trim(slot, 0)
+    held.feed({0: tokens(1)})
+    assert cache.rows <= 2
+    assert cache.held == {0}
+
+
+@pytest.mark.parametrize("kind", ["llama", "mamba"])
+def test_a_step_that_is_broken_off_leaves_the_others_as_they_were(models: dict[str, Any], kind: str) -> None:
+    held = texts(models, kind)
+    held.feed({0: tokens(9), 1: tokens(4)})
+    held.rows.interrupt(True)
+    with pytest.raises(InterruptedStepError):
+        held.feed({1: tokens(1), 2: tokens(8)})
+    held.rows.interrupt(False)
+    for slot in (1, 2):
+        held.trim(slot, 0)
+    held.feed({0: tokens(1), 1: tokens(5), 2: tokens(3)})
+
+
+@pytest.fixture
+def short_of_memory() -> Iterator[Callable[[Any, int], None]]:
+    """Let the model find no memory in a pass after so many more."""
+    hooks = []
+
+    def shorten(model: Any, passes: int) -> None:
+        left = [passes]
+
+        def full(module: Any, arguments: Any) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise torch.OutOfMemoryError("out of memory")
+
+        while hooks:
+            hooks.pop().remove()
+        hooks.append(model.get_output_embeddings().register_forward_pre_hook(full))
+
+    yield shorten
+    for hook in hooks:
+        hook.remove()
+
+
+def test_no_memory_for_several_rows_asks_for_room_and_for_one_row_is_an_error(
+    models: dict[str, Any], short_of_memory: Any
+) -> None:
+    held = texts(models, "llama")
+    held.feed({0: tokens(9), 1: tokens(4)})
+    short_of_memory(held.model, 1)  # the first pass of the step goes through, the second one finds none
+    with pytest.raises(OutOfRoomError):
+        held.feed({0: tokens(1), 1: tokens(40)})
+    short_of_memory(held.model, 99)
+    held.feed({0: tokens(1), 1: tokens(40)})  # the same step, tried again
+    held.trim(1, 0)
+    short_of_memory(held.model, 0)
+    (error,) = held.rows.compute([Feed(0, 10, tokens(1), True)])
+    assert isinstance(error, GenerationError)
+    assert "not enough memory" in str(error)
+    assert isinstance(error.__cause__, torch.OutOfMemoryError)
+    short_of_memory(held.model, 99)
+    held.feed({0: tokens(1, 3), 1: tokens(2)})
+
+
+def test_a_single_row_without_memory_fails_alone(models: dict[str, Any], short_of_memory: Any) -> None:
+    held = texts(models, "bloom")
+    held.feed({0: tokens(9), 1: tokens(4)})
+    short_of_memory(held.model, 1)
+    first, second = held.rows.compute([Feed(0, 9, tokens(1), True), Feed(1, 4, tokens(1), True)])
+    assert isinstance(first, torch.Tensor)
+    assert isinstance(second, GenerationError)
+    short_of_memory(held.model, 99)
+    held.held[0] += tokens(1)
+    held.trim(1, 0)
+    held.feed({0: tokens(1, 2), 1: tokens(7)})
+
+
+def test_numbers_that_are_none_spoil_nobody_elses(models: dict[str, Any]) -> None:
+    held = texts(models, "llama")
+    held.feed({0: tokens(9), 1: tokens(4)})
+    spoilt = held.model.get_input_embeddings().weight
+    before = spoilt.data[5].clone()
+    spoilt.data[5] = float("nan")
+    (logits,) = held.rows.compute([Feed(1, 4, [5] * 30, True)])
+    assert isinstance(logits, torch.Tensor)
+    assert logits.isnan().all()
+    spoilt.data[5] = before
+    held.rows.wipe(1)
+    held.trim(1, 0)
+    held.feed({0: tokens(1), 1: tokens(2)})
+    held.feed({0: tokens(1), 1: tokens(1)})
+
+
+def test_the_lists_name_every_small_model() -> None:
+    assert {*BATCHED, *SINGLE} == set(SETTINGS)
+
+
+def test_rows_are_rows(models: dict[str, Any]) -> None:
+    rows: list[Rows] = [texts(models, "llama").rows, texts(models, "mamba").rows]
+    assert [each.can_copy for each in rows] == [True, True]
+    assert [each.can_trim for each in rows] == [True, False]
