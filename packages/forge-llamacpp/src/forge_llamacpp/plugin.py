@@ -19,7 +19,7 @@ SPEC = BackendSpec(
     capabilities=Capabilities(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
-            | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
+            | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "truncation"}
         )
     ),
     match=match,
