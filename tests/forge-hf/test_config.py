@@ -28,8 +28,9 @@ def test_the_seeds_parameters() -> None:
 
 def test_what_holds_where_nothing_is_said() -> None:
     read = HuggingFaceConfig.read(None)
-    assert (read.device, read.chosen_dtype, read.trust_remote_code, read.n_batch) == ("auto", None, False, 512)
-    assert read.n_ctx is read.token is read.quantization is read.device_map is None
+    assert (read.device, read.chosen_dtype, read.trust_remote_code) == ("auto", None, False)
+    assert read.n_ctx is read.n_batch is read.token is read.quantization is read.device_map is None
+    assert (read.n_parallel, read.prefix_cache, read.prompt_lookup) == (8, 8, 0)
 
 
 def test_the_two_names_of_dtype() -> None:
@@ -60,6 +61,8 @@ def test_torchs_own_dtypes_are_taken() -> None:
         {"n_ctx": -1},
         {"n_ctx": "many"},
         {"n_batch": 0},
+        {"n_parallel": 0},
+        {"prompt_lookup": -1},
         {"seed": -1},
         {"trust_remote_code": "yes"},
         {"quantization": "4bit"},

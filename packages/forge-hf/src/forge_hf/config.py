@@ -57,14 +57,17 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    n_batch: Annotated[
-        int,
-        Meta(
-            ge=1,
-            description="Tokens that are computed in one step, of all requests together. Fewer: answers under way go "
-            "on more evenly while a long prompt is read, and less memory.",
-        ),
-    ] = 512
+    n_batch: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                description="Tokens that are computed in one step, of all requests together. Fewer: answers under way "
+                "go on more evenly while a long prompt is read. Not set: 256 on a CPU, 2048 elsewhere.",
+            ),
+        ]
+        | None
+    ) = None
     seed: (
         Annotated[
             int, Meta(ge=0, le=2**32 - 1, description="Seed of requests that give none. Not set: a new one each time.")

@@ -31,6 +31,8 @@ from .vocabulary import Vocabulary
 from .weights import check_tokenizer, check_weights, read_config, stored_dtype
 
 _DEFAULT_CONTEXT = 4096
+_BATCH_ON_CPU, _BATCH_ELSEWHERE = 256, 2048
+"""Tokens of a step that keep a processor, or an accelerator, busy computing, and are over soon enough for others."""
 _SPREADS = frozenset({"auto", "balanced", "balanced_low_0", "sequential"})
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -93,7 +95,7 @@ def _load(place: Place, config: HuggingFaceConfig) -> Engine:
         vocabulary,
         template,
         n_ctx=n_ctx,
-        n_batch=config.n_batch,
+        n_batch=config.n_batch or (_BATCH_ON_CPU if model.device.type == "cpu" else _BATCH_ELSEWHERE),
         n_slots=config.n_parallel + config.prefix_cache,
     )
 
