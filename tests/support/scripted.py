@@ -96,9 +96,14 @@ def usage(prompt: int, completion: int, **details: object) -> dict[str, Any]:
 
 
 class ScriptedServer:
-    """Answers each path with its script: replies in order, the last one for ever. No script: 404."""
+    """Answers each path with its script: replies in order, the last one for ever. No script: 404.
 
-    def __init__(self) -> None:
+    Args:
+        api: the path below which the API stands, and which scripts leave out.
+    """
+
+    def __init__(self, api: str = "/v1") -> None:
+        self._api = api
         self.requests: list[Received] = []
         self.connections = 0
         self.left = threading.Event()
@@ -114,14 +119,14 @@ class ScriptedServer:
     @property
     def url(self) -> str:
         """The base URL of the API."""
-        return f"{self.root}/v1"
+        return self.root + self._api
 
     @property
     def root(self) -> str:
         return f"http://127.0.0.1:{self._http.server_address[1]}"
 
     def on(self, method: str, path: str, *answers: Answer) -> None:
-        """Script what *method* on *path* (below /v1) gets."""
+        """Script what *method* on *path* (below the API's) gets."""
         self._scripts[method, path] = list(answers)
 
     def chat(self, *answers: Answer) -> None:
@@ -160,8 +165,8 @@ class ScriptedServer:
         with self._lock:
             self.requests.append(request)
             path = request.path.removeprefix(self._proxied)
-            script = self._scripts.get((request.method, path.removeprefix("/v1")), [])
-            if not script or not path.startswith("/v1/"):
+            script = self._scripts.get((request.method, path.removeprefix(self._api)), [])
+            if not script or not path.startswith(self._api + "/"):
                 return error_reply(404, "There is nothing here.")
             reply = script.pop(0) if len(script) > 1 else script[0]
         return reply if isinstance(reply, Reply) else reply(request)
