@@ -57,6 +57,10 @@ class Kit:
     patience: ClassVar[float] = 120.0
     """Seconds that one request may take before it counts as hung. What is given back late (threads, files, memory) may
     take a fortieth of it."""
+    rounding: ClassVar[float] = 0.0
+    """How far a log-probability may move with what else the engine computes at the time, or has in its cache: with
+    quantized weights, a few tenths. Where two tokens are nearer than this either may come, and the answer may go on
+    from there in another way. 0: answers are the same always."""
     crowd: ClassVar[int] = 24
     """How many requests come at once where there is a crowd of them: more than the engine runs at a time."""
     exceptions: ClassVar[Mapping[str, str]] = {}
@@ -99,7 +103,14 @@ class Kit:
     @classmethod
     def wrap(cls, backend: BaseBackend, printed: str = "") -> Subject:
         """*backend* with the ways to ask it."""
-        return Subject(backend, prompt=cls.prompt, greedy=cls.greedy, patience=cls.patience, printed=printed)
+        return Subject(
+            backend,
+            prompt=cls.prompt,
+            greedy=cls.greedy,
+            patience=cls.patience,
+            rounding=cls.rounding,
+            printed=printed,
+        )
 
     @classmethod
     def load(cls, backend: BaseBackend, **more: Any) -> None:

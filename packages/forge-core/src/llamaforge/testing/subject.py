@@ -14,9 +14,11 @@ from ..errors import NoChatTemplateError, UnsupportedError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
-from .expect import NotAsExpected, expect, expect_refusal, within
+from .expect import NotAsExpected, expect, expect_refusal, shown, within
 
 T = TypeVar("T")
+
+_WITH_TIES: Final = {"logprobs": True, "top_logprobs": 2}
 
 ONE_HOT: Final = -1e-6
 """Log-probabilities above this are certainty: nothing that reshapes the distribution can be seen in the text."""
@@ -30,14 +32,24 @@ class Subject:
         prompt: a text that makes the model answer at length.
         greedy: parameters with which an answer is always the same. None: temperature 0 where it is declared.
         patience: seconds that one request may take before it counts as hung.
+        rounding: how near two tokens' log-probabilities are where either may come.
+        printed: what loading printed.
     """
 
     def __init__(
-        self, backend: BaseBackend, *, prompt: str, greedy: Mapping[str, Any] | None, patience: float, printed: str = ""
+        self,
+        backend: BaseBackend,
+        *,
+        prompt: str,
+        greedy: Mapping[str, Any] | None,
+        patience: float,
+        rounding: float = 0.0,
+        printed: str = "",
     ) -> None:
         self.backend = backend
         self.prompt = prompt
         self.patience = patience
+        self.rounding = rounding
         self.printed_at_load = printed
         self.full = not backend.is_basic
         if greedy is None:
@@ -47,6 +59,7 @@ class Subject:
         self._has_template: bool | None = None
         self._pace: float | None = None
         self._first_ids: list[int] | None = None
+        self._askings: dict[str, Callable[[], GeneratedText]] = {}
 
     # What it declares.
 
@@ -104,12 +117,18 @@ class Subject:
     def chat(self, messages: Iterable[Message | Mapping[str, Any]], **parameters: Any) -> GeneratedText:
         """The answer to a conversation; any error is a failure of the check."""
         __tracebackhide__ = True
-        return self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {messages}")
+        turns = list(messages)
+        answer = self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {turns}")
+        self._askings[str(answer)] = lambda: self.backend.chat(turns, {**parameters, **_WITH_TIES})
+        return answer
 
     def say(self, tokens: int = 16, prompt: str | None = None, /, **more: Any) -> GeneratedText:
         """The greedy answer, at most *tokens* long."""
         __tracebackhide__ = True
-        return self.ask(prompt, **{**self.greedy, **self.limit(tokens), **more})
+        asked = {**self.greedy, **self.limit(tokens), **more}
+        answer = self.ask(prompt, **asked)
+        self._askings[str(answer)] = lambda: self.generate(prompt, {**asked, **_WITH_TIES})
+        return answer
 
     def known(self, tokens: int = 16, prompt: str | None = None) -> GeneratedText:
         """:meth:`say`, asked only once and then remembered."""
@@ -122,7 +141,7 @@ class Subject:
     def material(self) -> GeneratedText:
         """The greedy answer of 24 tokens, long enough to cut stop strings out of it."""
         __tracebackhide__ = True
-        answer = self.known(24)
+        answer = self.say(24) if self.rounding else self.known(24)
         enough = len(answer) >= 20 and len(set(answer)) >= 6
         expect(enough, "20 characters or more; set prompt to one that is answered at length", answer)
         return answer
@@ -150,6 +169,37 @@ class Subject:
         """What *call* returns; an exception is a failure, and so is more time than there is patience."""
         __tracebackhide__ = True
         return self.answered(lambda: within(self.patience, call, what), what)
+
+    # Comparing.
+
+    def agrees(self, came: str, wanted: str, what: str) -> None:
+        """Fail unless the greedy answer *came* is *wanted*, or leaves it where two tokens are nearly tied."""
+        __tracebackhide__ = True
+        if came != wanted and not self._is_tied(came, wanted):
+            raise NotAsExpected(f"{what} to be {shown(str(wanted))}", str(came))
+
+    def begins(self, came: str, whole: str, what: str) -> None:
+        """Fail unless *came* is the beginning of the greedy answer *whole*, or leaves it where two tokens are tied."""
+        __tracebackhide__ = True
+        if not whole.startswith(came) and not self._is_tied(came, whole):
+            raise NotAsExpected(f"{what} to be the beginning of {shown(str(whole))}", str(came))
+
+    def _is_tied(self, came: str, wanted: str) -> bool:
+        """Whether both go on with tokens whose log-probabilities are nearer than what the engine's rounding moves."""
+        ask = self._askings.get(str(wanted))
+        if not self.rounding or ask is None or not self.declares("top_logprobs"):
+            return False
+        common = len(common_beginning(came, wanted))
+        place = 0
+        for each in self.answered(ask, "log-probabilities of an answer").logprobs:
+            gap = each.top[0].logprob - each.top[1].logprob if len(each.top) > 1 else math.inf
+            place += len(each.token)
+            if place > common or not each.token.isascii():  # a piece of a character is shown in many ways
+                if gap <= self.rounding:
+                    return True
+                if place > common + 1:
+                    return False
+        return False
 
     # Refusing.
 
@@ -235,3 +285,13 @@ class Subject:
         began = time.perf_counter()
         self.say(tokens)
         return time.perf_counter() - began
+
+
+def common_beginning(first: str, second: str) -> str:
+    """What both texts begin with."""
+    length = 0
+    for one, other in zip(first, second, strict=False):
+        if one != other:
+            break
+        length += 1
+    return first[:length]

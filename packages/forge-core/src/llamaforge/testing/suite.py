@@ -56,7 +56,7 @@ class BackendConformance(
             parameters = {}                  # load parameters
 
     More settings, each documented where it stands in :class:`llamaforge.testing.kit.Kit`: ``prompt``, ``greedy``,
-    ``context_size``, ``max_load_cycles``, ``patience``, ``crowd``.
+    ``context_size``, ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``.
 
     Nothing is left out: what the backend does not declare is checked to be refused, and a backend with the four basic
     methods is held to those, and to refusing the rest. A check that can't hold for a backend is excused by name, with a

@@ -36,7 +36,7 @@ class CancellationChecks(Kit):
 
         for _ in range(3):
             came = subject.in_time(leave_and_ask, "the request after a stream that was left")
-            expect_equal(came, wanted, "the answer after a stream that was left")
+            subject.agrees(came, wanted, "the answer after a stream that was left")
 
     def test_a_stream_that_was_left_says_cancelled(self, subject: Subject) -> None:
         """Its result has the text so far, which begins the answer, and the reason "cancelled".
@@ -47,7 +47,7 @@ class CancellationChecks(Kit):
         stream = subject.stream(**subject.greedy, **subject.limit(24))
         next(stream, "")
         Subject.answered(stream.close, "close() to return")
-        expect(whole.startswith(stream.text), f"the beginning of {whole!r}", stream.text)
+        subject.begins(stream.text, whole, "what came of a stream that was left")
         if stream.text != whole:
             expect_equal(stream.result.finish_reason, "cancelled", "finish_reason of a stream that was left")
             expect_equal(stream.result, stream.text, "the result's text")
@@ -67,7 +67,7 @@ class CancellationChecks(Kit):
         for _ in range(2):
             Subject.answered(done.close, "close() after the end to return")
         expect_equal(done.result.finish_reason, whole.finish_reason, "finish_reason after close()")
-        expect_equal(subject.say(TOKENS), whole, "the answer to the next request")
+        subject.agrees(subject.say(TOKENS), whole, "the answer to the next request")
 
     def test_a_stream_that_is_dropped_is_left(self, subject: Subject) -> None:
         """A stream that is dropped without ``close`` frees the backend, too.
@@ -79,7 +79,7 @@ class CancellationChecks(Kit):
         del stream
         gc.collect()
         came = subject.in_time(lambda: subject.say(TOKENS), "the request after a stream that was dropped")
-        expect_equal(came, subject.known(TOKENS), "the answer after a stream that was dropped")
+        subject.agrees(came, subject.known(TOKENS), "the answer after a stream that was dropped")
 
     def test_an_error_of_the_reader_leaves_the_stream(self, subject: Subject) -> None:
         """An exception inside the ``with`` block comes out as it was, and the backend is free.
@@ -97,7 +97,7 @@ class CancellationChecks(Kit):
 
         expect_refusal(ReaderError, fail, "a reader's own error")
         came = subject.in_time(lambda: subject.say(TOKENS), "the request after a reader's error")
-        expect_equal(came, subject.known(TOKENS), "the answer after a reader's error")
+        subject.agrees(came, subject.known(TOKENS), "the answer after a reader's error")
 
     def test_a_stream_may_be_closed_by_another_thread(self, subject: Subject) -> None:
         """``close`` from another thread ends the stream for its reader, soon and without an error.
@@ -126,9 +126,8 @@ class CancellationChecks(Kit):
 
         subject.in_time(close_while_it_is_read, "a stream that another thread closes")
         whole = subject.known(TOKENS)
-        common = min(len(whole), len("".join(pieces)))
-        expect_equal("".join(pieces)[:common], whole[:common], "the beginning of what the reader got")
-        expect_equal(subject.say(TOKENS), whole, "the answer to the next request")
+        subject.begins("".join(pieces)[: len(whole)], whole, "the beginning of what the reader got")
+        subject.agrees(subject.say(TOKENS), whole, "the answer to the next request")
 
     def test_the_next_answer_is_not_held_up(self, subject: Subject) -> None:
         """After leaving a long answer, a short one comes soon: not after the rest of the long one.
@@ -188,7 +187,7 @@ class CancellationChecks(Kit):
                 for _ in range(number % 4):
                     next(stream, "")
         came = subject.in_time(lambda: subject.say(16), "the request after many that were left")
-        expect_equal(came, wanted, "the answer after many streams that were left")
+        subject.agrees(came, wanted, "the answer after many streams that were left")
 
     def test_a_deadline_that_has_passed_is_an_error(self, subject: Subject) -> None:
         """A timeout of a millionth of a second raises GenerationTimeoutError, which has it, and the next request works.
@@ -211,7 +210,7 @@ class CancellationChecks(Kit):
             )
             expect_equal(error.timeout, 1e-6, "error.timeout")
         came = subject.in_time(lambda: subject.say(TOKENS), "the request after a timeout")
-        expect_equal(came, subject.known(TOKENS), "the answer after a timeout")
+        subject.agrees(came, subject.known(TOKENS), "the answer after a timeout")
 
     def test_a_deadline_ends_the_work(self, subject: Subject) -> None:
         """A timeout of a quarter of the answer's time ends the call well before the whole time, with the text so far.
@@ -231,8 +230,7 @@ class CancellationChecks(Kit):
             try:
                 within(self.patience, lambda: subject.generate(None, given), "a request with a timeout")  # noqa: B023
             except GenerationTimeoutError as error:
-                begun = subject.known(tokens).startswith(error.text)
-                expect(begun, "error.text to be the beginning of the answer", error.text)
+                subject.begins(error.text, subject.known(tokens), "error.text")
             took = time.perf_counter() - began
             if took < whole * 0.75:
                 return
@@ -250,7 +248,7 @@ class CancellationChecks(Kit):
             subject.refuses_the_full_contract(timeout=1)
             return
         answer = subject.say(TOKENS, timeout=self.patience)
-        expect_equal(answer, subject.known(TOKENS), "the answer with time enough")
+        subject.agrees(answer, subject.known(TOKENS), "the answer with time enough")
         expect_equal(answer.finish_reason, subject.known(TOKENS).finish_reason, "finish_reason with time enough")
 
 

@@ -55,9 +55,9 @@ class ChatChecks(Kit):
         backend = subject.backend
         wanted = subject.chat(CONVERSATION, **given)
         with backend.chat_stream(CONVERSATION, given) as stream:
-            expect_equal(Subject.answered(lambda: "".join(stream), "a stream"), wanted, "chat_stream(), joined")
+            subject.agrees(Subject.answered(lambda: "".join(stream), "a stream"), wanted, "chat_stream(), joined")
         twin = Subject.answered(lambda: self.run_async(lambda: backend.achat(CONVERSATION, given)), "achat()")
-        expect_equal(twin, wanted, "the text of achat()")
+        subject.agrees(twin, wanted, "the text of achat()")
         expect_equal(twin.finish_reason, wanted.finish_reason, "finish_reason of achat()")
 
     def test_a_prompt_is_one_user_turn(self, subject: Subject) -> None:
@@ -70,10 +70,10 @@ class ChatChecks(Kit):
             subject.refuses_the_full_contract()
             return
         if not subject.has_template:
-            expect_equal(subject.say(12, raw=True), subject.known(12), "the answer to the raw prompt")
+            subject.agrees(subject.say(12, raw=True), subject.known(12), "the answer to the raw prompt")
             return
         turn = subject.chat([{"role": "user", "content": subject.prompt}], **subject.greedy, **subject.limit(12))
-        expect_equal(turn, subject.known(12), "the answer to the prompt as a user turn")
+        subject.agrees(turn, subject.known(12), "the answer to the prompt as a user turn")
         if turn.usage is not None and subject.known(12).usage is not None:
             plain = subject.known(12).usage
             expect_equal(turn.usage.prompt_tokens, plain and plain.prompt_tokens, "prompt_tokens of the user turn")
@@ -167,11 +167,11 @@ class ChatChecks(Kit):
         given = {**subject.greedy, **subject.limit(8)}
         wanted = subject.chat([FIRST], **given)
         text = FIRST["content"]
-        expect_equal(subject.chat([Message(role="user", content=text)], **given), wanted, "the answer to a Message")
+        subject.agrees(subject.chat([Message(role="user", content=text)], **given), wanted, "the answer to a Message")
         parts = [{"role": "user", "content": [{"type": "text", "text": text}]}]
-        expect_equal(subject.chat(parts, **given), wanted, "the answer to a text part")
+        subject.agrees(subject.chat(parts, **given), wanted, "the answer to a text part")
         struct = [Message(role="user", content=(TextPart(text),))]
-        expect_equal(subject.chat(struct, **given), wanted, "the answer to a TextPart")
+        subject.agrees(subject.chat(struct, **given), wanted, "the answer to a TextPart")
 
     def test_the_callers_messages_are_left_alone(self, subject: Subject) -> None:
         """``chat`` changes neither the list nor the messages in it.
@@ -194,7 +194,7 @@ class ChatChecks(Kit):
         before = subject.chat([SECOND], **given)
         subject.chat(CONVERSATION, **given)
         after = subject.chat([SECOND], **given)
-        expect_equal(after, before, "the answer after another conversation")
+        subject.agrees(after, before, "the answer after another conversation")
         if before.usage is not None and after.usage is not None:
             expect_equal(
                 after.usage.prompt_tokens, before.usage.prompt_tokens, "prompt_tokens after another conversation"

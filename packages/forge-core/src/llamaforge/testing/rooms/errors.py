@@ -119,7 +119,7 @@ class ErrorChecks(Kit):
             except Exception:  # noqa: BLE001, S112 - which one is another check's matter
                 continue
         came = subject.in_time(lambda: subject.say(8), "the request after wrong ones")
-        expect_equal(came, wanted, "the answer after wrong requests")
+        subject.agrees(came, wanted, "the answer after wrong requests")
 
     def test_a_token_that_there_is_not_is_refused(self, subject: Subject) -> None:
         """A logit_bias for a token beyond the vocabulary raises a typed error or has no effect; it never crashes.
@@ -136,8 +136,8 @@ class ErrorChecks(Kit):
         except Exception as error:
             raise NotAsExpected("a typed error for a token beyond the vocabulary", error) from error
         else:
-            expect_equal(answer, subject.known(4), "the answer with a bias on a token that there is not")
-        expect_equal(subject.say(4), subject.known(4), "the next answer")
+            subject.agrees(answer, subject.known(4), "the answer with a bias on a token that there is not")
+        subject.agrees(subject.say(4), subject.known(4), "the next answer")
 
     def _reads_or_refuses(self, subject: Subject, words: int) -> None:
         __tracebackhide__ = True

@@ -125,7 +125,7 @@ class LifecycleChecks(Kit):
             if subject.full:
                 subject.backend.unload_model()
             self.load(subject.backend)
-            expect_equal(subject.say(8), before, "the answer after unloading and loading again")
+            subject.agrees(subject.say(8), before, "the answer after unloading and loading again")
 
     def test_loading_over_a_loaded_model_works(self) -> None:
         """``load_model`` on a backend with a model gives the old one up and answers as before.
@@ -136,7 +136,7 @@ class LifecycleChecks(Kit):
             before = subject.say(8)
             self.load(subject.backend)
             expect_equal(subject.backend.is_model_loaded(), True, "is_model_loaded() after a second load_model()")
-            expect_equal(subject.say(8), before, "the answer after a second load_model()")
+            subject.agrees(subject.say(8), before, "the answer after a second load_model()")
 
     def test_the_with_statement_unloads(self) -> None:
         """Leaving ``with backend:`` unloads the model; ``close`` may be called again.
@@ -211,10 +211,10 @@ class LifecycleChecks(Kit):
         with self.fresh() as first:
             wanted = first.say(8)
             with self.fresh() as second:
-                expect_equal(second.say(8), wanted, "the second instance's answer")
-                expect_equal(first.say(8), wanted, "the first one's answer while there is a second")
+                second.agrees(second.say(8), wanted, "the second instance's answer")
+                first.agrees(first.say(8), wanted, "the first one's answer while there is a second")
             expect_equal(first.backend.is_model_loaded(), True, "is_model_loaded() of the first, the second unloaded")
-            expect_equal(first.say(8), wanted, "the first one's answer after the second was unloaded")
+            first.agrees(first.say(8), wanted, "the first one's answer after the second was unloaded")
 
     def test_unloading_under_a_stream_is_survived(self) -> None:
         """Unloading while an answer is being read ends the stream, with its rest or a typed error, and nothing hangs.
@@ -261,8 +261,8 @@ class LifecycleChecks(Kit):
             with forge.generate_stream(self.prompt, parameters) as stream:
                 streamed = Subject.answered(lambda: "".join(stream), "LlamaForge.generate_stream()")
             expect(answer, "text", answer)
-            expect_equal(streamed, answer, "the streamed text")
-            expect_equal(subject.say(8), answer, "the backend's own answer")
+            subject.agrees(streamed, answer, "the streamed text")
+            subject.agrees(subject.say(8), answer, "the backend's own answer")
         finally:
             forge.close()
         expect_equal(forge.is_model_loaded("subject"), False, "LlamaForge.is_model_loaded() after close()")

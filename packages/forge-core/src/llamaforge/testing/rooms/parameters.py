@@ -166,7 +166,7 @@ class ParameterChecks(Kit):
             subject.refuses_the_full_contract()
             return
         answer = subject.say(8, **{name: None for name in NAMES if name not in {*subject.greedy, "max_tokens"}})
-        expect_equal(answer, subject.known(8), "the answer with parameters that are None")
+        subject.agrees(answer, subject.known(8), "the answer with parameters that are None")
         expect_equal(answer.dropped, (), "result.dropped")
 
     def test_aliases_mean_the_same(self, subject: Subject) -> None:
@@ -178,14 +178,14 @@ class ParameterChecks(Kit):
             subject.refuses(max_tokens=3)
             return
         short = subject.ask(**subject.greedy, max_new_tokens=3)
-        expect_equal(short, subject.say(3), "the answer with max_new_tokens")
+        subject.agrees(short, subject.say(3), "the answer with max_new_tokens")
         expect_equal(short.parameters.get("max_tokens"), 3, "result.parameters['max_tokens']")
         if subject.declares("repetition_penalty"):
             given = subject.ask(**subject.limit(1), repeat_penalty=1.2).parameters
             expect(given.get("repetition_penalty") == 1.2, "repeat_penalty to be reported as repetition_penalty", given)
         if subject.declares("temperature"):
             greedy = subject.ask(**subject.limit(8), do_sample=False)
-            expect_equal(greedy, subject.ask(**subject.limit(8), temperature=0), "the answer with do_sample=False")
+            subject.agrees(greedy, subject.ask(**subject.limit(8), temperature=0), "the answer with do_sample=False")
 
     def test_the_callers_parameters_are_left_alone(self, subject: Subject) -> None:
         """Generating doesn't change the caller's mapping, nor what is in it.
@@ -214,7 +214,7 @@ class ParameterChecks(Kit):
         named = Subject.answered(
             lambda: backend.generate(subject.prompt, **subject.greedy, max_tokens=4), "parameters by name"
         )
-        expect_equal(named, subject.say(4), "the answer with parameters by name")
+        subject.agrees(named, subject.say(4), "the answer with parameters by name")
         expect_refusal(
             ConflictingParametersError,
             lambda: backend.generate(subject.prompt, {"max_tokens": 3}, max_tokens=4),
@@ -259,7 +259,7 @@ class ParameterChecks(Kit):
         kept = dropped & set(answer.parameters)
         expect(not kept, "no dropped parameter among result.parameters", answer.parameters)
         if subject.declares("max_tokens", "temperature"):
-            expect_equal(answer, subject.known(4), "the answer, all that isn't declared being dropped")
+            subject.agrees(answer, subject.known(4), "the answer, all that isn't declared being dropped")
 
     def test_nothing_is_dropped_unasked(self, subject: Subject) -> None:
         """A request of declared parameters drops nothing.
@@ -334,7 +334,7 @@ class ParameterChecks(Kit):
         if not subject.backend.capabilities.server_defaults:  # servers differ in what they take for nothing
             empty: dict[str, Any] = {"top_k": 0, "logit_bias": {}, "stop": []}
             neutral |= {name: value for name, value in empty.items() if subject.declares(name)}
-        expect_equal(subject.say(16, **neutral), subject.known(16), f"the greedy answer with {neutral}")
+        subject.agrees(subject.say(16, **neutral), subject.known(16), f"the greedy answer with {neutral}")
 
     def test_a_request_leaves_no_trace_in_the_next(self, subject: Subject) -> None:
         """A request with unusual parameters and another prompt changes nothing for the next one.
@@ -359,7 +359,7 @@ class ParameterChecks(Kit):
             given = {name: value for name, value in unusual.items() if subject.declares(name)}
             subject.ask("Something else entirely.", **subject.limit(6), **given)
         subject.ask("And something else again.", **subject.limit(6))
-        expect_equal(subject.say(16), before, "the greedy answer after other requests")
+        subject.agrees(subject.say(16), before, "the greedy answer after other requests")
 
     def _refuses(self, subject: Subject, wrong: Mapping[str, tuple[Any, ...]]) -> None:
         __tracebackhide__ = True

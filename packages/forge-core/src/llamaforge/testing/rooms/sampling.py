@@ -9,7 +9,7 @@ from typing import Any, Final
 from ...errors import LlamaForgeError
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
-from ..subject import Subject
+from ..subject import Subject, common_beginning
 
 HOT: Final = 2.0
 SEEDS: Final = (1, 2, 3, 4)
@@ -37,7 +37,7 @@ class SamplingChecks(Kit):
         for seed in SEEDS[:2]:
             more = {"seed": seed} if subject.declares("seed") else {}
             answer = subject.ask(**subject.limit(12), temperature=0, **more)
-            expect_equal(answer, wanted, "the answer at temperature 0, asked again")
+            subject.agrees(answer, wanted, "the answer at temperature 0, asked again")
 
     def test_temperature_gives_variety(self, subject: Subject) -> None:
         """At a high temperature different seeds give different answers, and at a low one answers stay closer to the
@@ -57,7 +57,7 @@ class SamplingChecks(Kit):
             return
         expect(len(set(hot)) > 1, f"several answers at temperature {HOT} with {len(hot)} seeds", hot)
         cold = [self._draw(subject, seed, temperature=COLD) for seed, _ in enumerate(hot, 1)]
-        near, far = (sum(map(len, (_common(each, greedy) for each in drawn))) for drawn in (cold, hot))
+        near, far = (sum(map(len, (common_beginning(each, greedy) for each in drawn))) for drawn in (cold, hot))
         expect(
             near > far,
             f"answers at temperature {COLD} that begin like the greedy one ({greedy!r}) for longer than those at {HOT}",
@@ -238,13 +238,4 @@ class SamplingChecks(Kit):
         for seed in SEEDS[:2]:
             more = {"seed": seed} if subject.declares("seed") else {}
             answer = subject.ask(**subject.limit(TOKENS), **heat, **filters, **more)
-            expect_equal(answer, subject.known(TOKENS), f"the answer with {filters} and {heat}")
-
-
-def _common(first: str, second: str) -> str:
-    length = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        length += 1
-    return first[:length]
+            subject.agrees(answer, subject.known(TOKENS), f"the answer with {filters} and {heat}")

@@ -45,7 +45,7 @@ class TextChecks(Kit):
         """
         first = subject.say(16)
         subject.say(6, "What is the capital of France?")
-        expect_equal(subject.say(16), first, "the answer, asked again")
+        subject.agrees(subject.say(16), first, "the answer, asked again")
 
     def test_the_stream_joined_is_the_whole(self, subject: Subject) -> None:
         """The pieces of ``generate_stream``, joined, are exactly what ``generate`` returns; so are ``text`` and
@@ -55,9 +55,9 @@ class TextChecks(Kit):
         """
         with subject.stream(**subject.greedy, **subject.limit(24)) as stream:
             pieces = Subject.answered(lambda: list(stream), "a stream to its end")
-        expect_equal("".join(pieces), subject.known(24), "the stream, joined")
+        subject.agrees("".join(pieces), subject.known(24), "the stream, joined")
         expect_equal(stream.text, subject.known(24), "stream.text")
-        expect_equal(stream.result, subject.known(24), "stream.result")
+        subject.agrees(stream.result, subject.known(24), "stream.result")
 
     def test_stream_and_generate_agree_on_every_field(self, subject: Subject) -> None:
         """finish_reason, usage, parameters, dropped and the rest are the same, streamed or not.
@@ -66,7 +66,7 @@ class TextChecks(Kit):
         """
         with subject.stream(**subject.greedy, **subject.limit(12)) as stream:
             streamed = Subject.answered(stream.read, "a stream to its end")
-        self._agree(streamed, subject.known(12), "the stream")
+        self._agree(subject, streamed, subject.known(12), "the stream")
 
     def test_the_asynchronous_twins_agree(self, subject: Subject) -> None:
         """``agenerate`` and ``agenerate_stream`` give the same text and the same fields as ``generate``.
@@ -86,9 +86,9 @@ class TextChecks(Kit):
             return whole, joined, stream.result
 
         whole, joined, streamed = Subject.answered(lambda: self.run_async(both), "asynchronous answers")
-        self._agree(whole, subject.known(12), "agenerate()")
-        self._agree(streamed, subject.known(12), "agenerate_stream()")
-        expect_equal(joined, subject.known(12), "the asynchronous stream, joined")
+        self._agree(subject, whole, subject.known(12), "agenerate()")
+        self._agree(subject, streamed, subject.known(12), "agenerate_stream()")
+        subject.agrees(joined, subject.known(12), "the asynchronous stream, joined")
 
     def test_the_answer_comes_in_pieces(self, subject: Subject) -> None:
         """An answer of many tokens comes as several pieces, none of them empty.
@@ -128,7 +128,7 @@ class TextChecks(Kit):
         longest = subject.known(16)
         for tokens in (1, 2, 3, 5, 8, 12):
             shorter = subject.known(tokens).rstrip("\ufffd")
-            expect(longest.startswith(shorter), f"{tokens} tokens to be a beginning of {longest!r}", shorter)
+            subject.begins(shorter, longest, f"the answer of {tokens} tokens")
 
     def test_every_token_brings_its_text(self, subject: Subject) -> None:
         """One token has text, and each further one makes the answer longer.
@@ -163,7 +163,7 @@ class TextChecks(Kit):
         tokens = whole.usage.completion_tokens if whole.usage is not None else 0
         if whole.finish_reason == "stop" and tokens > 1:
             exact, less = subject.known(tokens), subject.known(tokens - 1)
-            expect_equal(exact, whole, f"the answer with max_tokens={tokens}, which is its length")
+            subject.agrees(exact, whole, f"the answer with max_tokens={tokens}, which is its length")
             expect(
                 len(less.encode()) < len(whole.encode()), f"a shorter answer than {whole!r} with one token less", less
             )
@@ -178,19 +178,18 @@ class TextChecks(Kit):
         with subject.stream(UNICODE, **subject.greedy, **subject.limit(24)) as stream:
             pieces = list(stream)
         whole = "".join(pieces)
-        expect_equal(whole, subject.known(24, UNICODE), "the stream of a text in many scripts, joined")
+        subject.agrees(whole, subject.known(24, UNICODE), "the stream of a text in many scripts, joined")
         cut = stream.result.finish_reason == "length"
         inside = whole.rstrip("\ufffd") if cut else whole
         expect("\ufffd" not in inside, "no replacement character (U+FFFD) inside the answer", pieces)
         if subject.declares("max_tokens"):
             for tokens in (2, 3, 5, 7, 9):
                 shorter = subject.known(tokens, UNICODE)
-                kept = shorter.rstrip("\ufffd")
-                expect(whole.startswith(kept), f"{tokens} tokens to be a beginning of {whole!r}", shorter)
+                subject.begins(shorter.rstrip("\ufffd"), subject.known(24, UNICODE), f"the answer of {tokens} tokens")
 
-    def _agree(self, came: GeneratedText, wanted: GeneratedText, way: str) -> None:
+    def _agree(self, subject: Subject, came: GeneratedText, wanted: GeneratedText, way: str) -> None:
         __tracebackhide__ = True
-        expect_equal(came, wanted, f"the text of {way}")
+        subject.agrees(came, wanted, f"the text of {way}")
         for name in FIELDS:
             expect_equal(
                 _comparable(getattr(came, name), name), _comparable(getattr(wanted, name), name), f"{name} of {way}"

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 from ...errors import LlamaForgeError
-from ..expect import expect_equal, together
+from ..expect import expect, expect_equal, together
 from ..kit import Kit
 from ..subject import Subject
 
@@ -33,7 +33,7 @@ class ThreadChecks(Kit):
                 answer = subject.say(TOKENS, prompts[number])
                 swapped = answer != wanted[number] and answer in wanted
                 what = "the answer of a thread (it got another thread's)" if swapped else "the answer of a thread"
-                expect_equal(answer, wanted[number], what)
+                subject.agrees(answer, wanted[number], what)
 
         together(self.patience, [partial(ask, number) for number in range(THREADS)])
 
@@ -47,7 +47,7 @@ class ThreadChecks(Kit):
 
         def ask(number: int) -> None:
             with subject.stream(prompts[number], **subject.greedy, **subject.limit(TOKENS)) as stream:
-                expect_equal("".join(stream), wanted[number], f"the stream of thread {number}, joined")
+                subject.agrees("".join(stream), wanted[number], f"the stream of thread {number}, joined")
 
         together(self.patience, [partial(ask, number) for number in range(THREADS)])
 
@@ -76,7 +76,8 @@ class ThreadChecks(Kit):
                             texts[number] += piece
             return texts
 
-        expect_equal(subject.in_time(alternate, "two streams, read in turn"), wanted, "the two texts")
+        for came, own in zip(subject.in_time(alternate, "two streams, read in turn"), wanted, strict=True):
+            subject.agrees(came, own, "the text of one of two streams, read in turn")
 
     def test_a_stream_that_nobody_reads_stops_nobody(self, subject: Subject) -> None:
         """While a stream is open and not read, other requests are answered.
@@ -87,9 +88,9 @@ class ThreadChecks(Kit):
         with subject.stream(**subject.greedy, **subject.limit(16)) as stream:
             next(stream, "")
             came = subject.in_time(lambda: subject.say(TOKENS), "a request beside a stream that nobody reads")
-            expect_equal(came, wanted, "the answer beside an open stream")
+            subject.agrees(came, wanted, "the answer beside an open stream")
             rest = subject.in_time(lambda: list(stream), "the rest of the stream")
-        expect_equal(stream.text, subject.known(16), f"the open stream's text ({len(rest)} pieces came later)")
+        subject.agrees(stream.text, subject.known(16), f"the open stream's text ({len(rest)} pieces came later)")
 
     def test_a_stream_may_be_read_by_another_thread(self, subject: Subject) -> None:
         """A stream that one thread opened can be read by another.
@@ -98,7 +99,7 @@ class ThreadChecks(Kit):
         """
         stream = subject.stream(**subject.greedy, **subject.limit(TOKENS))
         text = subject.in_time(lambda: "".join(stream), "a stream in another thread")
-        expect_equal(text, subject.known(TOKENS), "the text that the other thread read")
+        subject.agrees(text, subject.known(TOKENS), "the text that the other thread read")
 
     def test_seeds_hold_in_threads(self, subject: Subject) -> None:
         """Sampled answers with seeds are the same in threads as one after another.
@@ -120,6 +121,10 @@ class ThreadChecks(Kit):
             at_once[seed] = str(subject.ask(**given, seed=seed))
 
         together(self.patience, [partial(ask, seed) for seed in range(THREADS)])
+        if subject.rounding:  # where one token's share ends and the next one's begins moves, too
+            same = sum(one == other for one, other in zip(at_once, alone, strict=True))
+            expect(2 * same > THREADS, f"most of {alone} with the same seeds, in threads", at_once)
+            return
         expect_equal(at_once, alone, "the answers with seeds, in threads")
 
     def test_failures_stay_in_their_thread(self, subject: Subject) -> None:
@@ -132,7 +137,9 @@ class ThreadChecks(Kit):
 
         def ask(number: int) -> None:
             for _ in range(ROUNDS):
-                expect_equal(subject.say(TOKENS, prompts[number]), wanted[number], "an answer beside failing requests")
+                subject.agrees(
+                    subject.say(TOKENS, prompts[number]), wanted[number], "an answer beside failing requests"
+                )
 
         def disturb() -> None:
             for _ in range(ROUNDS):

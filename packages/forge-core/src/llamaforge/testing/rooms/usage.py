@@ -71,7 +71,7 @@ class UsageChecks(Kit):
         subject.say(8, prompts[0])
         for how in ("begun by another one", "asked before"):
             answer = subject.say(8, prompts[1])
-            expect_equal(answer, wanted, f"the answer to a prompt {how}")
+            cold.agrees(answer, wanted, f"the answer to a prompt {how}")
             if wanted.usage is not None:
                 counts = _usage(answer)
                 expect_equal(counts.prompt_tokens, wanted.usage.prompt_tokens, f"prompt_tokens of a prompt {how}")
