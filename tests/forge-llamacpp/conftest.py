@@ -14,8 +14,9 @@ from support.gguf_files import make_tiny_gguf
 
 # One thread: llama.cpp's threads wait for each other actively, which is slow where others use the processors, too.
 # Fewer than 64 tokens at once: from there on flash attention works by tiles, which rounds differently. The weights have
-# four bits, so a difference in the last digit can show in the second, and where two tokens are almost equally good the
-# text then differs between a prompt that is read as a whole and one that is read from where another one ended.
+# four bits, which carries a difference in the last digit on to the second, and where two tokens are almost equally good
+# the text then goes on differently. For the same reason the common backend keeps nothing between two tests: where the
+# tokens stand in the cache decides in which order they are added up.
 PARAMETERS: dict[str, Any] = {"n_ctx": 1024, "n_threads": 1, "n_ubatch": 32}
 
 
@@ -34,7 +35,7 @@ def exact() -> dict[str, Any]:
 def backend(gguf_model: Path) -> Iterator[LlamaCppBackend]:
     """The real model, loaded."""
     with LlamaCppBackend() as loaded:
-        loaded.load_model(gguf_model, PARAMETERS)
+        loaded.load_model(gguf_model, {**PARAMETERS, "prefix_cache": 0})
         yield loaded
 
 

@@ -211,13 +211,15 @@ def test_logits_that_are_no_numbers_fail_one_request_alone(opened: Opener, tmp_p
 
 @pytest.mark.parametrize("kind", ["mamba", "gemma2"])
 def test_other_memories_serve_many_callers_too(
-    request: pytest.FixtureRequest, exact: dict[str, Any], kind: str
+    request: pytest.FixtureRequest, exact: dict[str, Any], kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same texts alone, in a crowd, and after a chat turn that is still there."""
     only_letters = {token: -100 for token in range(VOCABULARY) if not chr(token).isascii() or not chr(token).isalpha()}
+    small = {"n_parallel": 4, "prefix_cache": 1}  # or the window's cache would be as large as the other one
     asked = [{"prompt": f"{n}" * 20, "max_tokens": 30, "temperature": 0, "raw": True} for n in range(8)]
     with LlamaCppBackend() as backend:
-        backend.load_model(request.getfixturevalue(kind), {**exact, "swa_full": False, "prompt_lookup": 4})
+        backend.load_model(request.getfixturevalue(kind), {**exact, **small, "swa_full": False, "prompt_lookup": 4})
+        assert "prompt_lookup" in caplog.text
         alone = [backend.generate(**each) for each in asked]
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(lambda each: backend.generate(**each), asked)) == alone

@@ -160,7 +160,7 @@ def test_unloading_gives_the_memory_back(gguf_model: Path) -> None:
     """Without mapping, the model's 92 MB and the cache's 22 are this process's own."""
     parameters = {"n_ctx": 1024, "n_threads": 1, "use_mmap": False}
     backend = LlamaCppBackend()
-    left = []
+    left: list[int] = []
     for _ in range(10):
         backend.load_model(gguf_model, parameters)
         backend.generate("Hi", max_tokens=2, seed=1, repetition_penalty=1.1, logprobs=True)

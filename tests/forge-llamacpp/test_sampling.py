@@ -82,6 +82,13 @@ def assert_same(found: dict[int, float], expected: dict[int, float]) -> None:
 CASES: list[dict[str, Any]] = [
     {},
     {"temperature": 0.3},
+    {"temperature": 0.2, "top_p": 0.9},
+    {"temperature": 0.49, "top_k": 1000, "min_p": 1e-9},
+    {"top_p": 1.0},
+    {"top_p": 0.999999},
+    {"top_k": 0},
+    {"min_p": 0.0},
+    {"min_p": 1e-30},
     {"temperature": 1.8},
     {"top_k": 1},
     {"top_k": 7},
@@ -101,6 +108,8 @@ CASES: list[dict[str, Any]] = [
     {"frequency_penalty": -0.4, "presence_penalty": 0.9},
     {"repetition_penalty": 1.3},
     {"repetition_penalty": 0.8},
+    {"presence_penalty": 2.0, "frequency_penalty": -2.0},
+    {"temperature": 2.0, "top_k": 2, "top_p": 0.5, "min_p": 0.9},
     {"repetition_penalty": 1.2, "presence_penalty": 0.5, "frequency_penalty": 0.25, "temperature": 0.8, "top_k": 30},
 ]
 
@@ -115,6 +124,16 @@ def test_the_chain_does_what_the_parameters_say(logits: Logits, parameters: dict
     assert_same(apply(logits, asked, prompt, answer), probabilities(logits, asked, prompt, answer))
     greedy = request(**{**parameters, "temperature": 0}, **({"logit_bias": bias} if bias else {}))
     assert_same(apply(logits, greedy, prompt, answer), probabilities(logits, greedy, prompt, answer))
+
+
+def test_the_first_of_equals_is_the_best(logits: Logits) -> None:
+    """With penalties llama.cpp chooses, without them numpy: both take the same one of two equally good tokens."""
+    tied = logits.copy()
+    best = int(tied.argmax())
+    tied[[5, best, len(tied) - 1]] = tied[best] + 1
+    assert apply(tied, request(temperature=0, logit_bias={6: 0.5}), [], []) == {5: 1.0}
+    assert apply(tied, request(temperature=0), [], []) == {5: 1.0}
+    assert Sampler(request(temperature=0), len(tied), [], 1).chain is None
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -37,8 +37,12 @@ class LlamaCppBackend(EngineBackend):
         """Load the model; see :class:`LlamaCppConfig` for the parameters."""
         import_engine("llama_cpp", backend=self.name, advice=IMPORT_ADVICE)
         from .engine import LlamaCppEngine
+        from .logs import logger
 
-        return LlamaCppEngine(model_path, config)
+        engine = LlamaCppEngine(model_path, config)
+        if config.prompt_lookup and not engine.can_trim:
+            logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
+        return engine
 
     def default_parameters(self) -> Mapping[str, Any]:
         """The seed, where one was given to load."""
