@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,7 +18,18 @@ DONE: Final = b"[DONE]"
 EXCERPT: Final = 300
 """How much of what a server sent a message shows, in bytes."""
 
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises for bytes that are no JSON, or JSON that is nested without end."""
+
 _decode = msgspec.json.Decoder(Chunk).decode
+
+
+def read_json(data: bytes) -> Any:
+    """*data* decoded; as text, where it is no JSON."""
+    try:
+        return msgspec.json.decode(data)
+    except UNREADABLE:
+        return data.decode("utf-8", "replace")
 
 
 class AnswerDecoder:
@@ -60,10 +71,10 @@ class AnswerDecoder:
                 return None
             try:
                 chunk = _decode(sent)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except UNREADABLE as error:
                 return self._no_chunk(sent, error)
             if chunk.error or chunk.object == "error" or kind == "error":
-                return self._translator.answer_error(None, msgspec.json.decode(sent))
+                return self._translator.answer_error(None, read_json(sent))
             read(chunk, events)
             if self._reader.is_over:
                 self.is_over = True

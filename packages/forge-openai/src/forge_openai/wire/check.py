@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
-
-import msgspec
 
 from llamaforge.errors import (
     ConnectionFailedError,
@@ -19,6 +16,7 @@ from llamaforge.errors import (
     closest,
 )
 
+from ..answer.decoder import read_json
 from ..request.body import CHAT
 from .lane import Lane
 from .scope import CancelScope
@@ -36,7 +34,7 @@ class _Answer(NamedTuple):
     kind: str
     """Its content type."""
     body: Any
-    """Decoded JSON; None where it is none. Of a failure: what the SDK made of it."""
+    """Decoded JSON; its text where it is none. Of a failure: what the SDK made of it."""
 
 
 def check_server(session: Session, model: str, timeout: float | None) -> None:
@@ -100,9 +98,7 @@ def _ask(session: Session, lane: Lane, call: Callable[[], Any], scope: CancelSco
     else:
         asked, answered = response.history[0].request.url if response.history else response.url, response.url
         if (asked.scheme, asked.host, asked.port) == (answered.scheme, answered.host, answered.port):
-            body = None
-            with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-                body = msgspec.json.decode(response.content)
+            body = read_json(response.content)
             return _Answer(response.status_code, _content_type(response), body)
         # Credentials don't follow to another host, nor does a POST: the next request would fail in a stranger way.
         failure = lane.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")

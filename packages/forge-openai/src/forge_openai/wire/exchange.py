@@ -7,17 +7,14 @@ cut off for a complete one, and builds a pydantic object of every chunk.)
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Generator
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from llamaforge.errors import GenerationTimeoutError, LlamaForgeError, ServerError
 from llamaforge.results import Event
 
-from ..answer.decoder import EXCERPT, AnswerDecoder
+from ..answer.decoder import EXCERPT, AnswerDecoder, read_json
 from ..endpoint import Endpoint
 from .lane import Lane
 from .retries import Attempts
@@ -145,10 +142,9 @@ def _check_type(lane: Lane, head: Any, scope: CancelScope) -> Generator[Step, An
     text = b""
     while len(text) < _LONGEST_REASON and (piece := (yield from _read(lane, scope))) is not None:
         text += piece
-    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
-        found = msgspec.json.decode(text)
-        if isinstance(found, dict) and found.get("error"):
-            raise lane.translator.answer_error(None, found)
+    found = read_json(text)
+    if isinstance(found, dict) and found.get("error"):
+        raise lane.translator.answer_error(None, found)
     excerpt = text.decode("utf-8", "replace")[:EXCERPT]
     reason = f"it sent {kind} instead of an event stream; is the address right? It begins: {excerpt}"
     raise ServerError(lane.endpoint.address, head.status_code, lane.translator.clean(reason))
