@@ -29,7 +29,6 @@ from llamaforge.errors import (
 )
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
-from support import servers
 from support.processes import eventually, survivors, tree
 
 SMALL: dict[str, Any] = {"n_ctx": 1024, "n_parallel": 2, "n_threads": 1}
@@ -218,11 +217,13 @@ class TestLlamaServer(BackendConformance):
     prompt = "Tell me a long story about the sea."
     context_size = 1024
     max_load_cycles = 2
+    exceptions: ClassVar[dict[str, str]] = {
+        "test_a_required_tool_is_called": "it insists on a call only where it knows the template's form of calls",
+    }
     parameters: ClassVar[dict[str, Any]] = {
         "n_ctx": 1024,
         "n_parallel": 4,
         "n_threads": 1,
-        "chat_template": (Path(servers.__file__).parent / "tools_template.jinja").read_text(encoding="utf-8"),
         # With parts of prompts from caches, sums are rounded otherwise, and a greedy answer isn't always the same.
         "flash_attn": False,
         "extra_args": ["--no-cache-prompt", "--cache-ram", "0"],

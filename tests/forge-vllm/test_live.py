@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 KEY = "sk-for-vllm-alone"
 QUESTION = "What is the capital of France? Answer in one word."
 SMALL: dict[str, Any] = {
-    "dtype": "bfloat16",
+    "dtype": "float32",  # in fewer bits the sums of a batch tip the scales, and answers differ with who else asks
     "max_model_len": 1024,
     "max_num_seqs": 16,
     "enforce_eager": True,
