@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _PUT_OFF: Final = ("openai", "openai.lib", "openai.types", "openai.types.shared")
 _OURS: Final = ("openai._client", "openai._exceptions", "openai._base_client", "openai._constants", "openai._types")
+_PATIENCE: Final = 10.0
+"""Seconds that another thread's import is waited for."""
 
 _lock = threading.RLock()
 
@@ -81,9 +83,14 @@ class _LazyPackage:
     def _get(self, name: str) -> Any:
         if self.importer == threading.get_ident():
             raise AttributeError(name)
-        with _lock:
+        # Not for ever: a thread that meanwhile runs one of our modules would be waited for by the one that has the lock.
+        locked = _lock.acquire(timeout=_PATIENCE)
+        try:
             if self._module.__dict__.pop("__getattr__", None) is not None:
                 self._loader.exec_module(self._module)
+        finally:
+            if locked:
+                _lock.release()
         return getattr(self._module, name)
 
 
