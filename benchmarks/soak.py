@@ -4,7 +4,7 @@
 
 Threads and tasks of an event loop ask one loaded model for texts of random lengths. Some leave early, some have
 deadlines, some ask for what can't be. Each request must end in exactly one terminal event or one error of the kind that
-was to be expected; nobody may wait for longer than a minute; and the resident memory may not grow.
+was to be expected; nobody may wait for longer than two minutes; and the resident memory may not grow.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from llamaforge.errors import (
 from llamaforge.results import Finished
 
 THREADS, TASKS = 8, 8
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds after which a caller counts as stuck."""
 
 

@@ -51,7 +51,7 @@ class Bench:
     def requests(self, seed: int, number: int, count: int) -> list[Ask]:
         """The requests of round *number* of the case with that *seed*."""
         if self.quick:
-            return list(itertools.islice(asks(100 * seed + number, longest=24, shortest=8), count))
+            return list(itertools.islice(asks(100 * seed + number, longest=32, shortest=16, texts=False), count))
         return list(itertools.islice(asks(100 * seed + number), count))
 
     @contextmanager

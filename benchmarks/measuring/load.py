@@ -133,10 +133,19 @@ class Ask:
     """Seconds after the start of the round at which it arrives."""
 
 
-def asks(seed: int = 0, *, longest: int = 128, shortest: int = 16) -> Iterator[Ask]:
-    """Requests without end, in a mixed order. Each begins with a number of its own, so that none continues another."""
+def asks(seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool = True) -> Iterator[Ask]:
+    """Requests without end, in a mixed order. Each begins with a number of its own, so that none continues another.
+
+    Args:
+        seed: the order.
+        longest: tokens that an answer may have, at most.
+        shortest: and at least.
+        texts: whether some prompts bring a text of 60 to 300 tokens.
+    """
     rng = random.Random(seed)
-    prompts = [*QUESTIONS, *(f"{task}\n\n{text}" for task, text in itertools.product(TASKS, TEXTS))]
+    prompts = [*QUESTIONS]
+    if texts:
+        prompts += [f"{task}\n\n{text}" for task, text in itertools.product(TASKS, TEXTS)]
     number = 1000 * seed
     while True:
         rng.shuffle(prompts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 
 from .work import Prompt
@@ -15,7 +15,8 @@ from .work import Prompt
 
 def load(folder: Path) -> Any:
     """The model, as its files have it."""
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
 
 
@@ -57,7 +58,7 @@ class ForwardLoop:
         for prompt in prompts:
             caches.append(DynamicCache(config=self._model.config))
             tokens = torch.tensor([prompt.tokens])
-            logits = self._model(tokens, past_key_values=caches[-1], logits_to_keep=1).logits
+            logits = self._model(tokens, cache=caches[-1], logits_to_keep=1).logits
             lengths.append(len(prompt.tokens))
             left.append(prompt.max_tokens)
             following.append(int(logits[0, -1].argmax()))
@@ -82,7 +83,7 @@ class ForwardLoop:
             mask = torch.arange(held + 1) >= held - torch.tensor(lengths)[:, None] if uneven else None
             logits = self._model(
                 torch.tensor(following)[:, None],
-                past_key_values=cache,
+                cache=cache,
                 attention_mask=None if mask is None else mask.long(),
                 position_ids=torch.tensor(lengths)[:, None],
             ).logits
