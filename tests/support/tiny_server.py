@@ -43,4 +43,5 @@ if __name__ == "__main__":
         print("cannot read the model", file=sys.stderr, flush=True)
         sys.exit(given.fail)
     READY = time.monotonic() + given.warm_up
+    ThreadingHTTPServer.allow_reuse_port = True  # as some servers have it
     ThreadingHTTPServer((given.host, given.port), Handler).serve_forever()

@@ -95,6 +95,11 @@ def test_on_every_kind_of_address(host: str) -> None:
     made.close()
 
 
+def test_an_address_of_one_kind_within_the_other() -> None:
+    with listener(0, host="::ffff:127.0.0.1") as server:
+        assert answered_by("127.0.0.1", server.getsockname()[1], [os.getpid()]) == "ours"
+
+
 def test_a_stranger_on_another_address_is_none() -> None:
     with listener(0, host="127.0.0.2") as other:
         assert answered_by("127.0.0.1", other.getsockname()[1], [os.getpid()]) == "nobody"

@@ -162,6 +162,21 @@ def test_the_guard_is_killed() -> None:
     assert not survivors(family)
 
 
+def test_the_guard_and_the_owner_are_killed() -> None:
+    command = [sys.executable, "-c", OWNER, "import time; print('all there', flush=True); time.sleep(600)"]
+    owner = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    with owner.stdout as output:
+        assert output.readline() == b"ready\n"
+        family = tree(owner.pid) - {owner.pid}
+        assert len(family) == 2
+        (guard,) = [each for each in family if b"guard.py" in Path(f"/proc/{each}/cmdline").read_bytes()]
+        for each in (owner.pid, guard):
+            os.kill(each, signal.SIGKILL)
+        owner.wait(30)
+    assert not survivors(family)
+
+
 def test_it_goes_with_the_last_one_who_holds_it() -> None:
     server = run("print('up', flush=True); import time; time.sleep(600)")
     assert said(server, "up")
@@ -185,16 +200,18 @@ def test_a_fork_of_ours_does_not_end_our_server() -> None:
     server.stop()
 
 
-def test_it_gets_nothing_on_standard_input_and_sigpipe_as_it_is_by_default() -> None:
-    server = run(
-        "import signal, sys; print(repr(sys.stdin.read()), flush=True); print(open('/proc/self/status').read())"
-    )
+def test_it_gets_nothing_on_standard_input() -> None:
+    server = run("import sys; print(repr(sys.stdin.read()))")
     assert server.ended.wait(30)
-    assert "''" in server.log.tail(100)
-    (ignored,) = [line.split()[1] for line in server.log.tail(100).splitlines() if line.startswith("SigIgn")]
-    mask = int(ignored, 16)
-    # That Python ignores these by itself is in the mask; no other signal is ignored.
-    assert mask & ~((1 << (signal.SIGPIPE - 1)) | (1 << (signal.SIGXFSZ - 1))) == 0
+    assert server.log.tail() == "''"
+
+
+def test_it_ignores_no_signal_that_python_ignores() -> None:
+    server = ServerProcess(["sh", "-c", "grep SigIgn /proc/self/status"], os.environ, 1.0, ServerLog(None))
+    assert server.ended.wait(30)
+    ignored = int(server.log.tail().split()[1], 16)
+    for each in (signal.SIGPIPE, signal.SIGXFSZ):
+        assert not ignored & (1 << (each - 1)), each.name
 
 
 def test_many_starts_leave_no_descriptor_and_no_thread() -> None:
