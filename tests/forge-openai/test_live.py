@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -342,3 +343,29 @@ def test_events_are_of_the_kinds_there_are(live: OpenAIBackend) -> None:
 
 async def test_async(live: OpenAIBackend) -> None:
     assert await live.agenerate(QUESTION, GREEDY) == live.generate(QUESTION, GREEDY)
+
+
+async def test_many_at_once_in_an_event_loop(live: OpenAIBackend) -> None:
+    questions = [f"Say the number {number}." for number in range(8)]
+    alone = [live.generate(question, GREEDY) for question in questions[:2]]
+    together = await asyncio.gather(*[live.agenerate(question, GREEDY) for question in questions])
+    assert together[:2] == alone
+    assert [answer.usage for answer in together[:2]] == [answer.usage for answer in alone]
+    async with live.agenerate_stream(STORY, max_tokens=400) as stream:
+        await anext(stream)
+    assert stream.result.finish_reason == "cancelled"
+
+
+def test_stop_strings_of_ours_lose_nothing(openai_server: LiveServer, live: OpenAIBackend) -> None:
+    whole = live.generate(STORY, GREEDY, logprobs=True)
+    stop = whole[20:26]
+    with OpenAIBackend() as backend:
+        backend.load_model(openai_server.model, parameters(openai_server, stop_strings="client"))
+        cut = backend.generate(STORY, GREEDY, logprobs=True, stop=[stop])
+        assert (cut, cut.stop, cut.finish_reason) == (whole[: whole.index(stop)], stop, "stop")
+        assert cut.logprobs == whole.logprobs[: len(cut.logprobs)]
+        assert cut.usage is not None
+        assert cut.usage.estimated
+        assert cut.usage.completion_tokens == len(cut.logprobs)
+        missed = backend.generate(STORY, GREEDY, logprobs=True, stop=[whole[20:] + "never"])
+        assert (missed, missed.logprobs, missed.usage) == (whole, whole.logprobs, whole.usage)

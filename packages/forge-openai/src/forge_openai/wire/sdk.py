@@ -83,7 +83,7 @@ class _LazyPackage:
     def _get(self, name: str) -> Any:
         if self.importer == threading.get_ident():
             raise AttributeError(name)
-        # Not for ever: a thread that meanwhile runs one of our modules would be waited for by the one that has the lock.
+        # Not for ever: who has the lock may be waiting for a module that this thread is running.
         locked = _lock.acquire(timeout=_PATIENCE)
         try:
             if self._module.__dict__.pop("__getattr__", None) is not None:
