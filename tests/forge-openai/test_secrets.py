@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
 import pickle
@@ -66,14 +67,20 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("in_loop", [False, True], ids=["thread", "loop"])
 def test_no_error_shows_a_secret(
-    fault: str, server: ScriptedServer, load: Load, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    in_loop: bool,
+    fault: str,
+    server: ScriptedServer,
+    load: Load,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     caplog.set_level(logging.DEBUG)
     server.chat(FAULTS[fault])
     backend = load(api_key=KEY, headers={"X-Team": HEADER, "X-Basic": f"Basic {PASSWORD}"})
     with pytest.raises(LlamaForgeError) as caught:
-        backend.generate("Hi")
+        _ = asyncio.run(backend.agenerate("Hi")) if in_loop else backend.generate("Hi")
     shown = everything(caught.value) + everything(pickle.loads(pickle.dumps(caught.value)))
     assert server.last.headers["authorization"] == f"Bearer {KEY}"
     shown += logged(caplog) + "".join(capsys.readouterr())

@@ -58,7 +58,8 @@ class Lane:
             bind_to_loop(http)
             client = self._make("AsyncOpenAI", http)
             keeper = self._keep(loop, client)
-            self._clients[loop] = client, keeper
+            with self._lock:
+                self._clients[loop] = client, keeper
             await anext(keeper)
         kept: openai.AsyncOpenAI = self._clients[loop][0]
         return kept
@@ -71,7 +72,10 @@ class Lane:
     def close(self) -> None:
         """Close every connection. What is still being read breaks off."""
         self.client.close()
-        for loop, (client, _) in list(self._clients.items()):
+        with self._lock:
+            kept = list(self._clients.items())
+            self._clients.clear()
+        for loop, (client, _) in kept:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and its connections are
                 loop.call_soon_threadsafe(_close_soon, loop, client)
 
@@ -80,7 +84,8 @@ class Lane:
         try:
             yield
         finally:
-            self._clients.pop(loop, None)
+            with self._lock:
+                self._clients.pop(loop, None)
             await client.close()
 
     def _make(self, kind: str, http: Any) -> Any:
