@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from llamaforge import BackendSpec, BaseBackend, Capabilities
+from llamaforge.backends.echo import EchoBackend
 from llamaforge.bridges import BUFFERED
 from llamaforge.errors import ContractError, GenerationError, GenerationTimeoutError, UnknownParameterError
 from llamaforge.requests import GenerationRequest
@@ -222,3 +223,12 @@ async def test_many_at_once_keep_their_own_text(backend: Sync) -> None:
     backend.delay = 0.0005
     answers = await asyncio.gather(*(backend.agenerate("x", max_tokens=n) for n in range(1, 30)))
     assert answers == ["".join(map(str, range(n))) for n in range(1, 30)]
+
+
+async def test_async_with_and_health() -> None:
+    async with EchoBackend() as backend:
+        assert await backend.health() is False
+        backend.load_model("anything")
+        assert await backend.health() is True
+    assert not backend.is_model_loaded()
+    assert not backend.health()

@@ -16,6 +16,7 @@ from ..checking import EventChecker, achecked, checked
 from ..control import Control
 from ..errors import ModelNotLoadedError, UnknownParameterError, UnsupportedError
 from ..messages import Message
+from ..outcomes import Outcome
 from ..parameters import UNIVERSAL
 from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText
@@ -311,6 +312,10 @@ class BaseBackend:
         self._require_model()
         return self.render_request(request)
 
+    def health(self) -> Outcome[bool]:
+        """Whether it can be asked: a model is loaded, and its server, where it has one, is well. May be awaited."""
+        return Outcome(self.is_model_loaded)
+
     def close(self) -> None:
         """Unload the model, if one is loaded."""
         if not self.is_basic:
@@ -323,6 +328,12 @@ class BaseBackend:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await Outcome(self.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._model_path or 'without a model'}>"

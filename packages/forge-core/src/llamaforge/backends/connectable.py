@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
 from ..errors import ConflictingParametersError, InvalidParameterError, LlamaForgeError
@@ -160,11 +159,6 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
     async def __aenter__(self) -> Self:
         await self.open()
         return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.aclose()
 
     def _connect(self, endpoint: str | None) -> None:
         endpoint = endpoint if endpoint is not None else self.config_class.read(self._given).endpoint  # type: ignore[attr-defined]
