@@ -310,6 +310,39 @@ def test_unloading_can_wait():
     assert backend.engine.closed
 
 
+def test_an_engine_is_closed_after_the_last_caller_has_left_it():
+    inside, go = threading.Event(), threading.Event()
+
+    class Slow(ToyEngine):
+        def tokenize(self, request):
+            inside.set()
+            assert go.wait(10)
+            assert not self.closed
+            return super().tokenize(request)
+
+    backend = ToyBackend(Slow)
+    errors = []
+
+    def ask() -> None:
+        try:
+            backend.generate("abc", max_tokens=3)
+        except ModelNotLoadedError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert inside.wait(10)
+    unloading = threading.Thread(target=backend.unload_model)
+    unloading.start()
+    time.sleep(0.05)
+    assert not backend.engine.closed
+    go.set()
+    asking.join(10)
+    unloading.join(10)
+    assert backend.engine.closed
+    assert len(errors) == 1
+
+
 def test_a_backend_that_is_dropped_takes_its_thread_along():
     backend = ToyBackend()
     backend.generate("abc", max_tokens=3)

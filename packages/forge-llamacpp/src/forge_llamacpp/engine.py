@@ -18,7 +18,6 @@ from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
 from .errors import NOT_A_NUMBER, decode_error
-from .lease import Lease
 from .logprobs import token_logprob
 from .sampling import Sampler
 from .templates import ChatTemplate, model_template, read_template
@@ -27,8 +26,6 @@ from .vocabulary import PieceDetokenizer, Vocabulary
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_PATIENCE: Final = 30.0
-"""Seconds that closing waits for threads that are making tokens of a text."""
 _TEMPLATE_KEY: Final = "tokenizer.chat_template"
 """Where GGUF files keep the default chat template; one for tools, say, stands under a longer key."""
 _NO_ROOM: Final = 1
@@ -45,7 +42,6 @@ class LlamaCppEngine(Engine):
 
     def __init__(self, path: str, config: LlamaCppConfig) -> None:
         self._path = path
-        self._lease = Lease()
         self._abort = AbortFlag()
         with contextlib.ExitStack() as stack:
             if config.verbose:
@@ -77,8 +73,7 @@ class LlamaCppEngine(Engine):
     def render(self, request: GenerationRequest) -> str:
         """The text that the model reads; a prompt stands for itself where it is raw, or there is no chat template."""
         if request.prompt is not None and (request.raw or self._template is None):
-            with self._lease:
-                return self._vocabulary.raw_text(request.prompt)
+            return self._vocabulary.raw_text(request.prompt)
         if self._template is None:
             raise NoChatTemplateError(self._path)
         return self._template.render(request.as_messages())
@@ -86,9 +81,7 @@ class LlamaCppEngine(Engine):
     def tokenize(self, request: GenerationRequest) -> list[int]:
         """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
         it, and none is added otherwise."""
-        text = self.render(request).encode()
-        with self._lease:
-            return self._vocabulary.tokenize(text)
+        return self._vocabulary.tokenize(self.render(request).encode())
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse a bias on a token that there isn't."""
@@ -149,11 +142,8 @@ class LlamaCppEngine(Engine):
         return length if self._reaches_back(target, length) else self.trim(target, 0)
 
     def close(self) -> None:
-        """Give all memory back, once no thread is making tokens of a text any more."""
-        if self._lease.end(_PATIENCE):
-            self._resources.close()
-        else:
-            logs.logger.warning("A text is still being made tokens of: its model stays in memory.")
+        """Give all memory back."""
+        self._resources.close()
 
     def _choose(self, feed: Feed, index: int, logits: npt.NDArray[np.float32]) -> Outcome:
         """Choose after the batch's token *index*, and after the guesses that follow it while they come true."""

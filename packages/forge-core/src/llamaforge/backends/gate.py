@@ -1,17 +1,18 @@
-"""Who is at work with a loaded model, so that it is not taken away under them unasked."""
+"""Who is at work with a model, so that it is not taken away under them."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
 
 from ..errors import ModelNotLoadedError
 from ..results import Event
 
 
 class Gate:
-    """Counts the requests under way. Closed, it lets no new ones in."""
+    """Counts those at work: in a ``with`` block of it, or reading events through it. Closed, it lets no more in."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -37,33 +38,29 @@ class Gate:
 
     def through(self, events: Iterator[Event]) -> Iterator[Event]:
         """*events*, under way from the first that is asked for to the end."""
-        self._enter()
-        try:
+        with self:
             yield from events
-        finally:
-            self._leave()
 
     async def athrough(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
         """Likewise, for event loops."""
-        self._enter()
-        try:
-            async for event in events:
-                yield event
-        finally:
+        with self:
             try:
+                async for event in events:
+                    yield event
+            finally:
                 close = getattr(events, "aclose", None)
                 if close is not None:
                     await close()
-            finally:
-                self._leave()
 
-    def _enter(self) -> None:
+    def __enter__(self) -> None:
         with self._changed:
             if self._closed:
                 raise ModelNotLoadedError("The model is being unloaded.")
             self._inside += 1
 
-    def _leave(self) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         with self._changed:
             self._inside -= 1
             if self._closed:

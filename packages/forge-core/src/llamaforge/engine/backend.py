@@ -73,14 +73,16 @@ class EngineBackend(BaseBackend):
 
     def render_request(self, request: GenerationRequest) -> str:
         """The text that the model reads."""
-        return self._loaded()[0].render(request)
+        engine, scheduler = self._loaded()
+        with scheduler.users:
+            return engine.render(request)
 
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """Generate. What is wrong with the request is raised now; the engine starts with the first event."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         mailbox = ThreadMailbox()
-        return _read(scheduler, _make_job(engine, request, mailbox, arrived), mailbox)
+        return _read(scheduler, _make_job(engine, scheduler, request, mailbox, arrived), mailbox)
 
     async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """Generate, for event loops."""
@@ -88,9 +90,9 @@ class EngineBackend(BaseBackend):
         engine, scheduler = self._loaded()
         mailbox = LoopMailbox()
         if sum(len(message.text) for message in request.as_messages()) < _LONG:
-            job = _make_job(engine, request, mailbox, arrived)
+            job = _make_job(engine, scheduler, request, mailbox, arrived)
         else:
-            job = await asyncio.to_thread(_make_job, engine, request, mailbox, arrived)
+            job = await asyncio.to_thread(_make_job, engine, scheduler, request, mailbox, arrived)
         control = request.control
         control.on_cancel(lambda: scheduler.drop(job))
         scheduler.submit(job)
@@ -115,16 +117,20 @@ class EngineBackend(BaseBackend):
         return engine, scheduler
 
 
-def _make_job(engine: Engine, request: GenerationRequest, mailbox: Mailbox, arrived: float) -> Job:
-    engine.check(request)
-    prompt, truncated = prompt_tokens(engine, request)
+def _make_job(
+    engine: Engine, scheduler: Scheduler, request: GenerationRequest, mailbox: Mailbox, arrived: float
+) -> Job:
+    with scheduler.users:
+        engine.check(request)
+        prompt, truncated = prompt_tokens(engine, request)
+        detokenizer = engine.detokenizer(request, prompt)
     room = engine.n_ctx - len(prompt)
     return Job(
         request,
         prompt,
         truncated=truncated,
         longest=min(request.max_tokens or room, room),
-        detokenizer=engine.detokenizer(request, prompt),
+        detokenizer=detokenizer,
         mailbox=mailbox,
         arrived=arrived,
     )

@@ -159,4 +159,4 @@ class Engine(abc.ABC):
         return 0
 
     def close(self) -> None:  # noqa: B027 - there may be nothing to give back
-        """Give all memory back. No method is called afterwards."""
+        """Give all memory back. Nobody is in any method, and none is called afterwards."""

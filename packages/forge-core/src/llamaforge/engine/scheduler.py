@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from typing import Final
 
+from ..backends.gate import Gate
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
 from .interface import Engine, Feed, InterruptedStepError, Outcome, OutOfRoomError
 from .jobs import Job
@@ -22,7 +23,7 @@ _WORTH_WAITING: Final = 32
 _LOOKED_AT: Final = 32
 """Waiting requests, beyond those that fit, among which one is looked for that need not wait for another one."""
 _PATIENCE: Final = 30.0
-"""Seconds that closing waits for a step that can't be broken off."""
+"""Seconds that closing waits for what can't be broken off."""
 UNLOADED: Final = "The model was unloaded while this answer was being written."
 
 
@@ -48,6 +49,8 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._slots = Slots(engine, keep)
+        self.users = Gate()
+        """Callers' threads that use the engine itself, to make tokens of a text, say: it is closed after they left."""
         self._changed = threading.Condition()
         # Under the condition's lock:
         self._waiting: deque[Job] = deque()
@@ -103,7 +106,7 @@ class Scheduler:
             self._changed.notify_all()
         if thread is None:
             if first:
-                self._engine.close()
+                self._close_engine()
         elif thread is not threading.current_thread():
             thread.join(_PATIENCE)
             if thread.is_alive():
@@ -146,7 +149,13 @@ class Scheduler:
                 job.sampling.close()
             job.fail_like(error)
         self._running.clear()
-        self._engine.close()
+        self._close_engine()
+
+    def _close_engine(self) -> None:
+        if self.users.drain(_PATIENCE):
+            self._engine.close()
+        else:
+            _logger.warning("A text is still being made tokens of: the model stays in memory.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
