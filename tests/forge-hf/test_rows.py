@@ -129,6 +129,16 @@ def test_rows_of_all_lengths_share_passes(models: dict[str, Any], kind: str) -> 
     held.feed({slot: tokens(1) for slot in (5, 1, 4, 0)})
 
 
+def test_texts_change_places(models: dict[str, Any]) -> None:
+    held = texts(models, "llama")
+    held.feed({0: tokens(20), 1: tokens(3), 2: tokens(5)})
+    held.feed({slot: tokens(1) for slot in (0, 1, 2)})
+    before = [held.rows._cache.row(slot) for slot in (0, 2)]  # type: ignore[attr-defined]
+    held.feed({2: tokens(1), 0: tokens(40)})
+    assert [held.rows._cache.row(slot) for slot in (0, 2)] != before  # type: ignore[attr-defined]
+    held.feed({slot: tokens(1) for slot in (0, 1, 2)})
+
+
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
 def test_both_attentions_take_the_masks(kind: str, attention: str) -> None:

@@ -16,7 +16,7 @@ from .passes import Prices, split
 from .rows import Found, give_back, no_memory
 from .slot_cache import Pass, SlotCache
 
-_TOKENS_PER_WEIGHTS = {"cpu": 16}
+_TOKENS_PER_WEIGHTS = {"cpu": 32}
 _TOKENS_PER_WEIGHTS_ELSEWHERE = 256
 """Tokens that a forward pass computes in the time that it takes to read the weights. A CPU is soon busy computing."""
 
