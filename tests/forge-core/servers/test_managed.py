@@ -19,6 +19,7 @@ import pytest
 from msgspec import Meta
 
 from llamaforge import BackendConfig, BackendSpec, Capabilities, Secret
+from llamaforge.backends import managed
 from llamaforge.backends.connectable import ConnectableBackend
 from llamaforge.backends.managed import ManagedBackend
 from llamaforge.backends.server_configs import ManagedConfig
@@ -32,10 +33,11 @@ from llamaforge.errors import (
     ServerProgramNotFoundError,
     ServerStartError,
     UnknownParameterError,
+    UnsupportedError,
 )
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta
-from llamaforge.servers import ServerState
+from llamaforge.servers import ServerState, ports
 from support import tiny_server
 from support.processes import eventually, survivors, tree
 
@@ -369,6 +371,22 @@ def test_a_full_disk_for_the_log() -> None:
     with TinyBackend({"model": "m", "log_file": "/dev/full"}) as backend:
         assert backend.generate("Hi", max_tokens=1) == "word "
         assert "Loading m" in backend.log_tail()
+
+
+def test_without_proc_a_server_is_taken_for_ours_and_a_crash_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "_TABLES", (Path("/nowhere"),))
+    with TinyBackend({"model": "m"}) as backend:
+        assert backend.crash() is None
+        (server,) = family_of(backend) - {backend.server_pid}
+        os.kill(server, signal.SIGKILL)
+        with pytest.raises(ServerCrashedError):
+            backend.generate("Hi")
+
+
+def test_where_no_server_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(managed, "CAN_LAUNCH", False)
+    with pytest.raises(UnsupportedError, match="endpoint"):
+        TinyBackend().load_model("m")
 
 
 def test_a_program_that_is_not_there() -> None:

@@ -11,10 +11,18 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
-from ..errors import InvalidParameterError, LlamaForgeError, PortInUseError, ServerCrashedError, ServerStartError
+from ..errors import (
+    InvalidParameterError,
+    LlamaForgeError,
+    PortInUseError,
+    ServerCrashedError,
+    ServerStartError,
+    UnsupportedError,
+)
 from ..outcomes import Outcome
 from ..secrets import Secret
 from ..servers import (
+    CAN_LAUNCH,
     PortClaim,
     ProgressLine,
     ServerLog,
@@ -181,6 +189,8 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         if config.endpoint is not None:
             super().load(model_path, config)
             return
+        if not CAN_LAUNCH:
+            raise UnsupportedError("starting a server", self.name, "Connect to one that runs, with endpoint=...")
         self._claim = claim_port(self.name, config.host, config.port)
         self._restarts = 0
         self._effective = msgspec.structs.replace(config, port=self._claim.port)
@@ -211,9 +221,12 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         config: Any = self.config
         if server is None:
             return None
-        if server.running and answered_by(config.host, config.port, server.processes()) == "ours":
+        who = answered_by(config.host, config.port, server.processes()) if server.running else "nobody"
+        if who == "ours":
             return None
-        server.ended.wait(_CERTAINTY)  # it is going; its exit code is still to come
+        ended = server.ended.wait(_CERTAINTY)  # it is going; its exit code is still to come
+        if who == "unknown" and not ended:
+            return None
         return ServerCrashedError(self.name, self._address(), server.exit_code, server.log.tail())
 
     @property
@@ -306,9 +319,9 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
             who = answered_by(config.host, config.port, server.processes())
             if who == "stranger":
                 raise PortInUseError(self.name, config.host, config.port, "is answered by a process that isn't ours")
-            if who == "ours" and self.is_ready(self._address()):
+            if who != "nobody" and self.is_ready(self._address()):
                 return
-            if who == "ours" and self._tracker.state is ServerState.STARTING:
+            if who != "nobody" and self._tracker.state is ServerState.STARTING:
                 self._tracker.set(ServerState.LOADING)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from .logs import ServerLog
 from .ports import PortClaim, answered_by, claim_port
-from .process import ServerProcess
+from .process import CAN_LAUNCH, ServerProcess
 from .programs import find_program, variable
 from .states import ProgressLine, ServerState, StateTracker
 
 __all__ = [
+    "CAN_LAUNCH",
     "PortClaim",
     "ProgressLine",
     "ServerLog",

@@ -13,6 +13,7 @@ from typing import Final, Literal
 from ..errors import PortInUseError
 
 _LISTEN: Final = "0A"
+_TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 class PortClaim:
@@ -66,14 +67,14 @@ def claim_port(server: str, host: str, port: int | None) -> PortClaim:
     return PortClaim(host, chosen, holder)
 
 
-def answered_by(host: str, port: int, processes: Iterable[int]) -> Literal["nobody", "ours", "stranger"]:
+def answered_by(host: str, port: int, processes: Iterable[int]) -> Literal["nobody", "ours", "stranger", "unknown"]:
     """Who would get a connection to *port* of *host*: one of *processes*, somebody else, or nobody.
 
     It goes by the sockets that the system says are listening there, and by who holds those. Where several listen, all
-    must be ours: a connection might go to any. Without /proc there is nothing to go by, and whoever listens is "ours".
+    must be ours: a connection might go to any. Without Linux's /proc it is unknown.
     """
-    if not Path("/proc/net/tcp").exists():
-        return "ours"
+    if not _TABLES[0].exists():
+        return "unknown"
     listening = {inode for address, inode in _listeners(port) if _reaches(host, address)}
     if not listening:
         return "nobody"
@@ -82,8 +83,8 @@ def answered_by(host: str, port: int, processes: Iterable[int]) -> Literal["nobo
 
 def _listeners(port: int) -> Iterator[tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, str]]:
     """Address and inode of every socket that listens on *port*."""
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError), Path(f"/proc/net/{table}").open(encoding="ascii") as lines:
+    for table in _TABLES:
+        with contextlib.suppress(OSError), table.open(encoding="ascii") as lines:
             next(lines, None)
             for line in lines:
                 fields = line.split()

@@ -11,10 +11,13 @@ import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from . import guard
 from .logs import ServerLog
 
+CAN_LAUNCH: Final = os.name == "posix"
+"""Whether this system has what the guard is made of: forks, sessions, signals."""
 _GUARD = Path(__file__).with_name("guard.py")
 _SLACK = 4.0
 """Seconds that the guard may take beyond the server's own."""
