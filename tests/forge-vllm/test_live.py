@@ -36,6 +36,13 @@ SMALL: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def own_logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def running(hf_model: Path) -> Iterator[VLLMBackend]:
     config = {**SMALL, "model": str(hf_model), "served_model_name": "smollm2", "api_key": KEY}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -33,6 +34,11 @@ class OwnBackend(OpenAIServerBackend[OwnConfig]):
 
     def build_launch_command(self) -> list[str]:
         return [sys.executable, "-c", "pass", str(self.config.model)]
+
+
+@pytest.fixture(autouse=True)
+def own_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture
