@@ -13,7 +13,9 @@ from llamaforge.testing import BackendConformance
 class TestHuggingFace(BackendConformance):
     backend = "huggingface"
     parameters: ClassVar = {"device": "cpu"}
-    prompt = "Tell me a long story about the sea."
+    prompt = "What is a noun? Give many examples."
+    rounding = 0.3  # bfloat16 has eight bits, and sums of a batch are rounded in another order
+    crowd = 20  # eight are computed at once
     max_load_cycles = 2
 
     @pytest.fixture(scope="class", autouse=True)

@@ -18,7 +18,7 @@ from .expect import NotAsExpected, expect, expect_refusal, shown, within
 
 T = TypeVar("T")
 
-_WITH_TIES: Final = {"logprobs": True, "top_logprobs": 2}
+_WITH_TIES: Final = {"logprobs": True, "top_logprobs": 4}
 
 ONE_HOT: Final = -1e-6
 """Log-probabilities above this are certainty: nothing that reshapes the distribution can be seen in the text."""
@@ -185,20 +185,21 @@ class Subject:
             raise NotAsExpected(f"{what} to be the beginning of {shown(str(whole))}", str(came))
 
     def _is_tied(self, came: str, wanted: str) -> bool:
-        """Whether both go on with tokens whose log-probabilities are nearer than what the engine's rounding moves."""
+        """Whether *came* leaves *wanted* by a token that is nearly as probable, within what rounding moves."""
         ask = self._askings.get(str(wanted))
         if not self.rounding or ask is None or not self.declares("top_logprobs"):
             return False
+        tokens = self.answered(ask, "log-probabilities of an answer").logprobs
         common = len(common_beginning(came, wanted))
-        place = 0
-        for each in self.answered(ask, "log-probabilities of an answer").logprobs:
-            gap = each.top[0].logprob - each.top[1].logprob if len(each.top) > 1 else math.inf
-            place += len(each.token)
-            if place > common or not each.token.isascii():  # a piece of a character is shown in many ways
-                if gap <= self.rounding:
-                    return True
-                if place > common + 1:
-                    return False
+        plain = came[: common + 1].isascii() and wanted[: common + 1].isascii()
+        start = 0
+        for each in tokens:
+            near = [other for other in each.top[1:] if each.top[0].logprob - other.logprob <= self.rounding]
+            if not plain and near:  # pieces of a character are shown in many ways: any tie may be the one
+                return True
+            if plain and start + len(each.token) > common:
+                return any(came[start:].startswith(other.token) for other in near)
+            start += len(each.token)
         return False
 
     # Refusing.
