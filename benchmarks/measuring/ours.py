@@ -36,9 +36,12 @@ def safetensors() -> Path:
 
 
 def load(name: str, path: Path, **parameters: Any) -> Any:
-    """A backend with a model in it."""
+    """A backend with a model in it, and the chat template of the model entry: it puts no system prompt before each
+    request, which LlamaForge would compute once and its peers every time."""
+    from llamaforge.models import DEFAULT_MODEL
+
     backend = get_backend(name)()
-    backend.load_model(path, parameters)
+    backend.load_model(path, {"chat_template": DEFAULT_MODEL.parameters["chat_template"], **parameters})
     return backend
 
 
