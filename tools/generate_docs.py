@@ -24,6 +24,7 @@ import json
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,12 @@ def _matrix() -> str:
             raise ValueError(f"No test found what {', '.join(missing)} makes of {name}: {_FIND_OUT}")
         rows.append((_MORE_ROWS.get(name, f"`{name}`"), *(columns[backend] for backend in backends)))
     return _table(("", *(f"`{name}`" for name in backends)), rows)
+
+
+def _matrix_counts() -> str:
+    found: dict[str, dict[str, str]] = json.loads(MATRIX.read_text(encoding="utf-8"))
+    counts = Counter(cell for columns in found.values() for cell in columns.values())
+    return _table(("A cell says", "cells"), [(cell or "nothing", str(count)) for cell, count in counts.most_common()])
 
 
 def _load_parameters() -> str:
@@ -268,6 +275,7 @@ def _sentence(text: str) -> str:
 REGIONS: dict[str, Callable[[], str]] = {
     "parameters": _parameters,
     "matrix": _matrix,
+    "matrix-counts": _matrix_counts,
     "load-parameters": _load_parameters,
     "errors": _errors,
     "error-tree": _tree,
