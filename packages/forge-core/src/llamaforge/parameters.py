@@ -121,8 +121,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             Literal["disabled", "auto"],
             Meta(
-                description="What to do with a prompt that is too long: 'disabled' refuses it; 'auto' leaves out the oldest "
-                "turns, or the beginning of a raw text, and tells how many tokens. Default: disabled."
+                description="What to do with a prompt that is too long: 'disabled' refuses it; 'auto' leaves out the "
+                "oldest turns, or the beginning of a raw text, and tells how many tokens. Default: disabled."
             ),
         ]
         | None
