@@ -51,12 +51,19 @@ ALPHABET = [
     b"\xff",
     b"\xef\xbb\xbf",
 ]
+LINES = [b"data: {}", b"data: x", b"data:y", b"data", b"id: 1", b"event: e", b": ping", b" data: z", b"", b"", b""]
+CUTS = st.lists(st.integers(0, 120), max_size=12)
+STREAMS = st.one_of(
+    st.lists(st.sampled_from(ALPHABET), max_size=40).map(b"".join),
+    st.lists(st.sampled_from(LINES), max_size=20).map(b"\n".join),
+)
 
 
-@given(st.lists(st.sampled_from(ALPHABET), max_size=40).map(b"".join), st.lists(st.integers(0, 120), max_size=12))
+@given(STREAMS, CUTS)
 def test_every_cut_gives_the_standards_events(data: bytes, cuts: list[int]) -> None:
     places = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     pieces = [data[start:end] for start, end in itertools.pairwise(places)]
+    assert parse([data]) == by_the_book(data)
     assert parse(pieces) == by_the_book(data)
     assert parse([data[index : index + 1] for index in range(len(data))]) == by_the_book(data)
 
@@ -64,6 +71,11 @@ def test_every_cut_gives_the_standards_events(data: bytes, cuts: list[int]) -> N
 @given(st.binary(max_size=200))
 def test_any_bytes(data: bytes) -> None:
     assert parse([data]) == by_the_book(data)
+
+
+def test_an_event_of_several_lines_among_others() -> None:
+    stream = b"data: x\n\ndata: {}\nid: 1\n\ndata: a\ndata: b\n\ndata: y\n\n"
+    assert [data for _, data in parse([stream])] == [b"x", b"{}", b"a\nb", b"y"]
 
 
 def test_a_servers_stream() -> None:
