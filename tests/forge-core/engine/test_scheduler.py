@@ -81,14 +81,19 @@ def test_any_number_of_callers_get_the_text_that_each_would_get_alone(options, l
         assert backend.engine.open_samplings == 0
 
 
-def test_requests_share_their_steps():
+def test_requests_share_their_steps(brake):
+    asked = prompts(8)
     with ToyBackend(n_parallel=4) as backend:
-        lengths = [len(backend.generate(prompt, max_tokens=30)) for prompt in prompts(8)]
+        for prompt in asked:
+            backend.generate(prompt, max_tokens=30)
         alone = backend.engine.steps
-        backend.load_model("toy", {"n_parallel": 4})
-        with ThreadPoolExecutor(8) as pool:
-            list(pool.map(lambda prompt: backend.generate(prompt, max_tokens=30), prompts(8)))
-        assert backend.engine.steps < alone * 0.7, lengths
+    with ToyBackend(lambda: ToyEngine(before=brake), n_parallel=4) as backend, ThreadPoolExecutor(8) as pool:
+        answers = [pool.submit(backend.generate, prompt, {"max_tokens": 30}) for prompt in asked]
+        until(lambda: len(backend._scheduler._waiting) == 7)
+        brake.go.set()
+        assert [str(answer.result()) for answer in answers] == [expected(prompt, 30) for prompt in asked]
+        assert backend.engine.steps < alone * 0.6
+        assert max(brake.feeds) == 4
 
 
 def test_a_request_joins_between_two_steps_of_another():
