@@ -173,6 +173,7 @@ class ScriptedServer:
 
 
 class _Server(ThreadingHTTPServer):
+    request_queue_size = 512  # the default of 5 makes clients that come together wait for a second try
     daemon_threads = True
     block_on_close = False
     script: ScriptedServer
