@@ -59,7 +59,7 @@ class Subject:
         self._has_template: bool | None = None
         self._pace: float | None = None
         self._first_ids: list[int] | None = None
-        self._askings: dict[str, Callable[[], GeneratedText]] = {}
+        self._askings: dict[int, tuple[GeneratedText, Callable[[], GeneratedText]]] = {}
 
     # What it declares.
 
@@ -119,7 +119,8 @@ class Subject:
         __tracebackhide__ = True
         turns = list(messages)
         answer = self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {turns}")
-        self._askings[str(answer)] = lambda: self.backend.chat(turns, {**parameters, **_WITH_TIES})
+        if self.rounding:
+            self._askings[id(answer)] = answer, lambda: self.backend.chat(turns, {**parameters, **_WITH_TIES})
         return answer
 
     def say(self, tokens: int = 16, prompt: str | None = None, /, **more: Any) -> GeneratedText:
@@ -127,7 +128,8 @@ class Subject:
         __tracebackhide__ = True
         asked = {**self.greedy, **self.limit(tokens), **more}
         answer = self.ask(prompt, **asked)
-        self._askings[str(answer)] = lambda: self.generate(prompt, {**asked, **_WITH_TIES})
+        if self.rounding:
+            self._askings[id(answer)] = answer, lambda: self.generate(prompt, {**asked, **_WITH_TIES})
         return answer
 
     def known(self, tokens: int = 16, prompt: str | None = None) -> GeneratedText:
@@ -186,19 +188,22 @@ class Subject:
 
     def _is_tied(self, came: str, wanted: str) -> bool:
         """Whether *came* leaves *wanted* by a token that is nearly as probable, within what rounding moves."""
-        ask = self._askings.get(str(wanted))
+        _, ask = self._askings.get(id(wanted), (None, None))
         if not self.rounding or ask is None or not self.declares("top_logprobs"):
             return False
-        tokens = self.answered(ask, "log-probabilities of an answer").logprobs
-        common = len(common_beginning(came, wanted))
-        plain = came[: common + 1].isascii() and wanted[: common + 1].isascii()
+        plain = came.isascii() and wanted.isascii()
         start = 0
-        for each in tokens:
-            near = [other for other in each.top[1:] if each.top[0].logprob - other.logprob <= self.rounding]
-            if not plain and near:  # pieces of a character are shown in many ways: any tie may be the one
-                return True
-            if plain and start + len(each.token) > common:
-                return any(came[start:].startswith(other.token) for other in near)
+        for each in self.answered(ask, "log-probabilities of an answer").logprobs:
+            near = {other.token for other in each.top if each.top[0].logprob - other.logprob <= self.rounding}
+            if not plain:  # pieces of a character are shown in many ways: any tie may be the one
+                if len(near) > 1:
+                    return True
+                continue
+            ways = [_longest(near | {each.token}, text[start:]) for text in (wanted, came)]
+            if ways[0] != ways[1]:
+                return "" not in ways
+            if ways[0] != each.token:  # asked once more, it went a third way; as far as it goes, all is well
+                return bool(ways[0])
             start += len(each.token)
         return False
 
@@ -296,3 +301,8 @@ def common_beginning(first: str, second: str) -> str:
             break
         length += 1
     return first[:length]
+
+
+def _longest(tokens: set[str], text: str) -> str:
+    """The longest of *tokens* that *text* begins with; empty if none is."""
+    return max((token for token in tokens if text.startswith(token)), key=len, default="")

@@ -9,7 +9,7 @@ from ..kit import Kit
 from ..subject import Subject
 
 TOKENS: Final = 8
-LONG: Final = 32
+LONG: Final = 16
 STRONGEST: Final = 100.0
 """The largest bias there is."""
 HAIR: Final = 0.5
