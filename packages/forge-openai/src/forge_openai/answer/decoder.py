@@ -64,7 +64,7 @@ class AnswerDecoder:
 
         What is wrong with the answer is returned, so that the events before it still come out.
         """
-        read = self._reader.read
+        read, may_end = self._reader.read, self._reader.has_stops
         for kind, sent in self._parser.feed(data):
             if sent == DONE:
                 self.is_over = True
@@ -76,7 +76,7 @@ class AnswerDecoder:
             if chunk.error or chunk.object == "error" or kind == "error":
                 return self._translator.answer_error(None, read_json(sent))
             read(chunk, events)
-            if self._reader.is_over:
+            if may_end and self._reader.is_over:
                 self.is_over = True
                 return None
         return None

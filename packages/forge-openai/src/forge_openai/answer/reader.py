@@ -55,7 +55,6 @@ class AnswerReader:
         "_finish_reason",
         "_goes_on",
         "_length",
-        "_plain",
         "_request",
         "_stop",
         "_stops",
@@ -65,13 +64,15 @@ class AnswerReader:
         "_translator",
         "_usage",
         "_usage_is_final",
+        "has_stops",
         "text",
     )
 
     def __init__(self, request: GenerationRequest, translator: Translator, stops_here: bool = False) -> None:
         self._request = request
         self._alternatives = request.top_logprobs or 0
-        self._plain = not request.stop
+        self.has_stops = bool(request.stop)
+        """Whether there are stop strings to be met."""
         self._stops_here = stops_here
         self._stops = StopMatcher(request.stop or ())
         self._tools = ToolCallAssembler()
@@ -159,7 +160,7 @@ class AnswerReader:
             self._goes_on = self._goes_on or bool(text)
             return
         self._usage_is_final = False
-        if self._plain:
+        if not self.has_stops:
             self._tokens += len(logprobs) or 1
             piece = text
         elif len(logprobs) > 1 and "".join(token.token for token in logprobs) == text:

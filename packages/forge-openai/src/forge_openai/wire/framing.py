@@ -17,6 +17,8 @@ LAST_CHUNK: Final = b"0\r\n\r\n"
 _LONGEST_HEAD: Final = 1 << 17
 _LONGEST_LINE: Final = 1 << 14
 _MOST_HELD: Final = 1 << 16
+_SHORT: Final = 3
+"""Digits of a size that is remembered."""
 _find_blank_line = re.compile(rb"\n\r?\n").search
 _read_size = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;.*)?", re.DOTALL).fullmatch
 
@@ -85,11 +87,12 @@ class Outlet:
 class ChunkedDecoder:
     """A chunked body's bytes in, its content out, the same for every way of cutting the bytes."""
 
-    __slots__ = ("_left", "_line", "_trailers", "ended", "failure", "rest")
+    __slots__ = ("_left", "_line", "_sizes", "_trailers", "ended", "failure", "rest")
 
     def __init__(self) -> None:
         self._line = b""
         self._left = 0  # of a chunk that has begun, the line end behind it included
+        self._sizes: dict[bytes, int] = {}  # those that were read already: a stream has few different ones
         self._trailers = False
         self.ended = False
         """Whether the last chunk has come, and the lines after it."""
@@ -116,11 +119,15 @@ class ChunkedDecoder:
             if self._trailers:
                 self.ended = not line
                 continue
-            found = _read_size(line)
-            if found is None:
-                self.failure = f"{line[:40]!r} instead of the size of a chunk"
-                break
-            length = int(found[1], 16)
+            length = self._sizes.get(line, -1)
+            if length < 0:
+                found = _read_size(line)
+                if found is None:
+                    self.failure = f"{line[:40]!r} instead of the size of a chunk"
+                    break
+                length = int(found[1], 16)
+                if len(line) <= _SHORT:
+                    self._sizes[line] = length
             if length == 0:
                 self._trailers = True
                 continue
