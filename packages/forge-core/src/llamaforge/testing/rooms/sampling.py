@@ -210,7 +210,9 @@ class SamplingChecks(Kit):
     # What the checks share.
 
     def _sampled(self, subject: Subject) -> dict[str, Any]:
-        return {**subject.limit(TOKENS), **({"temperature": 1.5} if subject.declares("temperature") else {})}
+        """What draws are repeated with. Where probabilities move, only a likely token can be expected again."""
+        tokens, heat = (1, 0.2) if subject.rounding else (TOKENS, 1.5)
+        return {**subject.limit(tokens), **({"temperature": heat} if subject.declares("temperature") else {})}
 
     def _draw(self, subject: Subject, seed: int, **more: Any) -> str:
         """One answer; without seeds, any."""

@@ -111,7 +111,7 @@ class ThreadChecks(Kit):
             subject.refuses(seed=7)
             return
         # Where probabilities move, only one token of a likely answer can be compared.
-        tokens, heat = (1, 0.5) if subject.rounding else (TOKENS, 1.5)
+        tokens, heat = (1, 0.2) if subject.rounding else (TOKENS, 1.5)
         given: dict[str, Any] = {
             **subject.limit(tokens),
             **({"temperature": heat} if subject.declares("temperature") else {}),
