@@ -67,9 +67,12 @@ class EngineBackend(BaseBackend):
 
     @property
     def concurrency(self) -> int:
-        """Twice the requests that are computed at once, so that one is always there to take a free place."""
+        """Twice the requests that are computed at once, so that one is always there to take a free place; fewer where
+        the queue is shorter."""
         config = self._config
-        return 2 * config.n_parallel if isinstance(config, EngineConfig) else super().concurrency
+        if not isinstance(config, EngineConfig):
+            return super().concurrency
+        return config.n_parallel + min(config.n_parallel, config.max_queue)
 
     def render_request(self, request: GenerationRequest) -> str:
         """The text that the model reads."""
@@ -82,7 +85,7 @@ class EngineBackend(BaseBackend):
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         mailbox = ThreadMailbox()
-        return _read(scheduler, _make_job(engine, scheduler, request, mailbox, arrived), mailbox)
+        return self._read(scheduler, _make_job(engine, scheduler, request, mailbox, arrived), mailbox)
 
     async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """Generate, for event loops."""
@@ -99,6 +102,25 @@ class EngineBackend(BaseBackend):
         try:
             while True:
                 item = await mailbox.get(control.remaining())
+                if item is None:
+                    control.check()
+                elif isinstance(item, Exception):
+                    raise item
+                else:
+                    yield item
+                    if isinstance(item, Finished):
+                        return
+        finally:
+            scheduler.drop(job)
+
+    def _read(self, scheduler: Scheduler, job: Job, mailbox: ThreadMailbox) -> Iterator[Event]:
+        """The events of *job*. A method, so that a stream keeps its backend, whose model is unloaded with it."""
+        control = job.request.control
+        control.on_cancel(lambda: scheduler.drop(job))
+        scheduler.submit(job)
+        try:
+            while True:
+                item = mailbox.get(control.remaining())
                 if item is None:
                     control.check()
                 elif isinstance(item, Exception):
@@ -134,22 +156,3 @@ def _make_job(
         mailbox=mailbox,
         arrived=arrived,
     )
-
-
-def _read(scheduler: Scheduler, job: Job, mailbox: ThreadMailbox) -> Iterator[Event]:
-    control = job.request.control
-    control.on_cancel(lambda: scheduler.drop(job))
-    scheduler.submit(job)
-    try:
-        while True:
-            item = mailbox.get(control.remaining())
-            if item is None:
-                control.check()
-            elif isinstance(item, Exception):
-                raise item
-            else:
-                yield item
-                if isinstance(item, Finished):
-                    return
-    finally:
-        scheduler.drop(job)
