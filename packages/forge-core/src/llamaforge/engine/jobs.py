@@ -69,6 +69,7 @@ class Job:
         self._logprobs = bool(request.logprobs)
         self._arrived = arrived
         self._began: float | None = None
+        self._reason: FinishReason = "stop"
 
     @property
     def pending(self) -> int:
@@ -85,12 +86,16 @@ class Job:
         self.slot, self.computed = slot, held
         if self._began is None:
             self._began = time.perf_counter()
+        if not self.count:
             self.cached = held
 
     def take(self, choice: Choice, *, ends: bool) -> bool:
-        """The answer goes on with *choice*; *ends* where that token ends it. Returns whether the answer is complete."""
+        """The answer goes on with *choice*; *ends* where that token ends it.
+
+        Returns whether the answer is complete: it still has to be told so, with :meth:`finish`.
+        """
         if ends:
-            self._finish("stop")
+            self._complete("stop")
             return True
         token = choice.token
         self.tokens.append(token)
@@ -100,14 +105,20 @@ class Job:
         if piece or self._logprobs:
             self.mailbox.put(TextDelta(piece, (choice.logprob,) if choice.logprob is not None else ()))
         if text.matched is not None:
-            self._finish("stop")
+            self._complete("stop")
             return True
         if self.count >= self.longest:
-            self._finish("length")
+            self._complete("length")
             return True
         if self.lookup is not None:
             self.lookup.add(token)
         return False
+
+    def finish(self) -> None:
+        """The answer is complete: its reader gets the end."""
+        if not self.over:
+            self.over = True
+            self.mailbox.put(self._end(self._reason))
 
     def cancel(self) -> None:
         """Its caller has left: whoever still reads gets the end."""
@@ -128,13 +139,12 @@ class Job:
         own.__cause__ = error
         self.fail(own)
 
-    def _finish(self, reason: FinishReason) -> None:
+    def _complete(self, reason: FinishReason) -> None:
         text = self._text
         tail = text.feed(self._detokenizer.finish()) + text.finish()
         if tail:
             self.mailbox.put(TextDelta(tail))
-        self.over = True
-        self.mailbox.put(self._end("stop" if text.matched is not None else reason))
+        self._reason = "stop" if text.matched is not None else reason
 
     def _end(self, reason: FinishReason) -> Finished:
         queued = None if self._began is None else self._began - self._arrived

@@ -69,15 +69,18 @@ class Scheduler:
         with self._changed:
             if self._closing:
                 raise ModelNotLoadedError(UNLOADED)
+            if job.dropped:  # its caller left before it came here, and has been told the end
+                return
             # Those that the next step will take don't count as waiting.
             if len(self._waiting) - max(0, self._parallel - len(self._running)) >= self._max_queue:
                 raise QueueFullError(len(self._waiting), self._max_queue)
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="llamaforge-engine", daemon=True)
+                thread.start()  # where the system has no thread left, the next request tries again
+                self._thread = thread
             job.number = self._numbers
             self._numbers += 1
             self._waiting.append(job)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="llamaforge-engine", daemon=True)
-                self._thread.start()
             self._changed.notify_all()
 
     def drop(self, job: Job) -> None:
@@ -145,9 +148,9 @@ class Scheduler:
             left = [*self._running, *self._waiting]
             self._waiting.clear()
         for job in left:
-            if job.sampling is not None:
-                job.sampling.close()
             job.fail_like(error)
+        for job in left:
+            self._close_sampling(job)
         self._running.clear()
         self._close_engine()
 
@@ -178,8 +181,8 @@ class Scheduler:
                 with self._changed:
                     if job.dropped:
                         continue
-                    self._waiting.remove(job)
                     job.begin(*self._slots.take(job))
+                    self._waiting.remove(job)  # last: if the engine fails at it, the job is still known
                 self._join(job)
 
     def _forget(self, job: Job) -> None:
@@ -259,11 +262,16 @@ class Scheduler:
         if feed.sampling is None:
             return
         done, right = False, -1
-        for choice in outcome:
-            right += 1
-            done = job.take(choice, ends=self._engine.ends(choice.token))
-            if done:
-                break
+        try:
+            for choice in outcome:
+                right += 1
+                done = job.take(choice, ends=self._engine.ends(choice.token))
+                if done:
+                    break
+        except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
+            self._leave(job, keep=False)
+            job.fail(error)
+            return
         job.computed += right
         if feed.draft:
             if job.lookup is not None:
@@ -272,6 +280,7 @@ class Scheduler:
                 job.computed = self._engine.trim(job.slot, job.computed)
         if done:
             self._leave(job, keep=True)
+            job.finish()  # last, so that whoever asks again as soon as it is told finds the place free
 
     def _make_room(self) -> None:
         """The engine's memory is full: a kept prefix goes, else the newest request goes back to wait."""
@@ -295,12 +304,10 @@ class Scheduler:
 
     def _fail(self, error: BaseException) -> None:
         """A step failed: nobody knows for whom, so it failed for all that were in it; their slots are given up."""
-        for job in list(self._running):
-            try:
-                self._leave(job, keep=False)
-            except Exception:
-                _logger.exception("The engine could not empty a slot after it failed.")
+        for job in self._running:
             job.fail_like(error)
+        for job in list(self._running):
+            self._leave(job, keep=False)
 
     def _leave(self, job: Job, *, keep: bool) -> None:
         """*job* is over."""
@@ -313,9 +320,9 @@ class Scheduler:
             sampling.close()
 
     def _give_up_slot(self, job: Job, *, keep: bool) -> None:
-        self._running.remove(job)
-        self._full = False
         self._slots.release(job.slot, keep=keep)
+        self._running.remove(job)  # last: if the engine fails at it, the job is still known
+        self._full = False
 
 
 def _arrival(job: Job) -> int:
