@@ -16,7 +16,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -298,21 +298,29 @@ def main() -> None:
         for row in CASES[name](bench):
             rows.append(row)
             print(table([row]) if len(rows) == 1 else row, flush=True)
-    versions = {name: version(name) for name in PEERS} | {"python": platform.python_version()}
-    print(", ".join(f"{name} {each}" for name, each in versions.items()))
+            if options.json:  # each time: who breaks it off has what there is
+                options.json.write_text(json.dumps(document(options, bench, rows), indent=2) + "\n")
+    print(", ".join(f"{name} {each}" for name, each in versions().items()))
     print(f"{options.threads} threads; {options.clock} time; {time.perf_counter() - begin:.0f} s")
     for name, each in bench.instruction_sets.items():
         print(f"{name}: {each.replace(' = 1', '').strip(' |')}")
-    if options.json:
-        document = {
-            "versions": versions,
-            "threads": options.threads,
-            "clock": options.clock,
-            "instruction_sets": bench.instruction_sets,
-            "rows": [row.to_dict() for row in rows],
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n")
     sys.exit(any(not row.met for row in rows) and not options.quick)
+
+
+def document(options: argparse.Namespace, bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
+    """All that was found, for JSON."""
+    return {
+        "versions": versions(),
+        "threads": options.threads,
+        "clock": options.clock,
+        "instruction_sets": bench.instruction_sets,
+        "rows": [row.to_dict() for row in rows],
+    }
+
+
+def versions() -> dict[str, str]:
+    """What was measured."""
+    return {name: version(name) for name in PEERS} | {"python": platform.python_version()}
 
 
 if __name__ == "__main__":
