@@ -219,6 +219,28 @@ def test_leaving_a_stream_closes_the_engine_at_once() -> None:
     assert list(stream) == []
 
 
+def test_who_reads_on_while_another_thread_closes_the_stream_gets_its_end() -> None:
+    closing, go = threading.Event(), threading.Event()
+
+    def slow_to_leave(request: GenerationRequest) -> Iterator[Event]:
+        try:
+            while True:
+                yield TextDelta("x")
+        finally:
+            closing.set()
+            assert go.wait(10)
+
+    stream = loaded(slow_to_leave).generate_stream("x")
+    assert next(stream) == "x"
+    closer = threading.Thread(target=stream.close)
+    closer.start()
+    assert closing.wait(10)
+    threading.Timer(0.05, go.set).start()
+    assert stream.read() == "x"
+    assert stream.result.finish_reason == "cancelled"
+    closer.join(10)
+
+
 def test_there_is_no_result_before_the_end_or_after_a_failure() -> None:
     stream = loaded(hello).generate_stream("x")
     next(stream)

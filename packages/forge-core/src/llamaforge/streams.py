@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -94,6 +95,7 @@ class TextStream(_Stream, Iterator[str]):
         """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
         super().__init__(control, cancelled)
         self._events = events
+        self._at_work = threading.RLock()
 
     def events(self) -> Iterator[Event]:
         """The events instead of the text alone; the last one is :class:`~llamaforge.results.Finished`."""
@@ -113,12 +115,17 @@ class TextStream(_Stream, Iterator[str]):
         stopped.
         """
         self._control.cancel()
-        if getattr(self._events, "gi_running", False):
+        if not self._at_work.acquire(blocking=False):
             return
-        close: Any = getattr(self._events, "close", None)
-        if close is not None:
-            close()
-        self._left()
+        try:
+            if getattr(self._events, "gi_running", False):
+                return
+            close: Any = getattr(self._events, "close", None)
+            if close is not None:
+                close()
+            self._left()
+        finally:
+            self._at_work.release()
 
     def __next__(self) -> str:
         while (event := self._step()) is not None:
@@ -127,17 +134,18 @@ class TextStream(_Stream, Iterator[str]):
         raise StopIteration
 
     def _step(self) -> Event | None:
-        """The next event; None at the end."""
-        if self._finished is not None:
-            return None
-        try:
-            event = next(self._events, None)
-        except BaseException:
-            self._failed = True
-            raise
-        if event is not None:
-            self._keep(event)
-        return event
+        """The next event; None at the end. Another thread that closes the stream meanwhile is waited for."""
+        with self._at_work:
+            if self._finished is not None:
+                return None
+            try:
+                event = next(self._events, None)
+            except BaseException:
+                self._failed = True
+                raise
+            if event is not None:
+                self._keep(event)
+            return event
 
     def __enter__(self) -> Self:
         return self
