@@ -45,6 +45,21 @@ def test_a_failure_is_its_own_items_alone(echo):
         _ = items[1].text
 
 
+async def test_what_is_no_prompt_fails_alone(echo):
+    def broken():
+        yield {"role": "user", "content": "two"}
+        raise OSError("the disk fell off")
+
+    def prompts():
+        return ["one", None, 5, [5], broken(), "three"]
+
+    for items in (list(echo.generate_batch(prompts())), [item async for item in echo.agenerate_batch(prompts())]):
+        kinds = [type(item.error).__name__ for item in items]
+        assert kinds == ["NoneType", *["InvalidParameterError"] * 3, "GenerationError", "NoneType"]
+        assert isinstance(items[4].error.__cause__, OSError)
+        assert (items[0].answer, items[5].answer) == ("one", "three")
+
+
 def test_prompts_are_taken_as_they_are_needed_and_memory_is_constant(echo):
     taken = 0
 

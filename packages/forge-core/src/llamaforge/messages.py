@@ -91,7 +91,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
 
     Raises InvalidParameterError, naming the message by its index, where one is not well formed.
     """
-    if isinstance(messages, str | Mapping):
+    if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidParameterError(
             "messages", messages, "a list of messages such as {'role': 'user', 'content': 'Hello'}", show_value=False
         )

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import LlamaForgeError
+from ..errors import GenerationError, LlamaForgeError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import AsyncTextStream, TextStream
@@ -66,8 +66,8 @@ def run_batch(
                 finally:
                     with lock:
                         streams.discard(stream)
-        except LlamaForgeError as error:
-            return BatchItem(index, None, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
+            return BatchItem(index, None, _typed(error))
 
     with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
         waiting: deque[Future[BatchItem]] = deque()
@@ -105,8 +105,8 @@ async def arun_batch(
             try:
                 async with start(prompt) as stream:
                     return BatchItem(index, await stream.read())
-            except LlamaForgeError as error:
-                return BatchItem(index, None, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
+                return BatchItem(index, None, _typed(error))
 
     with _shown(progress, prompts) as advance:
         waiting: deque[asyncio.Task[BatchItem]] = deque()
@@ -123,6 +123,14 @@ async def arun_batch(
             for task in waiting:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _typed(error: Exception) -> LlamaForgeError:
+    if isinstance(error, LlamaForgeError):
+        return error
+    typed = GenerationError(f"The prompt failed: {type(error).__name__}: {error}")
+    typed.__cause__ = error
+    return typed
 
 
 @contextlib.contextmanager
