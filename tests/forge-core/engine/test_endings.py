@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import threading
 import time
 
@@ -168,3 +170,39 @@ def test_cached_tokens_are_those_of_the_start_that_counted():
         assert other.read() == expected(TALKATIVE, 300)
         assert again == expected(prompt, 2)
         assert again.usage.cached_tokens == 0
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_an_event_loop_that_is_closed_amid_a_stream_leaves_nobody_behind(waits):
+    """Unloading would wait for ever for who is gone."""
+
+    async def begin(backend):
+        stream = backend.agenerate_stream(TALKATIVE, max_tokens=300)
+        await anext(stream)
+        task = asyncio.create_task(stream.read()) if waits else None
+        await asyncio.sleep(0.01)
+        return stream, task
+
+    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001))) as backend:
+        loop = asyncio.new_event_loop()
+        left = loop.run_until_complete(begin(backend))
+        loop.close()
+        del left
+        until(lambda: not backend._scheduler._running)
+        gc.collect()
+        assert backend._gate.drain(10)
+
+
+def test_who_gives_up_waiting_for_an_unload_leaves_the_model_usable(monkeypatch):
+    def interrupted(timeout: float | None) -> bool:
+        raise KeyboardInterrupt
+
+    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001))) as backend:
+        stream = backend.generate_stream(TALKATIVE, max_tokens=300)
+        next(stream)
+        with monkeypatch.context() as patched:
+            patched.setattr(backend._gate._changed, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                backend.unload_model(wait=True)
+        assert stream.read() == expected(TALKATIVE, 300)
+        assert backend.generate("abc", max_tokens=3) == expected("abc", 3)

@@ -33,7 +33,11 @@ class Gate:
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                self._changed.wait(left)
+                try:
+                    self._changed.wait(left)
+                except BaseException:  # Ctrl+C: whoever waited gave up, and nothing is taken away
+                    self._closed = False
+                    raise
             return True
 
     def through(self, events: Iterator[Event]) -> Iterator[Event]:
@@ -43,14 +47,17 @@ class Gate:
 
     async def athrough(self, events: AsyncIterator[Event]) -> AsyncIterator[Event]:
         """Likewise, for event loops."""
-        with self:
+        visit = _Visit(self)
+        try:
+            async for event in events:
+                yield event
+        finally:
             try:
-                async for event in events:
-                    yield event
-            finally:
                 close = getattr(events, "aclose", None)
                 if close is not None:
                     await close()
+            finally:
+                visit.end()
 
     def __enter__(self) -> None:
         with self._changed:
@@ -65,3 +72,23 @@ class Gate:
             self._inside -= 1
             if self._closed:
                 self._changed.notify_all()
+
+
+class _Visit:
+    """Somebody inside a gate: until :meth:`end`, or until nobody knows of it any more, since what an event loop left
+    unfinished when it was closed never gets to its ``finally``."""
+
+    __slots__ = ("_gate",)
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate: Gate | None = None
+        gate.__enter__()
+        self._gate = gate
+
+    def end(self) -> None:
+        """Go out; more than once does no harm."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.__exit__(None, None, None)
+
+    __del__ = end

@@ -92,7 +92,7 @@ class _Bell:
     def ring(self, mailbox: LoopMailbox) -> None:
         """Wake the task that waits at *mailbox*, from any thread."""
         self._filled.append(mailbox)  # before the look: whoever answers clears the mark first and empties this then
-        if not self._rung:
+        if not self._rung or self.loop.is_closed():  # closed, it never answers what was rung before
             self._rung = True
             try:
                 self.loop.call_soon_threadsafe(self._answer)
