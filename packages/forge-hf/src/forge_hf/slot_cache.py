@@ -288,12 +288,15 @@ class SlotCache(Cache):
 
     def _swap(self, one: int, other: int) -> None:
         """Let two rows change places; of a row without a text nothing is copied."""
-        first, second = (0 if slot is None else self.length(slot) for slot in (self._at[one], self._at[other]))
+        mover, occupant = self._at[one], self._at[other]
+        first = 0 if mover is None else self.length(mover)
+        second = 0 if occupant is None else self.length(occupant)
+        # All of it is put aside before anything is moved: where memory runs out, both are as they were.
+        aside = self._take_out(occupant, second) if occupant is not None and second else []
         for held in self._tensors:
-            aside = held[other, :, :second].clone() if second else None
             held[other, :, :first] = held[one, :, :first]
-            if aside is not None:
-                held[one, :, :second] = aside
+        for held, text in zip(self._tensors, aside, strict=False):
+            held[one, :, :second] = text
 
     def _park(self, slot: int) -> None:
         """Take *slot* out of its row into tensors of its own."""
