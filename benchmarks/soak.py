@@ -4,8 +4,7 @@
 
 Threads and tasks of an event loop ask one loaded model for texts of random lengths. Some leave early, some have
 deadlines, some ask for what can't be. Each request must end in exactly one terminal event or one error of the kind that
-was to be expected; there must always be one that ends within two minutes; and the resident
-memory may not grow.
+was to be expected; while any waits, one must end within two minutes; and the resident memory may not grow.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from llamaforge.results import Finished
 
 THREADS, TASKS = 8, 8
 PATIENCE = 120.0
-"""Seconds in which some request must end, while any waits; each must end in five times as many, on a slow machine too."""
+"""Seconds in which some request must end while any waits. Each must end in five times as many."""
 
 
 @dataclass
