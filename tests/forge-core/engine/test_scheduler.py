@@ -155,6 +155,14 @@ def test_a_short_prompt_overtakes_a_long_one():
         assert steps[0] < steps[1]
 
 
+def test_answers_under_way_never_fill_a_step():
+    feeds_of_a_step = []
+    with ToyBackend(lambda: ToyEngine(n_batch=4, n_slots=8, before=feeds_of_a_step.append), n_parallel=8) as backend:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda prompt: backend.generate(prompt, max_tokens=30), prompts(16)))
+        assert max(map(len, feeds_of_a_step)) == 2
+
+
 def test_a_queue_has_an_end(brake):
     with ToyBackend(lambda: ToyEngine(before=brake), n_parallel=1, max_queue=2) as backend:
         streams = [backend.generate_stream(letter, max_tokens=3) for letter in "abcd"]

@@ -13,7 +13,12 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
     """How many requests share the model, and how."""
 
     n_parallel: Annotated[
-        int, Meta(ge=1, le=256, description="Requests that are computed at once; more of them wait in a queue.")
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description="Requests that are computed at once, at most half of n_batch; more of them wait in a queue.",
+        ),
     ] = 8
     max_queue: Annotated[
         int, Meta(ge=0, description="Requests that may wait. One more is refused with QueueFullError.")

@@ -45,7 +45,8 @@ class Scheduler:
 
     def __init__(self, engine: Engine, *, parallel: int, max_queue: int, keep: int = 0, lookup: int = 0) -> None:
         self._engine = engine
-        self._parallel = min(parallel, engine.n_slots)
+        # Half of a step is left for prompts: answers under way could fill all of it, and newcomers would starve.
+        self._parallel = min(parallel, engine.n_slots, max(1, engine.n_batch // 2))
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._slots = Slots(engine, keep)
