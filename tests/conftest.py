@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,13 @@ from support.models import fetch_gguf
 from support.servers import LiveServer, run_llama_server
 
 ENGINE_FIXTURES = {"gguf_model", "hf_model", "openai_server"}
+
+
+def pytest_configure() -> None:
+    """Run under nohup or in a shell's background, the signals that tests send would be ignored by all children."""
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
