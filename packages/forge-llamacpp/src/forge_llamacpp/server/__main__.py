@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit code."""
     given = parser().parse_args(arguments)
     try:
-        import xllamacpp  # type: ignore[import-untyped]
+        import xllamacpp
     except ImportError as error:
         say(f'{error}. Install it with: pip install "forge-llamacpp[server]"')
         return 1
