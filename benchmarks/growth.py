@@ -12,15 +12,16 @@ import argparse
 import itertools
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from measuring import ours, overhead
+from measuring.apart import Apart
 from measuring.load import Ask, asks, prose
-from measuring.work import Prompt, rate
+from measuring.ours import Ours
+from measuring.work import Prompt
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (100, 500, 1000, 2000, 4000)
@@ -51,9 +52,9 @@ class Growth:
         by_callers: Points = {}
         by_context: Points = {}
         for name, engine in (("llama.cpp", self._llama), ("transformers", self._transformers)):
-            with engine() as (backend, make_bare):
-                by_callers[name] = self._by_callers(backend, make_bare)
-                by_context[name] = self._by_context(backend, make_bare)
+            with engine() as (mine, make_bare):
+                by_callers[name] = self._by_callers(mine, make_bare)
+                by_context[name] = self._by_context(mine, make_bare)
         core = {
             kind: [overhead.microseconds(kind, count, max(200, 16_000 // count)) for count in self.callers]
             for kind in ("threads", "tasks")
@@ -66,34 +67,33 @@ class Growth:
             "core": core,
         }
 
-    def _by_callers(self, backend: Any, make_bare: Callable[[int], Any]) -> dict[str, list[float]]:
+    def _by_callers(self, mine: Apart, make_bare: Callable[[int], Apart]) -> dict[str, list[float]]:
         """Tokens a second, all callers together; each asks one thing."""
         series: dict[str, list[float]] = {"LlamaForge": [], "bare loop": []}
         for count in self.callers:
-            with closing(make_bare(count)) as bare:
+            with make_bare(count) as bare:
                 rates: dict[str, list[float]] = {name: [] for name in series}
                 for _ in range(self._rounds):
                     batch = list(itertools.islice(asks(next(self._seed), shortest=32, longest=64), count))
-                    prompts = ours.prompts(backend, batch)
-                    rates["LlamaForge"].append(rate(lambda: ours.at_once(backend, batch, count)))  # noqa: B023
-                    rates["bare loop"].append(rate(lambda: bare(prompts)))  # noqa: B023
+                    prompts = mine.ask("prompts", batch)
+                    rates["LlamaForge"].append(mine.rate("at_once", batch, count))
+                    rates["bare loop"].append(bare.rate("answer", prompts))
             self._keep(series, rates, f"{count} callers", "tokens/s")
         return series
 
-    def _by_context(self, backend: Any, make_bare: Callable[[int], Any]) -> dict[str, list[float]]:
+    def _by_context(self, mine: Apart, make_bare: Callable[[int], Apart]) -> dict[str, list[float]]:
         """Milliseconds until the first token, and for each one after it, behind a prompt of so many tokens."""
         names = ("LlamaForge, first token", "bare loop, first token", "LlamaForge, each token", "bare loop, each token")
         series: dict[str, list[float]] = {name: [] for name in names}
-        with closing(make_bare(1)) as bare:
+        with make_bare(1) as bare:
             for length in self.contexts:
                 times: dict[str, list[float]] = {name: [] for name in names}
                 for _ in range(self._rounds):
                     ask = Ask(f"{prose(length * 9 // 2, next(self._seed))}\n\nGo on, at length.", ANSWER)
-                    first, each = streamed(backend, ask)
+                    first, each = mine.ask("streamed", ask)
                     times[names[0]].append(first)
                     times[names[2]].append(each)
-                    tokens = ours.prompts(backend, [ask])[0].tokens
-                    first, each = apart(bare, tokens)
+                    first, each = apart(bare, mine.ask("prompts", [ask])[0].tokens)
                     times[names[1]].append(first)
                     times[names[3]].append(each)
                 self._keep(series, times, f"{length} tokens", "ms")
@@ -106,52 +106,27 @@ class Growth:
         print(f"{point}: {shown}", flush=True)
 
     @contextmanager
-    def _llama(self) -> Iterator[tuple[Any, Callable[[int], Any]]]:
+    def _llama(self) -> Iterator[tuple[Apart, Callable[[int], Apart]]]:
         from measuring.llama_loops import BareLoop
 
-        n_ctx = 24_576
-        backend = ours.load("llama.cpp", ours.gguf(), n_parallel=64, n_ctx=n_ctx, n_threads=self._threads)
-        try:
-            ours.answer(backend, Ask("Hello", 4))
-            yield (
-                backend,
-                lambda width: BareLoop(ours.gguf(), width, self._threads, ours.n_batch(backend), n_ctx=n_ctx),
-            )
-        finally:
-            backend.unload_model()
+        gguf, n_ctx = ours.gguf(), 24_576
+        with Apart(Ours, "llama.cpp", gguf, self._threads, n_parallel=64, n_ctx=n_ctx) as mine:
+            n_batch, _ = mine.ask("facts")
+            yield mine, lambda width: Apart(BareLoop, gguf, width, self._threads, n_batch, n_ctx=n_ctx)
 
     @contextmanager
-    def _transformers(self) -> Iterator[tuple[Any, Callable[[int], Any]]]:
-        import torch
-        from measuring.torch_loops import ForwardLoop, load
+    def _transformers(self) -> Iterator[tuple[Apart, Callable[[int], Apart]]]:
+        from measuring.torch_loops import ForwardLoop
 
-        torch.set_num_threads(self._threads)
-        model = load(ours.safetensors())
-        backend = ours.load("huggingface", ours.safetensors(), n_parallel=64)
-        try:
-            ours.answer(backend, Ask("Hello", 4))
-            yield backend, lambda _: ForwardLoop(model)
-        finally:
-            backend.unload_model()
+        folder = ours.safetensors()
+        with Apart(Ours, "huggingface", folder, self._threads, n_parallel=64) as mine:
+            yield mine, lambda _: Apart(ForwardLoop, folder, self._threads)
 
 
-def streamed(backend: Any, ask: Ask) -> tuple[float, float]:
-    """Milliseconds until the first token, and for each one after it."""
-    with backend.generate_stream(ask.prompt, max_tokens=ask.max_tokens, temperature=0) as stream:
-        for _ in stream:
-            pass
-    timings, tokens = stream.result.timings, stream.result.usage.completion_tokens
-    return timings.first_token * 1000, (timings.total - timings.first_token) * 1000 / max(1, tokens - 1)
-
-
-def apart(bare: Any, tokens: list[int]) -> tuple[float, float]:
+def apart(bare: Apart, tokens: list[int]) -> tuple[float, float]:
     """The same of a bare loop: it answers with one token, then with many, and the difference is theirs."""
-    start = time.perf_counter()
-    bare([Prompt(tokens, 1)])
-    first = time.perf_counter() - start
-    start = time.perf_counter()
-    count = bare([Prompt(tokens, ANSWER)])
-    whole = time.perf_counter() - start
+    _, first = bare.timed("answer", [Prompt(tokens, 1)])
+    count, whole = bare.timed("answer", [Prompt(tokens, ANSWER)])
     return first * 1000, (whole - first) * 1000 / max(1, count - 1)
 
 

@@ -3,8 +3,9 @@
     hatch run bench:throughput
     hatch run bench:throughput --quick --case llama-bare --json figures.json
 
-Both sides of each comparison answer the same requests, greedily, and take turns; the ratio is the median of the rounds'
-ratios. The model is SmolLM2-135M-Instruct: Q4_1 for llama.cpp, bfloat16 for transformers; it is fetched by itself.
+Both sides of each comparison answer the same requests, greedily, each in a process of its own, and take turns; the
+ratio is the median of the rounds' ratios. The model is SmolLM2-135M-Instruct: Q4_1 for llama.cpp, bfloat16 for
+transformers; it is fetched by itself.
 Close everything else first: llama.cpp's threads wait for each other, and one that is held up holds up all.
 """
 
@@ -24,9 +25,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from measuring import ours, overhead, waiting
+from measuring import ours, overhead
+from measuring.apart import CLOCKS, Apart
 from measuring.load import Ask, asks, spread
-from measuring.work import Row, compare, rate, table
+from measuring.ours import Ours
+from measuring.work import Row, compare, table
 
 PEERS = ("forge-core", "forge-llamacpp", "forge-hf", "llama-cpp-python", "xllamacpp", "transformers", "torch")
 PARALLEL = 16
@@ -41,7 +44,7 @@ class Bench:
     quick: bool
     threads: int
     rounds: int | None
-    clock: Callable[[], float]
+    clock: str
     instruction_sets: dict[str, str]
 
     def rounds_of(self, usual: int) -> int:
@@ -55,23 +58,18 @@ class Bench:
         return list(itertools.islice(asks(100 * seed + number), count))
 
     @contextmanager
-    def llama(self, **parameters: Any) -> Iterator[Any]:
-        """A llama.cpp backend, warm."""
-        with _loaded("llama.cpp", self.gguf, n_threads=self.threads, **parameters) as backend:
-            from measuring.llama_loops import instruction_sets
-
-            self.instruction_sets["llama-cpp-python (LlamaForge and the bare loops)"] = instruction_sets()
-            yield backend
+    def llama(self) -> Iterator[tuple[Apart, int]]:
+        """A llama.cpp backend, warm, and its ``n_batch``."""
+        with Apart(Ours, "llama.cpp", self.gguf, self.threads, n_parallel=PARALLEL) as mine:
+            n_batch, self.instruction_sets["llama-cpp-python (LlamaForge and the bare loops)"] = mine.ask("facts")
+            yield mine, n_batch
 
     @contextmanager
-    def transformers(self, **parameters: Any) -> Iterator[Any]:
+    def transformers(self) -> Iterator[Apart]:
         """A transformers backend, warm."""
-        import torch
-
-        torch.set_num_threads(self.threads)
-        self.instruction_sets["torch"] = torch.backends.cpu.get_cpu_capability()
-        with _loaded("huggingface", self.safetensors, **parameters) as backend:
-            yield backend
+        with Apart(Ours, "huggingface", self.safetensors, self.threads, n_parallel=PARALLEL) as mine:
+            self.instruction_sets["torch"] = mine.ask("facts")[1]
+            yield mine
 
     @cached_property
     def gguf(self) -> Path:
@@ -84,55 +82,46 @@ class Bench:
         return ours.safetensors()
 
 
-@contextmanager
-def _loaded(name: str, path: Path, **parameters: Any) -> Iterator[Any]:
-    backend = ours.load(name, path, **{"n_parallel": PARALLEL, **parameters})
-    try:
-        ours.answer(backend, Ask("Hello", 4))
-        yield backend
-    finally:
-        backend.unload_model()
-
-
 def llama_one(bench: Bench) -> Iterator[Row]:
     """One caller, beside ``Llama`` and beside the bare loop."""
     from measuring.llama_loops import BareLoop, OneByOne
 
-    with bench.llama() as backend:
-        peers: list[tuple[str, float, Callable[[], Any]]] = [
-            ("Llama(..., stream=True)", 1.10, lambda: OneByOne(bench.gguf, bench.threads)),
-            ("bare loop, 1 sequence", 0.97, lambda: BareLoop(bench.gguf, 1, bench.threads, ours.n_batch(backend))),
-        ]
-        for seed, (name, bar, make) in enumerate(peers, 1):
-            with closing(make()) as peer:
-                yield in_turn(bench, backend, peer, Row("llama.cpp, 1 caller", name, "tokens/s", bar), seed, 5)
+    with bench.llama() as (mine, n_batch):
+        with Apart(OneByOne, bench.gguf, bench.threads) as peer:
+            yield in_turn(
+                bench, mine, peer, Row("llama.cpp, 1 caller", "Llama(..., stream=True)", "tokens/s", 1.10), 1, 24
+            )
+        with Apart(BareLoop, bench.gguf, 1, bench.threads, n_batch) as peer:
+            yield in_turn(
+                bench, mine, peer, Row("llama.cpp, 1 caller", "bare loop, 1 sequence", "tokens/s", 0.97), 2, 24
+            )
 
 
 def llama_bare(bench: Bench) -> Iterator[Row]:
     """8 and 16 callers beside the bare batch loop of the same width."""
     from measuring.llama_loops import BareLoop
 
-    with bench.llama() as backend:
+    with bench.llama() as (mine, n_batch):
         for seed, width in ((3, 8), (4, 16)):
-            with closing(BareLoop(bench.gguf, width, bench.threads, ours.n_batch(backend))) as peer:
+            with Apart(BareLoop, bench.gguf, width, bench.threads, n_batch) as peer:
                 row = Row(f"llama.cpp, {width} callers", f"bare batch loop, {width} sequences", "tokens/s", 0.95)
-                yield at_once(bench, backend, peer, row, seed, callers=width, count=2 * width)
+                yield at_once(bench, mine, peer, row, seed, callers=width, count=width)
 
 
 def llama_sequential(bench: Bench) -> Iterator[Row]:
     """8 callers beside the same 8 requests through ``Llama``, one after another."""
     from measuring.llama_loops import OneByOne
 
-    with bench.llama() as backend, closing(OneByOne(bench.gguf, bench.threads)) as peer:
+    with bench.llama() as (mine, _), Apart(OneByOne, bench.gguf, bench.threads) as peer:
         row = Row("llama.cpp, 8 callers", "Llama, one after another", "tokens/s", 1.70)
-        yield at_once(bench, backend, peer, row, 5, callers=8, count=8)
+        yield at_once(bench, mine, peer, row, 5, callers=8, count=8)
 
 
 def llama_server(bench: Bench) -> Iterator[Row]:
     """8 callers beside llama.cpp's C++ server with 8 slots. Requests come spread over some seconds."""
     from measuring.cpp_server import CppServer
 
-    with bench.llama() as backend, closing(CppServer(bench.gguf, 8, CONTEXT, bench.threads)) as peer:
+    with bench.llama() as (mine, _), closing(CppServer(bench.gguf, 8, CONTEXT, bench.threads)) as peer:
         bench.instruction_sets["xllamacpp"] = peer.instruction_sets
         row = Row("llama.cpp, 8 callers", "C++ server, 8 slots", "tokens/s", 1.00)
 
@@ -140,58 +129,54 @@ def llama_server(bench: Bench) -> Iterator[Row]:
             return spread(bench.requests(6, number, 16), 0.5 if bench.quick else 4.0, number)
 
         def theirs(number: int) -> float:
-            batch = requests(number)
-            tokens, seconds = peer([(backend.render(ask.prompt), ask.max_tokens, ask.delay) for ask in batch])
+            tokens, seconds = peer.answer(mine.ask("texts", requests(number)))
             return tokens / seconds
 
-        yield compare(
-            row, lambda number: rate(lambda: ours.at_once(backend, requests(number), 8)), theirs, bench.rounds_of(5)
-        )
+        yield compare(row, lambda number: mine.rate("at_once", requests(number), 8), theirs, bench.rounds_of(7))
 
 
 def hf_one(bench: Bench) -> Iterator[Row]:
     """One caller beside ``model.generate``."""
-    from measuring.torch_loops import Generate, load
+    from measuring.torch_loops import Generate
 
-    with bench.transformers() as backend:
+    with bench.transformers() as mine, Apart(Generate, bench.safetensors, bench.threads) as peer:
         row = Row("transformers, 1 caller", "model.generate", "tokens/s", 1.00)
-        yield in_turn(bench, backend, Generate(load(bench.safetensors)), row, 7, 3)
+        yield in_turn(bench, mine, peer, row, 7, 12)
 
 
 def hf_bare(bench: Bench) -> Iterator[Row]:
     """8 and 16 callers beside a bare forward loop of the same width."""
-    from measuring.torch_loops import ForwardLoop, load
+    from measuring.torch_loops import ForwardLoop
 
-    with bench.transformers() as backend:
-        peer = ForwardLoop(load(bench.safetensors))
+    with bench.transformers() as mine, Apart(ForwardLoop, bench.safetensors, bench.threads) as peer:
         for seed, width in ((8, 8), (9, 16)):
             row = Row(f"transformers, {width} callers", f"bare forward loop, {width} rows", "tokens/s", 0.90)
-            yield at_once(bench, backend, peer, row, seed, callers=width, count=width)
+            yield at_once(bench, mine, peer, row, seed, callers=width, count=width)
 
 
 def hf_batch(bench: Bench) -> Iterator[Row]:
     """16 callers beside transformers' own continuous batching."""
-    from measuring.torch_loops import ContinuousBatching, load
+    from measuring.torch_loops import ContinuousBatching
 
-    with bench.transformers() as backend, closing(ContinuousBatching(load(bench.safetensors))) as peer:
+    with bench.transformers() as mine, Apart(ContinuousBatching, bench.safetensors, bench.threads) as peer:
         row = Row("transformers, 16 callers", "its continuous batching", "tokens/s", 1.60)
-        yield at_once(bench, backend, peer, row, 10, callers=16, count=16)
+        yield at_once(bench, mine, peer, row, 10, callers=16, count=16)
 
 
 def prefix(bench: Bench) -> Iterator[Row]:
     """A second chat turn beside the same without what the first one computed."""
     tokens = 500 if bench.quick else 2000
-    for name, backend, usual in _both(bench):
+    for name, mine, usual in _both(bench):
         row = Row(f"{name}, second turn", f"cold, {tokens:,} tokens of history", "s", 0.15, at_most=True)
-        yield _pairs(row, lambda number: waiting.second_turn(backend, tokens, number), bench.rounds_of(usual))  # noqa: B023
+        yield _pairs(row, lambda number: mine.ask("second_turn", tokens, number), bench.rounds_of(usual))  # noqa: B023
 
 
 def beside(bench: Bench) -> Iterator[Row]:
     """A short request that comes while a long prompt is computed, beside that prompt."""
     tokens = 1500 if bench.quick else 4000
-    for name, backend, usual in _both(bench):
+    for name, mine, usual in _both(bench):
         row = Row(f"{name}, short request", f"prefill of {tokens:,} tokens", "s", 0.25, at_most=True)
-        yield _pairs(row, lambda number: waiting.beside_a_long_prompt(backend, tokens, number), bench.rounds_of(usual))  # noqa: B023
+        yield _pairs(row, lambda number: mine.ask("beside_a_long_prompt", tokens, number), bench.rounds_of(usual))  # noqa: B023
 
 
 def core(bench: Bench) -> Iterator[Row]:
@@ -214,11 +199,11 @@ def core(bench: Bench) -> Iterator[Row]:
         )
 
 
-def _both(bench: Bench) -> Iterator[tuple[str, Any, int]]:
-    with bench.llama() as backend:
-        yield "llama.cpp", backend, 5
-    with bench.transformers() as backend:
-        yield "transformers", backend, 3
+def _both(bench: Bench) -> Iterator[tuple[str, Apart, int]]:
+    with bench.llama() as (mine, _):
+        yield "llama.cpp", mine, 5
+    with bench.transformers() as mine:
+        yield "transformers", mine, 3
 
 
 def _pairs(row: Row, measure: Callable[[int], tuple[float, float]], rounds: int) -> Row:
@@ -229,7 +214,7 @@ def _pairs(row: Row, measure: Callable[[int], tuple[float, float]], rounds: int)
     return row
 
 
-def in_turn(bench: Bench, backend: Any, peer: Any, row: Row, seed: int, usual: int) -> Row:
+def in_turn(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, usual: int) -> Row:
     """One caller who asks one thing after another, beside *peer* that does the same."""
 
     def requests(number: int) -> list[Ask]:
@@ -237,24 +222,23 @@ def in_turn(bench: Bench, backend: Any, peer: Any, row: Row, seed: int, usual: i
 
     return compare(
         row,
-        lambda number: rate(lambda: ours.in_turn(backend, requests(number)), bench.clock),
-        lambda number: rate(lambda: peer(ours.prompts(backend, requests(number))), bench.clock),
+        lambda number: mine.rate("in_turn", requests(number), clock=bench.clock),
+        lambda number: peer.rate("answer", mine.ask("prompts", requests(number)), clock=bench.clock),
         bench.rounds_of(usual),
     )
 
 
-def at_once(bench: Bench, backend: Any, peer: Any, row: Row, seed: int, *, callers: int, count: int) -> Row:
+def at_once(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, *, callers: int, count: int) -> Row:
     """*callers* threads with *count* requests, beside *peer* that has them all."""
 
-    def theirs(number: int) -> float:
-        prompts = ours.prompts(backend, bench.requests(seed, number, count))
-        return rate(lambda: peer(prompts), bench.clock)
+    def requests(number: int) -> list[Ask]:
+        return bench.requests(seed, number, count)
 
     return compare(
         row,
-        lambda number: rate(lambda: ours.at_once(backend, bench.requests(seed, number, count), callers), bench.clock),
-        theirs,
-        bench.rounds_of(3),
+        lambda number: mine.rate("at_once", requests(number), callers, clock=bench.clock),
+        lambda number: peer.rate("answer", mine.ask("prompts", requests(number)), clock=bench.clock),
+        bench.rounds_of(7),
     )
 
 
@@ -283,15 +267,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=usable_cores(), help="threads of each engine")
     parser.add_argument(
         "--clock",
-        choices=("wall", "cpu"),
+        choices=CLOCKS,
         default="wall",
         help="cpu: processor time, for a machine that others use too (with --threads 1, as waiting threads spin)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there, too")
     options = parser.parse_args()
 
-    clock = time.process_time if options.clock == "cpu" else time.perf_counter
-    bench = Bench(options.quick, options.threads, options.rounds, clock, {})
+    bench = Bench(options.quick, options.threads, options.rounds, options.clock, {})
     begin = time.perf_counter()
     rows: list[Row] = []
     for name in options.case or CASES:

@@ -29,7 +29,7 @@ class CppServer:
         self.instruction_sets: str = said["instruction_sets"]
         self._clients = _start("clients", {"port": said["port"], "callers": slots})
 
-    def __call__(self, requests: Iterable[tuple[str, int, float]]) -> tuple[int, float]:
+    def answer(self, requests: Iterable[tuple[str, int, float]]) -> tuple[int, float]:
         """Ask all of it: prompts as text, how long the answers may be, delays. Tokens of the answers, and seconds."""
         _write(self._clients, list(requests))
         said = _read(self._clients)

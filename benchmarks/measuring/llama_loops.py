@@ -14,6 +14,9 @@ from .work import Prompt
 
 N_CTX = 8192
 
+_QUIET = lib.llama_log_callback(lambda *_: None)
+"""Kept, as llama.cpp calls it as long as the process lives."""
+
 
 class BareLoop:
     """``llama_decode`` and a greedy sampler for each of *width* sequences; nothing else.
@@ -32,6 +35,7 @@ class BareLoop:
     def __init__(
         self, gguf: Path, width: int, threads: int, n_batch: int, *, unified: bool = True, n_ctx: int = N_CTX
     ) -> None:
+        lib.llama_log_set(_QUIET, None)
         self._width = width
         self._n_batch = n_batch
         self._model = lib.llama_model_load_from_file(os.fsencode(gguf), lib.llama_model_default_params())
@@ -49,7 +53,7 @@ class BareLoop:
             lib.llama_sampler_chain_add(sampler, lib.llama_sampler_init_greedy())
         self._batch = lib.llama_batch_init(n_batch, 0, 1)
 
-    def __call__(self, prompts: Iterable[Prompt]) -> int:
+    def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*; the tokens of the answers together."""
         lib.llama_memory_clear(self._memory, True)
         waiting = list(prompts)[::-1]
@@ -124,7 +128,7 @@ class OneByOne:
         options: dict[str, Any] = {"n_ctx": N_CTX, "n_threads": threads, "n_threads_batch": threads}
         self._llama = Llama(str(gguf), verbose=False, **options)
 
-    def __call__(self, prompts: Iterable[Prompt]) -> int:
+    def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*, one after another; the tokens of the answers together."""
         count = 0
         for prompt in prompts:

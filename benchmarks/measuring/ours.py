@@ -13,6 +13,7 @@ from typing import Any
 from llamaforge import get_backend
 from llamaforge.requests import read_request
 
+from . import waiting
 from .load import Ask
 from .work import Prompt
 
@@ -45,66 +46,99 @@ def load(name: str, path: Path, **parameters: Any) -> Any:
     return backend
 
 
-def prompts(backend: Any, asks: Sequence[Ask]) -> list[Prompt]:
-    """The same requests as tokens, for a peer: chat template and tokenizer are the backend's own."""
-    engine = backend._engine
-    return [Prompt(engine.tokenize(read_request(ask.prompt, None, {})), ask.max_tokens) for ask in asks]
+class Ours:
+    """A loaded backend, warm.
 
-
-def n_batch(backend: Any) -> int:
-    """Tokens of a step, so that a bare loop can have as many."""
-    return int(backend._engine.n_batch)
-
-
-def answer(backend: Any, ask: Ask) -> int:
-    """Read one answer, piece by piece; its tokens."""
-    with backend.generate_stream(ask.prompt, max_tokens=ask.max_tokens, temperature=0) as stream:
-        for _ in stream:
-            pass
-    return int(stream.result.usage.completion_tokens)
-
-
-def in_turn(backend: Any, asks: Sequence[Ask]) -> int:
-    """One caller asks one thing after another; the tokens of all answers."""
-    return sum(answer(backend, ask) for ask in asks)
-
-
-def at_once(backend: Any, asks: Sequence[Ask], callers: int) -> int:
-    """*callers* threads share the requests, each asks again once it has its answer; the tokens of all answers.
-
-    A request with a delay is asked no earlier.
+    Args:
+        name: the backend.
+        path: the model.
+        threads: threads of the engine.
+        parameters: load parameters.
     """
-    start = time.perf_counter()
-    left, lock, failures = iter(asks), threading.Lock(), []
-    counts: list[int] = []
 
-    def work() -> None:
-        while True:
-            with lock:
-                ask = next(left, None)
-            if ask is None:
-                return
-            time.sleep(max(0.0, start + ask.delay - time.perf_counter()))
-            try:
-                counts.append(answer(backend, ask))
-            except Exception as error:  # noqa: BLE001 - a benchmark with a failure is none
-                failures.append(error)
-                return
+    def __init__(self, name: str, path: Path, threads: int, **parameters: Any) -> None:
+        if name == "huggingface":
+            import torch
 
-    with ThreadPoolExecutor(callers) as pool:
-        for _ in range(callers):
-            pool.submit(work)
-    if failures:
-        raise failures[0]
-    return sum(counts)
+            torch.set_num_threads(threads)
+            self.instruction_sets = torch.backends.cpu.get_cpu_capability()
+        else:
+            from .llama_loops import instruction_sets
 
+            parameters["n_threads"] = threads
+            self.instruction_sets = instruction_sets()
+        self._backend = load(name, path, **parameters)
+        self._answer(Ask("Hello", 4))
 
-def first_piece(backend: Any, messages: Sequence[dict[str, str]], max_tokens: int = 1) -> float:
-    """Seconds until the first text of an answer to that conversation."""
-    with backend.chat_stream(messages, max_tokens=max_tokens, temperature=0) as stream:
-        for _ in stream:
-            pass
-    first = stream.result.timings.first_token
-    if first is None:
-        raise RuntimeError("The model answered nothing.")
-    return float(first)
+    def facts(self) -> tuple[int, str]:
+        """Tokens of a step, so that a bare loop can have as many, and the instruction sets that the engine uses."""
+        return int(self._backend._engine.n_batch), self.instruction_sets
+
+    def prompts(self, asks: Sequence[Ask]) -> list[Prompt]:
+        """The same requests as tokens, for a peer: chat template and tokenizer are the backend's own."""
+        engine = self._backend._engine
+        return [Prompt(engine.tokenize(read_request(ask.prompt, None, {})), ask.max_tokens) for ask in asks]
+
+    def texts(self, asks: Sequence[Ask]) -> list[tuple[str, int, float]]:
+        """The same requests as texts with all special tokens, and how long the answers may be, and delays."""
+        return [(self._backend.render(ask.prompt), ask.max_tokens, ask.delay) for ask in asks]
+
+    def in_turn(self, asks: Sequence[Ask]) -> int:
+        """One caller asks one thing after another; the tokens of all answers."""
+        return sum(self._answer(ask) for ask in asks)
+
+    def at_once(self, asks: Sequence[Ask], callers: int) -> int:
+        """*callers* threads share the requests, each asks again once it has its answer; the tokens of all answers.
+
+        A request with a delay is asked no earlier.
+        """
+        start = time.perf_counter()
+        left, lock, failures = iter(asks), threading.Lock(), []
+        counts: list[int] = []
+
+        def work() -> None:
+            while True:
+                with lock:
+                    ask = next(left, None)
+                if ask is None:
+                    return
+                time.sleep(max(0.0, start + ask.delay - time.perf_counter()))
+                try:
+                    counts.append(self._answer(ask))
+                except Exception as error:  # noqa: BLE001 - a benchmark with a failure is none
+                    failures.append(error)
+                    return
+
+        with ThreadPoolExecutor(callers) as pool:
+            for _ in range(callers):
+                pool.submit(work)
+        if failures:
+            raise failures[0]
+        return sum(counts)
+
+    def streamed(self, ask: Ask) -> tuple[float, float]:
+        """Milliseconds until the first token of an answer, and for each one after it."""
+        with self._backend.generate_stream(ask.prompt, max_tokens=ask.max_tokens, temperature=0) as stream:
+            for _ in stream:
+                pass
+        timings, tokens = stream.result.timings, stream.result.usage.completion_tokens
+        return timings.first_token * 1000, (timings.total - timings.first_token) * 1000 / max(1, tokens - 1)
+
+    def second_turn(self, tokens: int, seed: int) -> tuple[float, float]:
+        """:func:`.waiting.second_turn`."""
+        return waiting.second_turn(self._backend, tokens, seed)
+
+    def beside_a_long_prompt(self, tokens: int, seed: int) -> tuple[float, float]:
+        """:func:`.waiting.beside_a_long_prompt`."""
+        return waiting.beside_a_long_prompt(self._backend, tokens, seed)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        self._backend.unload_model()
+
+    def _answer(self, ask: Ask) -> int:
+        """Read one answer, piece by piece; its tokens."""
+        with self._backend.generate_stream(ask.prompt, max_tokens=ask.max_tokens, temperature=0) as stream:
+            for _ in stream:
+                pass
+        return int(stream.result.usage.completion_tokens)

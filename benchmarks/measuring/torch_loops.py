@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 from .work import Prompt
 
 
-def load(folder: Path) -> Any:
+def _load(folder: Path, threads: int) -> Any:
     """The model, as its files have it."""
+    torch.set_num_threads(threads)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     return AutoModelForCausalLM.from_pretrained(folder, dtype="auto").eval()
@@ -23,10 +24,10 @@ def load(folder: Path) -> Any:
 class Generate:
     """``model.generate``, one request after another."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._model = _load(folder, threads)
 
-    def __call__(self, prompts: Iterable[Prompt]) -> int:
+    def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*; the tokens of the answers together."""
         ends = _ends(self._model)
         count = 0
@@ -39,6 +40,9 @@ class Generate:
             count += sum(token not in ends for token in answer)
         return count
 
+    def close(self) -> None:
+        """Its process ends."""
+
 
 class ForwardLoop:
     """The forward pass with a cache, for all prompts at once, the best token of each; nothing else.
@@ -47,11 +51,11 @@ class ForwardLoop:
     cost more. A row whose answer is complete leaves.
     """
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._model = _load(folder, threads)
 
     @torch.inference_mode()
-    def __call__(self, prompts: Iterable[Prompt]) -> int:
+    def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*; the tokens of the answers together."""
         ends = _ends(self._model)
         caches, lengths, left, following = [], [], [], []
@@ -91,7 +95,7 @@ class ForwardLoop:
             lengths = [length + 1 for length in lengths]
 
     def close(self) -> None:
-        """The model is the caller's."""
+        """Its process ends."""
 
 
 def _beside(caches: list[Any], lengths: list[int]) -> Any:
@@ -107,14 +111,14 @@ def _beside(caches: list[Any], lengths: list[int]) -> Any:
 class ContinuousBatching:
     """transformers' own: what its ``generate_batch`` does, with a length for each request, and kept between rounds."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._model = model = _load(folder, threads)
         self._config = GenerationConfig(do_sample=False, max_new_tokens=128, eos_token_id=sorted(_ends(model)))
         manager = model.continuous_batching_context_manager(generation_config=self._config, warmup=False)
         self._context = manager
         self._manager = manager.__enter__()
 
-    def __call__(self, prompts: Iterable[Prompt]) -> int:
+    def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*; the tokens of the answers together."""
         ends = _ends(self._model)
         open_requests = {

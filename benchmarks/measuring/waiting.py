@@ -6,8 +6,9 @@ import threading
 import time
 from typing import Any
 
+from llamaforge.requests import read_request
+
 from .load import prose
-from .ours import first_piece
 
 Messages = list[dict[str, str]]
 
@@ -21,10 +22,18 @@ def conversation(backend: Any, tokens: int, seed: int) -> Messages:
 
 def backend_tokens(backend: Any, text: str) -> int:
     """Tokens of *text*."""
-    from .load import Ask
-    from .ours import prompts
+    return len(backend._engine.tokenize(read_request(text, None, {})))
 
-    return len(prompts(backend, [Ask(text, 1)])[0].tokens)
+
+def first_piece(backend: Any, messages: Messages) -> float:
+    """Seconds until the first text of an answer to that conversation."""
+    with backend.chat_stream(messages, max_tokens=1, temperature=0) as stream:
+        for _ in stream:
+            pass
+    first = stream.result.timings.first_token
+    if first is None:
+        raise RuntimeError("The model answered nothing.")
+    return float(first)
 
 
 def second_turn(backend: Any, tokens: int, seed: int) -> tuple[float, float]:

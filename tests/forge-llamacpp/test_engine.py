@@ -67,12 +67,17 @@ def test_sequences_hold_what_they_should(
     engine = opened(path, n_ctx=512, n_batch=64, n_parallel=4, prefix_cache=1, swa_full=kind != "short windows")
     chance = random.Random(seed)
     held: list[list[int]] = [[], [], [], []]
-    for _ in range(25):
+    resting: set[int] = set()
+    for _ in range(30):
         slot, other = chance.sample(range(4), 2)
-        match chance.choice(["step", "step", "cut", "copy"]):
-            case "step":
+        action = chance.choice(["step", "step", "cut", "copy", "rest", "wake"])
+        if slot in resting and action in ("cut", "step"):
+            assert engine.wake(slot)
+            resting.discard(slot)
+        match action:
+            case "step" if len(resting) < 4:
                 feeds = []
-                for each in chance.sample(range(4), chance.randint(1, 4)):
+                for each in chance.sample([each for each in range(4) if each not in resting], 4 - len(resting)):
                     tokens = [chance.randrange(256) for _ in range(chance.randint(1, 16))]
                     feeds.append(Feed(each, len(held[each]), tokens))
                     held[each] = held[each] + tokens
@@ -82,15 +87,25 @@ def test_sequences_hold_what_they_should(
                 kept = engine.trim(slot, length)
                 assert kept in (0, length)
                 held[slot] = held[slot][:kept]
+            case "rest" if held[slot] and slot not in resting:
+                assert engine.rest(slot)
+                resting.add(slot)
+            case "wake" if slot in resting:
+                assert engine.wake(slot)
+                resting.discard(slot)
             case "copy" if held[slot] and engine.can_copy:
                 engine.trim(other, 0)
+                resting.discard(other)
                 length = chance.randint(1, len(held[slot]))
                 kept = engine.copy(slot, other, length)
                 assert kept in (0, length)
                 held[other] = held[slot][:kept]
         if sum(map(len, held)) > 300:
             engine.trim(slot, 0)
+            resting.discard(slot)
             held[slot] = []
+    for slot in resting:
+        assert engine.wake(slot)
     for slot, tokens in enumerate(held):
         assert_holds(engine, slot, tokens, spare=4)
 
@@ -103,6 +118,27 @@ def test_what_a_plain_cache_can_do(opened: Opener, tiny_gguf: Path) -> None:
     assert engine.copy(0, 1, 20) == 20
     assert_holds(engine, 1, list(range(20)), spare=2)
     assert_holds(engine, 0, list(range(30)), spare=2)
+
+
+def test_what_rests_takes_no_room_and_comes_back_where_there_is_some(opened: Opener, tiny_gguf: Path) -> None:
+    engine = opened(tiny_gguf, n_ctx=256, n_batch=128)
+    text = [chance % 256 for chance in range(200)]
+    engine.compute([Feed(0, 0, text[:100])])
+    engine.compute([Feed(0, 100, text[100:])])
+    assert engine.rest(0)
+    engine.compute([Feed(1, 0, text[:120])])  # with the other one there would be no room
+    assert not engine.wake(0)
+    engine.compute([Feed(0, 0, text[:50])])  # it is empty
+    assert engine.rest(0)
+    engine.trim(1, 0)
+    assert engine.copy(0, 1, 30) == 30
+    assert engine.wake(0)
+    assert_holds(engine, 0, text[:50], spare=2)
+    assert_holds(engine, 1, text[:30], spare=2)
+    engine.rest(1)
+    assert engine.trim(1, 0) == 0
+    engine.compute([Feed(1, 0, text[:20])])
+    assert_holds(engine, 1, text[:20], spare=2)
 
 
 def test_a_recurrent_state_can_not_be_cut(opened: Opener, mamba: Path) -> None:

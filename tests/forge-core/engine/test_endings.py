@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import threading
 import time
+from concurrent.futures import Future
 
 import pytest
 
 from llamaforge.engine import OutOfRoomError
-from llamaforge.errors import GenerationError, QueueFullError
+from llamaforge.errors import GenerationError, ModelLoadError, QueueFullError
 
 from .toy import LETTERS, Letters, ToyBackend, ToyEngine, expected, until
 
@@ -137,15 +139,64 @@ def test_who_left_before_the_start_takes_no_place_in_the_queue():
         assert waiting.text == expected("abc", 3)
 
 
-def test_a_thread_that_can_not_be_started_is_tried_again(monkeypatch):
+def test_a_thread_that_can_not_be_started_is_an_error_of_loading(monkeypatch):
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
     with ToyBackend() as backend:
+        backend.unload_model()
         with monkeypatch.context() as patched:
             patched.setattr(threading.Thread, "start", refuse)
-            assert "new thread" in str(fails(backend, "abc"))
+            with pytest.raises(ModelLoadError, match="new thread"):
+                backend.load_model("toy")
+        backend.load_model("toy")
         assert backend.generate("abc", max_tokens=3, timeout=10) == expected("abc", 3)
+
+
+def test_an_engine_that_can_not_be_opened_leaves_no_thread():
+    def refuse() -> ToyEngine:
+        raise MemoryError("too large")
+
+    before = threading.active_count()
+    with pytest.raises(ModelLoadError, match="too large"):
+        ToyBackend(refuse)
+    until(lambda: threading.active_count() == before)
+
+
+def test_an_engine_that_nobody_waits_for_any_more_is_closed(monkeypatch):
+    """Ctrl+C while it is being opened."""
+    opening, go, engines = threading.Event(), threading.Event(), []
+
+    def slow() -> ToyEngine:
+        opening.set()
+        assert go.wait(20)
+        engines.append(ToyEngine())
+        return engines[0]
+
+    def interrupted(future: Future) -> None:
+        assert opening.wait(20)
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with monkeypatch.context() as patched:
+        patched.setattr(Future, "result", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ToyBackend(slow)
+    go.set()
+    until(lambda: engines and engines[0].closed and threading.active_count() == before)
+
+
+def test_after_the_scheduler_failed_requests_say_so():
+    class Failing(ToyEngine):
+        def trim(self, slot: int, length: int) -> int:
+            raise OSError("gone")
+
+    with ToyBackend(Failing, n_parallel=1, prefix_cache=0) as backend:
+        with contextlib.suppress(GenerationError):
+            backend.generate("abc", max_tokens=2)
+        until(lambda: not backend._scheduler._thread.is_alive())
+        with pytest.raises(GenerationError, match="scheduler failed"):
+            backend.generate("abc", max_tokens=2)
 
 
 def test_a_stream_keeps_its_backend():

@@ -29,10 +29,12 @@ class User:
     st.lists(st.tuples(st.sampled_from(["take", "release", "forget", "drop"]), TOKENS, st.integers(0, 5)), max_size=40),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.integers(0, 4),
+    st.sampled_from([20, 1000]),
 )
-def test_whatever_happens_a_slot_holds_what_it_is_said_to_hold(events, can_trim, can_copy, keep):
-    engine = ToyEngine(n_slots=4, can_trim=can_trim, can_copy=can_copy)
+def test_whatever_happens_a_slot_holds_what_it_is_said_to_hold(events, can_trim, can_copy, can_rest, keep, capacity):
+    engine = ToyEngine(n_ctx=20, n_slots=4, can_trim=can_trim, can_copy=can_copy, can_rest=can_rest, capacity=capacity)
     slots = Slots(engine, keep)
     users: list[User] = []
     for kind, tokens, number in events:
@@ -41,23 +43,27 @@ def test_whatever_happens_a_slot_holds_what_it_is_said_to_hold(events, can_trim,
             user.slot, user.computed = slots.take(user)
             assert 0 <= user.computed < len(tokens)
             assert engine.slots[user.slot] == tokens[: user.computed]
-            assert user.slot not in [other.slot for other in users]
+            assert user.slot not in [*engine.resting, *(other.slot for other in users)]
             engine.slots[user.slot] = list(tokens)  # it is computed
             user.computed = len(tokens)
             users.append(user)
         elif kind in ("release", "forget") and users:
             user = users.pop(number % len(users))
             slots.release(user.slot, keep=kind == "release")
+            if number % 2:
+                slots.settle()
             if kind == "forget" or not keep:
                 assert engine.slots[user.slot] == []
         elif kind == "drop":
             held = sum(map(bool, engine.slots))
-            dropped = slots.drop_oldest()
+            dropped = slots.make_room()
             assert sum(map(bool, engine.slots)) == held - dropped
         for user in users:
             assert engine.slots[user.slot] == user.tokens
-    kept = [index for index, each in enumerate(engine.slots) if each and index not in [user.slot for user in users]]
-    assert len(kept) <= keep
+        busy = [user.slot for user in users]
+        kept = [index for index, each in enumerate(engine.slots) if each and index not in busy]
+        assert len(kept) + len(engine.resting) <= keep
+        assert sum(map(len, engine.resting.values())) <= engine.n_ctx
 
 
 def test_a_conversation_takes_its_own_slot_over():
@@ -82,6 +88,70 @@ def test_a_branch_copies_and_leaves_the_rest_to_others():
     slot, held = slots.take(branch)
     assert (slot != first.slot, held) == (True, 3)
     assert engine.slots[first.slot] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_text_that_rests_takes_no_room_and_serves_others():
+    engine = ToyEngine(n_slots=4, can_rest=True)
+    slots = Slots(engine, 2)
+    text = list(range(64))
+    first = User(text)
+    first.slot, _ = slots.take(first)
+    engine.slots[first.slot], first.computed = list(text), 64
+    slots.release(first.slot, keep=True)
+    assert any(engine.slots)  # until the next step
+    slots.settle()
+    assert not any(engine.slots)
+    assert not slots.make_room()
+    short, branch, again = User([*text[:5], 99]), User([*text[:40], 99]), User([*text, 7])
+    slot, held = slots.take(short)
+    assert (slot != first.slot, held) == (True, 0)  # for five tokens nothing is moved
+    slot, held = slots.take(branch)
+    assert (slot != first.slot, held) == (True, 40)
+    assert slots.take(again) == (first.slot, 64)
+    assert engine.slots[first.slot] == text
+
+
+def test_a_text_that_finds_no_room_to_come_back_is_computed_again():
+    engine = ToyEngine(n_slots=3, can_rest=True, capacity=4)
+    slots = Slots(engine, 2)
+    first = User([1, 2, 3])
+    first.slot, _ = slots.take(first)
+    engine.slots[first.slot], first.computed = [1, 2, 3], 3
+    slots.release(first.slot, keep=True)
+    slots.settle()
+    other = User([9, 9])
+    other.slot, _ = slots.take(other)
+    engine.slots[other.slot] = [9, 9]
+    assert slots.take(User([1, 2, 3, 4])) == (first.slot, 0)
+    assert engine.slots[first.slot] == []
+
+
+def test_a_text_that_another_one_begins_with_is_kept_once():
+    engine = ToyEngine(n_slots=4)
+    slots = Slots(engine, 3)
+
+    def leave(text: list[int]) -> None:
+        user = User(text)
+        user.slot, _ = slots.take(user)
+        engine.slots[user.slot], user.computed = list(text), len(text)
+        slots.release(user.slot, keep=True)
+
+    leave([5, 6])
+    for text in ([1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3, 4], [1, 2, 3]):
+        leave(text)
+    assert sorted(each for each in engine.slots if each) == [[1, 2, 3, 4], [5, 6]]
+
+
+def test_a_state_that_can_not_be_cut_is_kept_beside_a_longer_one():
+    engine = ToyEngine(n_slots=4, can_trim=False)
+    slots = Slots(engine, 3)
+    users = [User([1, 2]), User([1, 2, 3]), User([1, 2])]
+    for user in users:
+        user.slot, _ = slots.take(user)
+    for user in users:
+        engine.slots[user.slot], user.computed = list(user.tokens), len(user.tokens)
+        slots.release(user.slot, keep=True)
+    assert sorted(each for each in engine.slots if each) == [[1, 2], [1, 2, 3]]
 
 
 def test_what_another_is_about_to_compute_is_promised():

@@ -53,21 +53,23 @@ class ToyEngine(Engine):
         capacity: int | None = None,
         can_trim: bool = True,
         can_copy: bool = True,
+        can_rest: bool = False,
         before: Callable[[Sequence[Feed]], None] | None = None,
         memory: int = 10**6,
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
-        self.can_trim, self.can_copy = can_trim, can_copy
+        self.can_trim, self.can_copy, self.can_rest = can_trim, can_copy, can_rest
         self.capacity = capacity
         self.before = before
         self.memory = memory
         self.slots: list[list[int]] = [[] for _ in range(n_slots)]
+        self.resting: dict[int, list[int]] = {}
         self.steps = 0
         self.computed = 0
         self.open_samplings = 0
         self.closed = False
         self.interrupted = threading.Event()
-        self._thread: int | None = None
+        self._thread = threading.get_ident()  # who opens it, owns it
 
     def render(self, request: GenerationRequest) -> str:
         if request.prompt is not None:
@@ -130,6 +132,10 @@ class ToyEngine(Engine):
 
     def trim(self, slot: int, length: int) -> int:
         self._own_thread()
+        if slot in self.resting:
+            assert length == 0
+            del self.resting[slot]
+            return 0
         assert length <= len(self.slots[slot]) or length == 0
         if 0 < length < len(self.slots[slot]) and not self.can_trim:
             length = 0
@@ -140,18 +146,34 @@ class ToyEngine(Engine):
         self._own_thread()
         assert self.can_copy
         assert not self.slots[target]
-        assert length <= len(self.slots[source])
-        if length < len(self.slots[source]) and not self.can_trim:
+        assert target not in self.resting
+        held = self.resting.get(source) or self.slots[source]
+        assert length <= len(held)
+        if length < len(held) and not self.can_trim:
             return 0
-        self.slots[target] = self.slots[source][:length]
+        self.slots[target] = held[:length]
         return length
 
+    def rest(self, slot: int) -> bool:
+        self._own_thread()
+        if self.can_rest:
+            self.resting[slot], self.slots[slot] = self.slots[slot], []
+        return self.can_rest
+
+    def wake(self, slot: int) -> bool:
+        self._own_thread()
+        held = self.resting.pop(slot)
+        if self.capacity is not None and sum(map(len, self.slots)) + len(held) > self.capacity:
+            return False
+        self.slots[slot] = held
+        return True
+
     def close(self) -> None:
+        self._own_thread()
         self.closed = True
 
     def _own_thread(self) -> None:
         assert not self.closed
-        self._thread = self._thread or threading.get_ident()
         assert self._thread == threading.get_ident(), "one thread owns the model"
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.engine import Feed
+
+_FEW: Final = 32
 
 
 class Batch:
@@ -43,8 +45,11 @@ class Batch:
         """Take the tokens of all *feeds*, one after another; logits are wanted after each last certain token and each
         guess of those with a sampling. Returns how many are wanted.
 
-        Lists are put together first and copied at once: that is ten times faster than element by element.
+        Many are put together in lists first and copied at once, which is ten times faster than element by element; of
+        a few, lists cost more.
         """
+        if len(feeds) <= _FEW and all(len(feed.tokens) == 1 for feed in feeds):
+            return self._fill_single(feeds)
         tokens: list[Any] = []
         positions: list[Any] = []
         slots: list[Any] = []
@@ -63,3 +68,16 @@ class Batch:
         ctypes.memmove(self._wanted, bytes(wanted), total)
         self.native.n_tokens = total
         return wanted.count(1)
+
+    def _fill_single(self, feeds: Sequence[Feed]) -> int:
+        """A token of each: answers under way."""
+        rows = 0
+        for index, feed in enumerate(feeds):
+            self._tokens[index] = feed.tokens[0]
+            self._positions[index] = feed.start
+            self._slots[index] = feed.slot
+            wanted = feed.sampling is not None
+            self._wanted[index] = wanted
+            rows += wanted
+        self.native.n_tokens = len(feeds)
+        return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from .batch import Batch
 from .config import LlamaCppConfig
 from .errors import NOT_A_NUMBER, decode_error
 from .logprobs import token_logprob
+from .resting import Resting
 from .sampling import Sampler
 from .templates import ChatTemplate, model_template, read_template
 from .vocabulary import PieceDetokenizer, Vocabulary
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _TEMPLATE_KEY: Final = "tokenizer.chat_template"
 """Where GGUF files keep the default chat template; one for tools, say, stands under a longer key."""
+_NO_LOGITS: Final = np.empty((0, 0), dtype=np.float32)
 _NO_ROOM: Final = 1
 _ABORTED: Final = 2
 """What ``llama_decode`` returns where that is no failure."""
@@ -59,6 +62,9 @@ class LlamaCppEngine(Engine):
             self.n_slots: int = lib.llama_n_seq_max(self._context)
             self.n_batch: int = lib.llama_n_batch(self._context)
             self._batch = Batch(self.n_batch)
+            self._logits_at, self._logits_view = (0, 0), _NO_LOGITS
+            self._resting = Resting(self._context)
+            self._in_main_memory = not (config.offload_kqv and config.n_gpu_layers and lib.llama_supports_gpu_offload())
             self._window: int = lib.llama_model_n_swa(model)
             # What can't be shifted is not kept token by token: compressed caches, windows that forget.
             by_token = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
@@ -131,6 +137,9 @@ class LlamaCppEngine(Engine):
 
     def trim(self, slot: int, length: int) -> int:
         """Cut the sequence, or empty it where llama.cpp can't cut it there."""
+        if slot in self._resting:
+            self._resting.drop(slot)
+            return 0
         if length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1) and self._reaches_back(slot, length):
             return length
         lib.llama_memory_seq_rm(self._memory, slot, -1, -1)
@@ -138,11 +147,22 @@ class LlamaCppEngine(Engine):
 
     def copy(self, source: int, target: int, length: int) -> int:
         """Let both sequences share the cells of those tokens; nothing is copied."""
+        if source in self._resting:
+            return self.trim(target, length) if self._resting.copy(source, target) else 0
         lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
         return length if self._reaches_back(target, length) else self.trim(target, 0)
 
+    def rest(self, slot: int) -> bool:
+        """Move it out of the context, unless that is on a graphics card: moving costs more there, and gains less."""
+        return self._in_main_memory and self._resting.move_out(slot)
+
+    def wake(self, slot: int) -> bool:
+        """Move it back."""
+        return self._resting.move_in(slot)
+
     def close(self) -> None:
         """Give all memory back."""
+        self._resting.clear()
         self._resources.close()
 
     def _choose(self, feed: Feed, index: int, logits: npt.NDArray[np.float32]) -> Outcome:
@@ -168,8 +188,13 @@ class LlamaCppEngine(Engine):
     def _logits(self, rows: int) -> npt.NDArray[np.float32]:
         """The logits of the last step, a row for each that was wanted; llama.cpp's own memory, until the next one."""
         if not rows:
-            return np.empty((0, 0), dtype=np.float32)
-        return np.ctypeslib.as_array(lib.llama_get_logits(self._context), (rows, self._vocabulary.size))
+            return _NO_LOGITS
+        pointer = lib.llama_get_logits(self._context)
+        address = ctypes.addressof(pointer.contents)
+        if (address, rows) != self._logits_at:  # it stays where it is for as long as llama.cpp's buffer is large enough
+            self._logits_at = address, rows
+            self._logits_view = np.ctypeslib.as_array(pointer, (rows, self._vocabulary.size))
+        return self._logits_view
 
     def _reaches_back(self, slot: int, length: int) -> bool:
         """Whether the next token after *length* has all that it looks at: sliding windows forget what lies behind."""

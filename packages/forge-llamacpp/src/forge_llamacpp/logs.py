@@ -5,12 +5,10 @@ llama.cpp has one log callback for the whole process. It is set once, when the e
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterator
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
@@ -64,20 +62,26 @@ def connect() -> None:
     lib.llama_log_set(_callback, None)
 
 
-@contextlib.contextmanager
-def troubles(*, quiet: bool = False) -> Iterator[deque[str]]:
+class troubles:  # noqa: N801 - it is used like a function
     """Collect the warnings and errors that the engine logs in this thread meanwhile: the last few lines.
 
     With *quiet* the log has them for debugging only: llama.cpp warns where a step is broken off or does not fit, which
     is all in a day's work here, and what fails is told by an exception.
     """
-    before = _thread.troubles, _thread.quiet
-    collected: deque[str] = deque(maxlen=_KEPT)
-    _thread.troubles, _thread.quiet = collected, quiet
-    try:
-        yield collected
-    finally:
-        _thread.troubles, _thread.quiet = before
+
+    __slots__ = ("_before", "_quiet")
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+
+    def __enter__(self) -> deque[str]:
+        self._before = _thread.troubles, _thread.quiet
+        collected: deque[str] = deque(maxlen=_KEPT)
+        _thread.troubles, _thread.quiet = collected, self._quiet
+        return collected
+
+    def __exit__(self, *_: object) -> None:
+        _thread.troubles, _thread.quiet = self._before
 
 
 _verbose_lock: Final = threading.Lock()

@@ -16,6 +16,7 @@ from .config import EngineConfig
 from .interface import Engine
 from .jobs import Job
 from .mailbox import LoopMailbox, Mailbox, ThreadMailbox
+from .owner import open_scheduler
 from .prompts import prompt_tokens
 from .scheduler import Scheduler
 
@@ -40,21 +41,20 @@ class EngineBackend(BaseBackend):
     def open_engine(self, model_path: str, config: Any) -> Engine:
         """Load the model, with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
 
-        Raises a ModelError; all memory is given back then.
+        It is called in the thread that will compute with it. Raises a ModelError; all memory is given back then.
         """
         raise NotImplementedError(f"{type(self).__name__} must override open_engine().")
 
     def load(self, model_path: str, config: EngineConfig) -> None:
         """Open the engine and put a scheduler before it."""
-        engine = self.open_engine(model_path, config)
-        scheduler = Scheduler(
-            engine,
+        scheduler = open_scheduler(
+            lambda: self.open_engine(model_path, config),
             parallel=config.n_parallel,
             max_queue=config.max_queue,
             keep=config.prefix_cache,
             lookup=config.prompt_lookup,
         )
-        self._engine, self._scheduler = engine, scheduler
+        self._engine, self._scheduler = scheduler.engine, scheduler
         # A backend that is dropped without being closed must not leave a thread with a model behind.
         self._closer = weakref.finalize(self, scheduler.close)
 
@@ -136,6 +136,7 @@ class EngineBackend(BaseBackend):
         engine, scheduler = self._engine, self._scheduler
         if engine is None or scheduler is None:
             raise ModelNotLoadedError
+        scheduler.check()
         return engine, scheduler
 
 

@@ -158,5 +158,19 @@ class Engine(abc.ABC):
         """
         return 0
 
+    def rest(self, slot: int) -> bool:
+        """Nobody computes in *slot* for now, but what it holds may be wanted again: put it where it costs the others
+        neither time nor room, if there is such a place and going there is cheap.
+
+        Returns whether it went there. Until :meth:`wake`, the slot may be the source of :meth:`copy`, or be emptied
+        by :meth:`trim`.
+        """
+        return False
+
+    def wake(self, slot: int) -> bool:
+        """*slot* rested and is wanted again. Returns whether it holds what it held; where there is no room for that, it
+        is empty."""
+        return True
+
     def close(self) -> None:  # noqa: B027 - there may be nothing to give back
         """Give all memory back. Nobody is in any method, and none is called afterwards."""

@@ -1,4 +1,4 @@
-"""The thread that owns the model: it computes one step after another for all requests under way."""
+"""One step of the model after another, for all requests under way."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ class Scheduler:
     Where the engine's memory is full, kept prefixes go first, then the newest request goes back to the queue; its text
     goes on later where it was.
 
+    It is made in the thread that owns the engine, which then calls :meth:`run`. :mod:`.owner` has it.
+
     Args:
         engine: the model. The scheduler closes it.
         parallel: requests that are computed at once.
@@ -44,7 +46,7 @@ class Scheduler:
     """
 
     def __init__(self, engine: Engine, *, parallel: int, max_queue: int, keep: int = 0, lookup: int = 0) -> None:
-        self._engine = engine
+        self.engine = engine
         # Half of a step is left for prompts: answers under way could fill all of it, and newcomers would starve.
         self._parallel = min(parallel, engine.n_slots, max(1, engine.n_batch // 2))
         self._max_queue = max_queue
@@ -52,33 +54,33 @@ class Scheduler:
         self._slots = Slots(engine, keep)
         self.users = Gate()
         """Callers' threads that use the engine itself, to make tokens of a text, say: it is closed after they left."""
+        self._thread = threading.current_thread()
         self._changed = threading.Condition()
         # Under the condition's lock:
         self._waiting: deque[Job] = deque()
         self._computing: list[Job] = []
         self._numbers = 0
-        self._closing = False
-        self._thread: threading.Thread | None = None
+        self._end_error: Exception | None = None  # why it takes no more requests, once it doesn't
         # The scheduler's thread alone:
         self._running: list[Job] = []  # in order of arrival
         self._full = False
 
     # Any thread.
 
+    def check(self) -> None:
+        """Raises ModelNotLoadedError after :meth:`close`, and GenerationError after a failure of the scheduler."""
+        if self._end_error is not None:
+            raise type(self._end_error)(str(self._end_error))
+
     def submit(self, job: Job) -> None:
-        """Let *job* wait for its turn. Raises QueueFullError, or ModelNotLoadedError after :meth:`close`."""
+        """Let *job* wait for its turn. Raises QueueFullError, or what :meth:`check` raises."""
         with self._changed:
-            if self._closing:
-                raise ModelNotLoadedError(UNLOADED)
+            self.check()
             if job.dropped:  # its caller left before it came here, and has been told the end
                 return
             # Those that the next step will take don't count as waiting.
             if len(self._waiting) - max(0, self._parallel - len(self._running)) >= self._max_queue:
                 raise QueueFullError(len(self._waiting), self._max_queue)
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="llamaforge-engine", daemon=True)
-                thread.start()  # where the system has no thread left, the next request tries again
-                self._thread = thread
             job.number = self._numbers
             self._numbers += 1
             self._waiting.append(job)
@@ -97,31 +99,29 @@ class Scheduler:
                 if job.sampling is None and job in self._waiting:  # what has a state to give back, the thread removes
                     self._waiting.remove(job)
             elif self._computing and all(each.dropped for each in self._computing):
-                self._engine.interrupt(True)
+                self.engine.interrupt(True)
             self._changed.notify_all()
 
     def close(self) -> None:
         """End: what is under way fails with ModelNotLoadedError, and the engine's memory is given back."""
         with self._changed:
-            first, self._closing = not self._closing, True
-            if first and self._computing:
-                self._engine.interrupt(True)
-            thread = self._thread
+            if self._end_error is None:
+                self._end_error = ModelNotLoadedError(UNLOADED)
+                if self._computing:
+                    self.engine.interrupt(True)
             self._changed.notify_all()
-        if thread is None:
-            if first:
-                self._close_engine()
-        elif thread is not threading.current_thread():
-            thread.join(_PATIENCE)
-            if thread.is_alive():
+        if self._thread is not threading.current_thread():
+            self._thread.join(_PATIENCE)
+            if self._thread.is_alive():
                 _logger.warning(
                     "A step of the engine could not be broken off: its model stays in memory until it ends."
                 )
 
     # The scheduler's thread.
 
-    def _run(self) -> None:
-        error: Exception = ModelNotLoadedError(UNLOADED)
+    def run(self) -> None:
+        """Work until :meth:`close`, then close the engine. To be called once, in the thread that owns it."""
+        error: Exception | None = None
         try:
             while self._has_work():
                 self._retire()
@@ -136,16 +136,16 @@ class Scheduler:
 
     def _has_work(self) -> bool:
         """Wait until there is some; False once it is closed."""
-        if self._running and not self._closing:
+        if self._running and self._end_error is None:
             return True
         with self._changed:
-            while not (self._closing or self._waiting or self._running):
+            while self._end_error is None and not (self._waiting or self._running):
                 self._changed.wait()
-            return not self._closing
+            return self._end_error is None
 
-    def _end(self, error: Exception) -> None:
+    def _end(self, failure: Exception | None) -> None:
         with self._changed:
-            self._closing = True
+            error = self._end_error = failure or self._end_error or ModelNotLoadedError(UNLOADED)
             left = [*self._running, *self._waiting]
             self._waiting.clear()
         for job in left:
@@ -157,7 +157,7 @@ class Scheduler:
 
     def _close_engine(self) -> None:
         if self.users.drain(_PATIENCE):
-            self._engine.close()
+            self.engine.close()
         else:
             _logger.warning("A text is still being made tokens of: the model stays in memory.")
 
@@ -179,11 +179,11 @@ class Scheduler:
             elif self._full or len(self._running) >= self._parallel:
                 return
             elif self._slots.promised(job.tokens) < _WORTH_WAITING:
+                slot, held = self._slots.take(job)  # it may copy; if the engine fails at it, the job is still known
                 with self._changed:
-                    if job.dropped:
-                        continue
-                    job.begin(*self._slots.take(job))
-                    self._waiting.remove(job)  # last: if the engine fails at it, the job is still known
+                    job.begin(slot, held)
+                    if job in self._waiting:
+                        self._waiting.remove(job)
                 self._join(job)
 
     def _forget(self, job: Job) -> None:
@@ -200,7 +200,7 @@ class Scheduler:
         if job.sampling is not None:  # it is back, after it had to make room
             return
         try:
-            job.sampling = self._engine.sampling(job.request, job.tokens, job.longest)
+            job.sampling = self.engine.sampling(job.request, job.tokens, job.longest)
             if self._lookup:
                 job.lookup = PromptLookup(job.tokens, self._lookup)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
@@ -211,11 +211,12 @@ class Scheduler:
         jobs, feeds = self._plan()
         with self._changed:
             self._computing = jobs
-            if self._closing or all(job.dropped for job in jobs):
+            if self._end_error is not None or all(job.dropped for job in jobs):
                 self._computing = []
                 return
         try:
-            outcomes = self._engine.compute(feeds)
+            self._slots.settle()
+            outcomes = self.engine.compute(feeds)
         except OutOfRoomError:
             self._make_room()
         except InterruptedStepError:
@@ -229,11 +230,11 @@ class Scheduler:
         finally:
             with self._changed:
                 self._computing = []
-                self._engine.interrupt(False)
+                self.engine.interrupt(False)
 
     def _plan(self) -> tuple[list[Job], list[Feed]]:
         """Who computes what in the next step."""
-        budget = self._engine.n_batch
+        budget = self.engine.n_batch
         shares = share([job.pending for job in self._running], budget)
         spare = budget - sum(shares)
         jobs, feeds = [], []
@@ -244,7 +245,7 @@ class Scheduler:
             chosen = job.computed + count == len(job.tokens)
             guesses: list[int] = []
             if chosen and job.lookup is not None:
-                room = min(spare, job.room - 1, self._engine.n_ctx - len(job.tokens))
+                room = min(spare, job.room - 1, self.engine.n_ctx - len(job.tokens))
                 guesses = job.lookup.guess(room)
                 spare -= len(guesses)
             jobs.append(job)
@@ -266,7 +267,7 @@ class Scheduler:
         try:
             for choice in outcome:
                 right += 1
-                done = job.take(choice, ends=self._engine.ends(choice.token))
+                done = job.take(choice, ends=self.engine.ends(choice.token))
                 if done:
                     break
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
@@ -278,14 +279,14 @@ class Scheduler:
             if job.lookup is not None:
                 job.lookup.learn(feed.draft, right)
             if right < feed.draft:
-                job.computed = self._engine.trim(job.slot, job.computed)
+                job.computed = self.engine.trim(job.slot, job.computed)
         if done:
             self._leave(job, keep=True)
             job.finish()  # last, so that whoever asks again as soon as it is told finds the place free
 
     def _make_room(self) -> None:
         """The engine's memory is full: a kept prefix goes, else the newest request goes back to wait."""
-        if self._slots.drop_oldest():
+        if self._slots.make_room():
             return
         newest = self._running[-1]
         if len(self._running) > 1:

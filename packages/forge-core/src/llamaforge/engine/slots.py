@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from .interface import Engine
+
+_WORTH_WAKING: Final = 32
+"""A text that rests is copied back as a whole: not for fewer of its tokens than these, which are computed as soon."""
 
 
 class Holder(Protocol):
@@ -21,6 +24,8 @@ class Holder(Protocol):
 class Slots:
     """The slots of one engine: busy, kept for their tokens, or empty.
 
+    Where the engine lets kept slots rest, those have as many tokens together as a request may have, at most.
+
     Args:
         engine: the engine.
         keep: slots that may be kept for their tokens while nobody uses them.
@@ -31,6 +36,8 @@ class Slots:
         self._keep = keep
         self._empty = list(range(engine.n_slots - 1, -1, -1))
         self._kept: OrderedDict[int, list[int]] = OrderedDict()  # least recently used first
+        self._resting: set[int] = set()  # of the kept ones, those that take no room from the others
+        self._idle: list[int] = []  # kept since the last step
         self._busy: dict[int, Holder] = {}
 
     @property
@@ -45,12 +52,11 @@ class Slots:
         """
         source, shared = self._best(holder.tokens)
         if source in self._kept and self._goes_on(source, shared):
-            slot = source
-            held = shared if shared == len(self._kept.pop(source)) else self._engine.trim(source, shared)
+            slot, held = source, self._take_over(source, shared)
         else:
             slot = self._vacate(spare=source)
             if slot == source:  # nothing else is left
-                held = self._engine.trim(slot, shared)
+                held = self._take_over(slot, shared)
             else:
                 held = self._engine.copy(source, slot, shared) if shared and self._engine.can_copy else 0
                 if source in self._kept:
@@ -69,20 +75,48 @@ class Slots:
     def release(self, slot: int, *, keep: bool) -> None:
         """Its user is done with *slot*; with *keep* its tokens stay for others."""
         holder = self._busy.pop(slot)
-        if keep and self._keep and holder.computed:
-            self._kept[slot] = holder.tokens[: holder.computed]
+        text = holder.tokens[: holder.computed]
+        if keep and self._keep and text and not self._has(text):
+            for other in [other for other, held in self._kept.items() if self._covers(text, held)]:
+                self._drop(other)
+            self._kept[slot] = text
+            self._idle.append(slot)
             while len(self._kept) > self._keep:
-                self.drop_oldest()
+                self._drop(next(iter(self._kept)))
         else:
             self._engine.trim(slot, 0)
             self._empty.append(slot)
 
-    def drop_oldest(self) -> bool:
-        """Empty the slot that was kept for longest; False where none is kept."""
-        if not self._kept:
+    def settle(self) -> None:
+        """Let those rest that have become idle. To be called before each step, and not as soon as they are idle: who
+        goes on with a conversation at once finds it where it was."""
+        while self._idle:
+            slot = self._idle.pop()
+            if slot in self._kept and slot not in self._resting and self._engine.rest(slot):
+                self._resting.add(slot)
+        while sum(len(self._kept[slot]) for slot in self._resting) > self._engine.n_ctx:
+            self._drop(next(slot for slot in self._kept if slot in self._resting))
+
+    def make_room(self) -> bool:
+        """Empty the slot that was kept for longest in the engine's memory; False where none is."""
+        oldest = next((slot for slot in self._kept if slot not in self._resting), None)
+        if oldest is None:
             return False
-        self._drop(next(iter(self._kept)))
+        self._drop(oldest)
         return True
+
+    def _has(self, text: list[int]) -> bool:
+        """Whether a kept text serves for *text*, too. It counts as used then."""
+        slot = next((slot for slot, held in self._kept.items() if self._covers(held, text)), None)
+        if slot is not None:
+            self._kept.move_to_end(slot)
+        return slot is not None
+
+    def _covers(self, text: Sequence[int], other: Sequence[int]) -> bool:
+        """Whether all that can be had of *other* can be had of *text*."""
+        if not (self._engine.can_trim and self._engine.can_copy):
+            return text == other
+        return len(other) <= len(text) and text[: len(other)] == other
 
     def _goes_on(self, slot: int, shared: int) -> bool:
         """Whether to take over a kept slot instead of leaving it to others: nothing, or little, of it is lost."""
@@ -94,13 +128,22 @@ class Slots:
         if not self._empty:
             oldest = next((slot for slot in self._kept if slot != spare), None)
             if oldest is None:
-                self._kept.pop(spare)
                 return spare
             self._drop(oldest)
         return self._empty.pop()
 
+    def _take_over(self, slot: int, length: int) -> int:
+        """A kept slot is used again, for the first *length* of its tokens. Returns how many it holds then."""
+        kept = len(self._kept.pop(slot))
+        if slot in self._resting:
+            self._resting.discard(slot)
+            if not self._engine.wake(slot):
+                return 0
+        return length if length == kept else self._engine.trim(slot, length)
+
     def _drop(self, slot: int) -> None:
         self._kept.pop(slot)
+        self._resting.discard(slot)
         self._engine.trim(slot, 0)
         self._empty.append(slot)
 
@@ -110,6 +153,8 @@ class Slots:
         limit = len(tokens) - 1
         for slot, held, length in self._held():
             shared = common_prefix(tokens, held, min(limit, length))
+            if slot in self._resting and shared < min(length, _WORTH_WAKING):
+                continue
             if shared > longest and (shared == length or self._engine.can_trim):
                 best, longest = slot, shared
         return best, longest

@@ -1,0 +1,112 @@
+"""What decisions about llama.cpp rest on: another thread that computes, cells of others, moving a sequence out.
+
+    hatch run bench:llama-facts
+
+Everything is measured with the bare library, in turns, with SmolLM2-135M-Instruct.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import statistics
+import threading
+import time
+from contextlib import closing
+from typing import Any
+
+from llama_cpp import llama_cpp as lib
+from measuring.llama_loops import BareLoop
+from measuring.ours import gguf
+from measuring.work import Prompt, rate
+
+from forge_llamacpp.threads import usable_cores
+
+ROUNDS = 7
+N_BATCH = 128
+
+
+class Sequences(BareLoop):
+    """The same context, step by step."""
+
+    def compute(self, tokens: range, begin: int, sequence: int) -> float:
+        """Seconds that *tokens* of *sequence* take, from position *begin*."""
+        for index, token in enumerate(tokens):
+            self._add(index, token, begin + index, sequence, index == len(tokens) - 1)
+        self._batch.n_tokens = len(tokens)
+        start = time.perf_counter()
+        if lib.llama_decode(self._context, self._batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        return time.perf_counter() - start
+
+    def beside(self, others: int) -> tuple[float, float]:
+        """Milliseconds for a token of a text of 100 while another sequence holds *others*, and for 128 of a prompt."""
+        lib.llama_memory_clear(self._memory, True)
+        for begin in range(0, others, N_BATCH):
+            self.compute(range(1000, 1000 + N_BATCH), begin, 1)
+        self.compute(range(2000, 2100), 0, 0)
+        each = statistics.median(self.compute(range(3000 + at, 3001 + at), 100 + at, 0) for at in range(30))
+        return each * 1000, self.compute(range(4000, 4000 + N_BATCH), 130, 0) * 1000
+
+    def moved(self, tokens: int) -> tuple[float, float]:
+        """Milliseconds to move so many *tokens* out of the context and back."""
+        lib.llama_memory_clear(self._memory, True)
+        for begin in range(0, tokens, N_BATCH):
+            self.compute(range(1000, 1000 + N_BATCH), begin, 0)
+        size = lib.llama_state_seq_get_size(self._context, 0)
+        buffer = (ctypes.c_uint8 * size)()  # filled with zeros: its memory is there
+        start = time.perf_counter()
+        lib.llama_state_seq_get_data(self._context, buffer, size, 0)
+        lib.llama_memory_seq_rm(self._memory, 0, -1, -1)
+        out = time.perf_counter()
+        lib.llama_state_seq_set_data(self._context, buffer, size, 0)
+        return (out - start) * 1000, (time.perf_counter() - out) * 1000
+
+
+def main() -> None:
+    """Measure and print."""
+    path, threads = gguf(), usable_cores()
+    prompt = [Prompt(list(range(1000, 1040)), 64)]
+    with closing(BareLoop(path, 1, threads, N_BATCH)) as loop, closing(BareLoop(path, 1, threads, N_BATCH)) as other:
+        loop.answer(prompt)
+        alone, beside = [], []
+        for _ in range(ROUNDS):
+            alone.append(rate(lambda: loop.answer(prompt)))
+            with another_thread(other):
+                beside.append(rate(lambda: loop.answer(prompt)))
+        print(f"bare loop, 1 sequence: {statistics.median(alone):.1f} tokens/s", end="; ")
+        print(f"while another thread rests that has computed once: {statistics.median(beside):.1f}")
+    with closing(Sequences(path, 4, threads, N_BATCH)) as sequences:
+        amounts = (0, 1024, 2048, 4096)
+        found = [[sequences.beside(each) for each in amounts] for _ in range(ROUNDS)]
+        for at, amount in enumerate(amounts):
+            each, step = (statistics.median(one[at][part] for one in found) for part in (0, 1))
+            print(f"{amount:>5} cells of others: {each:.2f} ms for a token, {step:.0f} ms for {N_BATCH} of a prompt")
+        for tokens in (256, 2048):
+            moves = [sequences.moved(tokens) for _ in range(ROUNDS)]
+            out, back = (statistics.median(each) for each in zip(*moves, strict=True))
+            print(f"{tokens:>5} tokens: {out:.2f} ms out of the context, {back:.2f} ms back")
+
+
+class another_thread:  # noqa: N801 - it is used like a function
+    """A thread that computes one token and then waits for the end of the block."""
+
+    def __init__(self, loop: Any) -> None:
+        self._ready, self._end = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(loop,))
+
+    def _run(self, loop: Any) -> None:
+        loop.answer([Prompt([1000], 1)])
+        self._ready.set()
+        self._end.wait()
+
+    def __enter__(self) -> None:
+        self._thread.start()
+        self._ready.wait()
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+
+if __name__ == "__main__":
+    main()
