@@ -76,12 +76,12 @@ def main() -> None:
         print(f"bare loop, 1 sequence: {statistics.median(alone):.1f} tokens/s", end="; ")
         print(f"while another thread rests that has computed once: {statistics.median(beside):.1f}")
     with closing(Sequences(path, 4, threads, N_BATCH)) as sequences:
-        amounts = (0, 1024, 2048, 4096)
+        amounts = (0, 1024, 4096)
         found = [[sequences.beside(each) for each in amounts] for _ in range(ROUNDS)]
         for at, amount in enumerate(amounts):
             each, step = (statistics.median(one[at][part] for one in found) for part in (0, 1))
             print(f"{amount:>5} cells of others: {each:.2f} ms for a token, {step:.0f} ms for {N_BATCH} of a prompt")
-        for tokens in (256, 2048):
+        for tokens in (256, 1024):
             moves = [sequences.moved(tokens) for _ in range(ROUNDS)]
             out, back = (statistics.median(each) for each in zip(*moves, strict=True))
             print(f"{tokens:>5} tokens: {out:.2f} ms out of the context, {back:.2f} ms back")
