@@ -90,6 +90,8 @@ class Slots:
     def settle(self) -> None:
         """Let those rest that have become idle. To be called before each step, and not as soon as they are idle: who
         goes on with a conversation at once finds it where it was."""
+        if not self._idle:
+            return
         while self._idle:
             slot = self._idle.pop()
             if slot in self._kept and slot not in self._resting and self._engine.rest(slot):
