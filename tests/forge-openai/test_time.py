@@ -21,7 +21,18 @@ from llamaforge.errors import (
     RateLimitError,
     ServerError,
 )
-from support.scripted import Cut, Reply, ScriptedServer, delta, error_reply, event, json_reply, stream_of, stream_reply
+from support.scripted import (
+    Cut,
+    Received,
+    Reply,
+    ScriptedServer,
+    delta,
+    error_reply,
+    event,
+    json_reply,
+    stream_of,
+    stream_reply,
+)
 
 Load = Callable[..., OpenAIBackend]
 
@@ -177,6 +188,42 @@ def test_so_are_lost_connections(server: ScriptedServer, load: Load) -> None:
 
     server.chat(lambda _: Reply(head=cut()), stream_reply(delta("Hi", "stop")))
     assert load(max_retries=1).generate("Hi") == "Hi"
+
+
+def cut_before_the_head(_: Received) -> Reply:
+    def cut() -> Iterator[bytes]:
+        raise Cut
+        yield b""
+
+    return Reply(head=cut())
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+def test_a_kept_connection_that_the_server_closed_is_no_try(reset: bool, server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(delta("Hi", "stop")))
+    backend = load(max_retries=0)
+    assert backend.generate("Hi") == "Hi"
+    server.chat(cut_before_the_head if reset else Reply(head=[]), stream_reply(delta("Ho", "stop")))
+    assert backend.generate("Hi") == "Ho"
+    assert len(server.posted()) == 3
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+async def test_nor_in_an_event_loop(reset: bool, server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(delta("Hi", "stop")))
+    backend = load(max_retries=0)
+    assert await backend.agenerate("Hi") == "Hi"
+    server.chat(cut_before_the_head if reset else Reply(head=[]), stream_reply(delta("Ho", "stop")))
+    assert await backend.agenerate("Hi") == "Ho"
+    assert len(server.posted()) == 3
+
+
+@pytest.mark.parametrize("reset", [True, False], ids=["reset", "closed"])
+def test_a_new_connection_that_it_closed_is_one(reset: bool, server: ScriptedServer, load: Load) -> None:
+    server.chat(cut_before_the_head if reset else Reply(head=[]), stream_reply(delta("Ho", "stop")))
+    with pytest.raises(ConnectionFailedError):
+        load(max_retries=0, check_model=False).generate("Hi")
+    assert len(server.posted()) == 1
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 422])

@@ -25,6 +25,7 @@ from .devices import choose_device, choose_dtype, empty_cache
 from .engine import Engine
 from .errors import load_error
 from .gguf_check import check_gguf
+from .kernel_caches import fewer_kernels
 from .places import Place, find
 from .quiet import quiet
 from .vocabulary import Vocabulary
@@ -56,7 +57,7 @@ def check(model_path: str, config: HuggingFaceConfig) -> None:
 def load(model_path: str, config: HuggingFaceConfig) -> Engine:
     """Load the model. Raises a ModelError, an EngineError, or EngineNotAvailableError for an optional package."""
     place = find(model_path, config.gguf_file)
-    with quiet():
+    with quiet(), fewer_kernels():
         try:
             return _load(place, config)
         except Exception as error:

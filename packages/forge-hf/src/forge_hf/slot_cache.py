@@ -20,6 +20,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from llamaforge.engine import InterruptedStepError
 
+from .memory import zeros
+
 _SMALLEST = 128
 """Tokens that a row has room for at first."""
 
@@ -93,7 +95,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformer
         rows, capacity = self._cache.rows, self._cache.capacity
         # Zeros, since what is masked is still multiplied by 0, and 0 times a NaN is one.
         self.tensors = [
-            states.new_zeros((rows, states.shape[1], capacity + 1, states.shape[3]))
+            zeros((rows, states.shape[1], capacity + 1, states.shape[3]), states)
             for states in (key_states, value_states)
         ]
         self.is_initialized = True
@@ -136,7 +138,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformer
     def resize(self, rows: int, capacity: int, lengths: Sequence[int]) -> None:
         """Make it [rows, capacity]; the rows keep their first *lengths* tokens."""
         for index, old in enumerate(self.tensors):
-            new = old.new_zeros((rows, old.shape[1], capacity + 1, old.shape[3]))
+            new = zeros((rows, old.shape[1], capacity + 1, old.shape[3]), old)
             for row, length in enumerate(lengths):
                 if length:
                     new[row, :, :length] = old[row, :, :length]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from httpcore2 import ConnectError, ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
 
 from .framing import LAST_CHUNK, Inlet, Outlet
+from .kept import KeptConnectionClosed
 from .network import pools_of
 
 _HIGH_WATER: Final = 1 << 18
@@ -82,7 +83,15 @@ class LoopStream(asyncio.Protocol):
         inlet = self._inlet
         data = inlet.take()
         while not data:
-            came = await self._receive(timeout)
+            again = inlet.waits_again
+            try:
+                came = await self._receive(timeout)
+            except ReadError as error:
+                if again:
+                    raise KeptConnectionClosed("The server has closed the connection.") from error
+                raise
+            if again and not came:
+                raise KeptConnectionClosed("The server has closed the connection.")
             data = inlet.accept(came)
             if not came:
                 break

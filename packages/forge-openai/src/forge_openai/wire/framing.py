@@ -29,9 +29,10 @@ class Inlet:
     The HTTP library gets the head of a response and not a byte more, whatever the network put together.
     """
 
-    __slots__ = ("_in_head", "rest")
+    __slots__ = ("_answered", "_in_head", "rest")
 
     def __init__(self) -> None:
+        self._answered = False
         self._in_head = False
         self.rest = b""
 
@@ -52,6 +53,7 @@ class Inlet:
         self.rest = head[end:]
         # After an interim response (RFC 9110, section 15.2) there is another head.
         self._in_head = blank is not None and head.startswith(b"HTTP/1.1 1")
+        self._answered = self._answered or blank is not None
         return head[:end]
 
     def take(self) -> bytes:
@@ -60,9 +62,9 @@ class Inlet:
         return self.accept(rest) if rest else b""
 
     @property
-    def expects_head(self) -> bool:
-        """Whether the head of a response has begun, or is to come."""
-        return self._in_head
+    def waits_again(self) -> bool:
+        """Whether an answer has come before, and not a byte of the one to come."""
+        return self._answered and self._in_head and not self.rest
 
 
 class Outlet:

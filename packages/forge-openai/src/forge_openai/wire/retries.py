@@ -2,7 +2,8 @@
 
 The rules are the SDK's: lost connections, and the statuses 408, 409, 429 and 5xx; ``x-should-retry`` and
 ``Retry-After`` are obeyed. They are applied here because the SDK sleeps between two tries whatever a deadline says, and
-knows of one server only. No input or output of its own.
+knows of one server only. What went out on a kept connection that the server had closed is sent again besides. No input
+or output of its own.
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ class Attempts:
     def failed(self, lane: Lane, error: Exception) -> bool:
         """Note that *lane* failed with *error*. Returns whether there is somebody to ask now."""
         index = self._lanes.index(lane)
+        from .kept import was_kept  # loads the HTTP library
+
+        if not self._scope.cancelled and was_kept(error):
+            self._tried[index] -= 1
+            return self._scope.left() > 0
         pause = None if self._scope.cancelled else _pause_after(error, self._tried[index] - 1)
         if pause is None:
             return False
@@ -69,10 +75,14 @@ class Attempts:
         return max(0.0, self._ready[index] - now)
 
 
+def _reached_nobody(error: Exception) -> bool:
+    from .kept import was_kept
+
+    return was_kept(error)
+
+
 def _pause_after(error: Exception, tried: int) -> float | None:
     """Seconds for which a server that failed with *error* is left alone; None where no other try would help."""
-    import httpx2
-
     asked: float | None = None
     if isinstance(error, sdk.APIStatusError):
         headers, status = error.response.headers, error.status_code
@@ -83,8 +93,6 @@ def _pause_after(error: Exception, tried: int) -> float | None:
             return None
     elif not isinstance(error, sdk.APIConnectionError):
         return None
-    elif not tried and isinstance(error.__cause__, httpx2.RemoteProtocolError | httpx2.ReadError | httpx2.WriteError):
-        return 0.0  # it has closed a connection that was kept, as llama.cpp's server does after every stream
     if asked:
         return asked
     backoff = min(_FIRST_PAUSE * math.pow(2, tried), _LONGEST_PAUSE)

@@ -1,0 +1,117 @@
+"""What is not needed any more goes back to the system, and what torch keeps has a limit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from forge_hf import memory
+from forge_hf.kernel_caches import fewer_kernels
+
+pytestmark = pytest.mark.engine
+
+NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+MIB = 2**20
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from Linux's /proc")
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (64, 4096, 2)], ids=["small", "large"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_zeros_are_a_tensor_like_any_other(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    made = memory.zeros(shape, torch.ones(1, dtype=dtype))
+    assert made.shape == shape
+    assert made.dtype == dtype
+    assert made.is_contiguous()
+    assert not made.any()
+    made[1] += 3
+    part = made[1]
+    del made  # what looks at a part keeps all of it
+    assert bool((part == 3).all())
+
+
+@on_linux
+def test_zeros_take_memory_as_they_are_written_and_give_it_back() -> None:
+    before = resident()
+    made = memory.zeros((4, 64 * MIB), torch.zeros(1, dtype=torch.uint8))
+    assert not made[1:].any(), "reading"
+    assert resident() - before < 16 * MIB
+    made[0] = 1
+    assert resident() - before > 48 * MIB
+    del made
+    assert resident() - before < 16 * MIB
+
+
+def test_zeros_that_there_is_no_room_for_are_a_memory_error() -> None:
+    with pytest.raises(MemoryError):
+        memory.zeros((2**55,), torch.zeros(1))
+
+
+def test_the_limits_of_kernels_are_there_while_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    with fewer_kernels():
+        with fewer_kernels():
+            pass
+        assert [os.environ[name] for name in NAMES] == ["256", "256"], "another load goes on"
+    assert not set(NAMES) & set(os.environ)
+
+
+def test_limits_that_the_user_has_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(NAMES[0], "7")
+    monkeypatch.delenv(NAMES[1], raising=False)
+    with fewer_kernels():
+        assert [os.environ[name] for name in NAMES] == ["7", "256"]
+    assert os.environ[NAMES[0]] == "7"
+    assert NAMES[1] not in os.environ
+
+
+LENGTHS = """
+import sys
+from pathlib import Path
+
+from llamaforge.backends.huggingface import HuggingFaceBackend
+
+sys.path.insert(0, sys.argv[2])
+from test_memory import resident
+
+backend = HuggingFaceBackend()
+backend.load_model(sys.argv[1], {"device": "cpu", "dtype": "bfloat16", "prefix_cache": 0})
+
+
+def ask(lengths):
+    for length in lengths:
+        backend.generate(" a" * length, max_tokens=1, raw=True)
+
+
+ask(range(1, 170))
+before = resident()
+ask(range(170, 240))
+print(resident() - before)
+"""
+
+
+@on_linux
+def test_texts_of_many_lengths_do_not_gather_kernels(tiny_model: Path) -> None:
+    """In a process of its own: torch reads its limits once."""
+    ran = subprocess.run(
+        [sys.executable, "-c", LENGTHS, str(tiny_model), str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    print(int(ran.stdout) / MIB, "MiB")
+    assert int(ran.stdout) < 24 * MIB
