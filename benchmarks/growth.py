@@ -3,7 +3,8 @@
     hatch run bench:growth --json growth.json --images docs/images
     hatch run bench:growth --read growth.json --images docs/images
 
-Beside each engine stands its bare loop, which takes turns with it. The median of the rounds is kept.
+Beside each engine stands its bare loop, which takes turns with it. The median of the rounds is kept, and written down
+after every point.
 """
 
 from __future__ import annotations
@@ -38,38 +39,44 @@ class Growth:
         rounds: how often each point is measured.
         most: callers, at most.
         longest: tokens of context, at most.
+        note: takes all that was found, after every point.
     """
 
-    def __init__(self, threads: int, rounds: int, most: int, longest: int) -> None:
+    def __init__(
+        self, threads: int, rounds: int, most: int, longest: int, note: Callable[[dict[str, Any]], None]
+    ) -> None:
         self._threads = threads
         self._rounds = rounds
         self.callers = [each for each in CALLERS if each <= most]
         self.contexts = [each for each in CONTEXTS if each <= longest]
         self._seed = itertools.count(1)
+        self._note = note
+        self._found: dict[str, Any] = {}
 
     def measure(self) -> dict[str, Any]:
         """All of it."""
         by_callers: Points = {}
         by_context: Points = {}
-        for name, engine in (("llama.cpp", self._llama), ("transformers", self._transformers)):
-            with engine() as (mine, make_bare):
-                by_callers[name] = self._by_callers(mine, make_bare)
-                by_context[name] = self._by_context(mine, make_bare)
         core = {
             kind: [overhead.microseconds(kind, count, max(200, 16_000 // count)) for count in self.callers]
             for kind in ("threads", "tasks")
         }
-        return {
+        self._found = {
             "callers": self.callers,
             "contexts": self.contexts,
             "by_callers": by_callers,
             "by_context": by_context,
             "core": core,
         }
+        for name, engine in (("llama.cpp", self._llama), ("transformers", self._transformers)):
+            with engine() as (mine, make_bare):
+                self._by_callers(mine, make_bare, by_callers.setdefault(name, {}))
+                self._by_context(mine, make_bare, by_context.setdefault(name, {}))
+        return self._found
 
-    def _by_callers(self, mine: Apart, make_bare: Callable[[int], Apart]) -> dict[str, list[float]]:
+    def _by_callers(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:
         """Tokens a second, all callers together; each asks one thing."""
-        series: dict[str, list[float]] = {"LlamaForge": [], "bare loop": []}
+        series |= {"LlamaForge": [], "bare loop": []}
         for count in self.callers:
             with make_bare(count) as bare:
                 rates: dict[str, list[float]] = {name: [] for name in series}
@@ -81,10 +88,10 @@ class Growth:
             self._keep(series, rates, f"{count} callers", "tokens/s")
         return series
 
-    def _by_context(self, mine: Apart, make_bare: Callable[[int], Apart]) -> dict[str, list[float]]:
+    def _by_context(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:
         """Milliseconds until the first token, and for each one after it, behind a prompt of so many tokens."""
         names = ("LlamaForge, first token", "bare loop, first token", "LlamaForge, each token", "bare loop, each token")
-        series: dict[str, list[float]] = {name: [] for name in names}
+        series |= {name: [] for name in names}
         with make_bare(1) as bare:
             for length in self.contexts:
                 times: dict[str, list[float]] = {name: [] for name in names}
@@ -97,13 +104,13 @@ class Growth:
                     times[names[1]].append(first)
                     times[names[3]].append(each)
                 self._keep(series, times, f"{length} tokens", "ms")
-        return series
 
     def _keep(self, series: dict[str, list[float]], found: dict[str, list[float]], point: str, unit: str) -> None:
         for name, each in found.items():
             series[name].append(statistics.median(each))
         shown = ", ".join(f"{name} {each[-1]:.1f} {unit}" for name, each in series.items())
         print(f"{point}: {shown}", flush=True)
+        self._note(self._found)
 
     @contextmanager
     def _llama(self) -> Iterator[tuple[Apart, Callable[[int], Apart]]]:
@@ -192,12 +199,15 @@ def main() -> None:
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="draw them there")
     options = parser.parse_args()
 
+    def note(found: dict[str, Any]) -> None:
+        if options.json:
+            options.json.write_text(json.dumps(found, indent=2) + "\n")
+
     if options.read:
         found = json.loads(options.read.read_text())
     else:
-        found = Growth(options.threads, options.rounds, options.most, options.longest).measure()
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+        found = Growth(options.threads, options.rounds, options.most, options.longest, note).measure()
+        note(found)
     if options.images:
         draw(found, options.images)
 

@@ -1,4 +1,5 @@
-"""What decisions about llama.cpp rest on: another thread that computes, cells of others, moving a sequence out.
+"""What decisions about llama.cpp rest on: another thread that computes, cells of others, moving a sequence out, steps
+with many sequences in a shared cache and in separate ones.
 
     hatch run bench:llama-facts
 
@@ -12,6 +13,7 @@ import statistics
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from llama_cpp import llama_cpp as lib
@@ -21,7 +23,7 @@ from measuring.work import Prompt, rate
 
 from forge_llamacpp.threads import usable_cores
 
-ROUNDS = 7
+ROUNDS = 5
 N_BATCH = 128
 
 
@@ -61,6 +63,38 @@ class Sequences(BareLoop):
         lib.llama_state_seq_set_data(self._context, buffer, size, 0)
         return (out - start) * 1000, (time.perf_counter() - out) * 1000
 
+    def step(self, width: int, held: int) -> float:
+        """Milliseconds of a step that gives each of *width* sequences, which hold *held* tokens, one more."""
+        lib.llama_memory_clear(self._memory, True)
+        for sequence in range(width):
+            for begin in range(0, held, N_BATCH):
+                self.compute(range(1000, 1000 + N_BATCH), begin, sequence)
+        times = []
+        for at in range(held, held + 16):
+            for sequence in range(width):
+                self._add(sequence, 2000 + at, at, sequence, True)
+            self._batch.n_tokens = width
+            start = time.perf_counter()
+            if lib.llama_decode(self._context, self._batch) != 0:
+                raise RuntimeError("llama_decode failed")
+            times.append(time.perf_counter() - start)
+        return statistics.median(times) * 1000
+
+
+def steps(path: Path, threads: int) -> None:
+    """How a step grows with its sequences, in a shared cache and in separate ones."""
+    for width in (1, 2, 4, 8, 16):
+        kinds: dict[str, list[float]] = {"shared": [], "separate": []}
+        for number in range(ROUNDS):
+            for kind in sorted(kinds, reverse=bool(number % 2)):
+                with closing(Sequences(path, width, threads, N_BATCH, unified=kind == "shared")) as sequences:
+                    kinds[kind].append(sequences.step(width, 256))
+        medians = {kind: statistics.median(times) for kind, times in kinds.items()}
+        shown = (
+            f"{each:.1f} ms ({width / each * 1000:.0f} tokens/s) in a {kind} cache" for kind, each in medians.items()
+        )
+        print(f"a step of {width:>2} sequences of 256 tokens: {', '.join(shown)}", flush=True)
+
 
 def main() -> None:
     """Measure and print."""
@@ -85,6 +119,7 @@ def main() -> None:
             moves = [sequences.moved(tokens) for _ in range(ROUNDS)]
             out, back = (statistics.median(each) for each in zip(*moves, strict=True))
             print(f"{tokens:>5} tokens: {out:.2f} ms out of the context, {back:.2f} ms back")
+    steps(path, threads)
 
 
 class another_thread:  # noqa: N801 - it is used like a function

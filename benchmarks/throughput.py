@@ -109,12 +109,16 @@ def llama_bare(bench: Bench) -> Iterator[Row]:
 
 
 def llama_sequential(bench: Bench) -> Iterator[Row]:
-    """8 callers beside the same 8 requests through ``Llama``, one after another."""
-    from measuring.llama_loops import OneByOne
+    """8 callers beside the same 8 requests through ``Llama``, one after another; and the bare loop beside it, which is
+    as far as batching goes."""
+    from measuring.llama_loops import BareLoop, OneByOne
 
-    with bench.llama() as (mine, _), Apart(OneByOne, bench.gguf, bench.threads) as peer:
+    with bench.llama() as (mine, n_batch), Apart(OneByOne, bench.gguf, bench.threads) as peer:
         row = Row("llama.cpp, 8 callers", "Llama, one after another", "tokens/s", 1.70)
         yield at_once(bench, mine, peer, row, 5, callers=8, count=8)
+        with Apart(BareLoop, bench.gguf, 8, bench.threads, n_batch) as bare:
+            row = Row("(bare batch loop, 8 sequences)", "Llama, one after another", "tokens/s", None)
+            yield peers(bench, mine, bare, peer, row, 5, count=8)
 
 
 def llama_server(bench: Bench) -> Iterator[Row]:
@@ -155,12 +159,15 @@ def hf_bare(bench: Bench) -> Iterator[Row]:
 
 
 def hf_batch(bench: Bench) -> Iterator[Row]:
-    """16 callers beside transformers' own continuous batching."""
-    from measuring.torch_loops import ContinuousBatching
+    """16 callers beside transformers' own continuous batching; and the bare loop beside it."""
+    from measuring.torch_loops import ContinuousBatching, ForwardLoop
 
     with bench.transformers() as mine, Apart(ContinuousBatching, bench.safetensors, bench.threads) as peer:
         row = Row("transformers, 16 callers", "its continuous batching", "tokens/s", 1.60)
         yield at_once(bench, mine, peer, row, 10, callers=16, count=16)
+        with Apart(ForwardLoop, bench.safetensors, bench.threads) as bare:
+            row = Row("(bare forward loop, 16 rows)", "its continuous batching", "tokens/s", None)
+            yield peers(bench, mine, bare, peer, row, 10, count=16)
 
 
 def prefix(bench: Bench) -> Iterator[Row]:
@@ -240,6 +247,16 @@ def at_once(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, *, call
         lambda number: peer.rate("answer", mine.ask("prompts", requests(number)), clock=bench.clock),
         bench.rounds_of(7),
     )
+
+
+def peers(bench: Bench, mine: Apart, one: Apart, other: Apart, row: Row, seed: int, *, count: int) -> Row:
+    """Two peers beside each other, with the requests that :func:`at_once` had."""
+
+    def answer(peer: Apart, number: int) -> float:
+        requests = bench.requests(seed, number, count)
+        return peer.rate("answer", mine.ask("prompts", requests), clock=bench.clock)
+
+    return compare(row, lambda number: answer(one, number), lambda number: answer(other, number), bench.rounds_of(5))
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {

@@ -24,7 +24,7 @@ def fewer_kernels() -> Iterator[None]:
     In 16-bit types torch compiles one kernel per shape of a matrix product and keeps half a megabyte for each. Texts
     come in all lengths, so by default hundreds of megabytes gather over an hour. torch reads the limits when it
     computes for the first time: oneDNN's in the process, ideep's in the thread. So the variables are only there while a
-    model is loaded and tried out, and other threads of the host keep what they had. A limit that the user has set stays.
+    model is loaded and tried out, and other threads of the host keep what they had. A limit set by the user stays.
     """
     global _loads
     with _lock:

@@ -99,7 +99,9 @@ class ScopedStream:
 
     def _receive_head(self, timeout: float | None) -> bytes:
         """The first bytes of a further answer. Raises KeptConnectionClosed where the server closed the connection."""
-        from .kept import KeptConnectionClosed, ReadError
+        from httpcore2 import ReadError
+
+        from .kept import KeptConnectionClosed
 
         failure: Exception | None = None
         try:
