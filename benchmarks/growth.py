@@ -22,7 +22,6 @@ from measuring import ours, overhead
 from measuring.apart import Apart
 from measuring.load import Ask, asks, prose
 from measuring.ours import Ours
-from measuring.work import Prompt
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (100, 500, 1000, 2000, 4000)
@@ -100,7 +99,7 @@ class Growth:
                     first, each = mine.ask("streamed", ask)
                     times[names[0]].append(first)
                     times[names[2]].append(each)
-                    first, each = apart(bare, mine.ask("prompts", [ask])[0].tokens)
+                    first, each = bare.ask("streamed", mine.ask("prompts", [ask])[0])
                     times[names[1]].append(first)
                     times[names[3]].append(each)
                 self._keep(series, times, f"{length} tokens", "ms")
@@ -128,13 +127,6 @@ class Growth:
         folder = ours.safetensors()
         with Apart(Ours, "huggingface", folder, self._threads, n_parallel=64) as mine:
             yield mine, lambda _: Apart(ForwardLoop, folder, self._threads)
-
-
-def apart(bare: Apart, tokens: list[int]) -> tuple[float, float]:
-    """The same of a bare loop: it answers with one token, then with many, and the difference is theirs."""
-    _, first = bare.timed("answer", [Prompt(tokens, 1)])
-    count, whole = bare.timed("answer", [Prompt(tokens, ANSWER)])
-    return first * 1000, (whole - first) * 1000 / max(1, count - 1)
 
 
 def draw(found: dict[str, Any], folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from llama_cpp import Llama
 from llama_cpp import llama_cpp as lib
 
-from .work import Prompt
+from .work import Prompt, Streamed
 
 N_CTX = 8192
 
@@ -18,7 +19,7 @@ _QUIET = lib.llama_log_callback(lambda *_: None)
 """Kept, as llama.cpp calls it as long as the process lives."""
 
 
-class BareLoop:
+class BareLoop(Streamed):
     """``llama_decode`` and a greedy sampler for each of *width* sequences; nothing else.
 
     A sequence whose answer is complete takes the next prompt at once. What it computes becomes no text.
@@ -93,6 +94,8 @@ class BareLoop:
             batch.n_tokens = size
             if lib.llama_decode(self._context, batch) != 0:
                 raise RuntimeError("llama_decode failed")
+            if wanted and not count:
+                self.first = time.perf_counter()
             for index, sequence in wanted:
                 token = lib.llama_sampler_sample(self._samplers[sequence], self._context, index)
                 if lib.llama_vocab_is_eog(vocabulary, token):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM, DynamicCache, GenerationConfig
 
-from .work import Prompt
+from .work import Prompt, Streamed
 
 
 def _load(folder: Path, threads: int) -> Any:
@@ -44,7 +45,7 @@ class Generate:
         """Its process ends."""
 
 
-class ForwardLoop:
+class ForwardLoop(Streamed):
     """The forward pass with a cache, for all prompts at once, the best token of each; nothing else.
 
     Each prompt is computed alone and then put beside the others, since padding all prompts to the longest one would
@@ -66,6 +67,7 @@ class ForwardLoop:
             lengths.append(len(prompt.tokens))
             left.append(prompt.max_tokens)
             following.append(int(logits[0, -1].argmax()))
+        self.first = time.perf_counter()
         cache = _beside(caches, lengths)
         count = 0
         while True:

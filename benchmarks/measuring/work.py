@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -82,6 +82,24 @@ def compare(row: Row, ours: Side, theirs: Side, rounds: int) -> Row:
         for figures, side in sides if number % 2 == 0 else sides[::-1]:
             figures.append(side(number))
     return row
+
+
+class Streamed:
+    """A bare loop that notes when the first token of an answer was there."""
+
+    first = 0.0
+    """By ``time.perf_counter()``."""
+
+    def streamed(self, prompt: Prompt) -> tuple[float, float]:
+        """Milliseconds until the first token of an answer, and for each one after it."""
+        start = time.perf_counter()
+        count = self.answer([prompt])
+        end = time.perf_counter()
+        return (self.first - start) * 1000, (end - self.first) * 1000 / max(1, count - 1)
+
+    def answer(self, prompts: Iterable[Prompt]) -> int:
+        """Answer all *prompts*; the tokens of the answers together."""
+        raise NotImplementedError
 
 
 def rate(work: Callable[[], int]) -> float:

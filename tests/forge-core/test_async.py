@@ -12,7 +12,8 @@ import pytest
 
 from llamaforge import BackendSpec, BaseBackend, Capabilities
 from llamaforge.backends.echo import EchoBackend
-from llamaforge.bridges import BUFFERED
+from llamaforge.bridges import BUFFERED, _shared_loop, in_loop
+from llamaforge.control import Control
 from llamaforge.errors import ContractError, GenerationError, GenerationTimeoutError, UnknownParameterError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta, Usage
@@ -232,3 +233,16 @@ async def test_async_with_and_health() -> None:
         assert await backend.health() is True
     assert not backend.is_model_loaded()
     assert not backend.health()
+
+
+def test_a_stream_that_is_collected_in_the_shared_loop_does_not_stop_it() -> None:
+    async def source() -> AsyncIterator[Event]:
+        for text in "abc":
+            yield TextDelta(text)
+
+    kept = [in_loop(source, Control())]
+    next(kept[0])
+    collected = threading.Event()
+    _shared_loop().call_soon_threadsafe(lambda: (kept.clear(), collected.set()))
+    assert collected.wait(10)
+    assert len(list(in_loop(source, Control()))) == 3

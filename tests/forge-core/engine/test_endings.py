@@ -12,7 +12,7 @@ from concurrent.futures import Future
 import pytest
 
 from llamaforge.engine import OutOfRoomError
-from llamaforge.errors import GenerationError, ModelLoadError, QueueFullError
+from llamaforge.errors import GenerationError, ModelLoadError, ModelNotLoadedError, QueueFullError
 
 from .toy import LETTERS, Letters, ToyBackend, ToyEngine, expected, until
 
@@ -242,6 +242,22 @@ def test_an_event_loop_that_is_closed_amid_a_stream_leaves_nobody_behind(waits):
         until(lambda: not backend._scheduler._running)
         gc.collect()
         assert backend._gate.drain(10)
+
+
+@pytest.mark.parametrize("patience", [False, 0.1])
+def test_of_several_who_unload_the_one_who_waits_least_counts(patience):
+    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.01))) as backend:
+        stream = backend.generate_stream(TALKATIVE, max_tokens=300)
+        next(stream)
+        patient = threading.Thread(target=backend.unload_model, kwargs={"wait": True})
+        patient.start()
+        until(lambda: backend._gate._closed)
+        backend.unload_model(wait=patience)
+        patient.join(10)
+        assert not patient.is_alive()
+        assert not backend.is_model_loaded()
+        with pytest.raises(ModelNotLoadedError):
+            stream.read()
 
 
 def test_who_gives_up_waiting_for_an_unload_leaves_the_model_usable(monkeypatch):

@@ -133,7 +133,16 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], control: Control) -> Ite
                 return
             yield event
     finally:
-        asyncio.run_coroutine_threadsafe(close(), loop).result()
+        closed = asyncio.run_coroutine_threadsafe(close(), loop)
+        if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
+            closed.result()
+
+
+def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 _loop: asyncio.AbstractEventLoop | None = None

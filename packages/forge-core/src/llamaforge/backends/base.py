@@ -159,14 +159,16 @@ class BaseBackend:
         Args:
             wait: True waits until the requests under way have ended, and refuses new ones meanwhile; a number waits at
                 most so many seconds. What is under way then breaks off, with False at once. A stream that was begun and
-                neither read to its end nor closed is under way.
+                neither read to its end nor closed is under way. Of several threads that unload, the one that waits
+                least counts.
         """
         if self.is_basic:
             raise UnsupportedError("unload_model", self.name, "Drop the backend instead.")
-        with self._loading:
+        longest = None if wait is True else float(wait)
+        with self._gate.patience(longest), self._loading:
             if self._model_path is not None:
-                if wait is not False:
-                    self._gate.drain(None if wait is True else wait)
+                if longest != 0:
+                    self._gate.drain(longest)
                 self._model_path = self._config = None
                 self.unload()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from ..errors import ModelNotLoadedError
@@ -18,23 +20,37 @@ class Gate:
         self._changed = threading.Condition()
         self._inside = 0
         self._closed = False
+        self._ends: list[float] = []
+        """Until when each of those who want the gate closed is ready to wait, by ``time.monotonic()``."""
 
     def open(self) -> None:
         """Let requests in."""
         with self._changed:
             self._closed = False
 
+    @contextmanager
+    def patience(self, timeout: float | None) -> Iterator[None]:
+        """In it, :meth:`drain` waits *timeout* seconds at most, whichever thread has called it."""
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        with self._changed:
+            self._ends.append(end)
+            self._changed.notify_all()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._ends.remove(end)
+
     def drain(self, timeout: float | None) -> bool:
         """Let no more in, and wait until all are out: *timeout* seconds at most. Returns whether they are."""
-        end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        with self.patience(timeout), self._changed:
             self._closed = True
             while self._inside:
-                left = None if end is None else end - time.monotonic()
-                if left is not None and left <= 0:
+                left = min(self._ends, default=math.inf) - time.monotonic()
+                if left <= 0:
                     return False
                 try:
-                    self._changed.wait(left)
+                    self._changed.wait(None if left == math.inf else left)
                 except BaseException:  # Ctrl+C: whoever waited gave up, and nothing is taken away
                     self._closed = False
                     raise
