@@ -21,10 +21,10 @@ _ours: list[str] = []
 def fewer_kernels() -> Iterator[None]:
     """Let the thread that computes here first keep 256 kernels instead of 1,024.
 
-    In 16-bit types torch compiles one kernel per shape of a matrix product and keeps half a megabyte for each. Texts
-    come in all lengths, so by default hundreds of megabytes gather over an hour. torch reads the limits when it
-    computes for the first time: oneDNN's in the process, ideep's in the thread. So the variables are only there while a
-    model is loaded and tried out, and other threads of the host keep what they had. A limit set by the user stays.
+    In 16-bit types torch compiles a kernel for each shape of a matrix product. Texts come in all lengths, so by default
+    hundreds of megabytes gather. torch reads the limits when it computes for the first time: oneDNN's in the process,
+    ideep's in the thread. So the variables are only there while a model is loaded and tried out, and other threads of
+    the host keep what they had. A limit set by the user stays.
     """
     global _loads
     with _lock:
