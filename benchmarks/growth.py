@@ -85,7 +85,6 @@ class Growth:
                     rates["LlamaForge"].append(mine.rate("at_once", batch, count))
                     rates["bare loop"].append(bare.rate("answer", prompts))
             self._keep(series, rates, f"{count} callers", "tokens/s")
-        return series
 
     def _by_context(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:
         """Milliseconds until the first token, and for each one after it, behind a prompt of so many tokens."""

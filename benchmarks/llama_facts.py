@@ -23,7 +23,7 @@ from measuring.work import Prompt, rate
 
 from forge_llamacpp.threads import usable_cores
 
-ROUNDS = 5
+ROUNDS = 7
 N_BATCH = 128
 
 
@@ -34,11 +34,7 @@ class Sequences(BareLoop):
         """Seconds that *tokens* of *sequence* take, from position *begin*."""
         for index, token in enumerate(tokens):
             self._add(index, token, begin + index, sequence, index == len(tokens) - 1)
-        self._batch.n_tokens = len(tokens)
-        start = time.perf_counter()
-        if lib.llama_decode(self._context, self._batch) != 0:
-            raise RuntimeError("llama_decode failed")
-        return time.perf_counter() - start
+        return self._decode(len(tokens))
 
     def beside(self, others: int) -> tuple[float, float]:
         """Milliseconds for a token of a text of 100 while another sequence holds *others*, and for 128 of a prompt."""
@@ -73,12 +69,16 @@ class Sequences(BareLoop):
         for at in range(held, held + 16):
             for sequence in range(width):
                 self._add(sequence, 2000 + at, at, sequence, True)
-            self._batch.n_tokens = width
-            start = time.perf_counter()
-            if lib.llama_decode(self._context, self._batch) != 0:
-                raise RuntimeError("llama_decode failed")
-            times.append(time.perf_counter() - start)
+            times.append(self._decode(width))
         return statistics.median(times) * 1000
+
+    def _decode(self, count: int) -> float:
+        """Seconds that the first *count* tokens of the batch take."""
+        self._batch.n_tokens = count
+        start = time.perf_counter()
+        if lib.llama_decode(self._context, self._batch) != 0:
+            raise RuntimeError("llama_decode failed")
+        return time.perf_counter() - start
 
 
 def steps(path: Path, threads: int) -> None:

@@ -230,7 +230,7 @@ def in_turn(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, usual: 
     return compare(
         row,
         lambda number: mine.rate("in_turn", requests(number), clock=bench.clock),
-        lambda number: peer.rate("answer", mine.ask("prompts", requests(number)), clock=bench.clock),
+        lambda number: answer(bench, mine, peer, requests(number)),
         bench.rounds_of(usual),
     )
 
@@ -244,7 +244,7 @@ def at_once(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, *, call
     return compare(
         row,
         lambda number: mine.rate("at_once", requests(number), callers, clock=bench.clock),
-        lambda number: peer.rate("answer", mine.ask("prompts", requests(number)), clock=bench.clock),
+        lambda number: answer(bench, mine, peer, requests(number)),
         bench.rounds_of(7),
     )
 
@@ -252,11 +252,20 @@ def at_once(bench: Bench, mine: Apart, peer: Apart, row: Row, seed: int, *, call
 def peers(bench: Bench, mine: Apart, one: Apart, other: Apart, row: Row, seed: int, *, count: int) -> Row:
     """Two peers beside each other, with the requests that :func:`at_once` had."""
 
-    def answer(peer: Apart, number: int) -> float:
-        requests = bench.requests(seed, number, count)
-        return peer.rate("answer", mine.ask("prompts", requests), clock=bench.clock)
+    def requests(number: int) -> list[Ask]:
+        return bench.requests(seed, number, count)
 
-    return compare(row, lambda number: answer(one, number), lambda number: answer(other, number), bench.rounds_of(5))
+    return compare(
+        row,
+        lambda number: answer(bench, mine, one, requests(number)),
+        lambda number: answer(bench, mine, other, requests(number)),
+        bench.rounds_of(5),
+    )
+
+
+def answer(bench: Bench, mine: Apart, peer: Apart, requests: list[Ask]) -> float:
+    """Tokens a second of *peer*, which gets the requests as the tokens that LlamaForge makes of them."""
+    return peer.rate("answer", mine.ask("prompts", requests), clock=bench.clock)
 
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {

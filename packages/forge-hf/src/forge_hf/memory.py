@@ -11,6 +11,8 @@ from torch import Tensor
 
 _WORTH_IT = 2**17
 """Bytes below which the C library's own allocator is as good: it keeps them for the next ones."""
+# The default on POSIX, a shared mapping, would allocate a page that is only read.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
 def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
@@ -31,7 +33,3 @@ def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
         raise MemoryError(f"no {size} bytes for keys and values") from error
     # The tensor keeps the mapping alive, and ends it.
     return torch.frombuffer(memory, dtype=like.dtype).view(tuple(shape))
-
-
-# The default on POSIX, a shared mapping, would allocate a page that is only read.
-_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}

@@ -83,15 +83,7 @@ class LoopStream(asyncio.Protocol):
         inlet = self._inlet
         data = inlet.take()
         while not data:
-            again = inlet.waits_again
-            try:
-                came = await self._receive(timeout)
-            except ReadError as error:
-                if again:
-                    raise KeptConnectionClosed("The server has closed the connection.") from error
-                raise
-            if again and not came:
-                raise KeptConnectionClosed("The server has closed the connection.")
+            came = await (self._receive_head(timeout) if inlet.waits_again else self._receive(timeout))
             data = inlet.accept(came)
             if not came:
                 break
@@ -177,6 +169,16 @@ class LoopStream(asyncio.Protocol):
         if self._failure is not None:
             raise ReadError(str(self._failure)) from self._failure
         return b""
+
+    async def _receive_head(self, timeout: float | None) -> bytes:
+        """The first bytes of a further answer. Raises KeptConnectionClosed where the server closed the connection."""
+        try:
+            came = await self._receive(timeout)
+        except ReadError as error:
+            raise KeptConnectionClosed from error
+        if not came:
+            raise KeptConnectionClosed
+        return came
 
 
 class _LoopNetwork:

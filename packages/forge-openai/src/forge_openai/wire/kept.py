@@ -12,6 +12,9 @@ class KeptConnectionClosed(ReadError):
     request is on its way. So the end says nothing about the request: sending it on another connection is no second try.
     """
 
+    def __init__(self) -> None:
+        super().__init__("The server has closed the connection.")
+
 
 def was_kept(error: BaseException) -> bool:
     """Whether that is why the SDK raised *error*: its cause is httpx's exception, whose cause is httpcore's."""

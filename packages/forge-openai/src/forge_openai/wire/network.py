@@ -55,7 +55,7 @@ class ScopedStream:
         inlet = self._inlet
         data = inlet.take()
         while not data:
-            came = self._receive_head(timeout) if inlet.waits_again else self._receive(max_bytes, timeout)
+            came = self._receive_head(max_bytes, timeout) if inlet.waits_again else self._receive(max_bytes, timeout)
             data = inlet.accept(came)
             if not came:
                 break
@@ -97,19 +97,19 @@ class ScopedStream:
         data: bytes = self._bounded(self._stream.read, max_bytes, timeout)
         return data
 
-    def _receive_head(self, timeout: float | None) -> bytes:
+    def _receive_head(self, max_bytes: int, timeout: float | None) -> bytes:
         """The first bytes of a further answer. Raises KeptConnectionClosed where the server closed the connection."""
         from httpcore2 import ReadError
 
         from .kept import KeptConnectionClosed
 
-        failure: Exception | None = None
         try:
-            if came := self._receive(_PIECE, timeout):
-                return came
+            came = self._receive(max_bytes, timeout)
         except ReadError as error:
-            failure = error
-        raise KeptConnectionClosed("The server has closed the connection.") from failure
+            raise KeptConnectionClosed from error
+        if not came:
+            raise KeptConnectionClosed
+        return came
 
     def _bounded(self, wait: Any, what: Any, timeout: float | None) -> Any:
         scope = current_scope()

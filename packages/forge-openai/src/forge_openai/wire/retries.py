@@ -57,9 +57,9 @@ class Attempts:
 
     def failed(self, lane: Lane, error: Exception) -> bool:
         """Note that *lane* failed with *error*. Returns whether there is somebody to ask now."""
-        index = self._lanes.index(lane)
         from .kept import was_kept  # loads the HTTP library
 
+        index = self._lanes.index(lane)
         if not self._scope.cancelled and was_kept(error):
             self._tried[index] -= 1
             return self._scope.left() > 0
@@ -73,12 +73,6 @@ class Attempts:
 
     def _pause(self, index: int, now: float) -> float:
         return max(0.0, self._ready[index] - now)
-
-
-def _reached_nobody(error: Exception) -> bool:
-    from .kept import was_kept
-
-    return was_kept(error)
 
 
 def _pause_after(error: Exception, tried: int) -> float | None:
