@@ -26,6 +26,8 @@ from measuring.ours import Ours
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (100, 500, 1000, 2000, 4000)
 ANSWER = 32
+FEWEST = 8
+"""Requests of a point, at least."""
 Points = dict[str, dict[str, list[float]]]
 """Engine -> series -> a figure for each point."""
 
@@ -74,16 +76,25 @@ class Growth:
         return self._found
 
     def _by_callers(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:
-        """Tokens a second, all callers together; each asks one thing."""
+        """Tokens a second, all callers together; each asks one thing.
+
+        Every point begins with the same requests, in as many waves as that takes.
+        """
         series |= {"LlamaForge": [], "bare loop": []}
         for count in self.callers:
             with make_bare(count) as bare:
                 rates: dict[str, list[float]] = {name: [] for name in series}
-                for _ in range(self._rounds):
-                    batch = list(itertools.islice(asks(next(self._seed), shortest=32, longest=64), count))
-                    prompts = mine.ask("prompts", batch)
-                    rates["LlamaForge"].append(mine.rate("at_once", batch, count))
-                    rates["bare loop"].append(bare.rate("answer", prompts))
+                for number in range(self._rounds):
+                    first = 1000 * next(self._seed)
+                    load = itertools.islice(asks(number, shortest=32, longest=64, first=first), max(count, FEWEST))
+                    waves = [list(itertools.islice(load, count)) for _ in range(max(1, FEWEST // count))]
+                    sides = [
+                        ("LlamaForge", [(mine, "at_once", wave, count) for wave in waves]),
+                        ("bare loop", [(bare, "answer", mine.ask("prompts", wave)) for wave in waves]),
+                    ]
+                    for name, calls in sides if number % 2 == 0 else sides[::-1]:
+                        done = [side.timed(*call) for side, *call in calls]
+                        rates[name].append(sum(tokens for tokens, _ in done) / sum(seconds for _, seconds in done))
             self._keep(series, rates, f"{count} callers", "tokens/s")
 
     def _by_context(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:

@@ -1,5 +1,5 @@
 """What decisions about llama.cpp rest on: another thread that computes, cells of others, moving a sequence out, steps
-with many sequences in a shared cache and in separate ones.
+with many sequences in a shared cache and in separate ones, a prompt and answers in one call and in two.
 
     hatch run bench:llama-facts
 
@@ -62,15 +62,34 @@ class Sequences(BareLoop):
     def step(self, width: int, held: int) -> float:
         """Milliseconds of a step that gives each of *width* sequences, which hold *held* tokens, one more."""
         lib.llama_memory_clear(self._memory, True)
-        for sequence in range(width):
-            for begin in range(0, held, N_BATCH):
-                self.compute(range(1000, 1000 + N_BATCH), begin, sequence)
+        self.fill(range(width), held)
         times = []
         for at in range(held, held + 16):
             for sequence in range(width):
                 self._add(sequence, 2000 + at, at, sequence, True)
             times.append(self._decode(width))
         return statistics.median(times) * 1000
+
+    def fill(self, sequences: range, held: int) -> None:
+        """Give each of *sequences*, which are empty, *held* tokens."""
+        for sequence in sequences:
+            for begin in range(0, held, N_BATCH):
+                self.compute(range(1000, 1000 + min(N_BATCH, held - begin)), begin, sequence)
+
+    def beside_answers(self, answers: int, held: int, *, apart: bool) -> float:
+        """Milliseconds for a token of each of *answers* sequences, which hold *held*, and for a prompt of another
+        sequence in the rest of the step; in one call, or in two."""
+        for sequence in range(answers):
+            self._add(sequence, 2000, held, sequence, True)
+        seconds = self._decode(answers) if apart else 0.0
+        before = 0 if apart else answers
+        for index in range(N_BATCH - answers):
+            self._add(before + index, 3000 + index, index, answers, index == N_BATCH - answers - 1)
+        seconds += self._decode(before + N_BATCH - answers)
+        lib.llama_memory_seq_rm(self._memory, answers, -1, -1)
+        for sequence in range(answers):
+            lib.llama_memory_seq_rm(self._memory, sequence, held, -1)
+        return seconds * 1000
 
     def _decode(self, count: int) -> float:
         """Seconds that the first *count* tokens of the batch take."""
@@ -96,6 +115,21 @@ def steps(path: Path, threads: int) -> None:
         print(f"a step of {width:>2} sequences of 256 tokens: {', '.join(shown)}", flush=True)
 
 
+def calls(path: Path, threads: int) -> None:
+    """What a step costs that holds answers of 180 tokens and a prompt: in one call of llama.cpp, and in two."""
+    held, filled = 180, 0
+    with closing(Sequences(path, 64, threads, N_BATCH, n_ctx=16_384)) as sequences:
+        for answers in (1, 3, 7, 15, 31, 63):
+            sequences.fill(range(filled, answers), held)
+            filled = answers
+            times: dict[bool, list[float]] = {False: [], True: []}
+            for number in range(ROUNDS):
+                for apart in sorted(times, reverse=bool(number % 2)):
+                    times[apart].append(sequences.beside_answers(answers, held, apart=apart))
+            one, two = (statistics.median(times[apart]) for apart in (False, True))
+            print(f"{answers:>2} answers and a prompt: {one:.0f} ms in one call, {two:.0f} ms in two", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     path, threads = gguf(), usable_cores()
@@ -119,6 +153,7 @@ def main() -> None:
             moves = [sequences.moved(tokens) for _ in range(ROUNDS)]
             out, back = (statistics.median(each) for each in zip(*moves, strict=True))
             print(f"{tokens:>5} tokens: {out:.2f} ms out of the context, {back:.2f} ms back")
+    calls(path, threads)
     steps(path, threads)
 
 

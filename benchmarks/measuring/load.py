@@ -133,7 +133,9 @@ class Ask:
     """Seconds after the start of the round at which it arrives."""
 
 
-def asks(seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool = True) -> Iterator[Ask]:
+def asks(
+    seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool = True, first: int | None = None
+) -> Iterator[Ask]:
     """Requests without end, in a mixed order. Each begins with a number of its own, so that none continues another.
 
     Args:
@@ -141,12 +143,13 @@ def asks(seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool =
         longest: tokens that an answer may have, at most.
         shortest: and at least.
         texts: whether some prompts bring a text of 60 to 300 tokens.
+        first: the number of the first one is the next one; None: 1000 times the seed.
     """
     rng = random.Random(seed)
     prompts = [*QUESTIONS]
     if texts:
         prompts += [f"{task}\n\n{text}" for task, text in itertools.product(TASKS, TEXTS)]
-    number = 1000 * seed
+    number = 1000 * seed if first is None else first
     while True:
         rng.shuffle(prompts)
         for prompt in prompts:

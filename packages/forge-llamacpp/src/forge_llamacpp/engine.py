@@ -20,6 +20,7 @@ from .batch import Batch
 from .config import LlamaCppConfig
 from .errors import NOT_A_NUMBER, decode_error
 from .logprobs import token_logprob
+from .passes import Passes
 from .resting import Resting
 from .sampling import Sampler
 from .templates import ChatTemplate, model_template, read_template
@@ -69,6 +70,8 @@ class LlamaCppEngine(Engine):
             # What can't be shifted is not kept token by token: compressed caches, windows that forget.
             by_token = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
             self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
+            plain = self._in_main_memory and by_token and not self._window
+            self._passes = Passes(model, self._context, config, splittable=plain)
             unknown = opening.metadata(model, "tokenizer.ggml.unknown_token_id")
             self._vocabulary = Vocabulary(
                 lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
@@ -113,26 +116,11 @@ class LlamaCppEngine(Engine):
         return Sampler(request, self._vocabulary.size, prompt, longest)
 
     def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
-        """One ``llama_decode`` for all feeds, then a choice for those that want one."""
-        rows = self._batch.fill(feeds)
-        with logs.troubles(quiet=True) as log:
-            code = lib.llama_decode(self._context, self._batch.native)
-        if code == _NO_ROOM:
-            raise OutOfRoomError
-        if code == _ABORTED:
-            raise InterruptedStepError
-        if code != 0:
-            raise decode_error(code, log)
-        logits = self._logits(rows)
-        outcomes: list[Outcome] = []
-        begin = row = 0
-        for feed in feeds:
-            if feed.sampling is None:
-                outcomes.append([])
-            else:
-                outcomes.append(self._choose(feed, begin + feed.certain - 1, logits[row : row + feed.draft + 1]))
-                row += feed.draft + 1
-            begin += len(feed.tokens)
+        """One ``llama_decode`` for all feeds, or a few (see :mod:`.passes`), each with the choices that are wanted."""
+        outcomes: list[Outcome] = [[]] * len(feeds)
+        for call in self._passes.split(feeds):
+            for index, outcome in zip(call, self._decode([feeds[index] for index in call]), strict=True):
+                outcomes[index] = outcome
         return outcomes
 
     def trim(self, slot: int, length: int) -> int:
@@ -164,6 +152,28 @@ class LlamaCppEngine(Engine):
         """Give all memory back."""
         self._resting.clear()
         self._resources.close()
+
+    def _decode(self, feeds: Sequence[Feed]) -> list[Outcome]:
+        rows = self._batch.fill(feeds)
+        with logs.troubles(quiet=True) as log:
+            code = lib.llama_decode(self._context, self._batch.native)
+        if code == _NO_ROOM:
+            raise OutOfRoomError
+        if code == _ABORTED:
+            raise InterruptedStepError
+        if code != 0:
+            raise decode_error(code, log)
+        logits = self._logits(rows)
+        outcomes: list[Outcome] = []
+        begin = row = 0
+        for feed in feeds:
+            if feed.sampling is None:
+                outcomes.append([])
+            else:
+                outcomes.append(self._choose(feed, begin + feed.certain - 1, logits[row : row + feed.draft + 1]))
+                row += feed.draft + 1
+            begin += len(feed.tokens)
+        return outcomes
 
     def _choose(self, feed: Feed, index: int, logits: npt.NDArray[np.float32]) -> Outcome:
         """Choose after the batch's token *index*, and after the guesses that follow it while they come true."""
