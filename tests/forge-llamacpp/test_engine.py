@@ -54,6 +54,7 @@ def assert_holds(engine: LlamaCppEngine, slot: int, tokens: list[int], spare: in
     held = logits_after(engine, [65], slot=slot, start=len(tokens))
     anew = logits_after(engine, [*tokens, 65], slot=spare)
     engine.trim(spare, 0)
+    assert np.isfinite(anew).all()
     np.testing.assert_allclose(held, anew, atol=2e-3)
 
 
@@ -226,15 +227,35 @@ def test_an_interrupted_step_is_told_and_the_next_one_works(opened: Opener, tiny
     assert_holds(engine, 0, [1, 2, 3], spare=1)
 
 
-def test_logits_that_are_no_numbers_fail_one_request_alone(opened: Opener, tmp_path: Path) -> None:
-    """One token's embedding is damaged: who has it in the text gets an error, and nobody else."""
+@pytest.fixture
+def damaged(tmp_path: Path) -> Path:
+    """A model in which the embedding of token 7 is no number."""
     from gguf import GGUFReader
 
     path = make_tiny_gguf(tmp_path / "model.gguf")
     tensors = {tensor.name: np.array(tensor.data) for tensor in GGUFReader(path).tensors}
     tensors["output.weight"] = tensors["token_embd.weight"].copy()
     tensors["token_embd.weight"][7] = np.nan
-    engine = opened(make_tiny_gguf(path, tensors=tensors), flash_attn=True)
+    return make_tiny_gguf(path, tensors=tensors)
+
+
+@pytest.mark.parametrize("flash_attn", [False, True])
+def test_what_is_no_number_spoils_nobody_who_comes_later(opened: Opener, damaged: Path, flash_attn: bool) -> None:
+    """A masked cell still counts as 0 times what it holds, in tiles of 64 tokens with flash attention, too."""
+    engine = opened(damaged, flash_attn=flash_attn, n_batch=128)
+    engine.compute([Feed(1, 0, [1, 2, 3])])
+    assert engine.copy(1, 3, 2) == 2
+    outcome = engine.compute([Feed(0, 0, [1, 7, *range(8, 108)], engine.sampling(GREEDY, (), 1))])[0]
+    assert isinstance(outcome, GenerationError)
+    engine.trim(0, 0)
+    for slot, tokens in ((1, [1, 2, 3]), (3, [1, 2]), (0, [])):
+        assert_holds(engine, slot, tokens, spare=2)
+    assert np.isfinite(logits_after(engine, list(range(8, 88)), slot=2)).all()
+
+
+def test_logits_that_are_no_numbers_fail_one_request_alone(opened: Opener, damaged: Path) -> None:
+    """Who has the damaged token in the text gets an error, and nobody else."""
+    engine = opened(damaged, flash_attn=True)
     for request in (GREEDY, read_request("x", None, {"seed": 1}), read_request("x", None, {"seed": 1, "top_p": 0.5})):
         outcomes = engine.compute(
             [Feed(slot, 0, [1, 2, token], engine.sampling(request, (), 1)) for slot, token in enumerate([3, 7, 4])]

@@ -65,6 +65,7 @@ class LlamaCppEngine(Engine):
             self._batch = Batch(self.n_batch)
             self._logits_at, self._logits_view = (0, 0), _NO_LOGITS
             self._resting = Resting(self._context)
+            self._spoiled = False  # whether cells hold what is no number
             self._in_main_memory = not (config.offload_kqv and config.n_gpu_layers and lib.llama_supports_gpu_offload())
             self._window: int = lib.llama_model_n_swa(model)
             # What can't be shifted is not kept token by token: compressed caches, windows that forget.
@@ -117,6 +118,10 @@ class LlamaCppEngine(Engine):
 
     def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
         """One ``llama_decode`` for all feeds, or a few (see :mod:`.passes`), each with the choices that are wanted."""
+        if self._spoiled:  # masked cells are still multiplied by 0, and 0 times a NaN is one
+            self._spoiled = False
+            if not self._resting.wipe_unused():
+                raise GenerationError(NOT_A_NUMBER)
         outcomes: list[Outcome] = [[]] * len(feeds)
         for call in self._passes.split(feeds):
             for index, outcome in zip(call, self._decode([feeds[index] for index in call]), strict=True):
@@ -187,6 +192,7 @@ class LlamaCppEngine(Engine):
                 else lib.llama_sampler_sample(sampler.chain, self._context, index + step)
             )
             if row[token] != row[token]:
+                self._spoiled = True
                 return GenerationError(NOT_A_NUMBER)
             alternatives = sampler.alternatives
             logprob = None if alternatives is None else token_logprob(row, token, alternatives, self._vocabulary)

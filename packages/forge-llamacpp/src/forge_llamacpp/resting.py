@@ -40,6 +40,7 @@ class Resting:
     def __init__(self, context: Any) -> None:
         self._context = context
         self._memory = lib.llama_get_memory(context)
+        self._sequences: int = lib.llama_n_seq_max(context)
         self._states: dict[int, _State] = {}
         self._spare: list[npt.NDArray[np.uint8]] = []
 
@@ -76,6 +77,15 @@ class Resting:
     def drop(self, sequence: int) -> None:
         """Forget it."""
         self._recycle(self._states.pop(sequence))
+
+    def wipe_unused(self) -> bool:
+        """Fill the cells that no sequence uses with zeros: all sequences go out and come back. False where one didn't
+        come back, and then it is empty."""
+        used = [slot for slot in range(self._sequences) if lib.llama_memory_seq_pos_max(self._memory, slot) >= 0]
+        moved = [sequence for sequence in used if self.move_out(sequence)]
+        if len(moved) == len(used):
+            lib.llama_memory_clear(self._memory, True)
+        return all([self.move_in(sequence) for sequence in moved])
 
     def clear(self) -> None:
         """Give all memory back."""
