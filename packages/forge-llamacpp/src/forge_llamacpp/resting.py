@@ -85,7 +85,8 @@ class Resting:
         moved = [sequence for sequence in used if self.move_out(sequence)]
         if len(moved) == len(used):
             lib.llama_memory_clear(self._memory, True)
-        return all([self.move_in(sequence) for sequence in moved])
+        back = [self.move_in(sequence) for sequence in moved]
+        return all(back)
 
     def clear(self) -> None:
         """Give all memory back."""
