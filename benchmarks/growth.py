@@ -85,8 +85,7 @@ class Growth:
             with make_bare(count) as bare:
                 rates: dict[str, list[float]] = {name: [] for name in series}
                 for number in range(self._rounds):
-                    first = 1000 * next(self._seed)
-                    load = itertools.islice(asks(number, shortest=32, longest=64, first=first), max(count, FEWEST))
+                    load = asks(number, shortest=32, longest=64, after=1000 * next(self._seed))
                     waves = [list(itertools.islice(load, count)) for _ in range(max(1, FEWEST // count))]
                     sides = [
                         ("LlamaForge", [(mine, "at_once", wave, count) for wave in waves]),

@@ -134,7 +134,7 @@ class Ask:
 
 
 def asks(
-    seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool = True, first: int | None = None
+    seed: int = 0, *, longest: int = 128, shortest: int = 16, texts: bool = True, after: int | None = None
 ) -> Iterator[Ask]:
     """Requests without end, in a mixed order. Each begins with a number of its own, so that none continues another.
 
@@ -143,13 +143,13 @@ def asks(
         longest: tokens that an answer may have, at most.
         shortest: and at least.
         texts: whether some prompts bring a text of 60 to 300 tokens.
-        first: the number of the first one is the next one; None: 1000 times the seed.
+        after: they are numbered from the next number on; None: from 1000 times the seed.
     """
     rng = random.Random(seed)
     prompts = [*QUESTIONS]
     if texts:
         prompts += [f"{task}\n\n{text}" for task, text in itertools.product(TASKS, TEXTS)]
-    number = 1000 * seed if first is None else first
+    number = 1000 * seed if after is None else after
     while True:
         rng.shuffle(prompts)
         for prompt in prompts:
