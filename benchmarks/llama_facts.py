@@ -1,5 +1,6 @@
 """What decisions about llama.cpp rest on: another thread that computes, cells of others, moving a sequence out, steps
-with many sequences in a shared cache and in separate ones, a prompt and answers in one call and in two.
+with many sequences in a shared cache and in separate ones, a prompt and answers in one call and in two, a prompt in
+pieces of several sizes.
 
     hatch run bench:llama-facts
 
@@ -9,6 +10,7 @@ Everything is measured with the bare library, in turns, with SmolLM2-135M-Instru
 from __future__ import annotations
 
 import ctypes
+import itertools
 import statistics
 import threading
 import time
@@ -91,6 +93,13 @@ class Sequences(BareLoop):
             lib.llama_memory_seq_rm(self._memory, sequence, held, -1)
         return seconds * 1000
 
+    def in_pieces(self, tokens: int, piece: int) -> list[float]:
+        """Seconds of each call, for a prompt of *tokens* that is computed *piece* by *piece*."""
+        lib.llama_memory_clear(self._memory, True)
+        return [
+            self.compute(range(1000, 1000 + min(piece, tokens - begin)), begin, 0) for begin in range(0, tokens, piece)
+        ]
+
     def _decode(self, count: int) -> float:
         """Seconds that the first *count* tokens of the batch take."""
         self._batch.n_tokens = count
@@ -130,6 +139,20 @@ def calls(path: Path, threads: int) -> None:
             print(f"{answers:>2} answers and a prompt: {one:.0f} ms in one call, {two:.0f} ms in two", flush=True)
 
 
+def pieces(path: Path, threads: int) -> None:
+    """What the size of a step does to a prompt, and to whoever waits for each of its steps."""
+    tokens, sizes = 1024, (64, 128, 256, 512)
+    with closing(Sequences(path, 1, threads, max(sizes))) as sequences:
+        times: dict[int, list[list[float]]] = {size: [] for size in sizes}
+        for number in range(ROUNDS):
+            for size in sizes if number % 2 == 0 else sizes[::-1]:
+                times[size].append(sequences.in_pieces(tokens, size))
+    for size, found in times.items():
+        whole = statistics.median(map(sum, found))
+        each = statistics.median(itertools.chain.from_iterable(found)) * 1000
+        print(f"a prompt of {tokens:,} tokens, {size} at a time: {whole:.2f} s, {each:.0f} ms each", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     path, threads = gguf(), usable_cores()
@@ -153,6 +176,7 @@ def main() -> None:
             moves = [sequences.moved(tokens) for _ in range(ROUNDS)]
             out, back = (statistics.median(each) for each in zip(*moves, strict=True))
             print(f"{tokens:>5} tokens: {out:.2f} ms out of the context, {back:.2f} ms back")
+    pieces(path, threads)
     calls(path, threads)
     steps(path, threads)
 

@@ -122,21 +122,39 @@ def llama_sequential(bench: Bench) -> Iterator[Row]:
 
 
 def llama_server(bench: Bench) -> Iterator[Row]:
-    """8 callers beside llama.cpp's C++ server with 8 slots. Requests come spread over some seconds."""
+    """8 callers beside llama.cpp's C++ server with 8 slots; requests come spread over some seconds. And the bare loop
+    beside it, with all requests at once: with LlamaForge's settings, then with the server's."""
     from measuring.cpp_server import CppServer
+    from measuring.llama_loops import BareLoop
 
-    with bench.llama() as (mine, _), closing(CppServer(bench.gguf, 8, CONTEXT, bench.threads)) as peer:
+    with bench.llama() as (mine, n_batch), closing(CppServer(bench.gguf, 8, CONTEXT, bench.threads)) as peer:
         bench.instruction_sets["xllamacpp"] = peer.instruction_sets
         row = Row("llama.cpp, 8 callers", "C++ server, 8 slots", "tokens/s", 1.00)
 
         def requests(number: int) -> list[Ask]:
-            return spread(bench.requests(6, number, 16), 0.5 if bench.quick else 4.0, number)
+            return bench.requests(6, number, 16)
 
-        def theirs(number: int) -> float:
-            tokens, seconds = peer.answer(mine.ask("texts", requests(number)))
+        def arriving(number: int) -> list[Ask]:
+            return spread(requests(number), 0.5 if bench.quick else 4.0, number)
+
+        def theirs(asked: list[Ask]) -> float:
+            tokens, seconds = peer.answer(mine.ask("texts", asked))
             return tokens / seconds
 
-        yield compare(row, lambda number: mine.rate("at_once", requests(number), 8), theirs, bench.rounds_of(7))
+        yield compare(
+            row,
+            lambda number: mine.rate("at_once", arriving(number), 8),
+            lambda number: theirs(arriving(number)),
+            bench.rounds_of(7),
+        )
+        for name, size, unified in (("bare batch loop", n_batch, True), ("bare loop, server's settings", 512, False)):
+            with Apart(BareLoop, bench.gguf, 8, bench.threads, size, unified=unified) as bare:
+                yield compare(
+                    Row(f"({name})", "C++ server, 8 slots", "tokens/s", None),
+                    lambda number: answer(bench, mine, bare, requests(number)),
+                    lambda number: theirs(requests(number)),
+                    bench.rounds_of(5),
+                )
 
 
 def hf_one(bench: Bench) -> Iterator[Row]:
