@@ -17,6 +17,8 @@ from llamaforge.requests import GenerationRequest
 from .chat import ChatTemplate
 from .devices import empty_cache
 from .forward import Forward
+from .memory import trim_heap
+from .packing import pack
 from .rows import Found
 from .sampling import Sampler, no_numbers
 from .trial import choose_rows
@@ -63,6 +65,7 @@ class Engine(engine.Engine):
         self.end_tokens = _end_tokens(model, vocabulary, template)
         self._model = model
         self._forward = Forward(model)
+        pack(self._forward)
         self._rows, self.vocab_size, self.one_at_a_time = choose_rows(self._forward, name, n_ctx)
         self.can_trim, self.can_copy = self._rows.can_trim, self._rows.can_copy
 
@@ -132,6 +135,7 @@ class Engine(engine.Engine):
         del self._model, self._forward, self._rows
         gc.collect()
         empty_cache()
+        trim_heap()
 
 
 def _choose(feeds: Sequence[Feed], found: Sequence[Found]) -> list[Outcome]:

@@ -1,9 +1,11 @@
-"""Memory for keys and values that goes back to the system as soon as nobody needs it."""
+"""Memory that goes back to the system as soon as nobody needs it."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 import mmap
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -33,3 +35,11 @@ def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
         raise MemoryError(f"no {size} bytes for keys and values") from error
     # The tensor keeps the mapping alive, and ends it.
     return torch.frombuffer(memory, dtype=like.dtype).view(tuple(shape))
+
+
+def trim_heap() -> None:
+    """Let glibc give back what was freed. By itself it keeps freed weights, of any number, for whoever comes next."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)

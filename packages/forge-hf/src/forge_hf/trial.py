@@ -46,7 +46,7 @@ def choose_rows(forward: Forward, name: str, n_ctx: int) -> tuple[Rows, int, str
     Raises ModelLoadError where its first token can't be computed, and InvalidModelError where it keeps no cache.
     """
     try:
-        logits, cache = _alone(forward, [[0]])
+        logits, cache = alone(forward, [[0]])
     except (RuntimeError, TypeError, ValueError, AttributeError, NotImplementedError, IndexError) as error:
         raise ModelLoadError(name, f"its first token can't be computed ({type(error).__name__}: {error})") from error
     if cache is None:
@@ -120,18 +120,18 @@ def _agree(forward: Forward, rows: BatchedRows) -> bool:
     for slot in slots:
         rows.trim(slot, 0)
     return all(
-        isinstance(logits, Tensor) and _same(logits, _alone(forward, [text])[0])
+        isinstance(logits, Tensor) and same(logits, alone(forward, [text])[0])
         for logits, text in zip(together, _TEXTS, strict=True)
     )
 
 
 def _comes_in_pieces(forward: Forward) -> bool:
     text = _TEXTS[0]
-    return _same(_alone(forward, [text[:3], text[3:]])[0], _alone(forward, [text])[0])
+    return same(alone(forward, [text[:3], text[3:]])[0], alone(forward, [text])[0])
 
 
 @torch.inference_mode()
-def _alone(forward: Forward, pieces: Sequence[Sequence[int]]) -> tuple[Tensor, Any]:
+def alone(forward: Forward, pieces: Sequence[Sequence[int]]) -> tuple[Tensor, Any]:
     """The logits after a text that is computed in *pieces*, and the model's own cache of it."""
     cache = None
     for piece in pieces:
@@ -139,7 +139,7 @@ def _alone(forward: Forward, pieces: Sequence[Sequence[int]]) -> tuple[Tensor, A
     return logits[0], cache
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def same(one: Tensor, other: Tensor) -> bool:
     """Whether the difference is rounding."""
     one, other = one.float(), other.float()
     spread = (other - other.mean()).norm()
