@@ -119,6 +119,8 @@ class ContinuousBatching:
         manager = model.continuous_batching_context_manager(generation_config=self._config, warmup=False)
         self._context = manager
         self._manager = manager.__enter__()
+        # Its thread prepares itself once it runs, and would do so while the other side is measured.
+        self.answer([Prompt([1], 2)])
 
     def answer(self, prompts: Iterable[Prompt]) -> int:
         """Answer all *prompts*; the tokens of the answers together."""
