@@ -33,9 +33,9 @@ _MACHINES = ("x86_64", "amd64")
 def pack(forward: Forward) -> bool:
     """Lay out the weights of all plain linear layers that are on a processor; whether that was done.
 
-    Each takes the place of the checkpoint's, in memory of the process instead of a mapped file's. Weights that something
-    else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then computes
-    anything else, or fails, is put back as it was.
+    Each takes the place of the checkpoint's, in memory of the process instead of a mapped file's. Weights that
+    something else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then
+    computes anything else, or fails, is put back as it was.
     """
     layers = list(_layers(forward.model))
     size = sum(layer.weight.nbytes for layer in layers)
