@@ -28,6 +28,15 @@ def resident() -> int:
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from Linux's /proc")
 
 
+@on_linux
+def test_what_was_freed_goes_back() -> None:
+    blocks = [torch.ones(20_000) for _ in range(2000)]  # 80 kB each: from the C library's heap
+    held = resident()
+    del blocks[::2]  # what is left keeps the heap from shrinking by itself
+    memory.trim_heap()
+    assert resident() < held - 50 * MIB
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (64, 4096, 2)], ids=["small", "large"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_zeros_are_a_tensor_like_any_other(shape: tuple[int, ...], dtype: torch.dtype) -> None:

@@ -72,7 +72,6 @@ def test_a_layer_takes_what_it_took(shape: tuple[int, ...], bias: bool) -> None:
 def adds(noise: Callable[[nn.Module], Any]) -> nn.Module:
     """A model that does something with the weights of its output layer, beside computing with them."""
     model = small_model("llama")
-    model.tie_weights()
     model.model.norm.register_forward_hook(lambda _, __, states: states + noise(model.lm_head))
     return model
 
