@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from forge_hf.batched_rows import BatchedRows
 from forge_hf.forward import Forward
@@ -146,6 +147,22 @@ def test_both_attentions_take_the_masks(kind: str, attention: str) -> None:
     assert held.reason is None
     held.feed({0: tokens(12), 1: tokens(2)})
     held.feed({0: tokens(1), 1: tokens(1), 2: tokens(2)})
+
+
+def test_a_token_alone_has_a_mask_on_a_processor(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    held, masked = texts(models, "llama"), []
+    attend = ALL_ATTENTION_FUNCTIONS["sdpa"]
+
+    def watched(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
+        masked.append(mask is not None)
+        return attend(module, query, key, value, mask, **more)
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", watched)
+    held.feed({0: tokens(9)})
+    assert masked and not any(masked)
+    masked.clear()
+    held.rows.compute([Feed(0, 9, tokens(1))])
+    assert masked and all(masked)
 
 
 @pytest.mark.parametrize("kind", SINGLE)

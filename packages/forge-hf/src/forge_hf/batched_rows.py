@@ -113,11 +113,13 @@ class BatchedRows:
         return logits
 
     def _masks(self, now: Pass, positions: Tensor) -> Tensor | dict[str, Tensor] | None:
-        """What each new token may look at; None where the model knows by itself.
+        """What each new token may look at; None where the model knows by itself, and computes no slower for it.
 
-        That is where no row holds anything yet, and for one token of one row.
+        It knows where no row holds anything yet, and for one token of one row. Without a mask transformers leaves it to
+        torch that several heads share keys, and on a processor torch then reads these once for each of them.
         """
-        if now.is_even and (now.starts[0] == 0 or (now.width == 1 and len(now.starts) == 1)):
+        alone = now.width == 1 and len(now.starts) == 1 and self._forward.device.type != "cpu"
+        if now.is_even and (now.starts[0] == 0 or alone):
             return None
         masks = {kind: self._mask(now, positions, window) for kind, window in self._windows.items()}
         return masks if len(masks) > 1 else next(iter(masks.values()))
