@@ -2,6 +2,7 @@
 
     hatch run bench:growth --json growth.json --images docs/images
     hatch run bench:growth --read growth.json --images docs/images
+    hatch run bench:growth --engine transformers --read growth.json --json growth.json --images docs/images
 
 Beside each engine stands its bare loop, which takes turns with it. The median of the rounds is kept, and written down
 after every point.
@@ -13,7 +14,7 @@ import argparse
 import itertools
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from measuring.ours import Ours
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (100, 500, 1000, 2000, 4000)
+ENGINES = ("llama.cpp", "transformers")
 ANSWER = 32
 FEWEST = 8
 """Requests of a point, at least."""
@@ -54,10 +56,10 @@ class Growth:
         self._note = note
         self._found: dict[str, Any] = {}
 
-    def measure(self) -> dict[str, Any]:
-        """All of it."""
-        by_callers: Points = {}
-        by_context: Points = {}
+    def measure(self, engines: Sequence[str], before: dict[str, Any]) -> dict[str, Any]:
+        """All that concerns *engines*, and core; the points of other engines are as *before*."""
+        by_callers: Points = before.get("by_callers", {})
+        by_context: Points = before.get("by_context", {})
         core = {
             kind: [overhead.microseconds(kind, count, max(200, 16_000 // count)) for count in self.callers]
             for kind in ("threads", "tasks")
@@ -69,10 +71,12 @@ class Growth:
             "by_context": by_context,
             "core": core,
         }
-        for name, engine in (("llama.cpp", self._llama), ("transformers", self._transformers)):
-            with engine() as (mine, make_bare):
-                self._by_callers(mine, make_bare, by_callers.setdefault(name, {}))
-                self._by_context(mine, make_bare, by_context.setdefault(name, {}))
+        ways = {"llama.cpp": self._llama, "transformers": self._transformers}
+        for name in engines:
+            by_callers[name], by_context[name] = {}, {}
+            with ways[name]() as (mine, make_bare):
+                self._by_callers(mine, make_bare, by_callers[name])
+                self._by_context(mine, make_bare, by_context[name])
         return self._found
 
     def _by_callers(self, mine: Apart, make_bare: Callable[[int], Apart], series: dict[str, list[float]]) -> None:
@@ -196,7 +200,10 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=CALLERS[-1], help="callers, at most")
     parser.add_argument("--longest", type=int, default=CONTEXTS[-1], help="tokens of context, at most")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing: read the figures from there")
+    parser.add_argument("--engine", choices=ENGINES, help="measure this one only")
+    parser.add_argument(
+        "--read", type=Path, metavar="FILE", help="take from there what is not measured; without --engine, that is all"
+    )
     parser.add_argument("--images", type=Path, metavar="FOLDER", help="draw them there")
     options = parser.parse_args()
 
@@ -204,10 +211,12 @@ def main() -> None:
         if options.json:
             options.json.write_text(json.dumps(found, indent=2) + "\n")
 
-    if options.read:
-        found = json.loads(options.read.read_text())
-    else:
-        found = Growth(options.threads, options.rounds, options.most, options.longest, note).measure()
+    found = json.loads(options.read.read_text()) if options.read else {}
+    if options.engine or not options.read:
+        growth = Growth(options.threads, options.rounds, options.most, options.longest, note)
+        if found and (found["callers"], found["contexts"]) != (growth.callers, growth.contexts):
+            parser.error(f"{options.read} has other callers or contexts: give its --most and --longest.")
+        found = growth.measure([options.engine] if options.engine else ENGINES, found)
         note(found)
     if options.images:
         draw(found, options.images)

@@ -15,8 +15,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from forge_hf import attention
 from forge_hf.batched_rows import BatchedRows
 from forge_hf.forward import Forward
+from forge_hf.passes import Parting
 from forge_hf.rows import Rows
 from forge_hf.single_rows import SingleRows
 from forge_hf.trial import choose_rows
@@ -40,6 +42,8 @@ BATCHED = (
     "gpt_neox",
     "opt",
 )
+EAGER = {"gemma2", "gpt_oss"}
+"""Those that have no ``sdpa``."""
 SINGLE = {
     "bloom": "positions",
     "mpt": "positions",
@@ -140,29 +144,89 @@ def test_texts_change_places(models: dict[str, Any]) -> None:
     held.feed({slot: tokens(1) for slot in (0, 1, 2)})
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 @pytest.mark.parametrize("kind", ["llama", "gemma3_text"])
-def test_both_attentions_take_the_masks(kind: str, attention: str) -> None:
-    held = Texts(small_model(kind, attention))
+def test_both_attentions_take_the_masks(kind: str, implementation: str) -> None:
+    held = Texts(small_model(kind, implementation))
     assert held.reason is None
     held.feed({0: tokens(12), 1: tokens(2)})
     held.feed({0: tokens(1), 1: tokens(1), 2: tokens(2)})
 
 
+@pytest.mark.parametrize("kind", sorted(set(BATCHED) - EAGER))
+def test_attention_in_parts_comes_out_as_in_one(
+    models: dict[str, Any], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    attend = attention.sdpa_attention_forward
+
+    def counted(module: Any, query: torch.Tensor, *more: Any, **options: Any) -> Any:
+        calls.append(len(query))
+        return attend(module, query, *more, **options)
+
+    monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
+    held = texts(models, kind)
+    assert isinstance(held.rows, BatchedRows)
+    assert held.rows.parting
+    held.rows.parting = Parting(call=1.0, heads=1, threads=1)
+    held.feed({0: tokens(30), 1: tokens(2), 2: tokens(2), 3: tokens(17)})
+    calls.clear()
+    held.feed({slot: tokens(1, slot) for slot in range(4)})
+    texts_alone = [1] * 4  # what feed() compares with
+    assert sorted(calls) == sorted([*[1, 2, 1], *texts_alone] * held.model.config.num_hidden_layers)
+    held.feed({0: tokens(4), 1: tokens(1), 3: tokens(3)}, {0: 3, 3: 2})
+    held.trim(0, 5)
+    held.feed({0: tokens(1), 3: tokens(1), 2: tokens(6)})
+
+
+def test_a_long_text_shares_its_pass_with_short_ones(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    held, widths = texts(models, "llama"), []
+    held.feed({0: tokens(100), 1: tokens(2), 2: tokens(3)})
+    compute = BatchedRows._compute
+
+    def counted(self: BatchedRows, feeds: Any) -> torch.Tensor:
+        widths.append(len(feeds))
+        return compute(self, feeds)
+
+    monkeypatch.setattr(BatchedRows, "_compute", counted)
+    monkeypatch.setattr(held.rows, "_weights", 1)  # reading the weights again would cost nothing
+    held.feed({slot: tokens(1) for slot in range(3)})
+    assert widths == [3]
+
+
+@pytest.mark.parametrize("garbled", [1, 2])
+def test_a_model_that_computes_otherwise_in_parts_keeps_its_attention(
+    garbled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def attend(module: Any, query: torch.Tensor, *more: Any, **options: Any) -> Any:
+        attended, _ = attention.attend(module, query, *more, **options)
+        return (0 * attended if len(query) == garbled else attended), None
+
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, attention.NAME, attend)
+    held = Texts(small_model("llama", "sdpa"))
+    assert held.reason is None
+    assert isinstance(held.rows, BatchedRows)
+    assert held.rows.parting is None
+    assert held.model.config._attn_implementation == "sdpa"
+    held.feed({0: tokens(9), 1: tokens(3)})
+
+
 def test_a_token_alone_has_a_mask_on_a_processor(models: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     held, masked = texts(models, "llama"), []
-    attend = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    attend = ALL_ATTENTION_FUNCTIONS[attention.NAME]
 
     def watched(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
         masked.append(mask is not None)
         return attend(module, query, key, value, mask, **more)
 
-    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, "sdpa", watched)
+    monkeypatch.setitem(ALL_ATTENTION_FUNCTIONS, attention.NAME, watched)
     held.feed({0: tokens(9)})
-    assert masked and not any(masked)
+    assert masked
+    assert not any(masked)
     masked.clear()
     held.rows.compute([Feed(0, 9, tokens(1))])
-    assert masked and all(masked)
+    assert masked
+    assert all(masked)
 
 
 @pytest.mark.parametrize("kind", SINGLE)

@@ -10,15 +10,18 @@ from torch import Tensor
 
 from llamaforge.engine import Feed, OutOfRoomError
 
+from .attention import in_parts
 from .errors import is_out_of_memory
 from .forward import Forward
-from .passes import Prices, split
+from .passes import Parting, Prices, parts, split
 from .rows import Found, give_back, no_memory
 from .slot_cache import Pass, SlotCache
 
 _TOKENS_PER_WEIGHTS = {"cpu": 32}
 _TOKENS_PER_WEIGHTS_ELSEWHERE = 256
 """Tokens that a forward pass computes in the time that it takes to read the weights. A CPU is soon busy computing."""
+_BYTES_PER_CALL = 2**17
+"""Keys and values that a processor reads in the time that a call of attention takes by itself."""
 
 
 class BatchedRows:
@@ -29,6 +32,9 @@ class BatchedRows:
         cache: where keys and values are kept.
         windows: for each kind of layer, as the model's config names it, how many of the last tokens it looks at; None:
             all. One kind alone needs no name.
+
+    Attributes:
+        parting: how attention is cut, where the model has :func:`.attention.attend`; None: it has another.
     """
 
     can_trim = True
@@ -38,6 +44,7 @@ class BatchedRows:
         self._forward = forward
         self._cache = cache
         self._windows = windows
+        self.parting: Parting | None = None
         self._dtype: torch.dtype = forward.model.dtype
         self._weights = sum(weight.numel() * weight.element_size() for weight in forward.model.parameters())
 
@@ -86,11 +93,15 @@ class BatchedRows:
         """Masked keys are still multiplied by 0, and 0 times a NaN is one."""
         self._cache.wipe(slot)
 
+    def parting_here(self) -> Parting:
+        """What cutting costs with this model on a processor; known after the first pass."""
+        return Parting(_BYTES_PER_CALL / self._cache.bytes_per_key, self._cache.heads, torch.get_num_threads())
+
     def _prices(self) -> Prices:
         device = self._forward.device.type
         return Prices(
             token=1 / _TOKENS_PER_WEIGHTS.get(device, _TOKENS_PER_WEIGHTS_ELSEWHERE),
-            key=self._cache.bytes_per_token / self._weights if self._cache.capacity else 0.0,
+            key=self._cache.bytes_per_token / self._weights if self._cache.capacity and self.parting is None else 0.0,
         )
 
     def _compute(self, feeds: Sequence[Feed]) -> Tensor:
@@ -105,9 +116,11 @@ class BatchedRows:
         masks = self._masks(now, positions)
         if masks is not None:
             more["attention_mask"] = masks
-        logits, _ = self._forward(
-            torch.tensor(padded, device=device), self._cache, 1 + max(feed.draft for feed in feeds), **more
-        )
+        ends = parts(now.ends, self.parting) if self.parting else [len(feeds)]
+        with in_parts(ends, now.ends):
+            logits, _ = self._forward(
+                torch.tensor(padded, device=device), self._cache, 1 + max(feed.draft for feed in feeds), **more
+            )
         for feed in feeds:
             self._cache.end(feed.slot, feed.start + len(feed.tokens))
         return logits

@@ -1,8 +1,8 @@
-"""Which rows go through the model together. Pure: numbers in, numbers out.
+"""Which rows go through the model together, and which through attention. Pure: numbers in, numbers out.
 
-The rows of one forward pass are padded to the same number of new tokens, and attention runs over as many keys as the
-longest row has. So one pass for all is best where rows are alike, and several where the padding would cost more than
-reading the model's weights once more.
+The rows of one forward pass are padded to the same number of new tokens, and one call of attention runs over as many
+keys as the longest row has. So one pass for all is best where rows are alike, and several where the padding would cost
+more than reading the model's weights once more. Where attention can be computed in parts, lengths cost no pass.
 """
 
 from __future__ import annotations
@@ -18,7 +18,24 @@ class Prices:
     token: float
     """Computing one token more."""
     key: float
-    """Attending to one key more."""
+    """Attending to one key more; 0 where attention is computed in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """What a part of the attention costs, beside what it reads."""
+
+    call: float
+    """What one call more costs, in keys of one row that could be read meanwhile."""
+    heads: int
+    """Heads that share no keys: each of a row's is a thread's work, and all wait for the last one."""
+    threads: int
+    """Threads that share the work."""
+
+    def cost(self, rows: int, longest: int) -> float:
+        """What a part of so many rows costs, in keys of one row."""
+        turns = -(-rows * self.heads // self.threads)
+        return self.call + turns * self.threads / self.heads * longest
 
 
 def split(rows: Sequence[tuple[int, int]], prices: Prices) -> list[list[int]]:
@@ -53,3 +70,25 @@ def _best_cut(rows: Sequence[tuple[int, int]], prices: Prices) -> int:
 def _cost(rows: Sequence[tuple[int, int]], prices: Prices) -> float:
     width, keys = max(tokens for tokens, _ in rows), max(keys for _, keys in rows)
     return 1 + len(rows) * (width * prices.token + keys * prices.key)
+
+
+def parts(keys: Sequence[int], parting: Parting) -> list[int]:
+    """Cut neighbouring rows, which have so many *keys* each, where their attention costs least; the end of each part.
+
+    A part costs its call, and its rows times the keys of its longest one.
+    """
+    count = len(keys)
+    if count * max(keys) - sum(keys) <= parting.call:
+        return [count]
+    least, begin = [0.0, *([float("inf")] * count)], [0] * (count + 1)
+    for end in range(1, count + 1):
+        longest = 0
+        for start in range(end - 1, -1, -1):
+            longest = max(longest, keys[start])
+            cost = least[start] + parting.cost(end - start, longest)
+            if cost < least[end]:
+                least[end], begin[end] = cost, start
+    ends = [count]
+    while begin[ends[-1]]:
+        ends.append(begin[ends[-1]])
+    return ends[::-1]

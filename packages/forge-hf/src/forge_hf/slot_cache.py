@@ -45,10 +45,15 @@ class Pass:
         """Tokens of each row, padding included."""
         return max(self.counts)
 
-    @property
+    @functools.cached_property
+    def ends(self) -> list[int]:
+        """Keys of each row afterwards."""
+        return [start + count for start, count in zip(self.starts, self.counts, strict=True)]
+
+    @functools.cached_property
     def keys(self) -> int:
         """Keys of the longest row afterwards."""
-        return max(start + count for start, count in zip(self.starts, self.counts, strict=True))
+        return max(self.ends)
 
     @property
     def is_even(self) -> bool:
@@ -185,6 +190,16 @@ class SlotCache(Cache):
     def bytes_per_token(self) -> int:
         """Memory that one token of one row takes; known after the first pass."""
         return sum(held.shape[1] * held.shape[3] * held.element_size() for held in self._tensors)
+
+    @functools.cached_property
+    def heads(self) -> int:
+        """Heads that a layer's keys have; known after the first pass."""
+        return min(held.shape[1] for held in self._tensors)
+
+    @property
+    def bytes_per_key(self) -> float:
+        """What one layer has of :attr:`bytes_per_token`."""
+        return self.bytes_per_token / len(self._own)
 
     def length(self, slot: int) -> int:
         """Tokens that *slot* holds."""

@@ -17,8 +17,10 @@ from transformers import cache_utils
 from llamaforge.engine import Feed
 from llamaforge.errors import InvalidModelError, ModelLoadError
 
+from . import attention as by_length
 from .batched_rows import BatchedRows
 from .forward import Forward
+from .passes import Parting
 from .rows import Rows
 from .single_rows import SingleRows
 from .slot_cache import SlotCache
@@ -64,15 +66,36 @@ def _batched(forward: Forward, cache: Any, n_ctx: int) -> BatchedRows:
     """Raises NotBatchable."""
     layers = _layers(cache)
     attention = getattr(forward.model.config.get_text_config(), "_attn_implementation", None)
-    if attention not in ("eager", "sdpa"):
+    if attention not in ("eager", "sdpa", by_length.NAME):
         raise NotBatchable(f"its attention ({attention}) is not known to take masks")
     if not forward.takes_positions:
         raise NotBatchable("it takes no positions")
     windows = _windows(forward, layers)
+    try:
+        expected = [alone(forward, [text])[0] for text in _TEXTS]
+    except Exception as error:
+        raise NotBatchable(f"it computes no text of several tokens ({type(error).__name__}: {error})") from error
+    if attention != "eager" and forward.device.type == "cpu":
+        rows = BatchedRows(forward, SlotCache(layers, n_ctx), windows)
+        if _attends_in_parts(forward, rows, expected):
+            return rows
     rows = BatchedRows(forward, SlotCache(layers, n_ctx), windows)
-    if not _works(lambda: _agree(forward, rows)):
+    if not _works(lambda: _agree(rows, expected)):
         raise NotBatchable("texts that share a forward pass come out otherwise than alone")
     return rows
+
+
+def _attends_in_parts(forward: Forward, rows: BatchedRows, expected: Sequence[Tensor]) -> bool:
+    """Whether attention can be computed in parts, as it is from now on then. A model may compare the name of its
+    attention with those that it knows, and compute otherwise for a strange one."""
+    config = forward.model.config.get_text_config()
+    config._attn_implementation = by_length.NAME
+    rows.parting = Parting(call=0.0, heads=1, threads=1)
+    if _works(lambda: _agree(rows, expected) and same(alone(forward, _TEXTS[:1])[0], expected[0])):
+        rows.parting = rows.parting_here()
+        return True
+    config._attn_implementation = "sdpa"
+    return False
 
 
 def _layers(cache: Any) -> list[Any]:
@@ -110,8 +133,8 @@ def _windows(forward: Forward, layers: Sequence[Any]) -> Mapping[str, int | None
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
 
 
-def _agree(forward: Forward, rows: BatchedRows) -> bool:
-    """Whether two texts come out of one pass, and then of another one, as each does alone."""
+def _agree(rows: BatchedRows, expected: Sequence[Tensor]) -> bool:
+    """Whether two texts come out of one pass, and then of another one, as *expected*."""
     slots = range(len(_TEXTS))
     rows.compute([Feed(slot, 0, text[:-1]) for slot, text in zip(slots, _TEXTS, strict=True)])
     together = rows.compute(
@@ -120,8 +143,7 @@ def _agree(forward: Forward, rows: BatchedRows) -> bool:
     for slot in slots:
         rows.trim(slot, 0)
     return all(
-        isinstance(logits, Tensor) and same(logits, alone(forward, [text])[0])
-        for logits, text in zip(together, _TEXTS, strict=True)
+        isinstance(logits, Tensor) and same(logits, alone) for logits, alone in zip(together, expected, strict=True)
     )
 
 
