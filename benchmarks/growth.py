@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ours, overhead
-from measuring.apart import Apart
 from measuring.load import Ask, asks, prose
 from measuring.ours import Ours
+from measuring.subprocesses import Apart
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64)
 CONTEXTS = (100, 500, 1000, 2000, 4000)

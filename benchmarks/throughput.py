@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ours, overhead
-from measuring.apart import CLOCKS, Apart
 from measuring.load import Ask, asks, spread
 from measuring.ours import Ours
+from measuring.subprocesses import CLOCKS, Apart
 from measuring.work import Row, compare, table
 
 PEERS = ("forge-core", "forge-llamacpp", "forge-hf", "llama-cpp-python", "xllamacpp", "transformers", "torch")

@@ -33,8 +33,8 @@ import click
 
 from llamaforge import errors
 from llamaforge.backends.config import FieldInfo, describe_config
+from llamaforge.backends.distributions import DISTRIBUTIONS
 from llamaforge.backends.echo import SPEC as ECHO
-from llamaforge.backends.known import DISTRIBUTIONS
 from llamaforge.backends.spec import BackendSpec
 from llamaforge.cli import exit_codes
 from llamaforge.cli.app import BUILT_IN

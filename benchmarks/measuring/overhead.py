@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from llamaforge.backends.spec import BackendSpec, Capabilities
-from llamaforge.engine import Choice, Engine, EngineBackend, EngineConfig, Feed, Outcome
+from llamaforge.engine import BatchEntry, Choice, Engine, EngineBackend, EngineConfig, StepResult
 from llamaforge.requests import GenerationRequest
 
 WORDS = (b" the", b" quick", b" brown", b" fox", b" jumps", b" over", b" a", b" lazy", b" dog")
@@ -43,15 +43,15 @@ class FreeEngine(Engine):
         """The words."""
         return Words()
 
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> NoSampling:
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> NoSampling:
         """Nothing."""
         return NoSampling()
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
         """The same word for everybody, after the pause."""
         if self._pause:
             time.sleep(self._pause)
-        return [[] if feed.sampling is None else [Choice(len(feed.tokens) % len(WORDS))] for feed in feeds]
+        return [[] if entry.sampling is None else [Choice(len(entry.tokens) % len(WORDS))] for entry in entries]
 
     def trim(self, slot: int, length: int) -> int:
         """Costs nothing."""

@@ -13,7 +13,7 @@ import pytest
 from llamaforge import BackendSpec, BaseBackend, Capabilities
 from llamaforge.backends.echo import EchoBackend
 from llamaforge.bridges import BUFFERED, _shared_loop, in_loop
-from llamaforge.control import Control
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import ContractError, GenerationError, GenerationTimeoutError, UnknownParameterError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta, Usage
@@ -240,9 +240,9 @@ def test_a_stream_that_is_collected_in_the_shared_loop_does_not_stop_it() -> Non
         for text in "abc":
             yield TextDelta(text)
 
-    kept = [in_loop(source, Control())]
+    kept = [in_loop(source, CancellationToken())]
     next(kept[0])
     collected = threading.Event()
     _shared_loop().call_soon_threadsafe(lambda: (kept.clear(), collected.set()))
     assert collected.wait(10)
-    assert len(list(in_loop(source, Control()))) == 3
+    assert len(list(in_loop(source, CancellationToken()))) == 3

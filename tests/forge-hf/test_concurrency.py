@@ -204,13 +204,13 @@ class TestLeaving:
         deadline = {"timeout": 0.3} if by == "deadline" else {}
         stream = backend.generate_stream("word " * 200, raw=True, **deadline)
 
-        def slow(feeds: Any) -> Any:
-            steps.append(len(feeds))
+        def slow(entries: Any) -> Any:
+            steps.append(len(entries))
             if by == "cancel" and len(steps) == 3:
                 stream._control.cancel()
             elif by == "deadline":
                 threading.Event().wait(0.05)
-            return compute(feeds)
+            return compute(entries)
 
         monkeypatch.setattr(engine, "compute", slow)
         if by == "deadline":
@@ -245,7 +245,7 @@ class TestLeaving:
     def test_a_deadline_keeps_the_text_so_far(self, tiny: HuggingFaceBackend, monkeypatch: Any) -> None:
         engine: Any = tiny._engine
         compute = engine.compute
-        monkeypatch.setattr(engine, "compute", lambda feeds: threading.Event().wait(0.02) or compute(feeds))
+        monkeypatch.setattr(engine, "compute", lambda entries: threading.Event().wait(0.02) or compute(entries))
         stream = tiny.generate_stream("Hello", seed=1, max_tokens=200, logit_bias=NEVER_ENDS, timeout=1)
         text = next(stream)
         with pytest.raises(GenerationTimeoutError) as caught:

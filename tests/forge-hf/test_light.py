@@ -161,7 +161,7 @@ def test_the_hosts_settings_come_back(tiny_model: Path, level: int, bars: bool) 
 
 @pytest.mark.engine
 def test_loads_that_overlap_leave_the_settings_as_the_first_found_them() -> None:
-    from forge_hf.quiet import quiet
+    from forge_hf.log_control import quiet
 
     own = settings()
     inside, leave = threading.Event(), threading.Event()

@@ -17,12 +17,12 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from forge_hf import attention
 from forge_hf.batched_rows import BatchedRows
+from forge_hf.cost_model import AttentionCost
 from forge_hf.forward import Forward
-from forge_hf.passes import Parting
 from forge_hf.rows import Rows
+from forge_hf.self_test import choose_rows
 from forge_hf.single_rows import SingleRows
-from forge_hf.trial import choose_rows
-from llamaforge.engine import Feed, InterruptedStepError, OutOfRoomError
+from llamaforge.engine import BatchEntry, InterruptedStepError, OutOfRoomError
 from llamaforge.errors import GenerationError
 from support.small_models import SETTINGS, VOCABULARY, small_model
 
@@ -72,17 +72,17 @@ class Texts:
     def feed(self, more: dict[int, list[int]], drafts: dict[int, int] | None = None, wanted: bool = True) -> None:
         """Compute *more* tokens of each slot, and compare."""
         drafts = drafts or {}
-        feeds = [
-            Feed(slot, len(self.held.get(slot, [])), tokens, wanted or None, drafts.get(slot, 0))
+        entries = [
+            BatchEntry(slot, len(self.held.get(slot, [])), tokens, wanted or None, drafts.get(slot, 0))
             for slot, tokens in more.items()
         ]
-        found = self.rows.compute(feeds)
-        for feed, logits in zip(feeds, found, strict=True):
-            text = self.held[feed.slot] = [*self.held.get(feed.slot, []), *feed.tokens]
+        found = self.rows.compute(entries)
+        for entry, logits in zip(entries, found, strict=True):
+            text = self.held[entry.slot] = [*self.held.get(entry.slot, []), *entry.tokens]
             assert (logits is None) == (not wanted)
             if logits is not None:
                 assert isinstance(logits, torch.Tensor)
-                expected = self.alone(text, 1 + feed.draft)
+                expected = self.alone(text, 1 + entry.draft)
                 assert logits.shape == expected.shape
                 torch.testing.assert_close(logits, expected, atol=2e-4, rtol=2e-4)
 
@@ -167,8 +167,8 @@ def test_attention_in_parts_comes_out_as_in_one(
     monkeypatch.setattr(attention, "sdpa_attention_forward", counted)
     held = texts(models, kind)
     assert isinstance(held.rows, BatchedRows)
-    assert held.rows.parting
-    held.rows.parting = Parting(call=1.0, heads=1, threads=1)
+    assert held.rows.attention_cost
+    held.rows.attention_cost = AttentionCost(call=1.0, heads=1, threads=1)
     held.feed({0: tokens(30), 1: tokens(2), 2: tokens(2), 3: tokens(17)})
     calls.clear()
     held.feed({slot: tokens(1, slot) for slot in range(4)})
@@ -184,9 +184,9 @@ def test_a_long_text_shares_its_pass_with_short_ones(models: dict[str, Any], mon
     held.feed({0: tokens(100), 1: tokens(2), 2: tokens(3)})
     compute = BatchedRows._compute
 
-    def counted(self: BatchedRows, feeds: Any) -> torch.Tensor:
-        widths.append(len(feeds))
-        return compute(self, feeds)
+    def counted(self: BatchedRows, entries: Any) -> torch.Tensor:
+        widths.append(len(entries))
+        return compute(self, entries)
 
     monkeypatch.setattr(BatchedRows, "_compute", counted)
     monkeypatch.setattr(held.rows, "_weights", 1)  # reading the weights again would cost nothing
@@ -206,7 +206,7 @@ def test_a_model_that_computes_otherwise_in_parts_keeps_its_attention(
     held = Texts(small_model("llama", "sdpa"))
     assert held.reason is None
     assert isinstance(held.rows, BatchedRows)
-    assert held.rows.parting is None
+    assert held.rows.attention_cost is None
     assert held.model.config._attn_implementation == "sdpa"
     held.feed({0: tokens(9), 1: tokens(3)})
 
@@ -224,7 +224,7 @@ def test_a_token_alone_has_a_mask_on_a_processor(models: dict[str, Any], monkeyp
     assert masked
     assert not any(masked)
     masked.clear()
-    held.rows.compute([Feed(0, 9, tokens(1))])
+    held.rows.compute([BatchEntry(0, 9, tokens(1))])
     assert masked
     assert all(masked)
 
@@ -263,7 +263,7 @@ def test_an_attention_that_may_take_no_masks_is_run_one_row_at_a_time() -> None:
 
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("feed"), st.dictionaries(st.integers(0, 6), st.integers(1, 24), min_size=1)),
+        st.tuples(st.just("entry"), st.dictionaries(st.integers(0, 6), st.integers(1, 24), min_size=1)),
         st.tuples(st.just("draft"), st.dictionaries(st.integers(0, 6), st.integers(1, 6), min_size=1)),
         st.tuples(st.just("trim"), st.integers(0, 6), st.floats(0, 1)),
         st.tuples(st.just("copy"), st.integers(0, 6), st.integers(0, 6), st.floats(0, 1)),
@@ -278,7 +278,7 @@ STEPS = st.lists(
 def test_whatever_comes_and_goes(models: dict[str, Any], kind: str, steps: list[Any]) -> None:
     held = texts(models, kind)
     for number, step in enumerate(steps):
-        if step[0] in ("feed", "draft"):
+        if step[0] in ("entry", "draft"):
             more = {
                 slot: tokens(count, number)
                 for slot, count in step[1].items()
@@ -357,7 +357,7 @@ def test_no_memory_for_several_rows_asks_for_room_and_for_one_row_is_an_error(
     held.feed({0: tokens(1), 1: tokens(40)})  # the same step, tried again
     held.trim(1, 0)
     short_of_memory(held.model, 0)
-    (error,) = held.rows.compute([Feed(0, 10, tokens(1), True)])
+    (error,) = held.rows.compute([BatchEntry(0, 10, tokens(1), True)])
     assert isinstance(error, GenerationError)
     assert "not enough memory" in str(error)
     assert isinstance(error.__cause__, torch.OutOfMemoryError)
@@ -369,7 +369,7 @@ def test_a_single_row_without_memory_fails_alone(models: dict[str, Any], short_o
     held = texts(models, "bloom")
     held.feed({0: tokens(9), 1: tokens(4)})
     short_of_memory(held.model, 1)
-    first, second = held.rows.compute([Feed(0, 9, tokens(1), True), Feed(1, 4, tokens(1), True)])
+    first, second = held.rows.compute([BatchEntry(0, 9, tokens(1), True), BatchEntry(1, 4, tokens(1), True)])
     assert isinstance(first, torch.Tensor)
     assert isinstance(second, GenerationError)
     short_of_memory(held.model, 99)
@@ -384,7 +384,7 @@ def test_numbers_that_are_none_spoil_nobody_elses(models: dict[str, Any]) -> Non
     spoilt = held.model.get_input_embeddings().weight
     before = spoilt.data[5].clone()
     spoilt.data[5] = float("nan")
-    (logits,) = held.rows.compute([Feed(1, 4, [5] * 30, True)])
+    (logits,) = held.rows.compute([BatchEntry(1, 4, [5] * 30, True)])
     assert isinstance(logits, torch.Tensor)
     assert logits.isnan().all()
     spoilt.data[5] = before

@@ -44,7 +44,7 @@ def write(cache: SlotCache, slots: list[int], new: list[list[float]]) -> list[li
         cache.end(slots[index], lengths[slots[index]])
     places = [order.index(index) for index in range(len(slots))]
     return [
-        [each[place, 0, : lengths[slot], 0].tolist() for slot, place in zip(slots, places, strict=True)]
+        [each[source, 0, : lengths[slot], 0].tolist() for slot, source in zip(slots, places, strict=True)]
         for each in shown
     ]
 

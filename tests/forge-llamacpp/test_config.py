@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from llama_cpp import llama_cpp as lib
 
-from forge_llamacpp import native, threads
+from forge_llamacpp import llama_params, threads
 from forge_llamacpp.config import LlamaCppConfig, LoraAdapter
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
 
@@ -101,7 +101,7 @@ def test_every_parameter_reaches_the_engine() -> None:
         "rope_scaling_type": "yarn", "yarn_ext_factor": 0.25, "yarn_attn_factor": 0.75, "yarn_beta_fast": 16.0,
         "yarn_beta_slow": 2.0, "yarn_orig_ctx": 2048, "swa_full": False,
     }  # fmt: skip
-    parameters = native.context_parameters(read(**given), 777)
+    parameters = llama_params.context_parameters(read(**given), 777)
     assert parameters.n_ctx == 777
     assert parameters.kv_unified
     assert (parameters.type_k, parameters.type_v) == (lib.GGML_TYPE_Q8_0, 30)
@@ -117,7 +117,7 @@ def test_model_parameters_reach_the_engine() -> None:
         n_gpu_layers=7, split_mode="row", main_gpu=1, tensor_split=[3, 1], use_mmap=False, use_mlock=True,
         check_tensors=True, kv_overrides=overrides,
     )  # fmt: skip
-    parameters = native.model_parameters(config)
+    parameters = llama_params.model_parameters(config)
     assert (parameters.n_gpu_layers, parameters.main_gpu, parameters.check_tensors) == (7, 1, True)
     assert parameters.split_mode == lib.LLAMA_SPLIT_MODE_ROW
     assert parameters.load_mode == lib.LLAMA_LOAD_MODE_MLOCK
@@ -131,7 +131,7 @@ def test_model_parameters_reach_the_engine() -> None:
 
 
 def test_what_is_not_set_is_the_engines_choice() -> None:
-    parameters, default = native.context_parameters(read(), 1), lib.llama_context_default_params()
+    parameters, default = llama_params.context_parameters(read(), 1), lib.llama_context_default_params()
     for name in ("rope_freq_base", "rope_freq_scale", "rope_scaling_type", "yarn_ext_factor", "yarn_orig_ctx"):
         assert getattr(parameters, name) == getattr(default, name), name
     assert parameters.flash_attn_type == lib.LLAMA_FLASH_ATTN_TYPE_AUTO
@@ -155,7 +155,7 @@ def test_there_is_room_for_every_request_and_every_guess(
 ) -> None:
     """llama.cpp ends the process where more logits are wanted than it reserved room for."""
     monkeypatch.setattr(lib, "llama_supports_gpu_offload", lambda: False)
-    native_parameters = native.context_parameters(read(**parameters), 1024)
+    native_parameters = llama_params.context_parameters(read(**parameters), 1024)
     assert native_parameters.n_seq_max == sequences
     assert native_parameters.n_batch == batch
     assert native_parameters.n_outputs_max == outputs
@@ -163,12 +163,12 @@ def test_there_is_room_for_every_request_and_every_guess(
 
 def test_a_card_gets_longer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lib, "llama_supports_gpu_offload", lambda: True)
-    assert native.batch_size(read()) == 512
+    assert llama_params.batch_size(read()) == 512
 
 
 def test_more_shares_than_devices_are_refused() -> None:
     with pytest.raises(InvalidParameterError, match="tensor_split"):
-        native.model_parameters(read(tensor_split=[1.0] * 1000))
+        llama_params.model_parameters(read(tensor_split=[1.0] * 1000))
 
 
 @pytest.mark.parametrize(
@@ -176,19 +176,19 @@ def test_more_shares_than_devices_are_refused() -> None:
     [(None, 131072, 8192), (None, 2048, 2048), (None, 0, 8192), (0, 131072, 131072), (0, 0, 8192), (99, 2048, 99)],
 )
 def test_the_context_is_as_long_as_asked_for(asked: int | None, trained: int, length: int) -> None:
-    assert native.context_length(LlamaCppConfig(n_ctx=asked), trained) == length
+    assert llama_params.context_length(LlamaCppConfig(n_ctx=asked), trained) == length
 
 
 def test_layers_for_a_card_that_is_not_there_are_no_error_but_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(native, "_warned_of_no_card", False)
+    monkeypatch.setattr(llama_params, "_warned_of_no_card", False)
     monkeypatch.setattr(lib, "llama_supports_gpu_offload", lambda: False)
     with caplog.at_level(logging.WARNING, "forge_llamacpp"):
-        native.model_parameters(read())
+        llama_params.model_parameters(read())
         assert not caplog.records
-        native.model_parameters(read(n_gpu_layers=32))
-        native.model_parameters(read(n_gpu_layers=32))
+        llama_params.model_parameters(read(n_gpu_layers=32))
+        llama_params.model_parameters(read(n_gpu_layers=32))
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "n_gpu_layers=32" in caplog.text
 

@@ -19,7 +19,7 @@ from llama_cpp._ggml import libggml
 
 from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.gguf import BLOCKS, DamagedFileError, Header, read_header
-from forge_llamacpp.sanity import check_model_file
+from forge_llamacpp.model_check import check_model_file
 from llamaforge.errors import InvalidModelError, ModelLoadError, ModelNotFoundError
 from support.gguf_files import SPECIAL, byte_texts, make_lora, make_tiny_gguf
 
@@ -305,7 +305,7 @@ def test_a_file_that_may_not_be_read(empty: LlamaCppBackend, tiny_gguf: Path, mo
 
 def test_checking_needs_no_engine(gguf_model: Path) -> None:
     code = (
-        "import sys, time; from forge_llamacpp.sanity import check_model_file\n"
+        "import sys, time; from forge_llamacpp.model_check import check_model_file\n"
         "check_model_file(sys.argv[1]); print('llama_cpp' in sys.modules, 'numpy' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code, gguf_model], capture_output=True, text=True, check=True)

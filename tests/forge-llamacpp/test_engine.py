@@ -13,7 +13,7 @@ import pytest
 
 from forge_llamacpp import LlamaCppBackend, LlamaCppConfig
 from forge_llamacpp.engine import LlamaCppEngine
-from llamaforge.engine import Feed, InterruptedStepError, OutOfRoomError
+from llamaforge.engine import BatchEntry, InterruptedStepError, OutOfRoomError
 from llamaforge.errors import GenerationError
 from llamaforge.requests import read_request
 from support.gguf_architectures import WINDOW, make_tiny_gemma2, make_tiny_mamba
@@ -73,26 +73,26 @@ def test_sequences_hold_what_they_should(
         slot, other = chance.sample(range(4), 2)
         action = chance.choice(["step", "step", "cut", "copy", "rest", "wake"])
         if slot in resting and action in ("cut", "step"):
-            assert engine.wake(slot)
+            assert engine.swap_in(slot)
             resting.discard(slot)
         match action:
             case "step" if len(resting) < 4:
-                feeds = []
+                entries = []
                 for each in chance.sample([each for each in range(4) if each not in resting], 4 - len(resting)):
                     tokens = [chance.randrange(256) for _ in range(chance.randint(1, 16))]
-                    feeds.append(Feed(each, len(held[each]), tokens))
+                    entries.append(BatchEntry(each, len(held[each]), tokens))
                     held[each] = held[each] + tokens
-                assert engine.compute(feeds) == [[]] * len(feeds)
+                assert engine.compute(entries) == [[]] * len(entries)
             case "cut" if held[slot]:
                 length = chance.randrange(len(held[slot]))
                 kept = engine.trim(slot, length)
                 assert kept in (0, length)
                 held[slot] = held[slot][:kept]
             case "rest" if held[slot] and slot not in resting:
-                assert engine.rest(slot)
+                assert engine.swap_out(slot)
                 resting.add(slot)
             case "wake" if slot in resting:
-                assert engine.wake(slot)
+                assert engine.swap_in(slot)
                 resting.discard(slot)
             case "copy" if held[slot] and engine.can_copy:
                 engine.trim(other, 0)
@@ -106,7 +106,7 @@ def test_sequences_hold_what_they_should(
             resting.discard(slot)
             held[slot] = []
     for slot in resting:
-        assert engine.wake(slot)
+        assert engine.swap_in(slot)
     for slot, tokens in enumerate(held):
         assert_holds(engine, slot, tokens, spare=4)
 
@@ -114,7 +114,7 @@ def test_sequences_hold_what_they_should(
 def test_what_a_plain_cache_can_do(opened: Opener, tiny_gguf: Path) -> None:
     engine = opened(tiny_gguf)
     assert (engine.can_trim, engine.can_copy) == (True, True)
-    engine.compute([Feed(0, 0, list(range(40)))])
+    engine.compute([BatchEntry(0, 0, list(range(40)))])
     assert engine.trim(0, 30) == 30
     assert engine.copy(0, 1, 20) == 20
     assert_holds(engine, 1, list(range(20)), spare=2)
@@ -124,28 +124,28 @@ def test_what_a_plain_cache_can_do(opened: Opener, tiny_gguf: Path) -> None:
 def test_what_rests_takes_no_room_and_comes_back_where_there_is_some(opened: Opener, tiny_gguf: Path) -> None:
     engine = opened(tiny_gguf, n_ctx=256, n_batch=128)
     text = [chance % 256 for chance in range(200)]
-    engine.compute([Feed(0, 0, text[:100])])
-    engine.compute([Feed(0, 100, text[100:])])
-    assert engine.rest(0)
-    engine.compute([Feed(1, 0, text[:120])])  # with the other one there would be no room
-    assert not engine.wake(0)
-    engine.compute([Feed(0, 0, text[:50])])  # it is empty
-    assert engine.rest(0)
+    engine.compute([BatchEntry(0, 0, text[:100])])
+    engine.compute([BatchEntry(0, 100, text[100:])])
+    assert engine.swap_out(0)
+    engine.compute([BatchEntry(1, 0, text[:120])])  # with the other one there would be no room
+    assert not engine.swap_in(0)
+    engine.compute([BatchEntry(0, 0, text[:50])])  # it is empty
+    assert engine.swap_out(0)
     engine.trim(1, 0)
     assert engine.copy(0, 1, 30) == 30
-    assert engine.wake(0)
+    assert engine.swap_in(0)
     assert_holds(engine, 0, text[:50], spare=2)
     assert_holds(engine, 1, text[:30], spare=2)
-    engine.rest(1)
+    engine.swap_out(1)
     assert engine.trim(1, 0) == 0
-    engine.compute([Feed(1, 0, text[:20])])
+    engine.compute([BatchEntry(1, 0, text[:20])])
     assert_holds(engine, 1, text[:20], spare=2)
 
 
 def test_a_recurrent_state_can_not_be_cut(opened: Opener, mamba: Path) -> None:
     engine = opened(mamba)
     assert (engine.can_trim, engine.can_copy) == (False, False)
-    engine.compute([Feed(0, 0, [1, 2, 3, 4])])
+    engine.compute([BatchEntry(0, 0, [1, 2, 3, 4])])
     assert engine.trim(0, 2) == 0
     assert_holds(engine, 0, [], spare=1)
 
@@ -156,9 +156,9 @@ def test_a_window_that_has_moved_on_can_not_be_cut_back(opened: Opener, gemma2: 
     assert (engine.can_trim, engine.can_copy) == (False, False)
     text = list(range(200))
     for begin in range(0, 200, 20):
-        engine.compute([Feed(0, begin, text[begin : begin + 20])])
+        engine.compute([BatchEntry(0, begin, text[begin : begin + 20])])
     for begin in range(0, 200, 20):
-        engine.compute([Feed(1, begin, text[begin : begin + 20])])
+        engine.compute([BatchEntry(1, begin, text[begin : begin + 20])])
     assert engine.trim(0, WINDOW * 2) == 0
     engine.trim(1, 0)
     assert_holds(engine, 0, [], spare=1)
@@ -168,7 +168,7 @@ def test_a_whole_window_can_be_cut_back(opened: Opener, gemma2: Path) -> None:
     engine = opened(gemma2, n_ctx=512, n_parallel=2, prefix_cache=1)
     assert (engine.can_trim, engine.can_copy) == (True, True)
     text = list(range(100))
-    engine.compute([Feed(0, 0, text)])
+    engine.compute([BatchEntry(0, 0, text)])
     assert engine.trim(0, 50) == 50
     assert engine.copy(0, 1, 40) == 40
     assert_holds(engine, 1, text[:40], spare=2)
@@ -185,7 +185,7 @@ def test_guesses_are_chosen_one_after_another(opened: Opener, tiny_gguf: Path, p
         tokens: list[int] = []
         fed = prompt
         for _ in range(count):
-            tokens += choices(engine.compute([Feed(0, len(prompt) + len(tokens) - len(fed), fed, sampling)])[0])
+            tokens += choices(engine.compute([BatchEntry(0, len(prompt) + len(tokens) - len(fed), fed, sampling)])[0])
             fed = tokens[-1:]
             if len(tokens) == 1:
                 fed = tokens
@@ -197,9 +197,9 @@ def test_guesses_are_chosen_one_after_another(opened: Opener, tiny_gguf: Path, p
     wrong = [expected[0], expected[1], (expected[2] + 1) % 256, expected[3]]
     for guesses, right in [(expected[:5], 5), (wrong, 2), ([(expected[0] + 1) % 256], 0)]:
         sampling = engine.sampling(request, prompt, 6)
-        other = Feed(1, 0, [1, 2, 3], engine.sampling(GREEDY, (), 1))
-        outcome = engine.compute([other, Feed(0, 0, prompt + guesses, sampling, draft=len(guesses))])[1]
-        assert choices(outcome) == expected[: right + 1]
+        other = BatchEntry(1, 0, [1, 2, 3], engine.sampling(GREEDY, (), 1))
+        result = engine.compute([other, BatchEntry(0, 0, prompt + guesses, sampling, draft=len(guesses))])[1]
+        assert choices(result) == expected[: right + 1]
         sampling.close()
         engine.trim(0, 0)
         engine.trim(1, 0)
@@ -207,10 +207,10 @@ def test_guesses_are_chosen_one_after_another(opened: Opener, tiny_gguf: Path, p
 
 def test_no_room_leaves_all_as_it_was(opened: Opener, tiny_gguf: Path) -> None:
     engine = opened(tiny_gguf, n_ctx=256, n_batch=200)
-    engine.compute([Feed(0, 0, list(range(200)))])
+    engine.compute([BatchEntry(0, 0, list(range(200)))])
     with pytest.raises(OutOfRoomError):
-        engine.compute([Feed(0, 200, [1]), Feed(1, 0, list(range(100)))])
-    engine.compute([Feed(0, 200, [1]), Feed(1, 0, list(range(20)))])
+        engine.compute([BatchEntry(0, 200, [1]), BatchEntry(1, 0, list(range(100)))])
+    engine.compute([BatchEntry(0, 200, [1]), BatchEntry(1, 0, list(range(20)))])
     engine.trim(0, 100)
     assert_holds(engine, 0, list(range(100)), spare=2)
     assert_holds(engine, 1, list(range(20)), spare=2)
@@ -220,10 +220,10 @@ def test_an_interrupted_step_is_told_and_the_next_one_works(opened: Opener, tiny
     engine = opened(tiny_gguf)
     engine.interrupt(True)
     with pytest.raises(InterruptedStepError):
-        engine.compute([Feed(0, 0, list(range(100)))])
+        engine.compute([BatchEntry(0, 0, list(range(100)))])
     engine.interrupt(False)
     engine.trim(0, 0)
-    engine.compute([Feed(0, 0, [1, 2, 3])])
+    engine.compute([BatchEntry(0, 0, [1, 2, 3])])
     assert_holds(engine, 0, [1, 2, 3], spare=1)
 
 
@@ -243,10 +243,10 @@ def damaged(tmp_path: Path) -> Path:
 def test_what_is_no_number_spoils_nobody_who_comes_later(opened: Opener, damaged: Path, flash_attn: bool) -> None:
     """A masked cell still counts as 0 times what it holds, in tiles of 64 tokens with flash attention, too."""
     engine = opened(damaged, flash_attn=flash_attn, n_batch=128)
-    engine.compute([Feed(1, 0, [1, 2, 3])])
+    engine.compute([BatchEntry(1, 0, [1, 2, 3])])
     assert engine.copy(1, 3, 2) == 2
-    outcome = engine.compute([Feed(0, 0, [1, 7, *range(8, 108)], engine.sampling(GREEDY, (), 1))])[0]
-    assert isinstance(outcome, GenerationError)
+    result = engine.compute([BatchEntry(0, 0, [1, 7, *range(8, 108)], engine.sampling(GREEDY, (), 1))])[0]
+    assert isinstance(result, GenerationError)
     engine.trim(0, 0)
     for slot, tokens in ((1, [1, 2, 3]), (3, [1, 2]), (0, [])):
         assert_holds(engine, slot, tokens, spare=2)
@@ -257,11 +257,14 @@ def test_logits_that_are_no_numbers_fail_one_request_alone(opened: Opener, damag
     """Who has the damaged token in the text gets an error, and nobody else."""
     engine = opened(damaged, flash_attn=True)
     for request in (GREEDY, read_request("x", None, {"seed": 1}), read_request("x", None, {"seed": 1, "top_p": 0.5})):
-        outcomes = engine.compute(
-            [Feed(slot, 0, [1, 2, token], engine.sampling(request, (), 1)) for slot, token in enumerate([3, 7, 4])]
+        results = engine.compute(
+            [
+                BatchEntry(slot, 0, [1, 2, token], engine.sampling(request, (), 1))
+                for slot, token in enumerate([3, 7, 4])
+            ]
         )
-        assert [type(outcome) for outcome in outcomes] == [list, GenerationError, list]
-        assert "NaN" in str(outcomes[1])
+        assert [type(result) for result in results] == [list, GenerationError, list]
+        assert "NaN" in str(results[1])
         for slot in range(3):
             engine.trim(slot, 0)
 

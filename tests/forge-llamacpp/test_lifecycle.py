@@ -15,7 +15,7 @@ from llama_cpp import llama_cpp as lib
 
 from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.probe import PORTABLE_BUILD, probe
-from llamaforge.engine import Feed
+from llamaforge.engine import BatchEntry
 from llamaforge.errors import GenerationError, ModelLoadError
 from support.gguf_files import make_lora, make_tiny_gguf
 from support.llama_engine import engine_of
@@ -227,9 +227,9 @@ def test_a_batch_that_the_engine_refuses_is_told_in_its_words(tiny_gguf: Path, e
     """A position that leaves a gap: llama.cpp itself says no."""
     empty.load_model(tiny_gguf, SMALL)
     engine = engine_of(empty)
-    engine.compute([Feed(0, 0, [1, 2, 3])])
+    engine.compute([BatchEntry(0, 0, [1, 2, 3])])
     with pytest.raises(GenerationError, match=r"returned -1.*llama\.cpp said"):
-        engine.compute([Feed(0, 10, [4])])
+        engine.compute([BatchEntry(0, 10, [4])])
     engine.trim(0, 0)
     assert empty.generate("x", GREEDY)
 

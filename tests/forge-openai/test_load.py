@@ -207,7 +207,7 @@ def test_unloading_closes_the_connections(server: ScriptedServer, load: Load) ->
     session = backend._session
     assert session is not None
     backend.unload_model()
-    assert session.lanes[0].client.is_closed()
+    assert session.servers[0].client.is_closed()
     assert not backend.is_model_loaded()
     backend.unload_model()
 

@@ -16,7 +16,7 @@ import pytest
 
 from forge_openai import OpenAIBackend
 from forge_openai.wire.aio import bind_to_loop
-from forge_openai.wire.lane import Lane
+from forge_openai.wire.server_client import ServerClient
 from llamaforge.errors import ConnectionFailedError, GenerationTimeoutError
 from support.scripted import Reply, ScriptedServer, delta, event, json_reply, models_reply, stream_of, stream_reply
 
@@ -26,9 +26,9 @@ SOON, LATER = 0.4, 30.0
 TLS = Path(__file__).parent / "tls"
 
 
-def lane_of(backend: OpenAIBackend) -> Lane:
+def server_of(backend: OpenAIBackend) -> ServerClient:
     assert backend._session is not None
-    return backend._session.lanes[0]
+    return backend._session.servers[0]
 
 
 def endless(*_: object) -> Iterator[bytes]:
@@ -66,7 +66,7 @@ def test_every_loop_has_its_own_and_leaves_nothing(server: ScriptedServer, load:
     backend = load()
     for _ in range(5):
         assert asyncio.run(backend.agenerate("Hi")) == "Hello"
-        assert len(lane_of(backend)._clients) == 0
+        assert len(server_of(backend)._clients) == 0
     gc.collect()  # what was left open would complain now
     results: list[str] = []
     threads = [threading.Thread(target=lambda: results.append(asyncio.run(backend.agenerate("Hi")))) for _ in range(8)]
@@ -91,7 +91,7 @@ async def test_many_streams_at_once_keep_their_order(server: ScriptedServer, loa
     backend = load()
     answers = await asyncio.gather(*[backend.agenerate("Hi") for _ in range(streams)])
     assert set(answers) == {"".join(f" {number}" for number in range(length))}
-    assert lane_of(backend).load == 0
+    assert server_of(backend).load == 0
 
 
 async def test_a_long_stream_takes_the_room_of_its_text(server: ScriptedServer, load: Load) -> None:
@@ -153,7 +153,7 @@ async def test_another_thread_ends_a_wait(where: str, server: ScriptedServer, lo
     assert done
     assert reading.result().finish_reason == "cancelled"
     assert len(server.posted()) == 1
-    assert lane_of(backend).load == 0
+    assert server_of(backend).load == 0
     server.chat(stream_reply(delta("Hi", "stop")))
     assert await backend.agenerate("Hi") == "Hi"
 
@@ -167,7 +167,7 @@ async def test_a_cancelled_task_leaves_the_server(server: ScriptedServer, load: 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await asyncio.to_thread(server.left.wait, LATER)
-    assert lane_of(backend).load == 0
+    assert server_of(backend).load == 0
 
 
 async def test_a_timeout_of_the_callers_own(server: ScriptedServer, load: Load) -> None:
@@ -216,13 +216,13 @@ async def test_unloading_breaks_off_what_is_being_read(server: ScriptedServer, l
     backend = load()
     stream = backend.agenerate_stream("Hi")
     assert await anext(stream) == "Hel"
-    lane_of(backend).close()
+    server_of(backend).close()
     with pytest.raises(ConnectionFailedError):
         await asyncio.wait_for(anext(stream), LATER)
 
 
 async def test_the_loops_own_sockets_are_used(load: Load) -> None:
-    client = await lane_of(load()).loop_client()
+    client = await server_of(load()).loop_client()
     assert type(client._client._transport._pool._network_backend).__name__ == "_LoopNetwork"  # type: ignore[attr-defined]
     assert bind_to_loop(object()) is False
 

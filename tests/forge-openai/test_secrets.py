@@ -130,8 +130,8 @@ def test_all_is_quiet_when_all_goes_well(
     session = backend._session
     assert config is not None
     assert session is not None
-    shown = [repr(backend), str(backend), repr(config), str(config.public()), repr(session), repr(session.lanes)]
-    shown += [repr((lane, lane.endpoint, lane.translator)) for lane in session.lanes]
+    shown = [repr(backend), str(backend), repr(config), str(config.public()), repr(session), repr(session.servers)]
+    shown += [repr((server, server.endpoint, server.translator)) for server in session.servers]
     shown += [str(result.to_dict()), repr(backend.capabilities), caplog.text]
     shown += capsys.readouterr()
     assert caplog.records, "the libraries do log at this level"

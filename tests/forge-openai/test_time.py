@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from forge_openai import OpenAIBackend
+from forge_openai.wire.cancel_scope import CancelScope, current_scope
 from forge_openai.wire.network import bound_network
-from forge_openai.wire.scope import CancelScope, current_scope
-from llamaforge.control import Control
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
@@ -94,7 +94,7 @@ def test_the_text_so_far_is_kept_without_the_base_class_too(server: ScriptedServ
 
     server.chat(lambda _: stream_of(then(server, server.hang())))
     request = read_request("Hi", None, {"timeout": SOON})
-    request = type(request)(prompt="Hi", timeout=SOON, control=Control(SOON))
+    request = type(request)(prompt="Hi", timeout=SOON, control=CancellationToken(SOON))
     with pytest.raises(GenerationTimeoutError) as caught:
         list(load().stream(request))
     assert caught.value.text == "Hel"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from llamaforge import list_backends
-from llamaforge.backends.known import DISTRIBUTIONS
+from llamaforge.backends.distributions import DISTRIBUTIONS
 from llamaforge.errors import UnknownParameterError, UnsupportedError
 from llamaforge.parameters import NAMES, UNIVERSAL
 from support.boundaries import ASK, Boundary, open_boundary

@@ -29,7 +29,7 @@ def namespace(
     patch = pytest.MonkeyPatch()
     patch.setattr(registry, "_registered", {})
     # The document gives its first question no max_tokens, and this small model may ramble to the end of its context.
-    patch.setattr("forge_llamacpp.native.DEFAULT_CONTEXT", 512)
+    patch.setattr("forge_llamacpp.llama_params.DEFAULT_CONTEXT", 512)
     patch.setenv("LLAMAFORGE_CONFIG", str(tmp_path_factory.mktemp("config") / "models.toml"))
 
     class LoadedModel:

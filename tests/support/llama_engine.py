@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.engine import LlamaCppEngine
-from llamaforge.engine import Choice, Feed
+from llamaforge.engine import BatchEntry, Choice
 from llamaforge.requests import read_request
 
 GREEDY = read_request("x", None, {"temperature": 0})
@@ -33,11 +33,11 @@ def logits_after(
     """What the model expects after *tokens*, which follow the *start* tokens that *slot* holds."""
     for begin in range(0, len(tokens), engine.n_batch):
         chunk = tokens[begin : begin + engine.n_batch]
-        engine.compute([Feed(slot, start + begin, chunk, engine.sampling(GREEDY, (), 1))])
+        engine.compute([BatchEntry(slot, start + begin, chunk, engine.sampling(GREEDY, (), 1))])
     return engine._logits(1)[0].copy()
 
 
-def choices(outcome: list[Choice] | Exception) -> list[int]:
+def choices(result: list[Choice] | Exception) -> list[int]:
     """The tokens that were chosen."""
-    assert isinstance(outcome, list), outcome
-    return [choice.token for choice in outcome]
+    assert isinstance(result, list), result
+    return [choice.token for choice in result]

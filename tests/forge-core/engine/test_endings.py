@@ -61,13 +61,13 @@ def test_an_engine_that_can_not_reuse_a_slot_fails_whoever_waits_for_it(broken, 
 @pytest.mark.parametrize("failing", ["one request", "the step", "memory"])
 def test_an_engine_that_can_not_empty_a_slot_fails_whoever_waits_for_it(failing):
     class Worse(Fragile):
-        def compute(self, feeds):
+        def compute(self, entries):
             self.broken = frozenset({"trim"})
             if failing == "one request":
-                return [GenerationError("no numbers") for _ in feeds]
+                return [GenerationError("no numbers") for _ in entries]
             if failing == "the step":
                 raise OSError("the card fell off")
-            return super().compute(feeds)
+            return super().compute(entries)
 
     with ToyBackend(lambda: Worse(capacity=3 if failing == "memory" else None)) as backend:
         engine = backend.engine
@@ -85,7 +85,7 @@ def test_an_answer_that_makes_no_text_fails_alone():
         def detokenizer(self, request, prompt):
             return Unreadable() if request.prompt == "odd" else Letters()
 
-    with ToyBackend(lambda: Half(before=lambda feeds: time.sleep(0.001))) as backend:
+    with ToyBackend(lambda: Half(before=lambda entries: time.sleep(0.001))) as backend:
         other = backend.generate_stream(TALKATIVE, max_tokens=300)
         next(other)
         assert "KeyError" in str(fails(backend, "odd"))
@@ -108,7 +108,7 @@ def test_a_place_is_free_when_its_caller_is_told_the_end():
 
 
 def test_a_batch_asks_for_no_more_than_the_queue_holds():
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001)), n_parallel=2, max_queue=0) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.001)), n_parallel=2, max_queue=0) as backend:
         items = list(backend.generate_batch(["abc"] * 12, max_tokens=9))
     assert [item.text for item in items] == [expected("abc", 9)] * 12
 
@@ -116,7 +116,7 @@ def test_a_batch_asks_for_no_more_than_the_queue_holds():
 def test_who_left_before_the_start_takes_no_place_in_the_queue():
     go, stepping = threading.Event(), threading.Event()
 
-    def before(feeds) -> None:
+    def before(entries) -> None:
         stepping.set()
         assert go.wait(20)
 
@@ -207,9 +207,9 @@ def test_a_stream_keeps_its_backend():
 def test_cached_tokens_are_those_of_the_start_that_counted():
     """The first start held nearly all of the prompt, but it made room for another one before it computed anything."""
 
-    def before(feeds) -> None:
+    def before(entries) -> None:
         time.sleep(0.001)
-        if len(feeds) == 2:
+        if len(entries) == 2:
             raise OutOfRoomError
 
     prompt = "".join(LETTERS[number * 7 % 27] for number in range(100))
@@ -234,24 +234,24 @@ def test_an_event_loop_that_is_closed_amid_a_stream_leaves_nobody_behind(waits):
         await asyncio.sleep(0.01)
         return stream, task
 
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001))) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.001))) as backend:
         loop = asyncio.new_event_loop()
         left = loop.run_until_complete(begin(backend))
         loop.close()
         del left
         until(lambda: not backend._scheduler._running)
         gc.collect()
-        assert backend._gate.drain(10)
+        assert backend._in_flight.drain(10)
 
 
 @pytest.mark.parametrize("patience", [False, 0.1])
 def test_of_several_who_unload_the_one_who_waits_least_counts(patience):
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.01))) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.01))) as backend:
         stream = backend.generate_stream(TALKATIVE, max_tokens=300)
         next(stream)
         patient = threading.Thread(target=backend.unload_model, kwargs={"wait": True})
         patient.start()
-        until(lambda: backend._gate._closed)
+        until(lambda: backend._in_flight._closed)
         backend.unload_model(wait=patience)
         patient.join(10)
         assert not patient.is_alive()
@@ -264,11 +264,11 @@ def test_who_gives_up_waiting_for_an_unload_leaves_the_model_usable(monkeypatch)
     def interrupted(timeout: float | None) -> bool:
         raise KeyboardInterrupt
 
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001))) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.001))) as backend:
         stream = backend.generate_stream(TALKATIVE, max_tokens=300)
         next(stream)
         with monkeypatch.context() as patched:
-            patched.setattr(backend._gate._changed, "wait", interrupted)
+            patched.setattr(backend._in_flight._changed, "wait", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 backend.unload_model(wait=True)
         assert stream.read() == expected(TALKATIVE, 300)

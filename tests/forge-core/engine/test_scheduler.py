@@ -29,10 +29,10 @@ class Brake:
     def __init__(self) -> None:
         self.go = threading.Event()
         self.stepping = threading.Event()
-        self.feeds: list[int] = []
+        self.entries: list[int] = []
 
-    def __call__(self, feeds) -> None:
-        self.feeds.append(len(feeds))
+    def __call__(self, entries) -> None:
+        self.entries.append(len(entries))
         self.stepping.set()
         assert self.go.wait(20)
 
@@ -93,11 +93,11 @@ def test_requests_share_their_steps(brake):
         brake.go.set()
         assert [str(answer.result()) for answer in answers] == [expected(prompt, 30) for prompt in asked]
         assert backend.engine.steps < alone * 0.6
-        assert max(brake.feeds) == 4
+        assert max(brake.entries) == 4
 
 
 def test_a_request_joins_between_two_steps_of_another():
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.002)), n_parallel=2) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.002)), n_parallel=2) as backend:
         long = backend.generate_stream("abc", max_tokens=300)
         next(long)
         assert backend.generate("xyz", max_tokens=3) == expected("xyz", 3)
@@ -138,7 +138,7 @@ def test_requests_with_one_beginning_wait_until_it_is_computed_once():
 
 def test_a_short_prompt_overtakes_a_long_one():
     steps: list[int] = []
-    with ToyBackend(lambda: ToyEngine(n_batch=16, before=lambda feeds: time.sleep(0.002)), n_parallel=2) as backend:
+    with ToyBackend(lambda: ToyEngine(n_batch=16, before=lambda entries: time.sleep(0.002)), n_parallel=2) as backend:
         long = backend.generate_stream("a" * 390, max_tokens=2)
         done = threading.Event()
 
@@ -215,7 +215,7 @@ def test_leaving_a_stream_breaks_its_step_off(brake):
 
 
 def test_one_that_leaves_does_not_disturb_the_others():
-    with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001)), n_parallel=3) as backend:
+    with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.001)), n_parallel=3) as backend:
         with ThreadPoolExecutor(3) as pool:
             stay = [pool.submit(backend.generate, prompt, {"max_tokens": 60}) for prompt in ("bb", "cc")]
             for _ in range(10):
@@ -241,7 +241,7 @@ def test_a_deadline_holds_while_the_engine_is_stuck(brake, queued):
 def test_a_failed_step_reaches_everybody_in_it_and_the_model_goes_on():
     failing = threading.Event()
 
-    def before(feeds) -> None:
+    def before(entries) -> None:
         time.sleep(0.002)
         if failing.is_set():
             failing.clear()
@@ -263,10 +263,10 @@ def test_a_failed_step_reaches_everybody_in_it_and_the_model_goes_on():
 
 def test_one_failure_of_one_request_is_that_ones_alone():
     class Picky(ToyEngine):
-        def _compute(self, feed):
-            if feed.tokens[0] == LETTERS.index("z"):
+        def _compute(self, entry):
+            if entry.tokens[0] == LETTERS.index("z"):
                 return GenerationError("no numbers")
-            return super()._compute(feed)
+            return super()._compute(entry)
 
     with ToyBackend(Picky, n_parallel=4) as backend, ThreadPoolExecutor(4) as pool:
         asked = [letter for letter in LETTERS if "z" not in letter + expected(letter, 30)][:3]
@@ -314,7 +314,7 @@ def test_unloading_ends_what_is_under_way(brake):
 
 
 def test_unloading_can_wait():
-    backend = ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.002)), n_parallel=2)
+    backend = ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.002)), n_parallel=2)
     with ThreadPoolExecutor(4) as pool:
         futures = [pool.submit(backend.generate, letter, {"max_tokens": 60}) for letter in "abcd"]
         until(lambda: backend.engine.steps > 2)
@@ -369,7 +369,7 @@ def test_a_backend_that_is_dropped_takes_its_thread_along():
 def test_event_loops_need_no_thread_for_a_request():
     async def main() -> None:
         before = threading.active_count()
-        with ToyBackend(lambda: ToyEngine(before=lambda feeds: time.sleep(0.001)), n_parallel=4) as backend:
+        with ToyBackend(lambda: ToyEngine(before=lambda entries: time.sleep(0.001)), n_parallel=4) as backend:
             tasks = [asyncio.create_task(backend.agenerate(prompt, max_tokens=20)) for prompt in prompts(50)]
             await asyncio.sleep(0.05)
             assert threading.active_count() <= before + 1

@@ -10,14 +10,14 @@ from typing import Any
 
 from llamaforge.backends.spec import BackendSpec, Capabilities
 from llamaforge.engine import (
+    BatchEntry,
     Choice,
     Engine,
     EngineBackend,
     EngineConfig,
-    Feed,
     InterruptedStepError,
-    Outcome,
     OutOfRoomError,
+    StepResult,
 )
 from llamaforge.requests import GenerationRequest
 
@@ -42,7 +42,7 @@ def expected(prompt: str, max_tokens: int, memory: int = 10**6) -> str:
 
 
 class ToyEngine(Engine):
-    """Options: *capacity* (tokens in all slots), what it *can* do, *before* (sees each step's feeds), *memory*."""
+    """Options: *capacity* (tokens in all slots), what it *can* do, *before* (sees each step's entries), *memory*."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class ToyEngine(Engine):
         can_trim: bool = True,
         can_copy: bool = True,
         can_rest: bool = False,
-        before: Callable[[Sequence[Feed]], None] | None = None,
+        before: Callable[[Sequence[BatchEntry]], None] | None = None,
         memory: int = 10**6,
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
@@ -91,40 +91,40 @@ class ToyEngine(Engine):
         else:
             self.interrupted.clear()
 
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Greedy:
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Greedy:
         self._own_thread()
         self.open_samplings += 1
         return Greedy(self)
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
         self._own_thread()
-        total = sum(len(feed.tokens) for feed in feeds)
+        total = sum(len(entry.tokens) for entry in entries)
         assert 0 < total <= self.n_batch, total
-        assert len({feed.slot for feed in feeds}) == len(feeds)
-        for feed in feeds:
-            assert feed.tokens
-            assert feed.start == len(self.slots[feed.slot]), (feed.start, len(self.slots[feed.slot]))
-            assert feed.start + len(feed.tokens) <= self.n_ctx
+        assert len({entry.slot for entry in entries}) == len(entries)
+        for entry in entries:
+            assert entry.tokens
+            assert entry.start == len(self.slots[entry.slot]), (entry.start, len(self.slots[entry.slot]))
+            assert entry.start + len(entry.tokens) <= self.n_ctx
         if self.before is not None:
-            self.before(feeds)
+            self.before(entries)
         if self.capacity is not None and sum(map(len, self.slots)) + total > self.capacity:
             raise OutOfRoomError
         if self.interrupted.is_set():
-            for feed in feeds:  # what they hold is unknown
-                self.slots[feed.slot] = [0] * 7
+            for entry in entries:  # what they hold is unknown
+                self.slots[entry.slot] = [0] * 7
             raise InterruptedStepError
         self.steps += 1
         self.computed += total
-        return [self._compute(feed) for feed in feeds]
+        return [self._compute(entry) for entry in entries]
 
-    def _compute(self, feed: Feed) -> list[Choice]:
-        slot = self.slots[feed.slot]
-        slot.extend(feed.tokens[: feed.certain])
+    def _compute(self, entry: BatchEntry) -> list[Choice]:
+        slot = self.slots[entry.slot]
+        slot.extend(entry.tokens[: entry.certain])
         choices: list[Choice] = []
-        if feed.sampling is not None:
+        if entry.sampling is not None:
             choices.append(Choice(next_token(slot, self.memory)))
-        for guess in feed.tokens[feed.certain :]:
-            right = choices[-1].token == guess and len(choices) == len(slot) - feed.start - feed.certain + 1
+        for guess in entry.tokens[entry.certain :]:
+            right = choices[-1].token == guess and len(choices) == len(slot) - entry.start - entry.certain + 1
             slot.append(guess)
             if right:
                 choices.append(Choice(next_token(slot, self.memory)))
@@ -154,13 +154,13 @@ class ToyEngine(Engine):
         self.slots[target] = held[:length]
         return length
 
-    def rest(self, slot: int) -> bool:
+    def swap_out(self, slot: int) -> bool:
         self._own_thread()
         if self.can_rest:
             self.resting[slot], self.slots[slot] = self.slots[slot], []
         return self.can_rest
 
-    def wake(self, slot: int) -> bool:
+    def swap_in(self, slot: int) -> bool:
         self._own_thread()
         held = self.resting.pop(slot)
         if self.capacity is not None and sum(map(len, self.slots)) + len(held) > self.capacity:

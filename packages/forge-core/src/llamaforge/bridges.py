@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
-from .control import Control
+from .cancellation import CancellationToken
 from .results import Event
 
 BUFFERED: Final = 64
 """Events that may wait for a slow reader before the engine waits, too."""
 
 
-async def in_thread(source: Callable[[], Iterator[Event]], control: Control) -> AsyncIterator[Event]:
+async def in_thread(source: Callable[[], Iterator[Event]], control: CancellationToken) -> AsyncIterator[Event]:
     """Read a synchronous stream in a thread of its own.
 
     The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *control* is
@@ -76,7 +76,7 @@ async def in_thread(source: Callable[[], Iterator[Event]], control: Control) -> 
         room.release()
 
 
-async def _arrival(ready: asyncio.Event, control: Control) -> None:
+async def _arrival(ready: asyncio.Event, control: CancellationToken) -> None:
     """Wait for the next event, but not past the deadline: an engine that is stuck must not hold its caller."""
     if control.deadline is None:
         await ready.wait()
@@ -87,7 +87,7 @@ async def _arrival(ready: asyncio.Event, control: Control) -> None:
         control.check()
 
 
-def in_loop(source: Callable[[], AsyncIterator[Event]], control: Control) -> Iterator[Event]:
+def in_loop(source: Callable[[], AsyncIterator[Event]], control: CancellationToken) -> Iterator[Event]:
     """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
     loop = _shared_loop()
     events = source()

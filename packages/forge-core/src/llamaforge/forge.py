@@ -13,7 +13,7 @@ from typing import Any, Self
 from .backends.base import BaseBackend
 from .backends.basic import basic_text
 from .backends.batch import BatchItem, Prompt
-from .backends.known import DISTRIBUTIONS
+from .backends.distributions import DISTRIBUTIONS
 from .backends.loading import loading
 from .backends.registry import get_backend, is_registered, list_backends, match_backend
 from .errors import (

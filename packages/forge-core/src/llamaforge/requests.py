@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .control import Control
+from .cancellation import CancellationToken
 from .errors import ConflictingParametersError, EmptyPromptError, InvalidParameterError
 from .messages import Message, read_messages
 from .parameters import DEFAULTS, Parameters, read_parameters
@@ -26,7 +26,7 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
     messages: tuple[Message, ...] = ()
     """A conversation. A last turn of the assistant is continued."""
 
-    control: Control = msgspec.field(default_factory=Control)
+    control: CancellationToken = msgspec.field(default_factory=CancellationToken)
     """Whether the request is still wanted; for engines."""
 
     def as_messages(self) -> tuple[Message, ...]:

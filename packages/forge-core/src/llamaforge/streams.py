@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from .control import Control
+from .cancellation import CancellationToken
 from .errors import GenerationError
 from .messages import ToolCall
 from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
@@ -17,8 +17,8 @@ from .text import TextBuffer
 class _Stream:
     """What both kinds of stream keep of the events that have passed."""
 
-    def __init__(self, control: Control | None, cancelled: Finished | None) -> None:
-        self._control = control or Control()
+    def __init__(self, control: CancellationToken | None, cancelled: Finished | None) -> None:
+        self._control = control or CancellationToken()
         self._cancelled = cancelled or Finished(finish_reason="cancelled")
         self._text = TextBuffer()
         self._reasoning = TextBuffer()
@@ -90,7 +90,7 @@ class TextStream(_Stream, Iterator[str]):
     """
 
     def __init__(
-        self, events: Iterator[Event], control: Control | None = None, cancelled: Finished | None = None
+        self, events: Iterator[Event], control: CancellationToken | None = None, cancelled: Finished | None = None
     ) -> None:
         """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
         super().__init__(control, cancelled)
@@ -163,7 +163,7 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
     """
 
     def __init__(
-        self, events: AsyncIterator[Event], control: Control | None = None, cancelled: Finished | None = None
+        self, events: AsyncIterator[Event], control: CancellationToken | None = None, cancelled: Finished | None = None
     ) -> None:
         """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
         super().__init__(control, cancelled)

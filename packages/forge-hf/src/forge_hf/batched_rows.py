@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llamaforge.engine import Feed, OutOfRoomError
+from llamaforge.engine import BatchEntry, OutOfRoomError
 
 from .attention import in_parts
+from .cost_model import AttentionCost, StepCost, parts, split
 from .errors import is_out_of_memory
 from .forward import Forward
-from .passes import Parting, Prices, parts, split
 from .rows import Found, give_back, no_memory
 from .slot_cache import Pass, SlotCache
 
@@ -34,7 +34,7 @@ class BatchedRows:
             all. One kind alone needs no name.
 
     Attributes:
-        parting: how attention is cut, where the model has :func:`.attention.attend`; None: it has another.
+        attention_cost: how attention is cut, where the model has :func:`.attention.attend`; None: it has another.
     """
 
     can_trim = True
@@ -44,28 +44,28 @@ class BatchedRows:
         self._forward = forward
         self._cache = cache
         self._windows = windows
-        self.parting: Parting | None = None
+        self.attention_cost: AttentionCost | None = None
         self._dtype: torch.dtype = forward.model.dtype
         self._weights = sum(weight.numel() * weight.element_size() for weight in forward.model.parameters())
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Found]:
-        """Compute the feeds, those that are alike in one forward pass."""
-        groups = split([(len(feed.tokens), feed.start + len(feed.tokens)) for feed in feeds], self._prices())
-        longest = max(feed.start + len(feed.tokens) for feed in feeds)
-        found: list[Found] = [None] * len(feeds)
+    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+        """Compute the entries, those that are alike in one forward pass."""
+        groups = split([(len(entry.tokens), entry.start + len(entry.tokens)) for entry in entries], self._prices())
+        longest = max(entry.start + len(entry.tokens) for entry in entries)
+        found: list[Found] = [None] * len(entries)
         try:
-            self._cache.arrange([[feeds[index].slot for index in group] for group in groups], longest)
+            self._cache.arrange([[entries[index].slot for index in group] for group in groups], longest)
             for group in groups:
-                group.sort(key=lambda index: self._cache.row(feeds[index].slot))
-                logits = self._compute([feeds[index] for index in group])
+                group.sort(key=lambda index: self._cache.row(entries[index].slot))
+                logits = self._compute([entries[index] for index in group])
                 for row, index in enumerate(group):
-                    if feeds[index].sampling is not None:
-                        found[index] = logits[row, logits.shape[1] - 1 - feeds[index].draft :]
+                    if entries[index].sampling is not None:
+                        found[index] = logits[row, logits.shape[1] - 1 - entries[index].draft :]
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             give_back(error)
-            if len({*self._cache.held, *(feed.slot for feed in feeds)}) > 1:
+            if len({*self._cache.held, *(entry.slot for entry in entries)}) > 1:
                 raise OutOfRoomError from error
             return [no_memory(self._forward.device, longest, error)]
         return found
@@ -93,36 +93,38 @@ class BatchedRows:
         """Masked keys are still multiplied by 0, and 0 times a NaN is one."""
         self._cache.wipe(slot)
 
-    def parting_here(self) -> Parting:
+    def parting_here(self) -> AttentionCost:
         """What cutting costs with this model on a processor; known after the first pass."""
-        return Parting(_BYTES_PER_CALL / self._cache.bytes_per_key, self._cache.heads, torch.get_num_threads())
+        return AttentionCost(_BYTES_PER_CALL / self._cache.bytes_per_key, self._cache.heads, torch.get_num_threads())
 
-    def _prices(self) -> Prices:
+    def _prices(self) -> StepCost:
         device = self._forward.device.type
-        return Prices(
+        return StepCost(
             token=1 / _TOKENS_PER_WEIGHTS.get(device, _TOKENS_PER_WEIGHTS_ELSEWHERE),
-            key=self._cache.bytes_per_token / self._weights if self._cache.capacity and self.parting is None else 0.0,
+            key=self._cache.bytes_per_token / self._weights
+            if self._cache.capacity and self.attention_cost is None
+            else 0.0,
         )
 
-    def _compute(self, feeds: Sequence[Feed]) -> Tensor:
-        """One forward pass over feeds that are in neighbouring rows, in that order."""
-        starts, counts = [feed.start for feed in feeds], [len(feed.tokens) for feed in feeds]
-        now = self._cache.begin([feed.slot for feed in feeds], starts, counts)
+    def _compute(self, entries: Sequence[BatchEntry]) -> Tensor:
+        """One forward pass over entries that are in neighbouring rows, in that order."""
+        starts, counts = [entry.start for entry in entries], [len(entry.tokens) for entry in entries]
+        now = self._cache.begin([entry.slot for entry in entries], starts, counts)
         width, device = now.width, self._forward.device
-        padded = [[0] * (width - len(feed.tokens)) + list(feed.tokens) for feed in feeds]
+        padded = [[0] * (width - len(entry.tokens)) + list(entry.tokens) for entry in entries]
         first = torch.tensor(starts) - width + torch.tensor(counts)
         positions = (first[:, None] + torch.arange(width)).clamp_(min=0).to(device)
         more: dict[str, Any] = {"position_ids": positions}
         masks = self._masks(now, positions)
         if masks is not None:
             more["attention_mask"] = masks
-        ends = parts(now.ends, self.parting) if self.parting else [len(feeds)]
+        ends = parts(now.ends, self.attention_cost) if self.attention_cost else [len(entries)]
         with in_parts(ends, now.ends):
             logits, _ = self._forward(
-                torch.tensor(padded, device=device), self._cache, 1 + max(feed.draft for feed in feeds), **more
+                torch.tensor(padded, device=device), self._cache, 1 + max(entry.draft for entry in entries), **more
             )
-        for feed in feeds:
-            self._cache.end(feed.slot, feed.start + len(feed.tokens))
+        for entry in entries:
+            self._cache.end(entry.slot, entry.start + len(entry.tokens))
         return logits
 
     def _masks(self, now: Pass, positions: Tensor) -> Tensor | dict[str, Tensor] | None:

@@ -11,7 +11,7 @@ import jinja2
 from llamaforge.errors import InvalidParameterError, NoChatTemplateError
 from llamaforge.messages import Message
 
-from .vocabulary import Vocabulary
+from .tokenizer import Vocabulary
 
 _MARK = "llamaforge"
 

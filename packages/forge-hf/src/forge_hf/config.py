@@ -108,7 +108,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     chat_template: (
         Annotated[
             str,
-            Meta(min_length=1, description="A chat template in place of the model's: Jinja text, or a file's path."),
+            Meta(min_length=1, description="A chat template in source of the model's: Jinja text, or a file's path."),
         ]
         | None
     ) = None

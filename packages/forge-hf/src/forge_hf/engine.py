@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from llamaforge import engine
-from llamaforge.engine import Choice, Detokenizer, Feed, Outcome
+from llamaforge.engine import BatchEntry, Choice, Detokenizer, StepResult
 from llamaforge.errors import GenerationError, InvalidParameterError
 from llamaforge.requests import GenerationRequest
 
@@ -18,11 +18,11 @@ from .chat import ChatTemplate
 from .devices import empty_cache
 from .forward import Forward
 from .memory import trim_heap
-from .packing import pack
 from .rows import Found
 from .sampling import Sampler, no_numbers
-from .trial import choose_rows
-from .vocabulary import Vocabulary
+from .self_test import choose_rows
+from .tokenizer import Vocabulary
+from .weight_prepacking import pack
 
 
 class Engine(engine.Engine):
@@ -97,7 +97,7 @@ class Engine(engine.Engine):
         """Exact text, token by token where the tokenizer allows it."""
         return self.vocabulary.detokenizer(prompt)
 
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampler:
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Sampler:
         """Raises GenerationError for tokens that the model doesn't know."""
         if max(prompt) >= self._forward.embeddings:
             raise GenerationError(
@@ -107,14 +107,14 @@ class Engine(engine.Engine):
         return Sampler(request, prompt, self.vocab_size, self.vocabulary.token_text)
 
     @torch.inference_mode()
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
         """As few forward passes as are worth it, then the choices."""
-        found = self._rows.compute(feeds)
-        outcomes = _choose(feeds, found)
-        for feed, outcome in zip(feeds, outcomes, strict=True):
-            if isinstance(outcome, GenerationError):
-                self._rows.wipe(feed.slot)
-        return outcomes
+        found = self._rows.compute(entries)
+        results = _choose(entries, found)
+        for entry, result in zip(entries, results, strict=True):
+            if isinstance(result, GenerationError):
+                self._rows.wipe(entry.slot)
+        return results
 
     @torch.inference_mode()
     def trim(self, slot: int, length: int) -> int:
@@ -138,23 +138,23 @@ class Engine(engine.Engine):
         trim_heap()
 
 
-def _choose(feeds: Sequence[Feed], found: Sequence[Found]) -> list[Outcome]:
-    """The choices of all feeds; what comes from the device comes in one piece for all."""
-    outcomes: list[Outcome] = [each if isinstance(each, Exception) else [] for each in found]
+def _choose(entries: Sequence[BatchEntry], found: Sequence[Found]) -> list[StepResult]:
+    """The choices of all entries; what comes from the device comes in one piece for all."""
+    results: list[StepResult] = [each if isinstance(each, Exception) else [] for each in found]
     logits = {index: each for index, each in enumerate(found) if isinstance(each, Tensor)}
-    plain = [index for index in logits if feeds[index].sampling.is_plain]
-    others = [index for index in logits if not feeds[index].sampling.is_plain]
+    plain = [index for index in logits if entries[index].sampling.is_plain]
+    others = [index for index in logits if not entries[index].sampling.is_plain]
     for index, best in zip(plain, _best([logits[index] for index in plain]), strict=True):
-        outcomes[index] = _accept(feeds[index], best)
+        results[index] = _accept(entries[index], best)
     for index, own in zip(others, _on_host([logits[index] for index in others]), strict=True):
-        outcomes[index] = _sample(feeds[index], own)
-    return outcomes
+        results[index] = _sample(entries[index], own)
+    return results
 
 
-def _accept(feed: Feed, best: Sequence[int]) -> Outcome:
+def _accept(entry: BatchEntry, best: Sequence[int]) -> StepResult:
     """The best token after the last certain one, and after each guess that was right."""
     choices: list[Choice] = []
-    for token, guess in zip(best, [*feed.tokens[feed.certain :], None], strict=True):
+    for token, guess in zip(best, [*entry.tokens[entry.certain :], None], strict=True):
         if token < 0:
             return no_numbers()
         choices.append(Choice(token))
@@ -163,12 +163,12 @@ def _accept(feed: Feed, best: Sequence[int]) -> Outcome:
     return choices
 
 
-def _sample(feed: Feed, logits: Tensor) -> Outcome:
+def _sample(entry: BatchEntry, logits: Tensor) -> StepResult:
     """The same, as the request's parameters have it."""
     choices: list[Choice] = []
     try:
-        for row, guess in zip(logits, [*feed.tokens[feed.certain :], None], strict=True):
-            choices.append(feed.sampling.choose(row))
+        for row, guess in zip(logits, [*entry.tokens[entry.certain :], None], strict=True):
+            choices.append(entry.sampling.choose(row))
             if choices[-1].token != guess:
                 break
     except GenerationError as error:

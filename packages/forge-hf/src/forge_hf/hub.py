@@ -9,7 +9,7 @@ from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_fro
 from llamaforge.errors import ModelNotFoundError, closest
 
 from .config import HuggingFaceConfig
-from .places import CONFIG, Place, is_gguf
+from .model_source import CONFIG, ModelSource, is_gguf
 from .weights import INDEXES, SINGLE, shards
 
 _LIBRARY = "llamaforge"
@@ -20,8 +20,8 @@ _NOT_NEEDED = frozenset(
 """Weights, which are chosen one by one, and what no model needs."""
 
 
-def fetch(place: Place, config: HuggingFaceConfig) -> Path:
-    """The folder that holds the repository *place*: the cached one if it is complete, else fetched now.
+def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
+    """The folder that holds the repository *source*: the cached one if it is complete, else fetched now.
 
     What is cached is used as it is; a newer version of a branch is fetched by ``llamaforge models pull``. Small files
     come first and the weights last, so that whole weights mean a whole model.
@@ -29,19 +29,19 @@ def fetch(place: Place, config: HuggingFaceConfig) -> Path:
     Raises what the hub's library raises (:mod:`forge_hf.errors` maps it), and ModelNotFoundError where the network is
     switched off or the repository lacks the GGUF file.
     """
-    folder = cached(place, config)
+    folder = cached(source, config)
     if folder is not None:
         return folder
     if config.local_files_only or constants.is_offline_mode():
         raise ModelNotFoundError(
-            f"{place.name} is not, or not completely, in the hub's cache on this machine, and the network is switched "
+            f"{source.name} is not, or not completely, in the hub's cache on this machine, and the network is switched "
             "off (local_files_only, or HF_HUB_OFFLINE).",
-            place.name,
+            source.name,
         )
-    repo, token = place.name, None if config.token is None else config.token.reveal()
+    repo, token = source.name, None if config.token is None else config.token.reveal()
     found = HfApi(library_name=_LIBRARY, token=token).model_info(repo, revision=config.revision)
     names = [file.rfilename for file in found.siblings or ()]
-    small, weights = _choose(place, names, code=config.trust_remote_code)
+    small, weights = _choose(source, names, code=config.trust_remote_code)
 
     def download(files: list[str]) -> Path:
         return Path(
@@ -66,14 +66,14 @@ def fetch(place: Place, config: HuggingFaceConfig) -> Path:
     raise ModelNotFoundError(f"The repository {repo} holds no model.", repo, names)
 
 
-def cached(place: Place, config: HuggingFaceConfig) -> Path | None:
+def cached(source: ModelSource, config: HuggingFaceConfig) -> Path | None:
     """The folder in the hub's cache, where it holds all that is needed."""
-    wanted = place.gguf_file or CONFIG
-    found = try_to_load_from_cache(place.name, wanted, cache_dir=config.cache_dir, revision=config.revision)
+    wanted = source.gguf_file or CONFIG
+    found = try_to_load_from_cache(source.name, wanted, cache_dir=config.cache_dir, revision=config.revision)
     if not isinstance(found, str):
         return None
     folder = Path(found).parents[len(PurePosixPath(wanted).parts) - 1]
-    return folder if place.gguf_file is not None or _is_complete(folder) else None
+    return folder if source.gguf_file is not None or _is_complete(folder) else None
 
 
 def _is_complete(folder: Path) -> bool:
@@ -88,15 +88,15 @@ def _is_complete(folder: Path) -> bool:
     return False
 
 
-def _choose(place: Place, names: list[str], *, code: bool) -> tuple[list[str], list[str]]:
+def _choose(source: ModelSource, names: list[str], *, code: bool) -> tuple[list[str], list[str]]:
     """Which files to fetch first, and which weights after them. Of several kinds of weights, the first known one."""
-    if place.gguf_file is not None:
-        if place.gguf_file not in names:
+    if source.gguf_file is not None:
+        if source.gguf_file not in names:
             ggufs = [name for name in names if is_gguf(name)]
-            near = closest(place.gguf_file, ggufs)
+            near = closest(source.gguf_file, ggufs)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ModelNotFoundError(f"{place.name} holds no file {place.gguf_file!r}.{hint}", place.name, ggufs)
-        return [], [place.gguf_file]
+            raise ModelNotFoundError(f"{source.name} holds no file {source.gguf_file!r}.{hint}", source.name, ggufs)
+        return [], [source.gguf_file]
     small = [name for name in names if _is_small(name, code=code)]
     return small, next(([name] for name in SINGLE if name in names), [])
 

@@ -26,9 +26,9 @@ from .engine import Engine
 from .errors import load_error
 from .gguf_check import check_gguf
 from .kernel_caches import fewer_kernels
-from .places import Place, find
-from .quiet import quiet
-from .vocabulary import Vocabulary
+from .log_control import quiet
+from .model_source import ModelSource, find
+from .tokenizer import Vocabulary
 from .weights import check_tokenizer, check_weights, read_config, stored_dtype
 
 _DEFAULT_CONTEXT = 4096
@@ -43,55 +43,55 @@ def check(model_path: str, config: HuggingFaceConfig) -> None:
 
     Raises ModelNotFoundError, InvalidModelError, DeviceNotAvailableError, InvalidParameterError.
     """
-    place = find(model_path, config.gguf_file)
+    source = find(model_path, config.gguf_file)
     choose_device(config.device)
     if isinstance(config.device_map, str) and config.device_map not in _SPREADS:
         choose_device(config.device_map)
     _check_attention(config)
     with quiet():
         _quantization(config)
-        if place.folder is not None:
-            _check_files(place, place.folder, config)
+        if source.folder is not None:
+            _check_files(source, source.folder, config)
 
 
 def load(model_path: str, config: HuggingFaceConfig) -> Engine:
     """Load the model. Raises a ModelError, an EngineError, or EngineNotAvailableError for an optional package."""
-    place = find(model_path, config.gguf_file)
+    source = find(model_path, config.gguf_file)
     with quiet(), fewer_kernels():
         try:
-            return _load(place, config)
+            return _load(source, config)
         except Exception as error:
             # The frames of the traceback hold what was loaded until then, and callers may keep the error.
             traceback.clear_frames(error.__traceback__)
             gc.collect()
             empty_cache()
-            mapped = load_error(error, place.name)
+            mapped = load_error(error, source.name)
             if mapped is error:
                 raise
             raise mapped from error
 
 
-def _load(place: Place, config: HuggingFaceConfig) -> Engine:
-    folder = place.folder
+def _load(source: ModelSource, config: HuggingFaceConfig) -> Engine:
+    folder = source.folder
     if folder is None:
-        folder = hub.fetch(place, config)
-        _check_files(Place(place.name, folder, place.gguf_file), folder, config)
+        folder = hub.fetch(source, config)
+        _check_files(ModelSource(source.name, folder, source.gguf_file), folder, config)
     common: dict[str, Any] = {
         "trust_remote_code": config.trust_remote_code,
         "local_files_only": config.local_files_only or not config.trust_remote_code,
         "cache_dir": config.cache_dir,
         "token": None if config.token is None else config.token.reveal(),
     }
-    if place.gguf_file is not None:
-        common["gguf_file"] = place.gguf_file
+    if source.gguf_file is not None:
+        common["gguf_file"] = source.gguf_file
     settings = AutoConfig.from_pretrained(str(folder), **common)
-    _require_causal(settings, place.name, config)
+    _require_causal(settings, source.name, config)
     n_ctx = _context(settings, config)
     vocabulary = Vocabulary(AutoTokenizer.from_pretrained(str(folder), **common))
-    template = ChatTemplate(place.name, vocabulary, config.chat_template)
-    model = _load_weights(place, folder, settings, config, common)
+    template = ChatTemplate(source.name, vocabulary, config.chat_template)
+    model = _load_weights(source, folder, settings, config, common)
     return Engine(
-        place.name,
+        source.name,
         model,
         vocabulary,
         template,
@@ -101,17 +101,19 @@ def _load(place: Place, config: HuggingFaceConfig) -> Engine:
     )
 
 
-def _load_weights(place: Place, folder: Path, settings: Any, config: HuggingFaceConfig, common: dict[str, Any]) -> Any:
+def _load_weights(
+    source: ModelSource, folder: Path, settings: Any, config: HuggingFaceConfig, common: dict[str, Any]
+) -> Any:
     options: dict[str, Any] = {}
     device = choose_device(config.device)
     if config.device_map is not None:
         options["device_map"] = config.device_map
     elif device.type != "cpu":
         options["device_map"] = {"": device}
-    options["dtype"] = choose_dtype(config.chosen_dtype, device, _own_dtype(place, folder, settings))
+    options["dtype"] = choose_dtype(config.chosen_dtype, device, _own_dtype(source, folder, settings))
     if config.attn_implementation is not None:
         options["attn_implementation"] = config.attn_implementation
-    quantization = _quantization(config, place)
+    quantization = _quantization(config, source)
     if quantization is not None:
         options["quantization_config"] = quantization
     loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -122,34 +124,34 @@ def _load_weights(place: Place, folder: Path, settings: Any, config: HuggingFace
     missing = sorted(parameters & set(report["missing_keys"]))
     if missing:
         raise InvalidModelError(
-            place.name,
+            source.name,
             f"it lacks {len(missing)} of the weights of {type(model).__name__}, {missing[0]} for one: it is no "
             "complete model that generates text.",
         )
     return model
 
 
-def _check_files(place: Place, folder: Path, config: HuggingFaceConfig) -> None:
-    if place.gguf_path is not None:
-        check_gguf(place.gguf_path, place.name)
+def _check_files(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> None:
+    if source.gguf_path is not None:
+        check_gguf(source.gguf_path, source.name)
         return
-    described = read_config(folder, place.name)
+    described = read_config(folder, source.name)
     kind = described.get("model_type")
     has_code = "AutoConfig" in (described.get("auto_map") or {})
     if kind not in CONFIG_MAPPING and not (has_code and config.trust_remote_code):
         if has_code:
             raise ModelLoadError(
-                place.name,
+                source.name,
                 f"its architecture ({kind}) is Python code in its own repository. Look at it, then pass "
                 "trust_remote_code=True.",
             )
         if not isinstance(kind, str):
-            raise InvalidModelError(place.name, "its config.json names no model_type, so it is no transformers model")
+            raise InvalidModelError(source.name, "its config.json names no model_type, so it is no transformers model")
         raise ModelLoadError(
-            place.name, f"transformers {transformers.__version__} doesn't know its architecture ({kind}). Update it."
+            source.name, f"transformers {transformers.__version__} doesn't know its architecture ({kind}). Update it."
         )
-    check_weights(folder, place.name)
-    check_tokenizer(folder, place.name)
+    check_weights(folder, source.name)
+    check_tokenizer(folder, source.name)
 
 
 def _require_causal(settings: Any, name: str, config: HuggingFaceConfig) -> None:
@@ -178,21 +180,21 @@ def _context(settings: Any, config: HuggingFaceConfig) -> int:
     return config.n_ctx or made_for
 
 
-def _own_dtype(place: Place, folder: Path, settings: Any) -> torch.dtype | None:
+def _own_dtype(source: ModelSource, folder: Path, settings: Any) -> torch.dtype | None:
     """The checkpoint's number type; None where its weights are packed."""
-    if place.gguf_file is not None:
+    if source.gguf_file is not None:
         return None
     declared = getattr(settings, "dtype", None)
     if isinstance(declared, torch.dtype):
         return declared
-    return _DTYPES.get(stored_dtype(check_weights(folder, place.name)) or "", torch.float32)
+    return _DTYPES.get(stored_dtype(check_weights(folder, source.name)) or "", torch.float32)
 
 
-def _quantization(config: HuggingFaceConfig, place: Place | None = None) -> Any:
+def _quantization(config: HuggingFaceConfig, source: ModelSource | None = None) -> Any:
     """transformers' object for the load parameter; a GGUF file's weights are unpacked unless it says otherwise."""
     if config.quantization is None:
         kind = getattr(transformers, "GgufConfig", None)  # before it came, weights were always unpacked
-        return None if place is None or place.gguf_file is None or kind is None else kind(dequantize=True)
+        return None if source is None or source.gguf_file is None or kind is None else kind(dequantize=True)
     from transformers.quantizers.auto import AutoQuantizationConfig
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from llamaforge import hookimpl
 from llamaforge.backends.spec import BackendSpec, Capabilities
 
-from .places import is_gguf, is_hub_id, is_model_folder
+from .model_source import is_gguf, is_hub_id, is_model_folder
 
 
 def match(location: str) -> int:

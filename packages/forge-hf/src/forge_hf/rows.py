@@ -10,13 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from llamaforge.engine import Feed
+from llamaforge.engine import BatchEntry
 from llamaforge.errors import GenerationError
 
 from .devices import empty_cache
 
 Found = Tensor | GenerationError | None
-"""What computing a feed gave: the logits of its last ``1 + draft`` tokens, if it wants a token chosen; or an error."""
+"""The logits of an entry's last ``1 + draft`` tokens, if it wants a token chosen; or an error."""
 
 
 class Rows(Protocol):
@@ -25,8 +25,8 @@ class Rows(Protocol):
     can_trim: bool
     can_copy: bool
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Found]:
-        """Compute the feeds. Raises OutOfRoomError or InterruptedStepError."""
+    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+        """Compute the entries. Raises OutOfRoomError or InterruptedStepError."""
 
     def trim(self, slot: int, length: int) -> int:
         """As :meth:`llamaforge.engine.Engine.trim`."""

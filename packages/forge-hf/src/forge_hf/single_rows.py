@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from llamaforge.engine import Feed, InterruptedStepError
+from llamaforge.engine import BatchEntry, InterruptedStepError
 
 from .errors import is_out_of_memory
 from .forward import Forward
@@ -27,7 +27,7 @@ class _Text:
 
 
 class SingleRows:
-    """A forward pass for each feed.
+    """A forward pass for each entry.
 
     Args:
         forward: the model.
@@ -45,12 +45,12 @@ class SingleRows:
         self._texts: dict[int, _Text] = {}
         self._interrupted = False
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Found]:
-        """Compute the feeds, one after the other.
+    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+        """Compute the entries, one after the other.
 
         One that finds no memory fails alone: what its cache holds then is unknown, so it can't be tried again.
         """
-        return [self._compute(feed) for feed in feeds]
+        return [self._compute(entry) for entry in entries]
 
     def trim(self, slot: int, length: int) -> int:
         """Cut the cache, if it can be cut."""
@@ -85,10 +85,10 @@ class SingleRows:
     def wipe(self, slot: int) -> None:
         """Its cache is its own."""
 
-    def _compute(self, feed: Feed) -> Found:
-        text = self._texts.setdefault(feed.slot, _Text())
-        tokens = [*text.waiting, *feed.tokens]
-        if feed.sampling is None and not self._in_pieces:
+    def _compute(self, entry: BatchEntry) -> Found:
+        text = self._texts.setdefault(entry.slot, _Text())
+        tokens = [*text.waiting, *entry.tokens]
+        if entry.sampling is None and not self._in_pieces:
             text.waiting = tokens
             return None
         size = 1 if text.length and not self._in_pieces else len(tokens)
@@ -98,11 +98,11 @@ class SingleRows:
                 if self._interrupted:
                     raise InterruptedStepError
                 batch = torch.tensor([tokens[start : start + size]], device=self._forward.device)
-                logits, text.cache = self._forward(batch, text.cache, 1 + feed.draft)
+                logits, text.cache = self._forward(batch, text.cache, 1 + entry.draft)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             give_back(error)
             return no_memory(self._forward.device, text.length + len(tokens), error)
         text.length, text.waiting = text.length + len(tokens), []
-        return logits[0] if logits is not None and feed.sampling is not None else None
+        return logits[0] if logits is not None and entry.sampling is not None else None

@@ -2,7 +2,7 @@
 
 transformers' own caches keep the rows of a batch together: they grow by copying everything, and a row can neither join
 nor leave. Here every layer has one tensor, [rows, heads, capacity, width], in which each row is as long as its text. A
-forward pass works on neighbouring rows, in place; so rows are moved together before it, which copies something only
+forward pass works on neighbouring rows, in source; so rows are moved together before it, which copies something only
 when a text joins or leaves. A text that nobody works on may lose its row to another one: it is then *parked*, in
 tensors of its own size.
 """

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from llamaforge.errors import InvalidModelError
 
-from .places import CONFIG
+from .model_source import CONFIG
 
 SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
 """Weights in one file, in the order of preference."""

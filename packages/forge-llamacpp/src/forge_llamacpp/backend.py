@@ -10,8 +10,8 @@ from llamaforge.engine import EngineBackend
 
 from .config import LlamaCppConfig
 from .errors import IMPORT_ADVICE
+from .model_check import check_adapter_file, check_model_file
 from .plugin import SPEC
-from .sanity import check_adapter_file, check_model_file
 
 if TYPE_CHECKING:
     from .engine import LlamaCppEngine
@@ -37,7 +37,7 @@ class LlamaCppBackend(EngineBackend):
         """Load the model; see :class:`LlamaCppConfig` for the parameters."""
         import_engine("llama_cpp", backend=self.name, advice=IMPORT_ADVICE)
         from .engine import LlamaCppEngine
-        from .logs import logger
+        from .log_control import logger
 
         engine = LlamaCppEngine(model_path, config)
         if config.prompt_lookup and not engine.can_trim:

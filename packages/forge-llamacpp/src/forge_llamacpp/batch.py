@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
-from llamaforge.engine import Feed
+from llamaforge.engine import BatchEntry
 
 _FEW: Final = 32
 
@@ -41,25 +41,25 @@ class Batch:
             logits=self._wanted,
         )
 
-    def fill(self, feeds: Sequence[Feed]) -> int:
-        """Take the tokens of all *feeds*, one after another; logits are wanted after each last certain token and each
+    def fill(self, entries: Sequence[BatchEntry]) -> int:
+        """Take the tokens of all *entries*, one after another; logits are wanted after each last certain token and each
         guess of those with a sampling. Returns how many are wanted.
 
         Many are put together in lists first and copied at once, which is ten times faster than element by element; of
         a few, lists cost more.
         """
-        if len(feeds) <= _FEW and all(len(feed.tokens) == 1 for feed in feeds):
-            return self._fill_single(feeds)
+        if len(entries) <= _FEW and all(len(entry.tokens) == 1 for entry in entries):
+            return self._fill_single(entries)
         tokens: list[Any] = []
         positions: list[Any] = []
         slots: list[Any] = []
         wanted = bytearray()
-        for feed in feeds:
-            count = len(feed.tokens)
-            tokens += feed.tokens
-            positions += range(feed.start, feed.start + count)
-            slots += [feed.slot] * count
-            choices = 0 if feed.sampling is None else feed.draft + 1
+        for entry in entries:
+            count = len(entry.tokens)
+            tokens += entry.tokens
+            positions += range(entry.start, entry.start + count)
+            slots += [entry.slot] * count
+            choices = 0 if entry.sampling is None else entry.draft + 1
             wanted += bytes(count - choices) + b"\x01" * choices
         total = len(tokens)
         self._tokens[:total] = tokens
@@ -69,15 +69,15 @@ class Batch:
         self.native.n_tokens = total
         return wanted.count(1)
 
-    def _fill_single(self, feeds: Sequence[Feed]) -> int:
+    def _fill_single(self, entries: Sequence[BatchEntry]) -> int:
         """A token of each: answers under way."""
         rows = 0
-        for index, feed in enumerate(feeds):
-            self._tokens[index] = feed.tokens[0]
-            self._positions[index] = feed.start
-            self._slots[index] = feed.slot
-            wanted = feed.sampling is not None
+        for index, entry in enumerate(entries):
+            self._tokens[index] = entry.tokens[0]
+            self._positions[index] = entry.start
+            self._slots[index] = entry.slot
+            wanted = entry.sampling is not None
             self._wanted[index] = wanted
             rows += wanted
-        self.native.n_tokens = len(feeds)
+        self.native.n_tokens = len(entries)
         return rows

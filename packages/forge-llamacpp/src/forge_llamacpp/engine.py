@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from llamaforge.engine import Choice, Engine, Feed, InterruptedStepError, Outcome, OutOfRoomError
+from llamaforge.engine import BatchEntry, Choice, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
-from . import logs, native, opening
+from . import llama_params, loading, log_control
 from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
 from .errors import NOT_A_NUMBER, decode_error
+from .kv_swap import KvSwap
 from .logprobs import token_logprob
-from .passes import Passes
-from .resting import Resting
+from .micro_batches import MicroBatches
 from .sampling import Sampler
 from .templates import ChatTemplate, model_template, read_template
-from .vocabulary import PieceDetokenizer, Vocabulary
+from .tokenizer import PieceDetokenizer, Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,22 +49,22 @@ class LlamaCppEngine(Engine):
         self._abort = AbortFlag()
         with contextlib.ExitStack() as stack:
             if config.verbose:
-                logs.show()
-                stack.callback(logs.hide)
-            model = opening.load_model(path, config)
+                log_control.show()
+                stack.callback(log_control.hide)
+            model = loading.load_model(path, config)
             stack.callback(lib.llama_model_free, model)
-            opening.refuse_what_writes_no_text(path, model)
-            self.n_ctx = native.context_length(config, lib.llama_model_n_ctx_train(model))
-            self._context = opening.make_context(path, model, config, self.n_ctx)
+            loading.refuse_what_writes_no_text(path, model)
+            self.n_ctx = llama_params.context_length(config, lib.llama_model_n_ctx_train(model))
+            self._context = loading.make_context(path, model, config, self.n_ctx)
             stack.callback(lib.llama_free, self._context)
-            opening.apply_adapters(path, model, self._context, config)
+            loading.apply_adapters(path, model, self._context, config)
             lib.llama_set_abort_callback(self._context, IS_RAISED, self._abort.address)
             self._memory = lib.llama_get_memory(self._context)
             self.n_slots: int = lib.llama_n_seq_max(self._context)
             self.n_batch: int = lib.llama_n_batch(self._context)
             self._batch = Batch(self.n_batch)
             self._logits_at, self._logits_view = (0, 0), _NO_LOGITS
-            self._resting = Resting(self._context)
+            self._swapped = KvSwap(self._context)
             self._spoiled = False  # whether cells hold what is no number
             self._in_main_memory = not (config.offload_kqv and config.n_gpu_layers and lib.llama_supports_gpu_offload())
             self._window: int = lib.llama_model_n_swa(model)
@@ -72,12 +72,12 @@ class LlamaCppEngine(Engine):
             by_token = not (lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model))
             self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
             plain = self._in_main_memory and by_token and not self._window
-            self._passes = Passes(model, self._context, config, splittable=plain)
-            unknown = opening.metadata(model, "tokenizer.ggml.unknown_token_id")
+            self._micro_batches = MicroBatches(model, self._context, config, splittable=plain)
+            unknown = loading.metadata(model, "tokenizer.ggml.unknown_token_id")
             self._vocabulary = Vocabulary(
                 lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
             )
-            self._template = self._find_template(config, opening.metadata(model, _TEMPLATE_KEY))
+            self._template = self._find_template(config, loading.metadata(model, _TEMPLATE_KEY))
             self._resources = stack.pop_all()
 
     def render(self, request: GenerationRequest) -> str:
@@ -112,26 +112,26 @@ class LlamaCppEngine(Engine):
         """Break off the step; on a graphics card it ends as usual."""
         self._abort.set(wanted)
 
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampler:
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Sampler:
         """The sampler chain of a request."""
-        return Sampler(request, self._vocabulary.size, prompt, longest)
+        return Sampler(request, self._vocabulary.size, prompt, max_new_tokens)
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
-        """One ``llama_decode`` for all feeds, or a few (see :mod:`.passes`), each with the choices that are wanted."""
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+        """One ``llama_decode`` for all entries, or a few (:mod:`.micro_batches`), with the choices that are wanted."""
         if self._spoiled:  # masked cells are still multiplied by 0, and 0 times a NaN is one
             self._spoiled = False
-            if not self._resting.wipe_unused():
+            if not self._swapped.wipe_unused():
                 raise GenerationError(NOT_A_NUMBER)
-        outcomes: list[Outcome] = [[]] * len(feeds)
-        for call in self._passes.split(feeds):
-            for index, outcome in zip(call, self._decode([feeds[index] for index in call]), strict=True):
-                outcomes[index] = outcome
-        return outcomes
+        results: list[StepResult] = [[]] * len(entries)
+        for call in self._micro_batches.split(entries):
+            for index, result in zip(call, self._decode([entries[index] for index in call]), strict=True):
+                results[index] = result
+        return results
 
     def trim(self, slot: int, length: int) -> int:
         """Cut the sequence, or empty it where llama.cpp can't cut it there."""
-        if slot in self._resting:
-            self._resting.drop(slot)
+        if slot in self._swapped:
+            self._swapped.drop(slot)
             return 0
         if length > 0 and lib.llama_memory_seq_rm(self._memory, slot, length, -1) and self._reaches_back(slot, length):
             return length
@@ -140,27 +140,27 @@ class LlamaCppEngine(Engine):
 
     def copy(self, source: int, target: int, length: int) -> int:
         """Let both sequences share the cells of those tokens; nothing is copied."""
-        if source in self._resting:
-            return self.trim(target, length) if self._resting.copy(source, target) else 0
+        if source in self._swapped:
+            return self.trim(target, length) if self._swapped.copy(source, target) else 0
         lib.llama_memory_seq_cp(self._memory, source, target, 0, length)
         return length if self._reaches_back(target, length) else self.trim(target, 0)
 
-    def rest(self, slot: int) -> bool:
+    def swap_out(self, slot: int) -> bool:
         """Move it out of the context, unless that is on a graphics card: moving costs more there, and gains less."""
-        return self._in_main_memory and self._resting.move_out(slot)
+        return self._in_main_memory and self._swapped.move_out(slot)
 
-    def wake(self, slot: int) -> bool:
+    def swap_in(self, slot: int) -> bool:
         """Move it back."""
-        return self._resting.move_in(slot)
+        return self._swapped.move_in(slot)
 
     def close(self) -> None:
         """Give all memory back."""
-        self._resting.clear()
+        self._swapped.clear()
         self._resources.close()
 
-    def _decode(self, feeds: Sequence[Feed]) -> list[Outcome]:
-        rows = self._batch.fill(feeds)
-        with logs.troubles(quiet=True) as log:
+    def _decode(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+        rows = self._batch.fill(entries)
+        with log_control.troubles(quiet=True) as log:
             code = lib.llama_decode(self._context, self._batch.native)
         if code == _NO_ROOM:
             raise OutOfRoomError
@@ -169,20 +169,20 @@ class LlamaCppEngine(Engine):
         if code != 0:
             raise decode_error(code, log)
         logits = self._logits(rows)
-        outcomes: list[Outcome] = []
+        results: list[StepResult] = []
         begin = row = 0
-        for feed in feeds:
-            if feed.sampling is None:
-                outcomes.append([])
+        for entry in entries:
+            if entry.sampling is None:
+                results.append([])
             else:
-                outcomes.append(self._choose(feed, begin + feed.certain - 1, logits[row : row + feed.draft + 1]))
-                row += feed.draft + 1
-            begin += len(feed.tokens)
-        return outcomes
+                results.append(self._choose(entry, begin + entry.certain - 1, logits[row : row + entry.draft + 1]))
+                row += entry.draft + 1
+            begin += len(entry.tokens)
+        return results
 
-    def _choose(self, feed: Feed, index: int, logits: npt.NDArray[np.float32]) -> Outcome:
+    def _choose(self, entry: BatchEntry, index: int, logits: npt.NDArray[np.float32]) -> StepResult:
         """Choose after the batch's token *index*, and after the guesses that follow it while they come true."""
-        sampler: Sampler = feed.sampling
+        sampler: Sampler = entry.sampling
         choices: list[Choice] = []
         for step, row in enumerate(logits):
             # The best token, found by numpy, is the one that llama.cpp's greedy sampler takes, in a tenth of its time.
@@ -197,7 +197,7 @@ class LlamaCppEngine(Engine):
             alternatives = sampler.alternatives
             logprob = None if alternatives is None else token_logprob(row, token, alternatives, self._vocabulary)
             choices.append(Choice(token, logprob))
-            if step < feed.draft and token != feed.tokens[feed.certain + step]:
+            if step < entry.draft and token != entry.tokens[entry.certain + step]:
                 break
         return choices
 

@@ -11,7 +11,7 @@ from llamaforge.results import TokenLogprob
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from .vocabulary import Vocabulary
+    from .tokenizer import Vocabulary
 
 
 def token_logprob(

@@ -26,9 +26,9 @@ def probe() -> dict[str, list[str]]:
     try:
         from llama_cpp import llama_cpp as lib
 
-        from . import logs
+        from . import log_control
 
-        logs.connect()  # the devices are looked for now, and the engine would tell of it on standard error
+        log_control.connect()  # the devices are looked for now, and the engine would tell of it on standard error
         _see_build(lib, report)
         _see_devices(report)
     except Exception as error:  # noqa: BLE001 - whatever is broken, the caller wants to hear of it

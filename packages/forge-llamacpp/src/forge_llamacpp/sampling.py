@@ -35,10 +35,12 @@ class Sampler:
         request: what is asked for.
         vocabulary_size: tokens that the model knows.
         prompt: tokens of the prompt.
-        longest: tokens that the answer may have, at most.
+        max_new_tokens: tokens that the answer may have, at most.
     """
 
-    def __init__(self, request: GenerationRequest, vocabulary_size: int, prompt: Iterable[int], longest: int) -> None:
+    def __init__(
+        self, request: GenerationRequest, vocabulary_size: int, prompt: Iterable[int], max_new_tokens: int
+    ) -> None:
         self.alternatives = (request.top_logprobs or 0) if request.logprobs else None
         self.chain: Any = None
         penalty = _clamp(1.0 if request.repetition_penalty is None else request.repetition_penalty)
@@ -54,8 +56,8 @@ class Sampler:
         self.chain = lib.llama_sampler_chain_init(parameters)
         try:
             self._add_bias(request.logit_bias or {}, vocabulary_size)
-            self._add_repetition(penalty, vocabulary_size, set(prompt), longest)
-            self._add_answer_penalties(request, vocabulary_size, longest)
+            self._add_repetition(penalty, vocabulary_size, set(prompt), max_new_tokens)
+            self._add_answer_penalties(request, vocabulary_size, max_new_tokens)
             if greedy:
                 self._add(lib.llama_sampler_init_greedy())
             else:
@@ -78,20 +80,20 @@ class Sampler:
             entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
             self._add(lib.llama_sampler_init_logit_bias(vocabulary_size, len(bias), entries))
 
-    def _add_repetition(self, penalty: float, vocabulary_size: int, prompt: set[int], longest: int) -> None:
+    def _add_repetition(self, penalty: float, vocabulary_size: int, prompt: set[int], max_new_tokens: int) -> None:
         """The penalty that knows the prompt. It asks only whether a token is there, so each is told once."""
         if penalty != 1:
-            window = len(prompt) + longest
+            window = len(prompt) + max_new_tokens
             sampler = lib.llama_sampler_init_penalties(vocabulary_size, window, penalty, 0.0, 0.0)
             self._add(sampler)
             for token in prompt:
                 lib.llama_sampler_accept(sampler, token)
 
-    def _add_answer_penalties(self, request: GenerationRequest, vocabulary_size: int, longest: int) -> None:
+    def _add_answer_penalties(self, request: GenerationRequest, vocabulary_size: int, max_new_tokens: int) -> None:
         """The penalties that know only the answer: the whole of it, for llama.cpp takes -1 as "none"."""
         frequency, presence = request.frequency_penalty or 0.0, request.presence_penalty or 0.0
         if frequency or presence:
-            self._add(lib.llama_sampler_init_penalties(vocabulary_size, longest, 1.0, frequency, presence))
+            self._add(lib.llama_sampler_init_penalties(vocabulary_size, max_new_tokens, 1.0, frequency, presence))
 
     def _add_draw(self, request: GenerationRequest, vocabulary_size: int) -> None:
         if request.temperature is not None and request.temperature != 1:

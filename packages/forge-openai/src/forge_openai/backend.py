@@ -19,11 +19,11 @@ from .config import OpenAIConfig
 from .endpoint import Endpoint
 from .plugin import SPEC
 from .request.body import build, check_engine_options, stops_here
+from .wire.cancel_scope import CancelScope
 from .wire.check import check_server
-from .wire.drive import arun, run
+from .wire.drivers import arun, run
 from .wire.exchange import Call, exchange
-from .wire.lane import Lane
-from .wire.scope import CancelScope
+from .wire.server_client import ServerClient
 from .wire.session import Session
 
 
@@ -122,9 +122,9 @@ class OpenAIBackend(BaseBackend):
         def compose(endpoint: Endpoint) -> tuple[str, bytes]:
             return build(request, model, endpoint, settings)
 
-        def decoder(lane: Lane) -> AnswerDecoder:
-            here = stops_here(request, lane.endpoint, settings)
-            return AnswerDecoder(AnswerReader(request, lane.translator, here), lane.translator)
+        def decoder(server: ServerClient) -> AnswerDecoder:
+            here = stops_here(request, server.endpoint, settings)
+            return AnswerDecoder(AnswerReader(request, server.translator, here), server.translator)
 
-        compose(session.lanes[0].endpoint)  # what can't be said is refused now
+        compose(session.servers[0].endpoint)  # what can't be said is refused now
         return session, Call(compose, decoder, self.explain)

@@ -26,7 +26,7 @@ from llamaforge.errors import (
 )
 from llamaforge.secrets import MASK
 
-from .wire.scope import CancelScope
+from .wire.cancel_scope import CancelScope
 
 _LONGEST_REASON = 500
 

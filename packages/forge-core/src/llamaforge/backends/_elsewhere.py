@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from ..errors import BackendNotInstalledError
-from .known import DISTRIBUTIONS, install_command
+from .distributions import DISTRIBUTIONS, install_command
 
 
 def absent(name: str, package: str, error: ModuleNotFoundError) -> NoReturn:

@@ -11,19 +11,19 @@ from typing import Any, ClassVar, Self
 
 import msgspec
 
+from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
-from ..checking import EventChecker, achecked, checked
-from ..control import Control
+from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError, UnknownParameterError, UnsupportedError
+from ..event_validation import EventValidator, avalidated, validated
 from ..messages import Message
-from ..outcomes import Outcome
 from ..parameters import UNIVERSAL
 from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText
 from ..streams import AsyncTextStream, TextStream
 from .batch import BatchItem, Prompt, arun_batch, run_batch
 from .config import BackendConfig
-from .gate import Gate
+from .inflight import InFlight
 from .loading import import_engine, loading
 from .spec import BackendSpec, Capabilities
 
@@ -67,7 +67,7 @@ class BaseBackend:
         self._model_path: str | None = None
         self._config: BackendConfig | None = None
         self._loading = threading.RLock()
-        self._gate = Gate()
+        self._in_flight = InFlight()
 
     # What a full backend writes.
 
@@ -151,7 +151,7 @@ class BaseBackend:
             with loading(path):
                 self.load(path, config)
             self._model_path, self._config = path, config
-            self._gate.open()
+            self._in_flight.open()
 
     def unload_model(self, *, wait: bool | float = False) -> None:
         """Give the model's memory back. Without a model: nothing to do.
@@ -165,10 +165,10 @@ class BaseBackend:
         if self.is_basic:
             raise UnsupportedError("unload_model", self.name, "Drop the backend instead.")
         longest = None if wait is True else float(wait)
-        with self._gate.patience(longest), self._loading:
+        with self._in_flight.drain_limit(longest), self._loading:
             if self._model_path is not None:
                 if longest != 0:
-                    self._gate.drain(longest)
+                    self._in_flight.drain(longest)
                 self._model_path = self._config = None
                 self.unload()
 
@@ -314,9 +314,9 @@ class BaseBackend:
         self._require_model()
         return self.render_request(request)
 
-    def health(self) -> Outcome[bool]:
+    def health(self) -> AwaitableResult[bool]:
         """Whether it can be asked: a model is loaded, and its server, where it has one, is well. May be awaited."""
-        return Outcome(self.is_model_loaded)
+        return AwaitableResult(self.is_model_loaded)
 
     def close(self) -> None:
         """Unload the model, if one is loaded."""
@@ -335,7 +335,7 @@ class BaseBackend:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        await Outcome(self.close)
+        await AwaitableResult(self.close)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
@@ -346,7 +346,7 @@ class BaseBackend:
             events = self.stream(request)
         else:
             events = in_loop(lambda: self.astream(request), request.control)
-        return TextStream(checked(self._gate.through(events), checker), request.control, cancelled)
+        return TextStream(validated(self._in_flight.through(events), checker), request.control, cancelled)
 
     def _astart(self, request: GenerationRequest, started: float) -> AsyncTextStream:
         request, checker, cancelled = self._prepare(request, started)
@@ -354,15 +354,17 @@ class BaseBackend:
             events = self.astream(request)
         else:
             events = in_thread(lambda: self.stream(request), request.control)
-        return AsyncTextStream(achecked(self._gate.athrough(events), checker), request.control, cancelled)
+        return AsyncTextStream(avalidated(self._in_flight.athrough(events), checker), request.control, cancelled)
 
-    def _prepare(self, request: GenerationRequest, started: float) -> tuple[GenerationRequest, EventChecker, Finished]:
+    def _prepare(
+        self, request: GenerationRequest, started: float
+    ) -> tuple[GenerationRequest, EventValidator, Finished]:
         """Check the request against what this backend can do; and what watches over its events."""
         self._require_model()
         request, dropped = self._accept(request)
-        request = msgspec.structs.replace(request, control=Control(request.timeout, started))
+        request = msgspec.structs.replace(request, control=CancellationToken(request.timeout, started))
         cancelled = Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped)
-        return request, EventChecker(self.name, request, dropped, started), cancelled
+        return request, EventValidator(self.name, request, dropped, started), cancelled
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:

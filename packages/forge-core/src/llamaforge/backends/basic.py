@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..checking import EventChecker, checked
 from ..errors import ModelNotLoadedError
+from ..event_validation import EventValidator, validated
 from ..requests import GenerationRequest, read_request
 from ..results import Event, Finished, TextDelta
 from ..streams import TextStream
@@ -26,8 +26,8 @@ def basic_text(backend: BaseBackend, prompt: str, parameters: Mapping[str, Any],
     if not backend.is_model_loaded():
         raise ModelNotLoadedError()
     given = dict(parameters)
-    checker = EventChecker(type(backend).__name__, request, (), started)
-    events = checked(_events(backend, request, given, streamed), checker)
+    checker = EventValidator(type(backend).__name__, request, (), started)
+    events = validated(_events(backend, request, given, streamed), checker)
     return TextStream(events, request.control, Finished(finish_reason="cancelled", parameters=given))
 
 

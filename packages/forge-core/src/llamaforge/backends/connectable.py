@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_origin
 
+from ..awaitables import AwaitableResult
 from ..errors import ConflictingParametersError, InvalidParameterError, LlamaForgeError
-from ..outcomes import Outcome
 from .base import BaseBackend
 from .config import BackendConfig
 from .server_configs import ConnectableConfig, as_parameters, completed
@@ -46,7 +46,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         super().__init__()
         self._given = as_parameters(config)
         self._effective: BackendConfig | None = None
-        self._pending: Outcome[None] | None = None
+        self._pending: AwaitableResult[None] | None = None
 
     # What an author writes.
 
@@ -81,7 +81,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         found: str | None = getattr(self.config, "endpoint", None)
         return found
 
-    def connect(self, endpoint: str | None = None) -> Outcome[None]:
+    def connect(self, endpoint: str | None = None) -> AwaitableResult[None]:
         """Connect to the server at *endpoint*, by default the config's; load the config's model there.
 
         Where the config names no model, the server's only one is taken. May be awaited.
@@ -91,9 +91,9 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         """
         return self._begin(lambda: self._connect(endpoint))
 
-    def health(self) -> Outcome[bool]:
+    def health(self) -> AwaitableResult[bool]:
         """Whether the server is there and well. False, and no error, where it can't be reached. May be awaited."""
-        return Outcome(self._health)
+        return AwaitableResult(self._health)
 
     async def aconnect(self, endpoint: str | None = None) -> None:
         """:meth:`connect` for event loops."""
@@ -111,7 +111,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
 
     async def aclose(self) -> None:
         """:meth:`close` for event loops."""
-        await Outcome(self.close)
+        await AwaitableResult(self.close)
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
         """Connect to the server that the parameters name, for the model *model_path*.
@@ -146,10 +146,10 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         finally:
             self._effective = None
 
-    def open(self) -> Outcome[None]:
+    def open(self) -> AwaitableResult[None]:
         """Do what entering ``with`` does: connect, where the backend was made with an endpoint."""
         if self.is_model_loaded() or self._given.get("endpoint") is None:
-            return Outcome(lambda: None)
+            return AwaitableResult(lambda: None)
         return self.connect()
 
     def __enter__(self) -> Self:
@@ -177,9 +177,9 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         except LlamaForgeError:
             return False
 
-    def _begin(self, work: Any) -> Outcome[None]:
+    def _begin(self, work: Any) -> AwaitableResult[None]:
         """Do *work*, which a request that comes meanwhile waits for, as it would where no event loop runs."""
-        self._pending = Outcome(work, self._abort)
+        self._pending = AwaitableResult(work, self._abort)
         return self._pending
 
     def _abort(self) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ..engine import Choice, Engine, EngineBackend, EngineConfig, Feed, InterruptedStepError, Outcome
+from ..engine import BatchEntry, Choice, Engine, EngineBackend, EngineConfig, InterruptedStepError, StepResult
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from ..results import TokenLogprob
@@ -99,26 +99,26 @@ class EchoEngine(Engine):
         else:
             self._interrupted.clear()
 
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> _Echo:
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> _Echo:
         """Which word comes next."""
         return _Echo(request)
 
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
         """Remember the tokens, and say the next word."""
         if self._delay and self._interrupted.wait(self._delay):
             raise InterruptedStepError
-        return [self._compute(feed) for feed in feeds]
+        return [self._compute(entry) for entry in entries]
 
-    def _compute(self, feed: Feed) -> list[Choice]:
-        held = self._slots[feed.slot]
-        if len(held) != feed.start:
-            raise ValueError(f"Slot {feed.slot} holds {len(held)} tokens, not {feed.start}.")
-        held.extend(feed.tokens)
-        if feed.sampling is None:
+    def _compute(self, entry: BatchEntry) -> list[Choice]:
+        held = self._slots[entry.slot]
+        if len(held) != entry.start:
+            raise ValueError(f"Slot {entry.slot} holds {len(held)} tokens, not {entry.start}.")
+        held.extend(entry.tokens)
+        if entry.sampling is None:
             return []
         choices: list[Choice] = []
-        for guess in (*feed.tokens[feed.certain :], None):
-            choices.append(feed.sampling.choose())
+        for guess in (*entry.tokens[entry.certain :], None):
+            choices.append(entry.sampling.choose())
             if choices[-1].token != guess:
                 break
         return choices

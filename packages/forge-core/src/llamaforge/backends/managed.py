@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from ..awaitables import AwaitableResult
 from ..errors import (
     InvalidParameterError,
     LlamaForgeError,
@@ -19,7 +20,6 @@ from ..errors import (
     ServerStartError,
     UnsupportedError,
 )
-from ..outcomes import Outcome
 from ..secrets import Secret
 from ..servers import (
     CAN_LAUNCH,
@@ -123,7 +123,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         """The last *lines* that our server printed, secrets masked; empty without one."""
         return self._server.log.tail(lines) if self._server is not None else ""
 
-    def start(self) -> Outcome[None]:
+    def start(self) -> AwaitableResult[None]:
         """Start a server for the config's model. Returns, or is awaited, when it answers requests.
 
         Raises InvalidParameterError without a model, and ServerStartError (PortInUseError,
@@ -131,12 +131,12 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         """
         return self._begin(self._start_server)
 
-    def shutdown(self) -> Outcome[None]:
+    def shutdown(self) -> AwaitableResult[None]:
         """End our server, also one that is starting. Without one, leave the server that we are connected to."""
         self._abort()
-        return Outcome(self.unload_model)
+        return AwaitableResult(self.unload_model)
 
-    def restart(self) -> Outcome[None]:
+    def restart(self) -> AwaitableResult[None]:
         """End our server, if it still runs, and start it again, at the same address.
 
         Raises ModelNotLoadedError without one, and ServerStartError where it doesn't start, or for the time after
@@ -161,7 +161,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         """:meth:`restart` for event loops."""
         await self.restart()
 
-    def open(self) -> Outcome[None]:
+    def open(self) -> AwaitableResult[None]:
         """Do what entering ``with`` does: connect to the config's endpoint, or start a server for its model."""
         if self._given.get("endpoint") is None and self._given.get("model") is not None and not self.is_model_loaded():
             return self.start()

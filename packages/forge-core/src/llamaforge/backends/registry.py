@@ -14,7 +14,7 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..plugins import BACKENDS, guarded, import_object
-from .known import DISTRIBUTIONS, install_command
+from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
 
 if TYPE_CHECKING:

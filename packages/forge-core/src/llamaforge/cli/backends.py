@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from ..backends.config import describe_config
-from ..backends.known import DISTRIBUTIONS, install_command
+from ..backends.distributions import DISTRIBUTIONS, install_command
 from ..backends.registry import get_config, get_spec
 from ..parameters import NAMES, UNIVERSAL, Parameters
 from ..plugins import BACKENDS
@@ -84,7 +84,7 @@ def _core_version() -> str:
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_backend)
 def schema_command(names: tuple[str, ...]) -> None:
     """Print the JSON schema of load parameters, told apart by `type`: of the backends NAME, or of all installed."""
-    from ..backends.union import config_classes, config_schema
+    from ..backends.config_schema import config_classes, config_schema
 
     with text_output() as output:
         output.json(config_schema(names or None))

@@ -12,11 +12,11 @@ from ..errors import LlamaForgeError, UnsupportedError
 from ..parameters import read_parameters
 from .conversation import Conversation, LeaveChat, obey
 from .failures import report, say
+from .input_lines import Turns, piped_lines, terminal_lines
 from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
 from .session import ModelChoice, Session, loaded_model
-from .turns import Turns, piped_lines, terminal_lines
 from .values import utf8
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ..backends.known import DISTRIBUTIONS
+from ..backends.distributions import DISTRIBUTIONS
 from ..plugins import BACKENDS, metadata
 from ..scaffold import KINDS, Names, derive, render, write
 from ..scaffold.names import normalized

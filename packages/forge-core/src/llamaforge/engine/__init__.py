@@ -4,37 +4,47 @@ A plugin describes its model as an :class:`Engine`: tokenize, compute a step, tr
 backend of that, with continuous batching, chunked prefill, fairness, cancellation, prefix reuse, exact text, usage and
 timings. ``docs/engines.md`` is the author's page.
 
-==============  ==================================================================================
-module          what is there
-==============  ==================================================================================
-``interface``   :class:`Engine`, what an author writes, and what goes in and out of a step
-``backend``     :class:`EngineBackend`: the contract, kept with an engine and a scheduler
-``config``      :class:`EngineConfig`: the load parameters that all such backends share
-``prompts``     a request's tokens; overflow, and truncation where it was asked for
-``scheduler``   the thread that owns the model: admission, steps, failures, the end
-``planning``    who gets how many tokens of a step
-``slots``       which tokens the engine's slots hold, for reuse
-``jobs``        one request under way: its tokens, its text, its end
-``mailbox``     from the scheduler to a waiting thread or event loop
-``lookup``      guesses from the text so far (prompt-lookup decoding)
-==============  ==================================================================================
+=================  ================================================================================
+module             contents
+=================  ================================================================================
+``interface``      :class:`Engine`, what an author writes, and what goes in and out of a step
+``backend``        :class:`EngineBackend`: the contract, kept with an engine and a scheduler
+``config``         :class:`EngineConfig`: the load parameters that all such backends share
+``prompts``        a request's tokens; overflow, and truncation where it was asked for
+``engine_thread``  the thread that owns a model: opens it, computes with it, closes it
+``scheduler``      admission, steps, failures, the end
+``token_budget``   how many tokens of a step each request gets
+``slots``          which tokens the engine's slots hold, for reuse
+``sequence``       one request under way: its tokens, its text, its end
+``event_queue``    from the scheduler to a waiting thread or event loop
+``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)
+=================  ================================================================================
 """
 
 from __future__ import annotations
 
 from .backend import EngineBackend
 from .config import EngineConfig
-from .interface import Choice, Detokenizer, Engine, Feed, InterruptedStepError, Outcome, OutOfRoomError, Sampling
+from .interface import (
+    BatchEntry,
+    Choice,
+    Detokenizer,
+    Engine,
+    InterruptedStepError,
+    OutOfRoomError,
+    Sampling,
+    StepResult,
+)
 
 __all__ = [
+    "BatchEntry",
     "Choice",
     "Detokenizer",
     "Engine",
     "EngineBackend",
     "EngineConfig",
-    "Feed",
     "InterruptedStepError",
     "OutOfRoomError",
-    "Outcome",
     "Sampling",
+    "StepResult",
 ]

@@ -13,12 +13,12 @@ from ..errors import ModelNotLoadedError
 from ..requests import GenerationRequest
 from ..results import Event, Finished
 from .config import EngineConfig
+from .engine_thread import open_scheduler
+from .event_queue import EventQueue, LoopEventQueue, ThreadEventQueue
 from .interface import Engine
-from .jobs import Job
-from .mailbox import LoopMailbox, Mailbox, ThreadMailbox
-from .owner import open_scheduler
 from .prompts import prompt_tokens
 from .scheduler import Scheduler
+from .sequence import SequenceState
 
 _LONG: Final = 20_000
 """Characters from which on a text is made tokens beside the event loop, not in it."""
@@ -84,24 +84,24 @@ class EngineBackend(BaseBackend):
         """Generate. What is wrong with the request is raised now; the engine starts with the first event."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
-        mailbox = ThreadMailbox()
-        return self._read(scheduler, _make_job(engine, scheduler, request, mailbox, arrived), mailbox)
+        event_queue = ThreadEventQueue()
+        return self._read(scheduler, _make_sequence(engine, scheduler, request, event_queue, arrived), event_queue)
 
     async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
         """Generate, for event loops."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
-        mailbox = LoopMailbox()
+        event_queue = LoopEventQueue()
         if sum(len(message.text) for message in request.as_messages()) < _LONG:
-            job = _make_job(engine, scheduler, request, mailbox, arrived)
+            sequence = _make_sequence(engine, scheduler, request, event_queue, arrived)
         else:
-            job = await asyncio.to_thread(_make_job, engine, scheduler, request, mailbox, arrived)
+            sequence = await asyncio.to_thread(_make_sequence, engine, scheduler, request, event_queue, arrived)
         control = request.control
-        control.on_cancel(lambda: scheduler.drop(job))
-        scheduler.submit(job)
+        control.on_cancel(lambda: scheduler.drop(sequence))
+        scheduler.submit(sequence)
         try:
             while True:
-                item = await mailbox.get(control.remaining())
+                item = await event_queue.get(control.remaining())
                 if item is None:
                     control.check()
                 elif isinstance(item, Exception):
@@ -111,16 +111,16 @@ class EngineBackend(BaseBackend):
                     if isinstance(item, Finished):
                         return
         finally:
-            scheduler.drop(job)
+            scheduler.drop(sequence)
 
-    def _read(self, scheduler: Scheduler, job: Job, mailbox: ThreadMailbox) -> Iterator[Event]:
-        """The events of *job*. A method, so that a stream keeps its backend, whose model is unloaded with it."""
-        control = job.request.control
-        control.on_cancel(lambda: scheduler.drop(job))
-        scheduler.submit(job)
+    def _read(self, scheduler: Scheduler, sequence: SequenceState, event_queue: ThreadEventQueue) -> Iterator[Event]:
+        """The events of *sequence*. A method, so that a stream keeps its backend, whose model is unloaded with it."""
+        control = sequence.request.control
+        control.on_cancel(lambda: scheduler.drop(sequence))
+        scheduler.submit(sequence)
         try:
             while True:
-                item = mailbox.get(control.remaining())
+                item = event_queue.get(control.remaining())
                 if item is None:
                     control.check()
                 elif isinstance(item, Exception):
@@ -130,7 +130,7 @@ class EngineBackend(BaseBackend):
                     if isinstance(item, Finished):
                         return
         finally:
-            scheduler.drop(job)
+            scheduler.drop(sequence)
 
     def _loaded(self) -> tuple[Engine, Scheduler]:
         engine, scheduler = self._engine, self._scheduler
@@ -140,20 +140,20 @@ class EngineBackend(BaseBackend):
         return engine, scheduler
 
 
-def _make_job(
-    engine: Engine, scheduler: Scheduler, request: GenerationRequest, mailbox: Mailbox, arrived: float
-) -> Job:
+def _make_sequence(
+    engine: Engine, scheduler: Scheduler, request: GenerationRequest, event_queue: EventQueue, arrived: float
+) -> SequenceState:
     with scheduler.users:
         engine.check(request)
         prompt, truncated = prompt_tokens(engine, request)
         detokenizer = engine.detokenizer(request, prompt)
     room = engine.n_ctx - len(prompt)
-    return Job(
+    return SequenceState(
         request,
         prompt,
         truncated=truncated,
-        longest=min(request.max_tokens or room, room),
+        max_new_tokens=min(request.max_tokens or room, room),
         detokenizer=detokenizer,
-        mailbox=mailbox,
+        event_queue=event_queue,
         arrived=arrived,
     )

@@ -28,7 +28,7 @@ class Choice:
 
 
 @dataclass(slots=True)
-class Feed:
+class BatchEntry:
     """One slot's share of a step: tokens to compute after those that the slot holds.
 
     With a ``draft``, the last tokens are guesses. A token is then chosen after the last one that is certain; while it
@@ -53,8 +53,8 @@ class Feed:
         return len(self.tokens) - self.draft
 
 
-Outcome = list[Choice] | Exception
-"""What a feed came to: its choices (none where no sampling was asked for), or why this request alone failed."""
+StepResult = list[Choice] | Exception
+"""What an entry came to: its choices (none where no sampling was asked for), or why this request alone failed."""
 
 
 class Detokenizer(Protocol):
@@ -131,15 +131,15 @@ class Engine(abc.ABC):
     # One thread.
 
     @abc.abstractmethod
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], longest: int) -> Sampling:
-        """The sampling state of a new request whose answer has at most *longest* tokens."""
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Sampling:
+        """The sampling state of a new request whose answer has at most *max_new_tokens* tokens."""
 
     @abc.abstractmethod
-    def compute(self, feeds: Sequence[Feed]) -> list[Outcome]:
-        """One step: compute the tokens of every feed, and choose where a choice is wanted. One outcome a feed.
+    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+        """One step: compute the tokens of every entry, and choose where a choice is wanted. One result an entry.
 
-        The feeds have different slots and *n_batch* tokens together, at most. A chosen token is not computed: it comes
-        back in the next step. After guesses the slot holds them all; the scheduler trims it.
+        The entries have different slots, and at most *n_batch* tokens together. A chosen token is not computed: it
+        comes back in the next step. After guesses the slot holds them all; the scheduler trims it.
 
         Raises OutOfRoomError, InterruptedStepError, or whatever the engine raises: then all requests under way fail.
         """
@@ -158,16 +158,16 @@ class Engine(abc.ABC):
         """
         return 0
 
-    def rest(self, slot: int) -> bool:
+    def swap_out(self, slot: int) -> bool:
         """Nobody computes in *slot* for now, but what it holds may be wanted again: put it where it costs the others
         neither time nor room, if there is such a place and going there is cheap.
 
-        Returns whether it went there. Until :meth:`wake`, the slot may be the source of :meth:`copy`, or be emptied
+        Returns whether it went there. Until :meth:`swap_in`, the slot may be the source of :meth:`copy`, or be emptied
         by :meth:`trim`.
         """
         return False
 
-    def wake(self, slot: int) -> bool:
+    def swap_in(self, slot: int) -> bool:
         """*slot* rested and is wanted again. Returns whether it holds what it held; where there is no room for that, it
         is empty."""
         return True

@@ -8,13 +8,13 @@ import threading
 from collections import deque
 from typing import Final
 
-from ..backends.gate import Gate
+from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
-from .interface import Engine, Feed, InterruptedStepError, Outcome, OutOfRoomError
-from .jobs import Job
-from .lookup import PromptLookup
-from .planning import share
+from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
+from .prompt_lookup import PromptLookup
+from .sequence import SequenceState
 from .slots import Slots
+from .token_budget import split_budget
 
 _logger = logging.getLogger("llamaforge")
 
@@ -31,11 +31,12 @@ class Scheduler:
     """Runs an engine for any number of callers.
 
     Requests wait in order of arrival. Between two steps those that fit join the running ones; a step computes one token
-    of each answer under way and, within the engine's ``n_batch``, parts of the prompts (see :func:`.planning.share`).
+    of each answer under way and, within the engine's ``n_batch``, parts of the prompts
+    (see :func:`.token_budget.split_budget`).
     Where the engine's memory is full, kept prefixes go first, then the newest request goes back to the queue; its text
     goes on later where it was.
 
-    It is made in the thread that owns the engine, which then calls :meth:`run`. :mod:`.owner` has it.
+    It is made in the thread that owns the engine, which then calls :meth:`run`. :mod:`.engine_thread` has it.
 
     Args:
         engine: the model. The scheduler closes it.
@@ -52,17 +53,17 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._slots = Slots(engine, keep)
-        self.users = Gate()
+        self.users = InFlight()
         """Callers' threads that use the engine itself, to make tokens of a text, say: it is closed after they left."""
         self._thread = threading.current_thread()
         self._changed = threading.Condition()
         # Under the condition's lock:
-        self._waiting: deque[Job] = deque()
-        self._computing: list[Job] = []
+        self._waiting: deque[SequenceState] = deque()
+        self._computing: list[SequenceState] = []
         self._numbers = 0
         self._end_error: Exception | None = None  # why it takes no more requests, once it doesn't
         # The scheduler's thread alone:
-        self._running: list[Job] = []  # in order of arrival
+        self._running: list[SequenceState] = []  # in order of arrival
         self._full = False
 
     # Any thread.
@@ -72,32 +73,34 @@ class Scheduler:
         if self._end_error is not None:
             raise type(self._end_error)(str(self._end_error))
 
-    def submit(self, job: Job) -> None:
-        """Let *job* wait for its turn. Raises QueueFullError, or what :meth:`check` raises."""
+    def submit(self, sequence: SequenceState) -> None:
+        """Let *sequence* wait for its turn. Raises QueueFullError, or what :meth:`check` raises."""
         with self._changed:
             self.check()
-            if job.dropped:  # its caller left before it came here, and has been told the end
+            if sequence.dropped:  # its caller left before it came here, and has been told the end
                 return
             # Those that the next step will take don't count as waiting.
             if len(self._waiting) - max(0, self._parallel - len(self._running)) >= self._max_queue:
                 raise QueueFullError(len(self._waiting), self._max_queue)
-            job.number = self._numbers
+            sequence.number = self._numbers
             self._numbers += 1
-            self._waiting.append(job)
+            self._waiting.append(sequence)
             self._changed.notify_all()
 
-    def drop(self, job: Job) -> None:
-        """The caller of *job* has left: it stops with the step that is under way, or breaks it off if it is alone."""
-        if job.over:
+    def drop(self, sequence: SequenceState) -> None:
+        """The caller of *sequence* has left: it stops after this step; a step with nobody else in it is interrupted."""
+        if sequence.over:
             return
         with self._changed:
-            if job.over or job.dropped:
+            if sequence.over or sequence.dropped:
                 return
-            job.dropped = True
-            if job.slot < 0:  # it waits: its reader need not
-                job.cancel()
-                if job.sampling is None and job in self._waiting:  # what has a state to give back, the thread removes
-                    self._waiting.remove(job)
+            sequence.dropped = True
+            if sequence.slot < 0:  # it waits: its reader need not
+                sequence.cancel()
+                if (
+                    sequence.sampling is None and sequence in self._waiting
+                ):  # what has a state to give back, the thread removes
+                    self._waiting.remove(sequence)
             elif self._computing and all(each.dropped for each in self._computing):
                 self.engine.interrupt(True)
             self._changed.notify_all()
@@ -148,10 +151,10 @@ class Scheduler:
             error = self._end_error = failure or self._end_error or ModelNotLoadedError(UNLOADED)
             left = [*self._running, *self._waiting]
             self._waiting.clear()
-        for job in left:
-            job.fail_like(error)
-        for job in left:
-            self._close_sampling(job)
+        for sequence in left:
+            sequence.fail_like(error)
+        for sequence in left:
+            self._close_sampling(sequence)
         self._running.clear()
         self._close_engine()
 
@@ -163,9 +166,11 @@ class Scheduler:
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
-        for job in [job for job in self._running if job.dropped or job.request.control.stopped]:
-            self._leave(job, keep=True)
-            job.cancel()
+        for sequence in [
+            sequence for sequence in self._running if sequence.dropped or sequence.request.control.stopped
+        ]:
+            self._leave(sequence, keep=True)
+            sequence.cancel()
 
     def _admit(self) -> None:
         """Let waiting requests join, in order of arrival."""
@@ -173,116 +178,124 @@ class Scheduler:
             return
         with self._changed:
             looked_at = list(itertools.islice(self._waiting, _LOOKED_AT + self._parallel))
-        for job in looked_at:
-            if job.dropped or job.request.control.stopped:
-                self._forget(job)
+        for sequence in looked_at:
+            if sequence.dropped or sequence.request.control.stopped:
+                self._forget(sequence)
             elif self._full or len(self._running) >= self._parallel:
                 return
-            elif self._slots.promised(job.tokens) < _WORTH_WAITING:
-                slot, held = self._slots.take(job)  # it may copy; if the engine fails at it, the job is still known
+            elif self._slots.promised(sequence.tokens) < _WORTH_WAITING:
+                slot, held = self._slots.take(
+                    sequence
+                )  # it may copy; if the engine fails at it, the sequence is still known
                 with self._changed:
-                    job.begin(slot, held)
-                    if job in self._waiting:
-                        self._waiting.remove(job)
-                self._join(job)
+                    sequence.begin(slot, held)
+                    if sequence in self._waiting:
+                        self._waiting.remove(sequence)
+                self._join(sequence)
 
-    def _forget(self, job: Job) -> None:
-        """*job* waits for nothing any more."""
+    def _forget(self, sequence: SequenceState) -> None:
+        """*sequence* waits for nothing any more."""
         with self._changed:
-            if job in self._waiting:
-                self._waiting.remove(job)
-        self._close_sampling(job)
-        job.cancel()
+            if sequence in self._waiting:
+                self._waiting.remove(sequence)
+        self._close_sampling(sequence)
+        sequence.cancel()
 
-    def _join(self, job: Job) -> None:
-        self._running.append(job)
+    def _join(self, sequence: SequenceState) -> None:
+        self._running.append(sequence)
         self._running.sort(key=_arrival)
-        if job.sampling is not None:  # it is back, after it had to make room
+        if sequence.sampling is not None:  # it is back, after it had to make room
             return
         try:
-            job.sampling = self.engine.sampling(job.request, job.tokens, job.longest)
+            sequence.sampling = self.engine.sampling(sequence.request, sequence.tokens, sequence.max_new_tokens)
             if self._lookup:
-                job.lookup = PromptLookup(job.tokens, self._lookup)
+                sequence.lookup = PromptLookup(sequence.tokens, self._lookup)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
-            self._leave(job, keep=False)
-            job.fail(error)
+            self._leave(sequence, keep=False)
+            sequence.fail(error)
 
     def _step(self) -> None:
-        jobs, feeds = self._plan()
+        sequences, entries = self._plan()
         with self._changed:
-            self._computing = jobs
-            if self._end_error is not None or all(job.dropped for job in jobs):
+            self._computing = sequences
+            if self._end_error is not None or all(sequence.dropped for sequence in sequences):
                 self._computing = []
                 return
         try:
             self._slots.settle()
-            outcomes = self.engine.compute(feeds)
+            results = self.engine.compute(entries)
         except OutOfRoomError:
             self._make_room()
         except InterruptedStepError:
-            for job in jobs:
-                self._requeue(job)
+            for sequence in sequences:
+                self._requeue(sequence)
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             self._fail(error)
         else:
-            for job, feed, outcome in zip(jobs, feeds, outcomes, strict=True):
-                self._advance(job, feed, outcome)
+            for sequence, entry, result in zip(sequences, entries, results, strict=True):
+                self._advance(sequence, entry, result)
         finally:
             with self._changed:
                 self._computing = []
                 self.engine.interrupt(False)
 
-    def _plan(self) -> tuple[list[Job], list[Feed]]:
+    def _plan(self) -> tuple[list[SequenceState], list[BatchEntry]]:
         """Who computes what in the next step."""
         budget = self.engine.n_batch
-        shares = share([job.pending for job in self._running], budget)
+        shares = split_budget([sequence.pending for sequence in self._running], budget)
         spare = budget - sum(shares)
-        jobs, feeds = [], []
-        for job, count in zip(self._running, shares, strict=True):
+        sequences, entries = [], []
+        for sequence, count in zip(self._running, shares, strict=True):
             if not count:
                 continue
-            tokens = job.tokens[job.computed : job.computed + count]
-            chosen = job.computed + count == len(job.tokens)
+            tokens = sequence.tokens[sequence.computed : sequence.computed + count]
+            chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and job.lookup is not None:
-                room = min(spare, job.room - 1, self.engine.n_ctx - len(job.tokens))
-                guesses = job.lookup.guess(room)
+            if chosen and sequence.lookup is not None:
+                room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
+                guesses = sequence.lookup.guess(room)
                 spare -= len(guesses)
-            jobs.append(job)
-            feeds.append(
-                Feed(job.slot, job.computed, tokens + guesses, job.sampling if chosen else None, draft=len(guesses))
+            sequences.append(sequence)
+            entries.append(
+                BatchEntry(
+                    sequence.slot,
+                    sequence.computed,
+                    tokens + guesses,
+                    sequence.sampling if chosen else None,
+                    draft=len(guesses),
+                )
             )
-        return jobs, feeds
+        return sequences, entries
 
-    def _advance(self, job: Job, feed: Feed, outcome: Outcome) -> None:
-        """*outcome* is what came of *feed*."""
-        if isinstance(outcome, Exception):
-            self._leave(job, keep=False)
-            job.fail(outcome)
+    def _advance(self, sequence: SequenceState, entry: BatchEntry, result: StepResult) -> None:
+        """*result* is what came of *entry*."""
+        if isinstance(result, Exception):
+            self._leave(sequence, keep=False)
+            sequence.fail(result)
             return
-        job.computed = feed.start + feed.certain
-        if feed.sampling is None:
+        sequence.computed = entry.start + entry.certain
+        if entry.sampling is None:
             return
         done, right = False, -1
         try:
-            for choice in outcome:
+            for choice in result:
                 right += 1
-                done = job.take(choice, ends=self.engine.ends(choice.token))
+                done = sequence.take(choice, ends=self.engine.ends(choice.token))
                 if done:
                     break
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
-            self._leave(job, keep=False)
-            job.fail(error)
+            self._leave(sequence, keep=False)
+            sequence.fail(error)
             return
-        job.computed += right
-        if feed.draft:
-            if job.lookup is not None:
-                job.lookup.learn(feed.draft, right)
-            if right < feed.draft:
-                job.computed = self.engine.trim(job.slot, job.computed)
+        sequence.computed += right
+        if entry.draft:
+            if sequence.lookup is not None:
+                sequence.lookup.learn(entry.draft, right)
+            if right < entry.draft:
+                sequence.computed = self.engine.trim(sequence.slot, sequence.computed)
         if done:
-            self._leave(job, keep=True)
-            job.finish()  # last, so that whoever asks again as soon as it is told finds the place free
+            self._leave(sequence, keep=True)
+            sequence.finish()  # last, so that whoever asks again as soon as it is told finds the place free
 
     def _make_room(self) -> None:
         """The engine's memory is full: a kept prefix goes, else the newest request goes back to wait."""
@@ -296,36 +309,36 @@ class Scheduler:
             self._leave(newest, keep=False)
             newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
 
-    def _requeue(self, job: Job) -> None:
-        """*job* loses its slot and waits again, before those that came after it."""
-        self._give_up_slot(job, keep=False)
+    def _requeue(self, sequence: SequenceState) -> None:
+        """*sequence* loses its slot and waits again, before those that came after it."""
+        self._give_up_slot(sequence, keep=False)
         with self._changed:
-            job.slot, job.computed = -1, 0
-            later = next((index for index, other in enumerate(self._waiting) if other.number > job.number), None)
-            self._waiting.insert(len(self._waiting) if later is None else later, job)
+            sequence.slot, sequence.computed = -1, 0
+            later = next((index for index, other in enumerate(self._waiting) if other.number > sequence.number), None)
+            self._waiting.insert(len(self._waiting) if later is None else later, sequence)
 
     def _fail(self, error: BaseException) -> None:
         """A step failed: nobody knows for whom, so it failed for all that were in it; their slots are given up."""
-        for job in self._running:
-            job.fail_like(error)
-        for job in list(self._running):
-            self._leave(job, keep=False)
+        for sequence in self._running:
+            sequence.fail_like(error)
+        for sequence in list(self._running):
+            self._leave(sequence, keep=False)
 
-    def _leave(self, job: Job, *, keep: bool) -> None:
-        """*job* is over."""
-        self._give_up_slot(job, keep=keep)
-        self._close_sampling(job)
+    def _leave(self, sequence: SequenceState, *, keep: bool) -> None:
+        """*sequence* is over."""
+        self._give_up_slot(sequence, keep=keep)
+        self._close_sampling(sequence)
 
-    def _close_sampling(self, job: Job) -> None:
-        if job.sampling is not None:
-            sampling, job.sampling = job.sampling, None
+    def _close_sampling(self, sequence: SequenceState) -> None:
+        if sequence.sampling is not None:
+            sampling, sequence.sampling = sequence.sampling, None
             sampling.close()
 
-    def _give_up_slot(self, job: Job, *, keep: bool) -> None:
-        self._slots.release(job.slot, keep=keep)
-        self._running.remove(job)  # last: if the engine fails at it, the job is still known
+    def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
+        self._slots.release(sequence.slot, keep=keep)
+        self._running.remove(sequence)  # last: if the engine fails at it, the sequence is still known
         self._full = False
 
 
-def _arrival(job: Job) -> int:
-    return job.number
+def _arrival(sequence: SequenceState) -> int:
+    return sequence.number

@@ -94,7 +94,7 @@ class Slots:
             return
         while self._idle:
             slot = self._idle.pop()
-            if slot in self._kept and slot not in self._resting and self._engine.rest(slot):
+            if slot in self._kept and slot not in self._resting and self._engine.swap_out(slot):
                 self._resting.add(slot)
         while sum(len(self._kept[slot]) for slot in self._resting) > self._engine.n_ctx:
             self._drop(next(slot for slot in self._kept if slot in self._resting))
@@ -139,7 +139,7 @@ class Slots:
         kept = len(self._kept.pop(slot))
         if slot in self._resting:
             self._resting.discard(slot)
-            if not self._engine.wake(slot):
+            if not self._engine.swap_in(slot):
                 return 0
         return length if length == kept else self._engine.trim(slot, length)
 

@@ -13,7 +13,7 @@ A plugin's whole test file::
 module         what is there
 =============  =======================================================================================
 ``suite``      :class:`BackendConformance`, all checks together
-``rooms``      the checks, a module a subject
+``checks``     the checks, a module a subject
 ``kit``        the author's settings, and the fixtures
 ``subject``    the backend under test and the ways to ask it
 ``guard``      no check can be dropped silently

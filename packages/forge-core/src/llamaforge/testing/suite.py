@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checks.cancelling import CancellationChecks
+from .checks.chat import ChatChecks
+from .checks.crowds import CrowdChecks
+from .checks.errors import ErrorChecks
+from .checks.lifecycle import LifecycleChecks
+from .checks.logprobs import LogprobChecks
+from .checks.loops import AsyncChecks
+from .checks.memory import MemoryChecks
+from .checks.packaging import PackagingChecks
+from .checks.parameters import ParameterChecks
+from .checks.pulls import PullChecks
+from .checks.sampling import SamplingChecks
+from .checks.secrecy import SecretChecks
+from .checks.stops import StopChecks
+from .checks.text import TextChecks
+from .checks.threads import ThreadChecks
+from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
-from .rooms.cancelling import CancellationChecks
-from .rooms.chat import ChatChecks
-from .rooms.crowds import CrowdChecks
-from .rooms.errors import ErrorChecks
-from .rooms.lifecycle import LifecycleChecks
-from .rooms.logprobs import LogprobChecks
-from .rooms.loops import AsyncChecks
-from .rooms.memory import MemoryChecks
-from .rooms.packaging import PackagingChecks
-from .rooms.parameters import ParameterChecks
-from .rooms.pulls import PullChecks
-from .rooms.sampling import SamplingChecks
-from .rooms.secrecy import SecretChecks
-from .rooms.stops import StopChecks
-from .rooms.text import TextChecks
-from .rooms.threads import ThreadChecks
-from .rooms.usage import UsageChecks
 
 
 # pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.

@@ -6,7 +6,7 @@ from typing import Any
 
 from forge_openai.server import OpenAIServerBackend
 
-from ..sanity import check_model_file
+from ..model_check import check_model_file
 from .config import LlamaServerConfig
 from .plugin import SPEC
 

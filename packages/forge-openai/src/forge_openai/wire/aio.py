@@ -11,8 +11,8 @@ from typing import Any, Final
 from httpcore2 import ConnectError, ConnectTimeout, ReadError, ReadTimeout, WriteError, WriteTimeout
 
 from .framing import LAST_CHUNK, Inlet, Outlet
-from .kept import KeptConnectionClosed
 from .network import pools_of
+from .stale_connection import KeptConnectionClosed
 
 _HIGH_WATER: Final = 1 << 18
 """Bytes that may wait for a slow reader before the server has to."""

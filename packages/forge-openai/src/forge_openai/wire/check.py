@@ -18,9 +18,9 @@ from llamaforge.errors import (
 
 from ..answer.decoder import read_json
 from ..request.body import CHAT
-from .lane import Lane
-from .scope import CancelScope
+from .cancel_scope import CancelScope
 from .sdk import sdk
+from .server_client import ServerClient
 from .session import Session
 
 _PATIENCE: Final = 30.0
@@ -44,68 +44,70 @@ def check_server(session: Session, model: str, timeout: float | None) -> None:
     and ModelNotFoundError (the model isn't there). A server that lists no models passes. Of several, one may be down.
     """
     down: list[LlamaForgeError] = []
-    for lane in session.lanes:
+    for server in session.servers:
         scope = CancelScope(timeout or _PATIENCE)
         try:
-            size = _check_lane(session, lane, model, scope)
+            size = _check_server(session, server, model, scope)
         except (ConnectionFailedError, RateLimitError, ServerError) as error:
             down.append(error)
         else:
-            lane.translator = dataclasses.replace(lane.translator, context_size=size)
-    if len(down) == len(session.lanes):
+            server.translator = dataclasses.replace(server.translator, context_size=size)
+    if len(down) == len(session.servers):
         raise down[0]
 
 
-def _check_lane(session: Session, lane: Lane, model: str, scope: CancelScope) -> int | None:
-    if lane.endpoint.azure is not None:
+def _check_server(session: Session, server: ServerClient, model: str, scope: CancelScope) -> int | None:
+    if server.endpoint.azure is not None:
         # Azure lists the models that could be deployed, and no deployments.
-        _check_chat(session, lane, model, None, scope)
+        _check_chat(session, server, model, None, scope)
         return None
-    answer = _ask(session, lane, _get(lane, "/models"), scope)
+    answer = _ask(session, server, _get(server, "/models"), scope)
     if answer.status in _NOT_OFFERED:
-        _check_chat(session, lane, model, answer, scope)
+        _check_chat(session, server, model, answer, scope)
         return None
     if answer.status >= 400:
-        raise lane.translator.answer_error(answer.status, answer.body)
+        raise server.translator.answer_error(answer.status, answer.body)
     cards = _cards(answer.body)
     if cards is None:
-        raise lane.translator.gone(
+        raise server.translator.gone(
             f"it answers, but its list of models is {answer.kind or 'of no content type'} that can't be read. "
-            + _hint(lane)
+            + _hint(server)
         )
-    card = _find(cards, model) or _ask_by_name(session, lane, model, scope)
+    card = _find(cards, model) or _ask_by_name(session, server, model, scope)
     if card is None:
-        raise _no_such_model(lane, model, [str(card["id"]) for card in cards if card.get("id")])
+        raise _no_such_model(server, model, [str(card["id"]) for card in cards if card.get("id")])
     return _context_size(card)
 
 
-def _get(lane: Lane, path: str) -> Callable[[], Any]:
+def _get(server: ServerClient, path: str) -> Callable[[], Any]:
     import httpx2
 
     # Not client.models: that would import the types of the whole API.
-    return lambda: lane.client.get(path, cast_to=httpx2.Response)
+    return lambda: server.client.get(path, cast_to=httpx2.Response)
 
 
-def _ask(session: Session, lane: Lane, call: Callable[[], Any], scope: CancelScope) -> _Answer:
+def _ask(session: Session, server: ServerClient, call: Callable[[], Any], scope: CancelScope) -> _Answer:
     """What the server answers to *call*, whatever the status is. Raises our error where there is no answer."""
     failure: LlamaForgeError
     try:
-        response = session.attempt(lane, call, scope)
+        response = session.attempt(server, call, scope)
     except sdk.APIStatusError as error:
         return _Answer(error.status_code, _content_type(error.response), error.body)
     except Exception as error:  # noqa: BLE001 - each is translated by its type
-        failure = lane.translator.translate(error)
+        failure = server.translator.translate(error)
     else:
         asked, answered = response.history[0].request.url if response.history else response.url, response.url
         if (asked.scheme, asked.host, asked.port) == (answered.scheme, answered.host, answered.port):
             body = read_json(response.content)
             return _Answer(response.status_code, _content_type(response), body)
         # Credentials don't follow to another host, nor does a POST: the next request would fail in a stranger way.
-        failure = lane.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
+        failure = server.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
     raise failure
 
 
-def _check_chat(session: Session, lane: Lane, model: str, listing: _Answer | None, scope: CancelScope) -> None:
+def _check_chat(
+    session: Session, server: ServerClient, model: str, listing: _Answer | None, scope: CancelScope
+) -> None:
     """Tell a server that lists no models from an address where no such API is.
 
     A request without messages is refused by whoever knows the endpoint, and nothing is computed.
@@ -113,22 +115,22 @@ def _check_chat(session: Session, lane: Lane, model: str, listing: _Answer | Non
     import httpx2
 
     def call() -> Any:
-        return lane.client.post(CHAT, body={"model": model}, cast_to=httpx2.Response)
+        return server.client.post(CHAT, body={"model": model}, cast_to=httpx2.Response)
 
-    answer = _ask(session, lane, call, scope)
+    answer = _ask(session, server, call, scope)
     if answer.status in (401, 403):
-        raise lane.translator.answer_error(answer.status, answer.body)
+        raise server.translator.answer_error(answer.status, answer.body)
     if answer.status in _NOT_OFFERED:
-        error = lane.translator.answer_error(answer.status, answer.body)
+        error = server.translator.answer_error(answer.status, answer.body)
         if isinstance(error, ModelNotFoundError):
             raise error
         listed = f"HTTP {listing.status} to /models and " if listing is not None else "HTTP "
-        raise lane.translator.gone(f"it answers {listed}{answer.status} to {CHAT}. {_hint(lane)}")
+        raise server.translator.gone(f"it answers {listed}{answer.status} to {CHAT}. {_hint(server)}")
 
 
-def _hint(lane: Lane) -> str:
-    address = lane.endpoint.address
-    if lane.endpoint.azure is not None:
+def _hint(server: ServerClient) -> str:
+    address = server.endpoint.address
+    if server.endpoint.azure is not None:
         return "Check azure_endpoint and azure_deployment."
     if "v1" in address.split("/"):
         return "The address looks wrong: no OpenAI-compatible API is there. Check api_base."
@@ -145,20 +147,20 @@ def _find(cards: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
     return next((card for card in cards if model == card.get("id") or model in (card.get("aliases") or ())), None)
 
 
-def _ask_by_name(session: Session, lane: Lane, model: str, scope: CancelScope) -> dict[str, Any] | None:
+def _ask_by_name(session: Session, server: ServerClient, model: str, scope: CancelScope) -> dict[str, Any] | None:
     """The card of a model that is not in the list: servers know names (Ollama: without a tag) that they don't list."""
     if not model:
         return None
-    answer = _ask(session, lane, _get(lane, f"/models/{quote(model, safe='')}"), scope)
+    answer = _ask(session, server, _get(server, f"/models/{quote(model, safe='')}"), scope)
     known = answer.status == 200 and isinstance(answer.body, dict) and isinstance(answer.body.get("id"), str)
     return answer.body if known else None
 
 
-def _no_such_model(lane: Lane, model: str, known: list[str]) -> ModelNotFoundError:
+def _no_such_model(server: ServerClient, model: str, known: list[str]) -> ModelNotFoundError:
     near = closest(model, known)
     ordered = near + [name for name in sorted(known) if name not in near]
     listed = ", ".join(ordered[:_SHOWN]) + (f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else "")
-    message = f"The server at {lane.endpoint.address} has no model {model!r}. "
+    message = f"The server at {server.endpoint.address} has no model {model!r}. "
     message += f"It has: {listed}." if ordered else "It lists none."
     return ModelNotFoundError(
         f"{message} A model that it has and doesn't list can be loaded with check_model=False.", model, ordered

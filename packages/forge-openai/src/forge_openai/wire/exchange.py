@@ -16,9 +16,9 @@ from llamaforge.results import Event
 
 from ..answer.decoder import EXCERPT, AnswerDecoder, read_json
 from ..endpoint import Endpoint
-from .lane import Lane
+from .cancel_scope import CancelScope
 from .retries import Attempts
-from .scope import CancelScope
+from .server_client import ServerClient
 from .session import Session
 
 _NO_STREAM: Final = ("application/json", "text/html")
@@ -31,7 +31,7 @@ class Call(NamedTuple):
 
     compose: Callable[[Endpoint], tuple[str, bytes]]
     """Path and body for a server."""
-    decoder: Callable[[Lane], AnswerDecoder]
+    decoder: Callable[[ServerClient], AnswerDecoder]
     """Makes events of a server's answer."""
     explain: Callable[[LlamaForgeError], LlamaForgeError]
     """What is raised for a failure."""
@@ -40,7 +40,7 @@ class Call(NamedTuple):
 class Post(NamedTuple):
     """To be done: send this; gives the status and the headers of the answer."""
 
-    lane: Lane
+    server: ServerClient
     path: str
     body: bytes
 
@@ -82,12 +82,12 @@ def exchange(call: Call, session: Session, scope: CancelScope) -> Exchange:
 
 
 def _exchange(call: Call, session: Session, scope: CancelScope) -> Exchange:
-    lane, head = yield from _open(call, session, scope)
-    decoder = call.decoder(lane)
+    server, head = yield from _open(call, session, scope)
+    decoder = call.decoder(server)
     try:
-        yield from _check_type(lane, head, scope)
+        yield from _check_type(server, head, scope)
         while not decoder.is_over:
-            piece = yield from _read(lane, scope)
+            piece = yield from _read(server, scope)
             if piece is None:
                 break
             events: list[Event] = []
@@ -102,31 +102,31 @@ def _exchange(call: Call, session: Session, scope: CancelScope) -> Exchange:
         raise GenerationTimeoutError(error.timeout, decoder.text) from None
 
 
-def _open(call: Call, session: Session, scope: CancelScope) -> Generator[Step, Any, tuple[Lane, Any]]:
+def _open(call: Call, session: Session, scope: CancelScope) -> Generator[Step, Any, tuple[ServerClient, Any]]:
     """The answer of the first server that gives one, and its head."""
-    attempts = Attempts(session.lanes, session.max_retries, scope)
+    attempts = Attempts(session.servers, session.max_retries, scope)
     while True:
-        lane, pause = attempts.next()
+        server, pause = attempts.next()
         if pause:
             yield Pause(pause)
-        path, body = call.compose(lane.endpoint)
+        path, body = call.compose(server.endpoint)
         try:
-            head = yield Post(lane, path, body)
+            head = yield Post(server, path, body)
         except Exception as error:  # noqa: BLE001 - each is translated by its type
-            failure = None if attempts.failed(lane, error) else lane.translator.translate(error, scope)
+            failure = None if attempts.failed(server, error) else server.translator.translate(error, scope)
         else:
-            return lane, head
+            return server, head
         if failure is not None:
             # Out of the except clause, so that the SDK's exception, which holds our headers, isn't its context.
             raise failure
 
 
-def _read(lane: Lane, scope: CancelScope) -> Generator[Step, Any, bytes | None]:
+def _read(server: ServerClient, scope: CancelScope) -> Generator[Step, Any, bytes | None]:
     failure: LlamaForgeError
     try:
         piece: bytes | None = yield Do.READ
     except Exception as error:  # noqa: BLE001 - each is translated by its type
-        failure = lane.translator.translate(error, scope)
+        failure = server.translator.translate(error, scope)
     else:
         if not scope.expired:
             return piece
@@ -134,17 +134,17 @@ def _read(lane: Lane, scope: CancelScope) -> Generator[Step, Any, bytes | None]:
     raise failure
 
 
-def _check_type(lane: Lane, head: Any, scope: CancelScope) -> Generator[Step, Any, None]:
+def _check_type(server: ServerClient, head: Any, scope: CancelScope) -> Generator[Step, Any, None]:
     """Refuse an answer that is no event stream, with what it is instead."""
     kind = head.headers.get("content-type", "").partition(";")[0].strip().casefold()
     if kind not in _NO_STREAM:
         return
     text = b""
-    while len(text) < _LONGEST_REASON and (piece := (yield from _read(lane, scope))) is not None:
+    while len(text) < _LONGEST_REASON and (piece := (yield from _read(server, scope))) is not None:
         text += piece
     found = read_json(text)
     if isinstance(found, dict) and found.get("error"):
-        raise lane.translator.answer_error(None, found)
+        raise server.translator.answer_error(None, found)
     excerpt = text.decode("utf-8", "replace")[:EXCERPT]
     reason = f"it sent {kind} instead of an event stream; is the address right? It begins: {excerpt}"
-    raise ServerError(lane.endpoint.address, head.status_code, lane.translator.clean(reason))
+    raise ServerError(server.endpoint.address, head.status_code, server.translator.clean(reason))

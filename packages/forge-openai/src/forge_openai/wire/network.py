@@ -11,8 +11,8 @@ import contextlib
 import socket
 from typing import Any
 
+from .cancel_scope import current_scope
 from .framing import LAST_CHUNK, Inlet, Outlet
-from .scope import current_scope
 
 _SOON = 0.001
 """A socket's timeout of 0 would mean not to wait at all, which is another kind of error."""
@@ -101,7 +101,7 @@ class ScopedStream:
         """The first bytes of a further answer. Raises KeptConnectionClosed where the server closed the connection."""
         from httpcore2 import ReadError
 
-        from .kept import KeptConnectionClosed
+        from .stale_connection import KeptConnectionClosed
 
         try:
             came = self._receive(max_bytes, timeout)

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import retry_after
-from .scope import CancelScope
+from .cancel_scope import CancelScope
 from .sdk import sdk
 
 if TYPE_CHECKING:
-    from .lane import Lane
+    from .server_client import ServerClient
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 _LONGEST_OBEYED = 120.0
@@ -33,33 +33,33 @@ class Attempts:
     failed, the first whose pause is over is asked again.
 
     Args:
-        lanes: the servers.
+        servers: the servers.
         max_retries: how often each may be asked again.
         scope: no pause goes past its deadline.
     """
 
-    __slots__ = ("_lanes", "_most", "_ready", "_scope", "_tried")
+    __slots__ = ("_most", "_ready", "_scope", "_servers", "_tried")
 
-    def __init__(self, lanes: Sequence[Lane], max_retries: int, scope: CancelScope) -> None:
-        self._lanes = lanes
+    def __init__(self, servers: Sequence[ServerClient], max_retries: int, scope: CancelScope) -> None:
+        self._servers = servers
         self._most = max_retries + 1
         self._scope = scope
-        self._tried = [0] * len(lanes)
-        self._ready = [0.0] * len(lanes)
+        self._tried = [0] * len(servers)
+        self._ready = [0.0] * len(servers)
 
-    def next(self) -> tuple[Lane, float]:
+    def next(self) -> tuple[ServerClient, float]:
         """Whom to ask, and how many seconds to wait before."""
         now = time.perf_counter()
         able = [index for index, tried in enumerate(self._tried) if tried < self._most]
-        best = min(able, key=lambda i: (self._pause(i, now), self._lanes[i].rests_until > now, self._lanes[i].load))
+        best = min(able, key=lambda i: (self._pause(i, now), self._servers[i].rests_until > now, self._servers[i].load))
         self._tried[best] += 1
-        return self._lanes[best], self._pause(best, now)
+        return self._servers[best], self._pause(best, now)
 
-    def failed(self, lane: Lane, error: Exception) -> bool:
-        """Note that *lane* failed with *error*. Returns whether there is somebody to ask now."""
-        from .kept import was_kept  # loads the HTTP library
+    def failed(self, server: ServerClient, error: Exception) -> bool:
+        """Note that *server* failed with *error*. Returns whether there is somebody to ask now."""
+        from .stale_connection import was_kept  # loads the HTTP library
 
-        index = self._lanes.index(lane)
+        index = self._servers.index(server)
         if not self._scope.cancelled and was_kept(error):
             self._tried[index] -= 1
             return self._scope.left() > 0
@@ -67,7 +67,7 @@ class Attempts:
         if pause is None:
             return False
         now = time.perf_counter()
-        self._ready[index] = lane.rests_until = now + pause
+        self._ready[index] = server.rests_until = now + pause
         left = min(self._scope.left(), _LONGEST_OBEYED)
         return any(tried < self._most and self._pause(i, now) < left for i, tried in enumerate(self._tried))
 

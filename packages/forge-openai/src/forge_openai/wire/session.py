@@ -8,26 +8,26 @@ from typing import TypeVar
 
 from ..config import OpenAIConfig
 from ..endpoint import find_endpoints
-from .lane import Lane
+from .cancel_scope import CancelScope
 from .retries import Attempts
-from .scope import CancelScope
+from .server_client import ServerClient
 
 T = TypeVar("T")
 
 
 class Session:
-    """The lanes to the servers. Any number of threads and event loops may use it at once."""
+    """The servers to the servers. Any number of threads and event loops may use it at once."""
 
-    __slots__ = ("lanes", "max_retries")
+    __slots__ = ("max_retries", "servers")
 
     def __init__(self, model: str, config: OpenAIConfig) -> None:
         endpoints = find_endpoints(config, model, os.environ)
         self.max_retries = config.max_retries
-        self.lanes = tuple(Lane(endpoint, model, config.timeout) for endpoint in endpoints)
+        self.servers = tuple(ServerClient(endpoint, model, config.timeout) for endpoint in endpoints)
 
-    def attempt(self, lane: Lane, call: Callable[[], T], scope: CancelScope) -> T:
-        """Make *call*, of the server of *lane*, within *scope*, again where it may help. Raises what the SDK raises."""
-        attempts = Attempts((lane,), self.max_retries, scope)
+    def attempt(self, server: ServerClient, call: Callable[[], T], scope: CancelScope) -> T:
+        """Make *call* to *server* within *scope*; retry where that may help. Raises what the SDK raises."""
+        attempts = Attempts((server,), self.max_retries, scope)
         while True:
             _, pause = attempts.next()
             if pause:
@@ -36,13 +36,13 @@ class Session:
                 with scope:
                     return call()
             except Exception as error:
-                if not attempts.failed(lane, error):
+                if not attempts.failed(server, error):
                     raise
 
     def close(self) -> None:
         """Close every connection. What is still being read breaks off."""
-        for lane in self.lanes:
-            lane.close()
+        for server in self.servers:
+            server.close()
 
     def __repr__(self) -> str:
-        return f"<Session {', '.join(lane.endpoint.address for lane in self.lanes)}>"
+        return f"<Session {', '.join(server.endpoint.address for server in self.servers)}>"

@@ -12,7 +12,7 @@ _TIMEOUT = 120.0
 
 
 def _check(names: tuple[str, ...]) -> None:
-    from ...backends.known import DISTRIBUTIONS
+    from ...backends.distributions import DISTRIBUTIONS
     from ...errors import closest
     from ...plugins import BACKENDS, COMMANDS, SOURCES
 

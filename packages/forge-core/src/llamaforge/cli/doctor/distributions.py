@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from ...backends.known import DISTRIBUTIONS
+from ...backends.distributions import DISTRIBUTIONS
 from ...plugins import metadata
 from ...sources.redact import redact
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...backends.known import DISTRIBUTIONS, install_command
+from ...backends.distributions import DISTRIBUTIONS, install_command
 from ...errors import LlamaForgeError
 from ...forge import LlamaForge
 from ...models import ModelFile

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ...control import Control
+from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
 from ...results import Event, Finished, GeneratedText, TextDelta
 from ..fakes import AsyncToyBackend, ToyBackend
@@ -155,7 +155,7 @@ class ComputesForNobody(ToyBackend):
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """From the queue."""
         arrived: queue.Queue[Event] = queue.Queue()
-        deaf = replace(request, control=Control())
+        deaf = replace(request, control=CancellationToken())
 
         def fill() -> None:
             for event in super(ComputesForNobody, self).stream(deaf):
@@ -179,7 +179,7 @@ class HoldsUpTheNext(ToyBackend):
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """From the worker, which hears nothing."""
         arrived: queue.Queue[Event] = queue.Queue()
-        deaf = replace(request, control=Control())
+        deaf = replace(request, control=CancellationToken())
 
         def fill() -> None:
             for event in super(HoldsUpTheNext, self).stream(deaf):
@@ -198,7 +198,7 @@ class ComputesBeforeItAnswers(ToyBackend):
 
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """All at once."""
-        yield from list(super().stream(replace(request, control=Control())))
+        yield from list(super().stream(replace(request, control=CancellationToken())))
 
 
 class KnowsNoDeadline(ToyBackend):

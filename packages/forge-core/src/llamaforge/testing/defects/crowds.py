@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from ...control import Control
+from ...cancellation import CancellationToken
 from ...errors import GenerationError
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta
@@ -57,7 +57,7 @@ class WaitsDeafly(QueueingToyBackend):
 
     def read(self, job: Job) -> Iterator[Event]:
         """By the worker's first word at the earliest."""
-        deaf = Job(replace(job.request, control=Control()))
+        deaf = Job(replace(job.request, control=CancellationToken()))
         self._replace(job, deaf)
         try:
             for event in deaf.events():
@@ -78,7 +78,7 @@ class WaitsBeyondTheDeadline(QueueingToyBackend):
 
     def stream(self, request: GenerationRequest) -> Iterator[Event]:
         """With a deadline that only the base class knows."""
-        untimed = Control()
+        untimed = CancellationToken()
         request.control.on_cancel(untimed.cancel)
         return super().stream(replace(request, control=untimed))
 

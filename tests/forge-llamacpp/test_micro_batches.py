@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from forge_llamacpp import LlamaCppConfig
 from forge_llamacpp import engine as module
 from forge_llamacpp.engine import LlamaCppEngine
-from forge_llamacpp.passes import Passes, _below_a_tile
-from llamaforge.engine import Feed, OutOfRoomError
+from forge_llamacpp.micro_batches import MicroBatches, _below_a_tile
+from llamaforge.engine import BatchEntry, OutOfRoomError
 from llamaforge.requests import read_request
 from support.gguf_architectures import make_tiny_gemma2, make_tiny_mamba
 from support.llama_engine import GREEDY, choices
@@ -57,33 +57,33 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
-def answering(engine: LlamaCppEngine, count: int, held: int, request: Any = GREEDY) -> list[Feed]:
-    """*count* slots that hold a text each, and what their answers feed next."""
-    feeds = []
+def answering(engine: LlamaCppEngine, count: int, held: int, request: Any = GREEDY) -> list[BatchEntry]:
+    """*count* slots that hold a text each, and what their answers entry next."""
+    entries = []
     for slot in range(count):
         chance = random.Random(slot)
-        engine.compute([Feed(slot, 0, [chance.randrange(256) for _ in range(held)])])
-        feeds.append(Feed(slot, held, [chance.randrange(256)], engine.sampling(request, (), 9)))
-    return feeds
+        engine.compute([BatchEntry(slot, 0, [chance.randrange(256) for _ in range(held)])])
+        entries.append(BatchEntry(slot, held, [chance.randrange(256)], engine.sampling(request, (), 9)))
+    return entries
 
 
-def prompt(engine: LlamaCppEngine, slot: int, length: int) -> Feed:
+def prompt(engine: LlamaCppEngine, slot: int, length: int) -> BatchEntry:
     """A prompt that is computed to its end in this step."""
-    return Feed(slot, 0, [slot + index % 100 for index in range(length)], engine.sampling(GREEDY, (), 9))
+    return BatchEntry(slot, 0, [slot + index % 100 for index in range(length)], engine.sampling(GREEDY, (), 9))
 
 
 def test_answers_go_before_a_prompt_in_a_call_of_their_own(opened: Opener, tiny_gguf: Path, calls: list[int]) -> None:
-    """Their choices are the same as in one call, and come back in the order of the feeds."""
+    """Their choices are the same as in one call, and come back in the order of the entries."""
     found = []
     for split in (True, False):
         engine = opened(tiny_gguf)
         if not split:
             engine._passes._splittable = False
-        feeds = answering(engine, 6, 40)
-        feeds[2:2] = [prompt(engine, 10, 90)]
-        feeds.append(Feed(11, 0, list(range(50))))
+        entries = answering(engine, 6, 40)
+        entries[2:2] = [prompt(engine, 10, 90)]
+        entries.append(BatchEntry(11, 0, list(range(50))))
         calls.clear()
-        found.append([choices(outcome) for outcome in engine.compute(feeds)])
+        found.append([choices(result) for result in engine.compute(entries)])
         assert calls == ([6, 140] if split else [146])
     assert found[0] == found[1]
     assert [len(each) for each in found[0]] == [1] * 7 + [0]
@@ -91,9 +91,9 @@ def test_answers_go_before_a_prompt_in_a_call_of_their_own(opened: Opener, tiny_
 
 def test_many_answers_are_no_tile_either(opened: Opener, tiny_gguf: Path, calls: list[int]) -> None:
     engine = opened(tiny_gguf)
-    feeds = answering(engine, 80, 12)
+    entries = answering(engine, 80, 12)
     calls.clear()
-    engine.compute(feeds)
+    engine.compute(entries)
     assert calls == [40, 40]
 
 
@@ -106,9 +106,9 @@ def test_where_there_are_no_tiles_a_step_is_one_call(
     opened: Opener, tiny_gguf: Path, calls: list[int], unlike: dict[str, Any]
 ) -> None:
     engine = opened(tiny_gguf, **unlike)
-    feeds = answering(engine, 6, 40)
+    entries = answering(engine, 6, 40)
     calls.clear()
-    engine.compute([*feeds, prompt(engine, 10, 90)])
+    engine.compute([*entries, prompt(engine, 10, 90)])
     assert calls == [96]
 
 
@@ -117,9 +117,9 @@ def test_memories_that_fill_up_otherwise_get_one_call(
     opened: Opener, tmp_path: Path, calls: list[int], make: Callable[[Path], Path]
 ) -> None:
     engine = opened(make(tmp_path / "model.gguf"), n_parallel=8)
-    feeds = answering(engine, 6, 40)
+    entries = answering(engine, 6, 40)
     calls.clear()
-    engine.compute([*feeds, prompt(engine, 7, 90)])
+    engine.compute([*entries, prompt(engine, 7, 90)])
     assert calls == [96]
 
 
@@ -144,19 +144,19 @@ def test_a_step_without_room_has_chosen_nothing(opened: Opener, tiny_gguf: Path)
 
     def drawn(*, too_much: bool) -> list[list[int]]:
         engine = opened(tiny_gguf, n_ctx=512)
-        feeds = answering(engine, 6, 70, request)
+        entries = answering(engine, 6, 70, request)
         if too_much:
             with pytest.raises(OutOfRoomError):
-                engine.compute([*feeds, prompt(engine, 10, 120)])
-        outcomes = []
+                engine.compute([*entries, prompt(engine, 10, 120)])
+        results = []
         for _ in range(3):
-            outcome = [choices(each)[0] for each in engine.compute(feeds)]
-            outcomes.append(outcome)
-            feeds = [
-                Feed(feed.slot, feed.start + 1, [token], feed.sampling)
-                for feed, token in zip(feeds, outcome, strict=True)
+            result = [choices(each)[0] for each in engine.compute(entries)]
+            results.append(result)
+            entries = [
+                BatchEntry(entry.slot, entry.start + 1, [token], entry.sampling)
+                for entry, token in zip(entries, result, strict=True)
             ]
-        return outcomes
+        return results
 
     assert drawn(too_much=True) == drawn(too_much=False)
 
@@ -168,20 +168,20 @@ def test_rows_of_logits_belong_to_their_call(opened: Opener, tiny_gguf: Path) ->
     alone._passes._splittable = False
     found = []
     for each in (engine, alone):
-        feeds = answering(each, 5, 40)
-        right = choices(each.compute([feeds[4]])[0])[0]
+        entries = answering(each, 5, 40)
+        right = choices(each.compute([entries[4]])[0])[0]
         assert each.trim(4, 40) == 40
-        feeds[4] = Feed(4, 40, [*feeds[4].tokens, right, (right + 1) % 256], feeds[4].sampling, draft=2)
-        found.append([choices(outcome) for outcome in each.compute([prompt(each, 10, 90), *feeds])])
+        entries[4] = BatchEntry(4, 40, [*entries[4].tokens, right, (right + 1) % 256], entries[4].sampling, draft=2)
+        found.append([choices(result) for result in each.compute([prompt(each, 10, 90), *entries])])
     assert found[0] == found[1]
     assert [len(each) for each in found[0]] == [1, 1, 1, 1, 1, 2]
 
 
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=200))
 def test_calls_of_answers_are_about_equal_and_no_tiles(lengths: list[int]) -> None:
-    feeds = [Feed(slot, 100, [0] * length, object(), draft=length - 1) for slot, length in enumerate(lengths)]
-    parts = _below_a_tile(feeds, list(range(len(feeds))))
-    assert [index for part in parts for index in part] == list(range(len(feeds)))
+    entries = [BatchEntry(slot, 100, [0] * length, object(), draft=length - 1) for slot, length in enumerate(lengths)]
+    parts = _below_a_tile(entries, list(range(len(entries))))
+    assert [index for part in parts for index in part] == list(range(len(entries)))
     sums = [sum(lengths[index] for index in part) for part in parts]
     assert all(total < TILE or len(part) == 1 for total, part in zip(sums, parts, strict=True))
     if max(lengths) == 1:
@@ -191,16 +191,16 @@ def test_calls_of_answers_are_about_equal_and_no_tiles(lengths: list[int]) -> No
 
 def test_each_feed_is_in_one_call(opened: Opener, tiny_gguf: Path) -> None:
     engine = opened(tiny_gguf)
-    passes: Passes = engine._passes
+    passes: MicroBatches = engine._passes
     chance = np.random.default_rng(3)
     for _ in range(200):
-        feeds = []
+        entries = []
         for slot in range(int(chance.integers(1, 70))):
             long = chance.random() < 0.2
             sampling = object() if not long or chance.random() < 0.5 else None
-            feeds.append(Feed(slot, int(chance.integers(0, 50)), [1] * (20 if long else 1), sampling))
-        parts = passes.split(feeds)
-        assert sorted(index for part in parts for index in part) == list(range(len(feeds)))
+            entries.append(BatchEntry(slot, int(chance.integers(0, 50)), [1] * (20 if long else 1), sampling))
+        parts = passes.split(entries)
+        assert sorted(index for part in parts for index in part) == list(range(len(entries)))
         if len(parts) > 1:
-            kinds = [{len(feeds[index].tokens) for index in part} for part in parts]
+            kinds = [{len(entries[index].tokens) for index in part} for part in parts]
             assert all(len(kind) == 1 for kind in kinds)

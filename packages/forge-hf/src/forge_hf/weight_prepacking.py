@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .forward import Forward
 from .memory import trim_heap
-from .trial import alone, same
+from .self_test import alone, same
 
 _logger = logging.getLogger("forge_hf")
 
@@ -33,7 +33,7 @@ _MACHINES = ("x86_64", "amd64")
 def pack(forward: Forward) -> bool:
     """Lay out the weights of all plain linear layers that are on a processor; whether that was done.
 
-    Each takes the place of the checkpoint's, in memory of the process instead of a mapped file's. Weights that
+    Each takes the source of the checkpoint's, in memory of the process instead of a mapped file's. Weights that
     something else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then
     computes anything else, or fails, is put back as it was.
     """

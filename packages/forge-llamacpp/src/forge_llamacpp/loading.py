@@ -11,7 +11,7 @@ from llama_cpp import llama_cpp as lib
 
 from llamaforge.errors import ModelLoadError
 
-from . import logs, native
+from . import llama_params, log_control
 from .config import LlamaCppConfig
 from .errors import load_error
 
@@ -22,8 +22,8 @@ _backend_ready = False
 def load_model(path: str, config: LlamaCppConfig) -> Any:
     """The model. Raises ModelLoadError where llama.cpp can't load it."""
     _prepare_backend()
-    parameters = native.model_parameters(config)
-    with logs.troubles() as log:
+    parameters = llama_params.model_parameters(config)
+    with log_control.troubles() as log:
         model = lib.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         raise load_error(path, "Loading it", log)
@@ -42,8 +42,8 @@ def refuse_what_writes_no_text(path: str, model: Any) -> None:
 
 def make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int) -> Any:
     """A context of *n_ctx* tokens. Raises ModelLoadError where memory doesn't hold it."""
-    with logs.troubles() as log:
-        context = lib.llama_init_from_model(model, native.context_parameters(config, n_ctx))
+    with log_control.troubles() as log:
+        context = lib.llama_init_from_model(model, llama_params.context_parameters(config, n_ctx))
     if not context:
         raise load_error(path, f"Making a context of {n_ctx} tokens", log)
     return context
@@ -59,12 +59,12 @@ def apply_adapters(path: str, model: Any, context: Any, config: LlamaCppConfig) 
         return
     pointers = (lib.llama_adapter_lora_p_ctypes * len(adapters))()
     for index, adapter in enumerate(adapters):
-        with logs.troubles() as log:
+        with log_control.troubles() as log:
             pointers[index] = lib.llama_adapter_lora_init(model, os.fsencode(adapter.path))
         if not pointers[index]:
             raise load_error(path, f"Loading the LoRA adapter {adapter.path}", log)
     scales = (ctypes.c_float * len(adapters))(*(adapter.scale for adapter in adapters))
-    with logs.troubles() as log:
+    with log_control.troubles() as log:
         code = lib.llama_set_adapters_lora(context, pointers, len(adapters), scales)
     if code != 0:
         raise load_error(path, "Applying the LoRA adapters", log)
@@ -87,6 +87,6 @@ def _prepare_backend() -> None:
     global _backend_ready
     with _backend_lock:
         if not _backend_ready:
-            logs.connect()
+            log_control.connect()
             lib.llama_backend_init()
             _backend_ready = True

@@ -13,7 +13,7 @@ from ..errors import ModelNotLoadedError
 from ..results import Event
 
 
-class Gate:
+class InFlight:
     """Counts those at work: in a ``with`` block of it, or reading events through it. Closed, it lets no more in."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Gate:
             self._closed = False
 
     @contextmanager
-    def patience(self, timeout: float | None) -> Iterator[None]:
+    def drain_limit(self, timeout: float | None) -> Iterator[None]:
         """In it, :meth:`drain` waits *timeout* seconds at most, whichever thread has called it."""
         end = math.inf if timeout is None else time.monotonic() + timeout
         with self._changed:
@@ -43,7 +43,7 @@ class Gate:
 
     def drain(self, timeout: float | None) -> bool:
         """Let no more in, and wait until all are out: *timeout* seconds at most. Returns whether they are."""
-        with self.patience(timeout), self._changed:
+        with self.drain_limit(timeout), self._changed:
             self._closed = True
             while self._inside:
                 left = min(self._ends, default=math.inf) - time.monotonic()
@@ -94,16 +94,16 @@ class _Visit:
     """Somebody inside a gate: until :meth:`end`, or until nobody knows of it any more, since what an event loop left
     unfinished when it was closed never gets to its ``finally``."""
 
-    __slots__ = ("_gate",)
+    __slots__ = ("_in_flight",)
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate: Gate | None = None
+    def __init__(self, gate: InFlight) -> None:
+        self._in_flight: InFlight | None = None
         gate.__enter__()
-        self._gate = gate
+        self._in_flight = gate
 
     def end(self) -> None:
         """Go out; more than once does no harm."""
-        gate, self._gate = self._gate, None
+        gate, self._in_flight = self._in_flight, None
         if gate is not None:
             gate.__exit__(None, None, None)
 

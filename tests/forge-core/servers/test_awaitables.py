@@ -7,21 +7,21 @@ import threading
 
 import pytest
 
-from llamaforge.outcomes import Outcome
+from llamaforge.awaitables import AwaitableResult
 
 
 def test_without_a_loop_the_work_is_done_when_the_call_returns() -> None:
     threads: list[int] = []
-    outcome = Outcome(lambda: threads.append(threading.get_ident()) or 0)
+    outcome = AwaitableResult(lambda: threads.append(threading.get_ident()) or 0)
     assert threads == [threading.get_ident()]
     assert not outcome
     assert outcome.result() == 0
     with pytest.raises(ZeroDivisionError):
-        Outcome(lambda: 1 / 0)
+        AwaitableResult(lambda: 1 / 0)
 
 
 def test_what_was_done_can_be_awaited_later() -> None:
-    outcome = Outcome(lambda: 3)
+    outcome = AwaitableResult(lambda: 3)
 
     async def wait() -> int:
         return await outcome
@@ -31,18 +31,18 @@ def test_what_was_done_can_be_awaited_later() -> None:
 
 async def test_within_a_loop_it_is_done_elsewhere() -> None:
     go = threading.Event()
-    outcome = Outcome(lambda: (go.wait(30), threading.get_ident())[1])
+    outcome = AwaitableResult(lambda: (go.wait(30), threading.get_ident())[1])
     assert "pending" in repr(outcome)
     go.set()
     assert await outcome != threading.get_ident()
     assert bool(outcome)
     with pytest.raises(ZeroDivisionError):
-        await Outcome(lambda: 1 / 0)
+        await AwaitableResult(lambda: 1 / 0)
 
 
 async def test_cancelling_aborts_and_waits_for_the_end() -> None:
     stop, ended = threading.Event(), threading.Event()
-    outcome = Outcome(lambda: (stop.wait(30), ended.set())[1], stop.set)
+    outcome = AwaitableResult(lambda: (stop.wait(30), ended.set())[1], stop.set)
     waiting = asyncio.ensure_future(outcome._wait())
     await asyncio.sleep(0.05)
     waiting.cancel()

@@ -25,7 +25,7 @@ _PLACEHOLDER = "not-needed"
 """What a server that wants no key gets as one: the SDK insists on sending some."""
 
 
-class Lane:
+class ServerClient:
     """A way to one server. Any number of threads and event loops may use it at once."""
 
     __slots__ = ("_clients", "_lock", "_timeout", "bounded", "client", "endpoint", "load", "rests_until", "translator")

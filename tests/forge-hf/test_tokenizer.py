@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from forge_hf.vocabulary import Vocabulary
+from forge_hf.tokenizer import Vocabulary
 from support.small_tokenizers import KINDS, byte_level
 
 pytestmark = pytest.mark.engine

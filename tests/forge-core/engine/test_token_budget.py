@@ -3,21 +3,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaforge.engine.planning import share
+from llamaforge.engine.token_budget import split_budget
 
 PENDING = st.lists(st.integers(1, 5000), min_size=1, max_size=40)
 
 
 @given(PENDING, st.integers(1, 2048))
 def test_a_step_is_full_where_there_is_work_and_never_fuller_than_the_budget(pending, budget):
-    shares = share(pending, budget)
+    shares = split_budget(pending, budget)
     assert all(0 <= one <= most for one, most in zip(shares, pending, strict=True))
     assert sum(shares) == min(budget, sum(pending))
 
 
 @given(PENDING, st.integers(40, 2048))
 def test_answers_under_way_always_get_their_token(pending, budget):
-    shares = share(pending, budget)
+    shares = split_budget(pending, budget)
     assert all(one == 1 for one, most in zip(shares, pending, strict=True) if most == 1)
 
 
@@ -26,13 +26,13 @@ def test_the_oldest_prompt_always_gets_on(pending, budget):
     prompts = [index for index, tokens in enumerate(pending) if tokens > 1]
     if prompts:
         left = budget - pending.count(1)
-        assert share(pending, budget)[prompts[0]] >= min(pending[prompts[0]], (left + 1) // 2)
+        assert split_budget(pending, budget)[prompts[0]] >= min(pending[prompts[0]], (left + 1) // 2)
 
 
 def test_a_short_prompt_does_not_wait_for_a_long_one():
-    assert share([4000, 30], 512) == [482, 30]
-    assert share([4000, 4000, 30], 512) == [482, 0, 30]
+    assert split_budget([4000, 30], 512) == [482, 30]
+    assert split_budget([4000, 4000, 30], 512) == [482, 0, 30]
 
 
 def test_prompts_alike_go_in_order_of_arrival():
-    assert share([100, 100, 100], 150) == [100, 50, 0]
+    assert split_budget([100, 100, 100], 150) == [100, 50, 0]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Prices:
+class StepCost:
     """What padding costs, where reading the weights once costs 1."""
 
     token: float
@@ -22,7 +22,7 @@ class Prices:
 
 
 @dataclass(frozen=True, slots=True)
-class Parting:
+class AttentionCost:
     """What a part of the attention costs, beside what it reads."""
 
     call: float
@@ -38,7 +38,7 @@ class Parting:
         return self.call + turns * self.threads / self.heads * longest
 
 
-def split(rows: Sequence[tuple[int, int]], prices: Prices) -> list[list[int]]:
+def split(rows: Sequence[tuple[int, int]], step_cost: StepCost) -> list[list[int]]:
     """Group *rows*, each its new tokens and its keys afterwards; the groups hold indices into *rows*.
 
     The fewest tokens come first, so that answers under way lead and prompts follow.
@@ -48,7 +48,7 @@ def split(rows: Sequence[tuple[int, int]], prices: Prices) -> list[list[int]]:
     pending = [order]
     while pending:
         group = pending.pop()
-        at = _best_cut([rows[index] for index in group], prices)
+        at = _best_cut([rows[index] for index in group], step_cost)
         if at:
             pending += [group[at:], group[:at]]
         else:
@@ -56,36 +56,36 @@ def split(rows: Sequence[tuple[int, int]], prices: Prices) -> list[list[int]]:
     return groups
 
 
-def _best_cut(rows: Sequence[tuple[int, int]], prices: Prices) -> int:
+def _best_cut(rows: Sequence[tuple[int, int]], step_cost: StepCost) -> int:
     """Where sorted *rows* are best cut in two; 0 where they are best left together."""
-    best, at = _cost(rows, prices), 0
+    best, at = _cost(rows, step_cost), 0
     for cut in range(1, len(rows)):
         if rows[cut] != rows[cut - 1]:
-            cost = _cost(rows[:cut], prices) + _cost(rows[cut:], prices)
+            cost = _cost(rows[:cut], step_cost) + _cost(rows[cut:], step_cost)
             if cost < best:
                 best, at = cost, cut
     return at
 
 
-def _cost(rows: Sequence[tuple[int, int]], prices: Prices) -> float:
+def _cost(rows: Sequence[tuple[int, int]], step_cost: StepCost) -> float:
     width, keys = max(tokens for tokens, _ in rows), max(keys for _, keys in rows)
-    return 1 + len(rows) * (width * prices.token + keys * prices.key)
+    return 1 + len(rows) * (width * step_cost.token + keys * step_cost.key)
 
 
-def parts(keys: Sequence[int], parting: Parting) -> list[int]:
+def parts(keys: Sequence[int], attention_cost: AttentionCost) -> list[int]:
     """Cut neighbouring rows, which have so many *keys* each, where their attention costs least; the end of each part.
 
     A part costs its call, and its rows times the keys of its longest one.
     """
     count = len(keys)
-    if count * max(keys) - sum(keys) <= parting.call:
+    if count * max(keys) - sum(keys) <= attention_cost.call:
         return [count]
     least, begin = [0.0, *([float("inf")] * count)], [0] * (count + 1)
     for end in range(1, count + 1):
         longest = 0
         for start in range(end - 1, -1, -1):
             longest = max(longest, keys[start])
-            cost = least[start] + parting.cost(end - start, longest)
+            cost = least[start] + attention_cost.cost(end - start, longest)
             if cost < least[end]:
                 least[end], begin[end] = cost, start
     ends = [count]

@@ -10,12 +10,12 @@ from typing import Any, Final, TypeVar, cast
 
 from llamaforge.results import Event
 
+from .cancel_scope import CancelScope
 from .exchange import Do, Exchange, Pause, Post, Step
 from .framing import ChunkedDecoder, is_plain_chunked
-from .lane import Lane
 from .network import ScopedStream
-from .scope import CancelScope
 from .sdk import sdk
+from .server_client import ServerClient
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class _IO:
 
     def __init__(self, scope: CancelScope) -> None:
         self.scope = scope
-        self.lane: Lane | None = None
+        self.server: ServerClient | None = None
         self.response: Any = None
         self.pieces: Any = None
         """Of a body that the HTTP library reads."""
@@ -88,15 +88,15 @@ class _IO:
         self.silence: float | None = None
         """Seconds to wait for the next byte."""
 
-    def begin(self, lane: Lane) -> None:
-        lane.count(1)
-        self.lane = lane
+    def begin(self, server: ServerClient) -> None:
+        server.count(1)
+        self.server = server
 
     def end(self) -> Any:
         """The response, if it is not closed yet. The request is over."""
-        if self.lane is not None:
-            self.lane.count(-1)
-            self.lane = None
+        if self.server is not None:
+            self.server.count(-1)
+            self.server = None
         response, self.response = self.response, None
         return response
 
@@ -138,11 +138,11 @@ class _ThreadIO(_IO):
     def post(self, step: Post) -> Any:
         import httpx2
 
-        client: Any = step.lane.client
+        client: Any = step.server.client
         options = {}
         if self.scope.bounded:
             options = {"timeout": _shorter(client.timeout, max(self.scope.left(), _SOON))}
-        self.begin(step.lane)
+        self.begin(step.server)
         try:
             with self.scope:
                 response = client.post(
@@ -168,7 +168,7 @@ class _ThreadIO(_IO):
         return None
 
     def drain(self) -> None:
-        if self.lane is not None and self.lane.bounded:
+        if self.server is not None and self.server.bounded:
             with _unread(), CancelScope(min(_DRAIN, self.scope.left())):
                 while self.read() is not None:
                     pass
@@ -196,8 +196,8 @@ class _LoopIO(_IO):
 
         from .aio import LoopStream
 
-        client: Any = await step.lane.loop_client()
-        self.begin(step.lane)
+        client: Any = await step.server.loop_client()
+        self.begin(step.server)
         try:
             response = await client.post(step.path, content=step.body, cast_to=httpx2.Response, stream=True)
         except BaseException:

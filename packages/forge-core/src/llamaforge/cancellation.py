@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .errors import GenerationTimeoutError
 
 
-class Control:
+class CancellationToken:
     """Says whether a request is still wanted. Made by the base class, read by engines, safe in any thread.
 
     An engine that works for long between two events (a prompt of thousands of tokens) looks at :attr:`stopped`

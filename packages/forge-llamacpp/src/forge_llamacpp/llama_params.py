@@ -9,7 +9,7 @@ from llama_cpp import llama_cpp as lib
 
 from llamaforge.errors import InvalidParameterError
 
-from . import logs
+from . import log_control
 from .config import LlamaCppConfig
 from .threads import usable_cores
 
@@ -155,7 +155,7 @@ def _warn_of_no_card(config: LlamaCppConfig) -> None:
         asked.insert(0, f"n_gpu_layers={config.n_gpu_layers}")
     if asked and not _warned_of_no_card:
         _warned_of_no_card = True
-        logs.logger.warning(
+        log_control.logger.warning(
             "%s: no graphics card is used. This build of llama-cpp-python supports none, or finds none; "
             "`llamaforge doctor` says more.",
             ", ".join(asked),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def share(pending: Sequence[int], budget: int) -> list[int]:
+def split_budget(pending: Sequence[int], budget: int) -> list[int]:
     """How many of each request's pending tokens the next step computes.
 
     Answers under way (one token pending) go first, so that a prompt never stalls them. Of what is left the oldest

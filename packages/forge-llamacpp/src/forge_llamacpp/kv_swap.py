@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
-from . import logs
+from . import log_control
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -30,7 +30,7 @@ class _State:
         return self.buffer.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
 
 
-class Resting:
+class KvSwap:
     """Sequences of one context that are out of it for now.
 
     Attention looks at each cell of the cache that is in use, also at those that it masks, so what nobody computes with
@@ -94,7 +94,7 @@ class Resting:
         self._spare.clear()
 
     def _restore(self, state: _State, sequence: int) -> bool:
-        with logs.troubles(quiet=True):
+        with log_control.troubles(quiet=True):
             read = lib.llama_state_seq_set_data(self._context, state.pointer, state.size, sequence)
         if read == state.size:
             return True

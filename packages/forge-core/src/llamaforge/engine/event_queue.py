@@ -14,14 +14,14 @@ Item = Event | Exception
 """An event, or the error that ends the request."""
 
 
-class Mailbox(Protocol):
+class EventQueue(Protocol):
     """Takes the events of one request."""
 
     def put(self, item: Item) -> None:
         """Deliver *item*, from any thread, without waiting for the reader."""
 
 
-class ThreadMailbox:
+class ThreadEventQueue:
     """Read by a thread."""
 
     __slots__ = ("_items",)
@@ -41,16 +41,16 @@ class ThreadMailbox:
             return None
 
 
-class LoopMailbox:
+class LoopEventQueue:
     """Read by a task; to be made in its event loop."""
 
-    __slots__ = ("_bell", "_items", "arrival")
+    __slots__ = ("_items", "_loop_waker", "arrival")
 
     arrival: asyncio.Future[None] | None
     """What the task waits for, while it waits."""
 
     def __init__(self) -> None:
-        self._bell = _bell()
+        self._loop_waker = _loop_waker()
         self._items: deque[Item] = deque()
         self.arrival = None
 
@@ -58,12 +58,12 @@ class LoopMailbox:
         """Deliver *item*; the loop is woken only while the task waits."""
         self._items.append(item)
         if self.arrival is not None:
-            self._bell.ring(self)
+            self._loop_waker.ring(self)
 
     async def get(self, timeout: float | None) -> Item | None:  # noqa: ASYNC109 - as its twin has it
         """The next item; None after *timeout* seconds without one."""
         while not self._items:
-            self.arrival = arrival = self._bell.loop.create_future()
+            self.arrival = arrival = self._loop_waker.loop.create_future()
             try:
                 if self._items:  # it came in between
                     break
@@ -79,19 +79,19 @@ class LoopMailbox:
         return self._items.popleft()
 
 
-class _Bell:
-    """Wakes an event loop once for all mailboxes that something came into meanwhile: each waking is a system call."""
+class _LoopWaker:
+    """Wakes an event loop once for all queues that were filled meanwhile: each call is a system call."""
 
     __slots__ = ("_filled", "_rung", "loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self._filled: deque[LoopMailbox] = deque()
+        self._filled: deque[LoopEventQueue] = deque()
         self._rung = False
 
-    def ring(self, mailbox: LoopMailbox) -> None:
-        """Wake the task that waits at *mailbox*, from any thread."""
-        self._filled.append(mailbox)  # before the look: whoever answers clears the mark first and empties this then
+    def ring(self, event_queue: LoopEventQueue) -> None:
+        """Wake the task that waits at *event_queue*, from any thread."""
+        self._filled.append(event_queue)  # before the look: whoever answers clears the mark first and empties this then
         if not self._rung or self.loop.is_closed():  # closed, it never answers what was rung before
             self._rung = True
             try:
@@ -108,18 +108,18 @@ class _Bell:
                 arrival.set_result(None)
 
 
-class _Bells(threading.local):
+class _LoopWakers(threading.local):
     """The bell of the event loop that runs in this thread."""
 
-    bell: _Bell | None = None
+    bell: _LoopWaker | None = None
 
 
-_bells = _Bells()
+_loop_wakers = _LoopWakers()
 
 
-def _bell() -> _Bell:
+def _loop_waker() -> _LoopWaker:
     loop = asyncio.get_running_loop()
-    bell = _bells.bell
+    bell = _loop_wakers.bell
     if bell is None or bell.loop is not loop:
-        bell = _bells.bell = _Bell(loop)
+        bell = _loop_wakers.bell = _LoopWaker(loop)
     return bell

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
-from llamaforge.engine import Feed
+from llamaforge.engine import BatchEntry
 
 from .config import LlamaCppConfig
 
@@ -26,7 +26,7 @@ _PARAMETERS_PER_CELL: Final = 13
 with the cells, the embedding's length and the layers. Measured: `hatch run bench:llama-facts`."""
 
 
-class Passes:
+class MicroBatches:
     """Splits steps of a model's context.
 
     Args:
@@ -47,20 +47,20 @@ class Passes:
         a_cell = lib.llama_model_n_embd(model) * lib.llama_model_n_layer(model) * _PARAMETERS_PER_CELL
         self._worth_it: int = lib.llama_model_n_params(model) // a_cell
 
-    def split(self, feeds: Sequence[Feed]) -> list[Sequence[int]]:
-        """The step's calls, in order: which of *feeds* each one takes, by index."""
-        whole: list[Sequence[int]] = [range(len(feeds))]
-        total = sum(len(feed.tokens) for feed in feeds)
-        if not self._splittable or total < _TILE or len(feeds) == 1:
+    def split(self, entries: Sequence[BatchEntry]) -> list[Sequence[int]]:
+        """The step's calls, in order: which of *entries* each one takes, by index."""
+        whole: list[Sequence[int]] = [range(len(entries))]
+        total = sum(len(entry.tokens) for entry in entries)
+        if not self._splittable or total < _TILE or len(entries) == 1:
             return whole
         answers: list[int] = []
         prompts: list[int] = []
-        for index, feed in enumerate(feeds):
-            (prompts if feed.sampling is None or feed.certain > 1 else answers).append(index)
-        held = sum(feeds[index].start for index in answers)
+        for index, entry in enumerate(entries):
+            (prompts if entry.sampling is None or entry.certain > 1 else answers).append(index)
+        held = sum(entries[index].start for index in answers)
         if not answers or held < self._worth_it or not self._fits(total):
             return whole
-        calls = _below_a_tile(feeds, answers)
+        calls = _below_a_tile(entries, answers)
         return [*calls, prompts] if prompts else calls
 
     def _fits(self, tokens: int) -> bool:
@@ -70,15 +70,15 @@ class Passes:
         return held + tokens <= self._cells
 
 
-def _below_a_tile(feeds: Sequence[Feed], answers: list[int]) -> list[Sequence[int]]:
+def _below_a_tile(entries: Sequence[BatchEntry], answers: list[int]) -> list[Sequence[int]]:
     """Calls of about the same length, each below a tile's if one answer's guesses alone don't exceed it."""
-    tokens = sum(len(feeds[index].tokens) for index in answers)
+    tokens = sum(len(entries[index].tokens) for index in answers)
     fair = math.ceil(tokens / math.ceil(tokens / (_TILE - 1)))
     calls: list[Sequence[int]] = []
     call: list[int] = []
     size = 0
     for index in answers:
-        count = len(feeds[index].tokens)
+        count = len(entries[index].tokens)
         if call and (size >= fair or size + count >= _TILE):
             calls.append(call)
             call, size = [], 0

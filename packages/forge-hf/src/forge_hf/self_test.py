@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from transformers import cache_utils
 
-from llamaforge.engine import Feed
+from llamaforge.engine import BatchEntry
 from llamaforge.errors import InvalidModelError, ModelLoadError
 
 from . import attention as by_length
 from .batched_rows import BatchedRows
+from .cost_model import AttentionCost
 from .forward import Forward
-from .passes import Parting
 from .rows import Rows
 from .single_rows import SingleRows
 from .slot_cache import SlotCache
@@ -90,10 +90,12 @@ def _attends_in_parts(forward: Forward, rows: BatchedRows, expected: Sequence[Te
     attention with those that it knows, and compute otherwise for a strange one."""
 
     def agree() -> bool:
-        rows.parting = Parting(call=0.0, heads=1, threads=1)  # the trial's texts are short, and cut all the same
+        rows.attention_cost = AttentionCost(
+            call=0.0, heads=1, threads=1
+        )  # the trial's texts are short, and cut all the same
         if not (_agree(rows, expected) and same(alone(forward, _TEXTS[:1])[0], expected[0])):
             return False
-        rows.parting = rows.parting_here()
+        rows.attention_cost = rows.parting_here()
         return True
 
     config = forward.model.config.get_text_config()
@@ -142,9 +144,9 @@ def _windows(forward: Forward, layers: Sequence[Any]) -> Mapping[str, int | None
 def _agree(rows: BatchedRows, expected: Sequence[Tensor]) -> bool:
     """Whether two texts come out of one pass, and then of another one, as *expected*."""
     slots = range(len(_TEXTS))
-    rows.compute([Feed(slot, 0, text[:-1]) for slot, text in zip(slots, _TEXTS, strict=True)])
+    rows.compute([BatchEntry(slot, 0, text[:-1]) for slot, text in zip(slots, _TEXTS, strict=True)])
     together = rows.compute(
-        [Feed(slot, len(text) - 1, text[-1:], sampling=True) for slot, text in zip(slots, _TEXTS, strict=True)]
+        [BatchEntry(slot, len(text) - 1, text[-1:], sampling=True) for slot, text in zip(slots, _TEXTS, strict=True)]
     )
     for slot in slots:
         rows.trim(slot, 0)

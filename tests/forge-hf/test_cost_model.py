@@ -7,15 +7,15 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from forge_hf.passes import Parting, Prices, parts, split
+from forge_hf.cost_model import AttentionCost, StepCost, parts, split
 
 ROWS = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 4000)).map(lambda row: (row[0], sum(row))), min_size=1)
-CPU = Prices(token=1 / 16, key=0.0002)
+CPU = StepCost(token=1 / 16, key=0.0002)
 
 
-def cost(rows: list[tuple[int, int]], prices: Prices) -> float:
+def cost(rows: list[tuple[int, int]], step_cost: StepCost) -> float:
     widest, longest = (max(column) for column in zip(*rows, strict=True))
-    return 1 + len(rows) * (widest * prices.token + longest * prices.key)
+    return 1 + len(rows) * (widest * step_cost.token + longest * step_cost.key)
 
 
 @given(ROWS)
@@ -49,32 +49,34 @@ def test_one_long_text_does_not_make_many_short_ones_look_at_its_length():
 def test_an_accelerator_pads_where_a_processor_would_not():
     rows = [(200, 200), (120, 120)]
     assert len(split(rows, CPU)) == 2
-    assert len(split(rows, Prices(token=1 / 256, key=0.0))) == 1
+    assert len(split(rows, StepCost(token=1 / 256, key=0.0))) == 1
 
 
-PARTINGS = st.builds(Parting, call=st.floats(0, 300), heads=st.integers(1, 8), threads=st.integers(1, 32))
+PARTINGS = st.builds(AttentionCost, call=st.floats(0, 300), heads=st.integers(1, 8), threads=st.integers(1, 32))
 
 
-def cost_of_parts(keys: list[int], ends: tuple[int, ...], parting: Parting) -> float:
-    return sum(parting.cost(end - start, max(keys[start:end])) for start, end in zip((0, *ends), ends, strict=False))
+def cost_of_parts(keys: list[int], ends: tuple[int, ...], attention_cost: AttentionCost) -> float:
+    return sum(
+        attention_cost.cost(end - start, max(keys[start:end])) for start, end in zip((0, *ends), ends, strict=False)
+    )
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=7), PARTINGS)
-def test_attention_is_cut_where_it_costs_least(keys, parting):
-    ends = parts(keys, parting)
+def test_attention_is_cut_where_it_costs_least(keys, attention_cost):
+    ends = parts(keys, attention_cost)
     assert ends[-1] == len(keys)
     assert sorted(set(ends)) == ends
     assert ends[0] > 0
     every = [
         (*cuts, len(keys)) for count in range(len(keys)) for cuts in itertools.combinations(range(1, len(keys)), count)
     ]
-    least = min(cost_of_parts(keys, each, parting) for each in every)
-    assert cost_of_parts(keys, tuple(ends), parting) <= least * (1 + 1e-9)
+    least = min(cost_of_parts(keys, each, attention_cost) for each in every)
+    assert cost_of_parts(keys, tuple(ends), attention_cost) <= least * (1 + 1e-9)
 
 
 def test_a_long_text_among_short_ones_is_attended_to_by_itself():
-    parting = Parting(call=170, heads=3, threads=2)
-    assert parts([100, 100, 2000, 100], parting) == [2, 3, 4]
-    assert parts([100, 110, 120, 130], parting) == [4]
+    attention_cost = AttentionCost(call=170, heads=3, threads=2)
+    assert parts([100, 100, 2000, 100], attention_cost) == [2, 3, 4]
+    assert parts([100, 110, 120, 130], attention_cost) == [4]
     # Fewer rows than that would leave threads idle.
-    assert parts([100, 100, 2000, 100], Parting(call=170, heads=3, threads=32)) == [4]
+    assert parts([100, 100, 2000, 100], AttentionCost(call=170, heads=3, threads=32)) == [4]

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from llamaforge.control import Control
+from llamaforge.cancellation import CancellationToken
 
 _SLACK = 0.005
 """Timers of the system may wake us a little early."""
@@ -40,7 +40,7 @@ class CancelScope:
         self._before: CancelScope | None = None
 
     @classmethod
-    def of(cls, control: Control) -> Self:
+    def of(cls, control: CancellationToken) -> Self:
         """The scope of a request: its deadline, and cancelled with it."""
         scope = cls(control.timeout, control.deadline)
         control.on_cancel(scope.cancel)

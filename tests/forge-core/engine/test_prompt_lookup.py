@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llamaforge.engine.lookup import PromptLookup
+from llamaforge.engine.prompt_lookup import PromptLookup
 
 TOKENS = st.lists(st.integers(0, 3), max_size=60)
 

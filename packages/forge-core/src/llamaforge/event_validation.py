@@ -17,7 +17,7 @@ from .text import TextBuffer
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
 
-class EventChecker:
+class EventValidator:
     """Sees every event of one request, in order, and says what the caller gets.
 
     Args:
@@ -105,7 +105,7 @@ class EventChecker:
         )
 
 
-def checked(source: Iterator[Event], checker: EventChecker) -> Iterator[Event]:
+def validated(source: Iterator[Event], checker: EventValidator) -> Iterator[Event]:
     """The events of *source*, held to the contract; the last one is the completed terminal event."""
     events = iter(source)
     try:
@@ -132,8 +132,8 @@ def checked(source: Iterator[Event], checker: EventChecker) -> Iterator[Event]:
     yield checker.terminal()
 
 
-async def achecked(source: AsyncIterator[Event], checker: EventChecker) -> AsyncIterator[Event]:
-    """Like :func:`checked`, for an asynchronous *source*."""
+async def avalidated(source: AsyncIterator[Event], checker: EventValidator) -> AsyncIterator[Event]:
+    """Like :func:`validated`, for an asynchronous *source*."""
     events = aiter(source)
     try:
         while not checker.at_end:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from forge_hf import HuggingFaceBackend
 from forge_hf.forward import Forward
-from forge_hf.packing import pack
-from forge_hf.trial import alone
+from forge_hf.self_test import alone
+from forge_hf.weight_prepacking import pack
 from support.small_models import SETTINGS, small_model
 
 pytestmark = [

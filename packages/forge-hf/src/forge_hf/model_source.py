@@ -22,7 +22,7 @@ _FILE_SUFFIXES = frozenset({".gguf", ".safetensors", ".bin", ".pt", ".pth", ".js
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ModelSource:
     """Where to load from."""
 
     name: str
@@ -60,7 +60,7 @@ def is_hub_id(location: str) -> bool:
     )
 
 
-def find(model_path: str, gguf_file: str | None = None) -> Place:
+def find(model_path: str, gguf_file: str | None = None) -> ModelSource:
     """Tell a local folder, a GGUF file and a hub id apart.
 
     Raises ModelNotFoundError where nothing is there, InvalidModelError for a file or a folder that can't be a model,
@@ -69,7 +69,7 @@ def find(model_path: str, gguf_file: str | None = None) -> Place:
     if gguf_file is not None and not is_gguf(gguf_file):
         raise InvalidParameterError("gguf_file", gguf_file, "the name of a .gguf file in the model's folder")
     if is_hub_id(model_path):
-        return Place(model_path, None, gguf_file)
+        return ModelSource(model_path, None, gguf_file)
     path = _path(model_path).absolute()
     if _is(Path.is_file, path):
         return _file(model_path, path, gguf_file)
@@ -84,25 +84,25 @@ def find(model_path: str, gguf_file: str | None = None) -> Place:
     )
 
 
-def _file(name: str, path: Path, gguf_file: str | None) -> Place:
+def _file(name: str, path: Path, gguf_file: str | None) -> ModelSource:
     if not is_gguf(path.name):
         raise InvalidModelError(name, "it is a file, but not a .gguf file. Give the folder that holds config.json.")
     if gguf_file is not None:
         raise ConflictingParametersError(["model_path", "gguf_file"], "the path names a GGUF file already.")
-    return Place(name, path.parent, path.name)
+    return ModelSource(name, path.parent, path.name)
 
 
-def _folder(name: str, path: Path, gguf_file: str | None) -> Place:
+def _folder(name: str, path: Path, gguf_file: str | None) -> ModelSource:
     files = _names(path)
     ggufs = [file for file in files if is_gguf(file)]
     if gguf_file is not None:
         if not _is(Path.is_file, path / gguf_file):
             raise ModelNotFoundError(f"There is no file {gguf_file!r} in {name}.", name, ggufs)
-        return Place(name, path, gguf_file)
+        return ModelSource(name, path, gguf_file)
     if CONFIG not in files:
         hint = f" It holds GGUF files: load one of them, as {str(path / ggufs[0])!r}." if ggufs else ""
         raise InvalidModelError(name, f"the folder holds no {CONFIG}.{hint}")
-    return Place(name, path)
+    return ModelSource(name, path)
 
 
 def _path(location: str) -> Path:

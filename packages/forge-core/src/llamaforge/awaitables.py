@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Outcome(Generic[T]):
+class AwaitableResult(Generic[T]):
     """What a call came to, which may be awaited.
 
     Called where no event loop runs, the work is done when the call returns. Called within one, it is done in a thread,
@@ -45,9 +45,9 @@ class Outcome(Generic[T]):
 
     def __repr__(self) -> str:
         if not self._future.done():
-            return "<Outcome, pending: await it>"
+            return "<AwaitableResult, pending: await it>"
         error = self._future.exception()
-        return f"<Outcome {self._future.result() if error is None else error!r}>"
+        return f"<AwaitableResult {self._future.result() if error is None else error!r}>"
 
     async def _wait(self) -> T:
         waiting = asyncio.wrap_future(self._future)

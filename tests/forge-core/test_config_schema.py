@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from llamaforge import BackendConfig, BaseBackend, Secret, plugins, register_backend
 from llamaforge.backends import registry
-from llamaforge.backends.union import config_classes, config_schema, read_config
+from llamaforge.backends.config_schema import config_classes, config_schema, read_config
 from llamaforge.errors import InvalidParameterError, LlamaForgeError, UnknownBackendError, UnknownParameterError
 from support.plugins import make_sabotaged
 

@@ -9,25 +9,25 @@ from ..errors import GenerationError, ModelNotLoadedError
 from ..requests import GenerationRequest
 from ..results import Finished, FinishReason, TextDelta, Timings, Usage
 from ..text import TextAssembler
+from .event_queue import EventQueue
 from .interface import Choice, Detokenizer, Sampling
-from .lookup import PromptLookup
-from .mailbox import Mailbox
+from .prompt_lookup import PromptLookup
 
 CANCELLED: Final = "The caller left before the answer was complete."
 
 
-class Job:
+class SequenceState:
     """A request between its caller and the scheduler.
 
-    The caller makes it and reads its mailbox; everything else is the scheduler's.
+    The caller makes it and reads its event_queue; everything else is the scheduler's.
 
     Args:
         request: the checked request.
         prompt: its tokens.
         truncated: tokens of the prompt that were left out, as asked.
-        longest: tokens that the answer may have, at most.
+        max_new_tokens: tokens that the answer may have, at most.
         detokenizer: makes text of the answer's tokens.
-        mailbox: where its events go.
+        event_queue: where its events go.
         arrived: the ``time.perf_counter()`` of the call.
     """
 
@@ -37,9 +37,9 @@ class Job:
         prompt: list[int],
         *,
         truncated: int,
-        longest: int,
+        max_new_tokens: int,
         detokenizer: Detokenizer,
-        mailbox: Mailbox,
+        event_queue: EventQueue,
         arrived: float,
     ) -> None:
         self.request = request
@@ -51,8 +51,8 @@ class Job:
         """Tokens of the answer."""
         self.cached = 0
         """Tokens of the prompt that the slot held already."""
-        self.longest = longest
-        self.mailbox = mailbox
+        self.max_new_tokens = max_new_tokens
+        self.event_queue = event_queue
         self.number = -1
         """Its place in the order of arrival."""
         self.slot = -1
@@ -61,7 +61,7 @@ class Job:
         self.dropped = False
         """Whether its caller has left."""
         self.over = False
-        """Whether its last item is in the mailbox."""
+        """Whether its last item is in the event_queue."""
         self._prompt_length = len(prompt)
         self._truncated = truncated
         self._text = TextAssembler(request.stop or ())
@@ -79,7 +79,7 @@ class Job:
     @property
     def room(self) -> int:
         """Tokens that the answer may still have."""
-        return self.longest - self.count
+        return self.max_new_tokens - self.count
 
     def begin(self, slot: int, held: int) -> None:
         """It has a slot that holds the first *held* of its tokens. After it had to make room it begins again."""
@@ -103,11 +103,11 @@ class Job:
         text = self._text
         piece = text.feed(self._detokenizer.feed(token))
         if piece or self._logprobs:
-            self.mailbox.put(TextDelta(piece, (choice.logprob,) if choice.logprob is not None else ()))
+            self.event_queue.put(TextDelta(piece, (choice.logprob,) if choice.logprob is not None else ()))
         if text.matched is not None:
             self._complete("stop")
             return True
-        if self.count >= self.longest:
+        if self.count >= self.max_new_tokens:
             self._complete("length")
             return True
         if self.lookup is not None:
@@ -118,19 +118,19 @@ class Job:
         """The answer is complete: its reader gets the end."""
         if not self.over:
             self.over = True
-            self.mailbox.put(self._end(self._reason))
+            self.event_queue.put(self._end(self._reason))
 
     def cancel(self) -> None:
         """Its caller has left: whoever still reads gets the end."""
         if not self.over:
             self.over = True
-            self.mailbox.put(self._end("cancelled"))
+            self.event_queue.put(self._end("cancelled"))
 
     def fail(self, error: Exception) -> None:
         """End with *error*."""
         if not self.over:
             self.over = True
-            self.mailbox.put(error)
+            self.event_queue.put(error)
 
     def fail_like(self, error: BaseException) -> None:
         """End with what went wrong for several requests: each caller gets an exception of its own."""
@@ -143,7 +143,7 @@ class Job:
         text = self._text
         tail = text.feed(self._detokenizer.finish()) + text.finish()
         if tail:
-            self.mailbox.put(TextDelta(tail))
+            self.event_queue.put(TextDelta(tail))
         self._reason = "stop" if text.matched is not None else reason
 
     def _end(self, reason: FinishReason) -> Finished:
