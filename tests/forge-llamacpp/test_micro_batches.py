@@ -78,7 +78,7 @@ def test_answers_go_before_a_prompt_in_a_call_of_their_own(opened: Opener, tiny_
     for split in (True, False):
         engine = opened(tiny_gguf)
         if not split:
-            engine._passes._splittable = False
+            engine._micro_batches._splittable = False
         entries = answering(engine, 6, 40)
         entries[2:2] = [prompt(engine, 10, 90)]
         entries.append(BatchEntry(11, 0, list(range(50))))
@@ -165,7 +165,7 @@ def test_rows_of_logits_belong_to_their_call(opened: Opener, tiny_gguf: Path) ->
     """A guess beside single answers: each choice is made from its own row, in whatever call that is."""
     engine = opened(tiny_gguf, prompt_lookup=8)
     alone = opened(tiny_gguf, prompt_lookup=8)
-    alone._passes._splittable = False
+    alone._micro_batches._splittable = False
     found = []
     for each in (engine, alone):
         entries = answering(each, 5, 40)
@@ -191,7 +191,7 @@ def test_calls_of_answers_are_about_equal_and_no_tiles(lengths: list[int]) -> No
 
 def test_each_feed_is_in_one_call(opened: Opener, tiny_gguf: Path) -> None:
     engine = opened(tiny_gguf)
-    passes: MicroBatches = engine._passes
+    passes: MicroBatches = engine._micro_batches
     chance = np.random.default_rng(3)
     for _ in range(200):
         entries = []
