@@ -10,7 +10,7 @@ import tracemalloc
 import pytest
 
 from llamaforge import LlamaForge, get_backend
-from llamaforge.errors import EmptyPromptError, ModelNotLoadedError, UnsupportedError
+from llamaforge.errors import EmptyPromptError, ModelNotLoadedError
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_a_forge_brings_its_models_own_parameters():
         assert [str(item.text) for item in forge.generate_batch(["a b c"], max_tokens=1)] == ["a"]
 
 
-def test_a_basic_backend_is_refused():
+def test_a_basic_backend_answers_batches_too():
     from llamaforge import BaseBackend, register_backend
 
     class Basic(BaseBackend):
@@ -147,8 +147,7 @@ def test_a_basic_backend_is_refused():
     with LlamaForge() as forge:
         forge.add_model("basic", "anything", backend="basic-for-batches")
         forge.load_model("basic")
-        with pytest.raises(UnsupportedError):
-            forge.generate_batch(["a"])
+        assert [item.text for item in forge.generate_batch(["a", "b"])] == ["a", "b"]
 
 
 class TestUnloading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from llamaforge.errors import (
 )
 from llamaforge.messages import Message, read_messages
 from llamaforge.parameters import ALIASES, DEFAULTS, NAMES
-from llamaforge.requests import merge_parameters, read_request
+from llamaforge.requests import merge_parameters, read_request, resolve_request
 
 
 def test_aliases_mean_the_canonical_name() -> None:
@@ -157,12 +158,63 @@ def test_prompt_and_messages_together_are_refused() -> None:
 
 
 def test_defaults_fill_only_what_is_not_set() -> None:
-    request = read_request("hi", None, {"temperature": 0.5}).with_defaults([*DEFAULTS, "seed"])
+    supported = frozenset({*DEFAULTS, "seed"})
+    request = resolve_request("hi", None, {"temperature": 0.5}, backend="b", supported=supported).request
     assert request.temperature == 0.5
     assert request.top_p == 1.0
     assert request.seed is not None
-    greedy = read_request("hi", None, {"temperature": 0}).with_defaults([*DEFAULTS, "seed"])
+    greedy = resolve_request("hi", None, {"temperature": 0}, backend="b", supported=supported).request
     assert greedy.seed is None
+
+
+def test_the_caller_goes_before_the_named_model_and_that_before_the_model_s_own_and_core() -> None:
+    request, dropped = resolve_request(
+        "hi",
+        None,
+        {"temperature": 0.1, "min_p": 0.5},
+        backend="b",
+        supported=frozenset({*DEFAULTS, "seed"}) - {"min_p"},
+        named={"temperature": 0.2, "top_p": 0.2, "on_unsupported": "drop"},
+        model={"temperature": 0.3, "top_p": 0.3, "top_k": 3, "seed": 3},
+    )
+    assert (request.temperature, request.top_p, request.top_k, request.seed) == (0.1, 0.2, 3, 3)
+    assert request.repetition_penalty == 1.0
+    assert dropped == ("min_p",)
+    assert request.min_p is None
+
+
+@pytest.mark.parametrize("wrong", [{"min_p": 2.0}, {"min_p": "x"}])
+def test_a_wrong_value_is_an_error_even_where_it_would_be_dropped(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameterError, match="min_p"):
+        resolve_request(
+            "hi", None, {**wrong, "on_unsupported": "drop"}, backend="b", supported=frozenset({"temperature"})
+        )
+
+
+class _Text(str):
+    """A subclass, as an answer that was returned is one."""
+
+
+class _Half(numbers.Real):
+    """A number that is no float, as numpy's float32 is none."""
+
+    def __float__(self) -> float:
+        return 0.5
+
+
+for _name in _Half.__abstractmethods__ - {"__float__"}:
+    setattr(_Half, _name, None)
+_Half.__abstractmethods__ = frozenset()
+
+
+def test_what_behaves_like_text_or_a_number_is_taken_for_one() -> None:
+    request = read_request(_Text("hi"), None, {"temperature": _Half(), "stop": _Text("x"), "grammar": _Text("g")})
+    assert (type(request.prompt), type(request.grammar), type((request.stop or ("",))[0])) == (str, str, str)
+    assert request.temperature == 0.5
+    turns = read_request(
+        None, [{"role": _Text("user"), "content": _Text("hi")}, Message(role="user", content=_Text("a"))]
+    )
+    assert {type(turn.content) for turn in turns.messages} == {str}
 
 
 def test_merging_refuses_two_values_of_one_name() -> None:

@@ -18,7 +18,7 @@ from llama_cpp import llama_cpp as lib
 
 from forge_llamacpp.engine import LlamaCppEngine
 from forge_llamacpp.sampling import Sampler
-from llamaforge.requests import GenerationRequest, read_request
+from llamaforge.requests import GenerationRequest, read_request, resolve_request
 from support.llama_engine import logits_after
 from support.reference_sampling import probabilities
 
@@ -29,7 +29,7 @@ SUPPORTED = frozenset(
 
 
 def request(**parameters: Any) -> GenerationRequest:
-    return read_request("x", None, parameters).with_defaults(SUPPORTED)
+    return resolve_request("x", None, parameters, backend="llama.cpp", supported=frozenset(SUPPORTED)).request
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Generator
 from typing import Any, Generic, TypeVar
@@ -31,7 +32,8 @@ class AwaitableResult(Generic[T]):
         except RuntimeError:
             self._future.set_result(work())
         else:
-            threading.Thread(target=self._work, args=(work,), name="llamaforge-work", daemon=True).start()
+            run = contextvars.copy_context().run
+            threading.Thread(target=run, args=(self._work, work), name="llamaforge-work", daemon=True).start()
 
     def result(self) -> T:
         """The result; waits for it. Raises what the work raised."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,7 +56,8 @@ async def in_thread(source: Callable[[], Iterator[Event]], cancellation: Cancell
         else:
             post(None)
 
-    threading.Thread(target=work, name="llamaforge-stream", daemon=True).start()
+    run = contextvars.copy_context().run
+    threading.Thread(target=run, args=(work,), name="llamaforge-stream", daemon=True).start()
     try:
         while True:
             while not arrived:
@@ -90,6 +93,7 @@ async def _arrival(ready: asyncio.Event, cancellation: CancellationToken) -> Non
 def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: CancellationToken) -> Iterator[Event]:
     """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
     loop = _shared_loop()
+    context = contextvars.copy_context()
     events = source()
     end = object()
     waiting: list[concurrent.futures.Future[Any]] = []
@@ -102,8 +106,10 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
     cancellation.on_cancel(give_up)
 
     async def step() -> Any:
-        stepping[:] = [task] if (task := asyncio.current_task()) is not None else []
-        return await anext(events, end)
+        # All steps share one context, the reader's: a context variable that the generator sets stays set.
+        task = loop.create_task(_anext(events, end), context=context)
+        stepping[:] = [task]
+        return await task
 
     async def close() -> None:
         # A cancelled step ends in its own time, and a generator that still runs can't be closed.
@@ -114,7 +120,7 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
             await asyncio.wait(unfinished)
         aclose: Any = getattr(events, "aclose", None)
         if aclose is not None:
-            await aclose()
+            await loop.create_task(_aclose(aclose), context=context)
 
     try:
         while True:
@@ -138,6 +144,14 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
             closed.result()
 
 
+async def _anext(events: AsyncIterator[Event], end: object) -> Any:
+    return await anext(events, end)
+
+
+async def _aclose(aclose: Callable[[], Any]) -> None:
+    await aclose()
+
+
 def _runs_here(loop: asyncio.AbstractEventLoop) -> bool:
     try:
         return asyncio.get_running_loop() is loop
@@ -156,3 +170,13 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
             _loop = asyncio.new_event_loop()
             threading.Thread(target=_loop.run_forever, name="llamaforge-loop", daemon=True).start()
         return _loop
+
+
+def _forget_loop() -> None:
+    """In a forked child the loop has no thread: the next stream starts one."""
+    global _loop, _loop_lock
+    _loop, _loop_lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_loop)

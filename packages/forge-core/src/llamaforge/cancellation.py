@@ -1,4 +1,4 @@
-"""How a caller reaches into a request that is under way: cancellation and the one deadline."""
+"""Cancellation and the deadline of one request."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .errors import GenerationTimeoutError
 
 
 class CancellationToken:
-    """Says whether a request is still wanted. Made by the base class, read by engines, safe in any thread.
+    """Whether a request is still wanted. The base class makes it, engines read it, any thread may use it.
 
-    An engine that works for long between two events (a prompt of thousands of tokens) looks at :attr:`stopped`
-    meanwhile, and ends when it is true; what it raises or yields then is not passed on.
+    An engine that computes for long between two events (a prompt of thousands of tokens) checks :attr:`stopped`
+    meanwhile and ends when it is true. What it raises or yields after that is not passed on.
 
     Args:
         timeout: seconds that the whole call may take, or None.
-        started: the caller's ``time.perf_counter()``; default now.
+        started: the caller's ``time.perf_counter()``. Default: now.
     """
 
-    __slots__ = ("_callbacks", "_cancelled", "_lock", "deadline", "timeout")
+    __slots__ = ("_callbacks", "_cancelled", "_lock", "deadline", "started", "timeout")
 
     def __init__(self, timeout: float | None = None, started: float | None = None) -> None:
         self.timeout = timeout
-        begin = time.perf_counter() if started is None else started
-        self.deadline: float | None = None if timeout is None else begin + timeout
+        self.started = time.perf_counter() if started is None else started
+        self.deadline: float | None = None if timeout is None else self.started + timeout
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -65,9 +65,9 @@ class CancellationToken:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Have *callback* run when the caller leaves (to wake a wait, or to close a connection); at once if it has.
+        """Run *callback* when the caller leaves (to wake a wait, or to close a connection); at once if it has.
 
-        It runs in the caller's thread, and must be quick and raise nothing.
+        It runs in the caller's thread, must be quick, and must not raise.
         """
         with self._lock:
             if not self._cancelled:

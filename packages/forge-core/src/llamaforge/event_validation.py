@@ -26,7 +26,6 @@ class EventValidator:
         request: what was asked for.
         cancellation: whether it is still wanted.
         dropped: parameters that were dropped on request.
-        started: the caller's ``time.perf_counter()``.
     """
 
     def __init__(
@@ -35,13 +34,12 @@ class EventValidator:
         request: GenerationRequest,
         cancellation: CancellationToken,
         dropped: tuple[str, ...],
-        started: float,
     ) -> None:
         self._backend = backend
         self._request = request
         self._cancellation = cancellation
         self._dropped = dropped
-        self._started = started
+        self._started = cancellation.started
         self._first: float | None = None
         self._text = TextBuffer()
         self._end: Finished | None = None
@@ -101,6 +99,10 @@ class EventValidator:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._cancellation.cancelled:
             raise ContractError(self._backend, "its stream went on after the terminal event")
+
+    def cancelled(self) -> Finished:
+        """The terminal event of a stream that its reader leaves early."""
+        return Finished(finish_reason="cancelled", parameters=self._request.parameters(), dropped=self._dropped)
 
     def terminal(self) -> Finished:
         """The terminal event, completed: timings, the parameters in effect, what was dropped."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from .backends.base import BaseBackend
-from .backends.basic import basic_text
-from .backends.batch import BatchItem, Prompt
+from .backends.basic import BasicBackendAdapter
+from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
 from .backends.loading import loading
 from .backends.registry import get_backend, is_registered, list_backends, match_backend
@@ -23,27 +25,16 @@ from .errors import (
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
-    UnsupportedError,
 )
-from .messages import Message
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
-from .parameters import canonical, read_parameters
-from .requests import merge_parameters
-from .results import GeneratedText
+from .parameters import read_parameters
+from .pool import LoadedModel, ModelPool
 from .sources import resolve
 from .sources.kinds import is_fetched, offered_location, reads_as_reference
 from .sources.spec import Progress
-from .streams import TextStream
 
 
-@dataclass(frozen=True)
-class _Loaded:
-    entry: ModelEntry
-    parameters: Mapping[str, Any]
-    backend: BaseBackend
-
-
-class LlamaForge:
+class LlamaForge(NamedModelCalls):
     """Named models, and the backends that run them.
 
     ::
@@ -75,9 +66,9 @@ class LlamaForge:
         self._progress = progress
         self._offline = offline
         self._added: dict[str, ModelEntry] = {}
-        self._loaded: dict[str, _Loaded] = {}
+        self._pool = ModelPool(self._open)
         self._current: str | None = None
-        self._lock = threading.RLock()
+        self._lock = threading.RLock()  # for the entries added and the model file; never held while a model loads
 
     # Named models.
 
@@ -150,11 +141,11 @@ class LlamaForge:
             entry = self.get_model(name)
             if entry.origin == "built-in":
                 raise InvalidParameterError("name", name, "a model that you added; this one is built in")
-            if name in self._loaded:
-                self.unload_model(name)
             self._added.pop(name, None)
             if name in self._file.load():
                 self._file.remove(name)
+        if self._pool.get(name) is not None:
+            self.unload_model(name)
 
     def list_models(self) -> list[str]:
         """Names of the models there are: from the model file, added here, built in. Raises ModelFileError."""
@@ -181,137 +172,83 @@ class LlamaForge:
             name: a model's name, or directly a reference such as a path. None: the default model.
             parameters: load parameters that go before the model's own.
 
-        A model that is loaded already with the same parameters is not loaded again. Returns its backend.
+        A model that is loaded already with the same parameters is not loaded again, and callers that ask for it while
+        it loads wait for that one load. Other models go on answering meanwhile. Returns its backend.
 
         Raises UnknownModelError, a BackendError, a SourceError, a ModelError, or UnknownParameterError and
         InvalidParameterError for load parameters. What was loaded before stays loaded.
         """
-        with self._lock:
-            entry = self._entry_or_reference(name if name is not None else self.default_model)
-            merged = {**entry.parameters, **(parameters or {})}
-            present = self._loaded.get(entry.name)
-            if present is not None and present.entry == entry and present.parameters == merged:
-                self._current = entry.name
-                return present.backend
-            backend = self._open(entry, merged)
-            if present is not None:
-                _release(present.backend)
-            self._loaded[entry.name] = _Loaded(entry, merged, backend)
-            self._current = entry.name
-            return backend
+        entry, merged = self._wanted(name, parameters)
+        backend = self._pool.load(entry, merged)
+        self._current = entry.name
+        return backend
+
+    async def aload_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
+        """:meth:`load_model` for event loops, which it never blocks.
+
+        If the wait is cancelled, the model is unloaded again as soon as it is loaded, unless others wait for it, too.
+        """
+        entry, merged = self._wanted(name, parameters)
+        cancelled = threading.Event()
+        loaded: Future[BaseBackend] = Future()
+
+        def load() -> None:
+            try:
+                loaded.set_result(self._pool.load(entry, merged, abandoned=cancelled.is_set))
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+                loaded.set_exception(error)
+
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(load,), name="llamaforge-load", daemon=True).start()
+        try:
+            backend = await asyncio.shield(asyncio.wrap_future(loaded))
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        self._current = entry.name
+        return backend
 
     def unload_model(self, name: str | None = None, *, wait: bool | float = False) -> None:
         """Unload a model and give its memory back. None: the current one. Raises ModelNotLoadedError.
 
-        *wait* is for the requests under way; see :meth:`BaseBackend.unload_model`.
+        *wait* is for the requests in flight; see :meth:`BaseBackend.unload_model`.
         """
-        with self._lock:
-            loaded = self._require(name)
-            del self._loaded[loaded.entry.name]
-            if self._current == loaded.entry.name:
-                self._current = None
-        _release(loaded.backend, wait=wait)
+        wanted = name if name is not None else self._current
+        if wanted is None or not self._pool.has(wanted):
+            raise self._not_loaded(name)
+        if self._current == wanted:
+            self._current = None
+        self._pool.unload(wanted, wait=wait)
 
     def is_model_loaded(self, name: str | None = None) -> bool:
         """Whether that model is loaded; None: whether there is a current one."""
         wanted = name if name is not None else self._current
-        return wanted is not None and wanted in self._loaded
+        return wanted is not None and self._pool.get(wanted) is not None
+
+    def loaded_models(self) -> list[LoadedModel]:
+        """What is loaded: on which backend, since when, how much memory it takes, how many requests use it.
+
+        Models that are being loaded or unloaded are listed, too; ``state`` tells.
+        """
+        return self._pool.loaded()
 
     @property
     def current_model(self) -> str | None:
-        """The model that is asked where none is named: the one loaded last. None: none is."""
+        """The model that is asked if none is named: the one loaded last. None: there is none."""
         return self._current
 
     def backend(self, name: str | None = None) -> BaseBackend:
         """The backend that runs a loaded model; None: the current one. Raises ModelNotLoadedError."""
-        return self._require(name).backend
-
-    # Text.
-
-    def generate(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, *, model: str | None = None, **more: Any
-    ) -> GeneratedText:
-        """Generate text (uses the loaded backend).
-
-        The prompt is one user turn where the model has a chat template; ``raw=True`` sends it as it stands.
-
-        Args:
-            prompt: the text.
-            parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`); before the model's own.
-            model: a loaded model's name. None: the current one.
-            more: generation parameters by name.
-
-        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more. Raises
-        ModelNotLoadedError, a RequestError before any work, or an EngineError.
-        """
-        loaded = self._require(model)
-        merged = _with_defaults(loaded, merge_parameters(parameters, more))
-        if loaded.backend.is_basic:
-            return basic_text(loaded.backend, prompt, merged, streamed=False).read()
-        return loaded.backend.generate(prompt, merged)
-
-    def generate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, *, model: str | None = None, **more: Any
-    ) -> TextStream:
-        """Like :meth:`generate`, as a stream: an iterator of ``str``."""
-        loaded = self._require(model)
-        merged = _with_defaults(loaded, merge_parameters(parameters, more))
-        if loaded.backend.is_basic:
-            return basic_text(loaded.backend, prompt, merged, streamed=True)
-        return loaded.backend.generate_stream(prompt, merged)
-
-    def chat(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
-    ) -> GeneratedText:
-        """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises what generate raises."""
-        return self.chat_stream(messages, parameters, model=model, **more).read()
-
-    def chat_stream(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        model: str | None = None,
-        **more: Any,
-    ) -> TextStream:
-        """Like :meth:`chat`, as a stream."""
-        loaded = self._require(model)
-        return loaded.backend.chat_stream(messages, _with_defaults(loaded, merge_parameters(parameters, more)))
-
-    def generate_batch(
-        self,
-        prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        model: str | None = None,
-        concurrency: int | None = None,
-        progress: bool | Callable[[int], None] = False,
-        **more: Any,
-    ) -> Iterator[BatchItem]:
-        """Answer any number of prompts, in order; see :meth:`BaseBackend.generate_batch`."""
-        loaded = self._require(model)
-        if loaded.backend.is_basic:
-            raise UnsupportedError("generate_batch", loaded.backend.name, "It has only the basic methods.")
-        merged = _with_defaults(loaded, merge_parameters(parameters, more))
-        return loaded.backend.generate_batch(prompts, merged, concurrency=concurrency, progress=progress)
+        wanted = name if name is not None else self._current
+        found = self._pool.get(wanted) if wanted is not None else None
+        if found is None:
+            raise self._not_loaded(name)
+        return found
 
     def close(self) -> None:
         """Unload everything. The forge can be used again afterwards. Raises the first error, after all were tried."""
-        with self._lock:
-            loaded, self._loaded, self._current = self._loaded, {}, None
-            errors = []
-            for each in loaded.values():
-                try:
-                    _release(each.backend)
-                except Exception as error:  # noqa: BLE001 - one backend's failure must not keep the others loaded
-                    errors.append(error)
-            if errors:
-                raise errors[0]
+        self._current = None
+        self._pool.unload_all()
 
     def __enter__(self) -> Self:
         return self
@@ -322,7 +259,8 @@ class LlamaForge:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<LlamaForge {', '.join(self._loaded) or 'without a loaded model'}>"
+        names = [model.name for model in self._pool.loaded() if model.state == "loaded"]
+        return f"<LlamaForge {', '.join(names) or 'without a loaded model'}>"
 
     def _entries(self) -> dict[str, ModelEntry]:
         with self._lock:
@@ -336,16 +274,17 @@ class LlamaForge:
             return ModelEntry(name=name, path=name, origin="memory")
         raise UnknownModelError(name, entries)
 
-    def _require(self, name: str | None) -> _Loaded:
-        with self._lock:
-            wanted = name if name is not None else self._current
-            if wanted is not None and wanted in self._loaded:
-                return self._loaded[wanted]
-            if name is None:
-                raise ModelNotLoadedError("No model is loaded: call load_model first.")
-            if name not in self._entries():
-                raise UnknownModelError(name, self._entries())
-            raise ModelNotLoadedError(f"The model {name!r} is not loaded: call load_model({name!r}) first.", name)
+    def _wanted(self, name: str | None, parameters: Mapping[str, Any] | None) -> tuple[ModelEntry, dict[str, Any]]:
+        entry = self._entry_or_reference(name if name is not None else self.default_model)
+        return entry, {**entry.parameters, **(parameters or {})}
+
+    def _not_loaded(self, name: str | None) -> ModelNotLoadedError | UnknownModelError:
+        if name is None:
+            return ModelNotLoadedError()
+        entries = self._entries()
+        if name not in entries and not self._pool.has(name):
+            return UnknownModelError(name, entries)
+        return ModelNotLoadedError(f"The model {name!r} is not loaded: call load_model({name!r}) first.", name)
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         """Check all that can be checked before anything is fetched, then fetch, then load."""
@@ -356,8 +295,11 @@ class LlamaForge:
                 location = resolve(entry.path, sha256=entry.sha256).location
             name = match_backend(offered_location(entry.path) if fetched else location)
         backend = get_backend(name)()
-        if not backend.is_basic:
+        if backend.is_basic:
+            backend = BasicBackendAdapter(backend)
+        else:
             backend.config_class.read(parameters)
+        backend.set_defaults(entry.generation)
         if fetched or os.path.exists(os.path.expanduser(entry.path)):
             model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
             location = model.location
@@ -380,18 +322,3 @@ def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
     if parameters.get("revision", revision) != revision:
         raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
     return {**parameters, "revision": revision}
-
-
-def _with_defaults(loaded: _Loaded, parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The request's parameters over those that the model brings."""
-    if loaded.backend.is_basic:
-        return {**loaded.entry.generation, **(parameters or {})}
-    return {**canonical(loaded.entry.generation), **canonical(parameters or {})}
-
-
-def _release(backend: BaseBackend, *, wait: bool | float = False) -> None:
-    """Unload what *backend* holds; a basic one without an unload_model of its own is just dropped."""
-    if type(backend).unload_model is not BaseBackend.unload_model:
-        backend.unload_model()  # its author's own, which may take nothing
-    elif not backend.is_basic:
-        backend.unload_model(wait=wait)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from .errors import InvalidParameterError
+from .validation import plain_value
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -98,10 +99,10 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
     read = []
     for index, message in enumerate(messages):
         if isinstance(message, Message):
-            read.append(message)
+            read.append(_with_plain_text(message))
             continue
         try:
-            read.append(msgspec.convert(message, Message))
+            read.append(msgspec.convert(plain_value(message), Message))
         except msgspec.ValidationError as error:
             raise InvalidParameterError(
                 f"messages[{index}]",
@@ -110,3 +111,11 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
                 show_value=False,
             ) from None
     return tuple(read)
+
+
+def _with_plain_text(message: Message) -> Message:
+    """*message* with a subclass of ``str`` as its text, such as an answer that was returned, made a plain one."""
+    content = message.content
+    if isinstance(content, str) and type(content) is not str:
+        return msgspec.structs.replace(message, content=str.__str__(content))
+    return message

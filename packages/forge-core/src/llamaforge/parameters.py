@@ -7,14 +7,14 @@ sampling parameters apply is part of that meaning: logit_bias, penalties, temper
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
-from .validation import convert
+from .validation import convert, plain_value
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,8 +141,43 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
 
 
+class GenerationParameters(TypedDict, total=False):
+    """The generation parameters by name, for type checkers and editors; :class:`Parameters` has the meaning of each.
+
+    Every call that takes them as keywords is annotated ``**more: Unpack[GenerationParameters]``. None means: not set.
+    """
+
+    max_tokens: int | None
+    max_new_tokens: int | None
+    temperature: float | None
+    do_sample: bool | None
+    top_p: float | None
+    top_k: int | None
+    min_p: float | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    presence_penalty: float | None
+    frequency_penalty: float | None
+    repetition_penalty: float | None
+    repeat_penalty: float | None
+    logit_bias: Mapping[int, float] | Mapping[str, float] | None
+    logprobs: bool | None
+    top_logprobs: int | None
+    response_format: Mapping[str, Any] | None
+    grammar: str | None
+    tools: Sequence[Mapping[str, Any]] | None
+    tool_choice: str | Mapping[str, Any] | None
+    truncation: Literal["disabled", "auto"] | None
+    raw: bool | None
+    timeout: float | None
+    engine: Mapping[str, Any] | None
+    on_unsupported: Literal["error", "drop"] | None
+
+
 NAMES: tuple[str, ...] = Parameters.__struct_fields__
 """Every canonical name."""
+
+_NAMES = frozenset(NAMES)
 
 UNIVERSAL = frozenset({"raw", "timeout", "on_unsupported", "engine"})
 """Names that the base class sees to, on every backend."""
@@ -164,60 +199,78 @@ DEFAULTS: dict[str, Any] = {
 """What a parameter is where the request doesn't say, on every engine that leaves the choice to us."""
 
 
-def canonical(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Rename aliases, drop what is None, and refuse contradictions. Values are not checked yet.
+def canonical(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Rename aliases, drop what is None, make values plain, and refuse contradictions. Ranges are not checked yet.
 
-    Raises UnknownParameterError and ConflictingParametersError.
+    Raises InvalidParameterError for what is no mapping, UnknownParameterError and ConflictingParametersError.
     """
+    if not parameters:
+        if parameters is None or isinstance(parameters, Mapping):
+            return {}
+        raise InvalidParameterError("parameters", parameters, "a mapping from names to values")
+    if not isinstance(parameters, Mapping):
+        raise InvalidParameterError("parameters", parameters, "a mapping from names to values")
     named: dict[str, Any] = {}
-    origin: dict[str, str] = {}
     for given, value in parameters.items():
         if value is None or given == "do_sample":
             continue
         name = ALIASES.get(given, given)
-        if name not in NAMES:
+        if name not in _NAMES:
             raise UnknownParameterError(given, (*NAMES, *ALIASES, "do_sample"))
+        value = _read_value(name, value)
         if name in named and named[name] != value:
-            raise ConflictingParametersError([origin[name], given], "they are two names of one parameter.")
-        named[name], origin[name] = value, given
-    sample = parameters.get("do_sample")
-    if sample is not None:
-        if not isinstance(sample, bool):
-            raise InvalidParameterError("do_sample", sample, "true or false")
-        temperature = named.get("temperature")
-        if sample and temperature == 0:
-            raise ConflictingParametersError(["do_sample", "temperature"], "temperature 0 never samples.")
-        if not sample:
-            if temperature:
-                raise ConflictingParametersError(
-                    ["do_sample", "temperature"], "do_sample=False means temperature 0; give one of them."
-                )
-            named["temperature"] = 0.0
+            other = next(each for each in parameters if ALIASES.get(each, each) == name)
+            raise ConflictingParametersError([other, given], "they are two names of one parameter.")
+        named[name] = value
+    if "do_sample" in parameters:
+        _apply_do_sample(named, plain_value(parameters["do_sample"]))
     return named
 
 
-def read_parameters(parameters: Mapping[str, Any]) -> Parameters:
+def _read_value(name: str, value: Any) -> Any:
+    """*value* in the form that the parameter *name* is checked in."""
+    value = plain_value(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidParameterError(name, value, "a finite number")
+    if name == "stop" and isinstance(value, str):
+        return (value,)
+    if name == "logit_bias" and isinstance(value, dict):
+        # JSON has only strings for keys, so "42" is read as the token 42.
+        return {int(key) if isinstance(key, str) and key.isdecimal() else key: bias for key, bias in value.items()}
+    return value
+
+
+def _apply_do_sample(named: dict[str, Any], sample: Any) -> None:
+    if sample is None:
+        return
+    if not isinstance(sample, bool):
+        raise InvalidParameterError("do_sample", sample, "true or false")
+    temperature = named.get("temperature")
+    if sample and temperature == 0:
+        raise ConflictingParametersError(["do_sample", "temperature"], "temperature 0 never samples.")
+    if not sample:
+        if temperature:
+            raise ConflictingParametersError(
+                ["do_sample", "temperature"], "do_sample=False means temperature 0; give one of them."
+            )
+        named["temperature"] = 0.0
+
+
+def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
     """Check *parameters* (names, types, ranges, contradictions) and make them canonical.
 
     Raises UnknownParameterError, InvalidParameterError and ConflictingParametersError; nothing was done then.
     """
-    named = canonical(parameters)
-    if isinstance(named.get("stop"), str):
-        named["stop"] = (named["stop"],)
-    if isinstance(named.get("logit_bias"), Mapping):
-        # JSON has only strings for keys, so "42" is read as the token 42.
-        named["logit_bias"] = {
-            int(key) if isinstance(key, str) and key.isdecimal() else key: value
-            for key, value in named["logit_bias"].items()
-        }
-    for name, value in named.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise InvalidParameterError(name, value, "a finite number")
-    read: Parameters = convert(named, Parameters)
-    if read.top_logprobs and not read.logprobs:
-        raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
-    if read.response_format is not None and read.grammar is not None:
-        raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
-    if read.tool_choice is not None and not read.tools:
-        raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")
+    read: Parameters = convert(canonical(parameters), Parameters)
+    check_combinations(read)
     return read
+
+
+def check_combinations(parameters: Parameters) -> None:
+    """Raise ConflictingParametersError for parameters that don't go together."""
+    if parameters.top_logprobs and not parameters.logprobs:
+        raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
+    if parameters.response_format is not None and parameters.grammar is not None:
+        raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
+    if parameters.tool_choice is not None and not parameters.tools:
+        raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")

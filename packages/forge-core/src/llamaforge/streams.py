@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,12 +14,16 @@ from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, 
 from .text import TextBuffer
 
 
+def _cancelled() -> Finished:
+    return Finished(finish_reason="cancelled")
+
+
 class _Stream:
     """What both kinds of stream keep of the events that have passed."""
 
-    def __init__(self, cancellation: CancellationToken | None, cancelled: Finished | None) -> None:
+    def __init__(self, cancellation: CancellationToken | None, cancelled: Callable[[], Finished] | None) -> None:
         self._cancellation = cancellation or CancellationToken()
-        self._cancelled = cancelled or Finished(finish_reason="cancelled")
+        self._cancelled = cancelled or _cancelled
         self._text = TextBuffer()
         self._reasoning = TextBuffer()
         self._logprobs: list[TokenLogprob] = []
@@ -73,7 +77,7 @@ class _Stream:
 
     def _left(self) -> None:
         if self._finished is None and not self._failed:
-            self._finished = self._cancelled
+            self._finished = self._cancelled()
 
 
 class TextStream(_Stream, Iterator[str]):
@@ -90,9 +94,12 @@ class TextStream(_Stream, Iterator[str]):
     """
 
     def __init__(
-        self, events: Iterator[Event], cancellation: CancellationToken | None = None, cancelled: Finished | None = None
+        self,
+        events: Iterator[Event],
+        cancellation: CancellationToken | None = None,
+        cancelled: Callable[[], Finished] | None = None,
     ) -> None:
-        """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
+        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early."""
         super().__init__(cancellation, cancelled)
         self._events = events
         self._at_work = threading.RLock()
@@ -166,9 +173,9 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
         self,
         events: AsyncIterator[Event],
         cancellation: CancellationToken | None = None,
-        cancelled: Finished | None = None,
+        cancelled: Callable[[], Finished] | None = None,
     ) -> None:
-        """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
+        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early."""
         super().__init__(cancellation, cancelled)
         self._events = events
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import typing
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +12,8 @@ import msgspec.inspect as mi
 
 from .errors import InvalidParameterError, LlamaForgeError
 from .secrets import Secret
+
+_PLAIN = frozenset({str, int, float, bool})
 
 
 def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) -> Any:
@@ -37,6 +40,29 @@ def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) ->
                 expected = describe_field(into, field.encode_name, "given")
                 raise InvalidParameterError(field.encode_name, None, expected, show_value=False) from None
         raise
+
+
+def plain_value(value: Any) -> Any:
+    """*value* with what behaves like a built-in type made one: a subclass of ``str``, numpy's scalars and arrays.
+
+    Mappings, lists and tuples are gone through. Anything else is returned as it is, for a type check to refuse.
+    """
+    kind = type(value)
+    if kind in _PLAIN or value is None:
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if kind is dict or isinstance(value, Mapping):
+        return {plain_value(key): plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(plain_value, value)) if isinstance(value, tuple) else [plain_value(each) for each in value]
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):  # arrays, and numpy's own bool
+        return value.tolist()
+    return value
 
 
 def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:

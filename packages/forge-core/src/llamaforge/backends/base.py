@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
@@ -15,20 +15,22 @@ from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError, UnknownParameterError, UnsupportedError
 from ..event_validation import EventValidator, avalidated, validated
 from ..messages import Message
-from ..parameters import UNIVERSAL
-from ..requests import GenerationRequest, merge_parameters, read_request
-from ..results import Event, Finished, GeneratedText
+from ..parameters import canonical, read_parameters
+from ..requests import GenerationRequest, ResolvedRequest, resolve_request
+from ..results import Event
+from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
-from .batch import BatchItem, Prompt, arun_batch, run_batch
+from .calls import GenerationCalls, Messages
 from .config import BackendConfig
 from .inflight import InFlight
 from .loading import import_engine, loading
+from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities
 
 __all__ = ["BaseBackend", "import_engine"]
 
 
-class BaseBackend:
+class BaseBackend(GenerationCalls):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
@@ -65,6 +67,7 @@ class BaseBackend:
     def __init__(self) -> None:
         self._model_path: str | None = None
         self._config: BackendConfig | None = None
+        self._named: Mapping[str, Any] = {}
         self._loading = threading.RLock()
         self._in_flight = InFlight()
 
@@ -97,11 +100,16 @@ class BaseBackend:
         raise UnsupportedError("render", self.name)
 
     def default_parameters(self) -> Mapping[str, Any]:
-        """Generation parameters, by canonical name, that the loaded model brings where a request gives none.
+        """What the loaded model recommends: generation parameters by canonical name.
 
-        They go before core's defaults. The base class has none.
+        They apply before core's defaults where neither the request nor the named model gives one. The base class has
+        none.
         """
         return {}
+
+    def memory(self) -> MemoryUsage | None:
+        """The memory that the loaded model takes. None: unknown, or no model is loaded."""
+        return None
 
     def check_engine_options(self, options: Mapping[str, Any]) -> None:
         """Refuse what ``engine={...}`` may not hold. The base class knows names only."""
@@ -124,7 +132,7 @@ class BaseBackend:
 
     @property
     def is_basic(self) -> bool:
-        """Whether this backend has only the four basic methods."""
+        """Whether the author wrote only the four basic methods."""
         return type(self).stream is BaseBackend.stream and type(self).astream is BaseBackend.astream
 
     @property
@@ -132,13 +140,24 @@ class BaseBackend:
         """What is loaded now, or None."""
         return self._model_path
 
+    @property
+    def requests_in_flight(self) -> int:
+        """How many requests are being answered: from the first event asked for to the last."""
+        return self._in_flight.count
+
+    @property
+    def last_request_ended(self) -> float:
+        """When the last request ended, by ``time.monotonic()``; 0 if none has."""
+        return self._in_flight.last_exit
+
+    @overridable
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
         """Load a model from the given path with the given parameters.
 
-        A model that was loaded before is given up, but not for bad parameters or a path where no model is.
+        A model that was loaded before is unloaded first, but not for bad parameters or a path where no model is.
 
         Raises UnknownParameterError or InvalidParameterError for *parameters*, a ModelError for the model, and
-        EngineNotAvailableError where the engine's library is missing.
+        EngineNotAvailableError if the engine's library is missing.
         """
         config = self.config_class.read(parameters)
         path = os.fspath(model_path)
@@ -149,157 +168,37 @@ class BaseBackend:
                 self.unload_model()
             with loading(path):
                 self.load(path, config)
-            self._model_path, self._config = path, config
-            self._in_flight.open()
+            self._loaded_from(path, config)
 
     def unload_model(self, *, wait: bool | float = False) -> None:
-        """Give the model's memory back. Without a model: nothing to do.
+        """Give the model's memory back. Without a model, do nothing.
 
         Args:
-            wait: True waits until the requests under way have ended, and refuses new ones meanwhile; a number waits at
-                most so many seconds. What is under way then breaks off, with False at once. A stream that was begun and
-                neither read to its end nor closed is under way. Of several threads that unload, the one that waits
-                least counts.
+            wait: False cancels the requests in flight at once. True waits until they have ended and refuses new ones
+                meanwhile; a number waits at most so many seconds and cancels the rest. A stream is in flight from the
+                first piece that is read until it ends or is closed. If several threads unload, the shortest wait
+                applies to all.
         """
         if self.is_basic:
             raise UnsupportedError("unload_model", self.name, "Drop the backend instead.")
-        longest = None if wait is True else float(wait)
-        with self._in_flight.drain_limit(longest), self._loading:
-            if self._model_path is not None:
-                if longest != 0:
-                    self._in_flight.drain(longest)
-                self._model_path = self._config = None
+        with self._unloading(wait) as loaded:
+            if loaded:
                 self.unload()
 
+    @overridable
     def is_model_loaded(self) -> bool:
         """Check if a model is loaded."""
         return self._model_path is not None
 
-    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
-        """Generate text from the given prompt with the given parameters.
+    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+        """Use these generation parameters where a request gives none; a named model's parameters get here.
 
-        The prompt is one user turn where the model has a chat template; ``raw=True`` sends it as it stands.
-        Parameters may be given by name, too. Returns a ``str`` that also knows ``finish_reason``, ``usage``,
-        ``timings`` and more.
+        They take precedence over what the model recommends and over core's defaults. Each call replaces the last.
 
-        Raises a RequestError before any work, and an EngineError where the engine fails.
+        Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError.
         """
-        return self.generate_stream(prompt, parameters, **more).read()
-
-    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
-        """Stream generated text from the given prompt with the given parameters.
-
-        The request is checked now; the engine starts with the first piece that is asked for. The pieces, joined, are
-        exactly what :meth:`generate` returns.
-        """
-        started = time.perf_counter()
-        return self._start(read_request(prompt, None, merge_parameters(parameters, more)), started)
-
-    def chat(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> GeneratedText:
-        """Answer a conversation. *messages* are :class:`~llamaforge.messages.Message` or dicts of that shape."""
-        return self.chat_stream(messages, parameters, **more).read()
-
-    def chat_stream(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> TextStream:
-        """Stream the answer to a conversation."""
-        started = time.perf_counter()
-        self._require_full("chat")
-        return self._start(read_request(None, messages, merge_parameters(parameters, more)), started)
-
-    async def agenerate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
-        """:meth:`generate` for event loops, which it never blocks."""
-        return await self.agenerate_stream(prompt, parameters, **more).read()
-
-    def agenerate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
-    ) -> AsyncTextStream:
-        """:meth:`generate_stream` for event loops: ``async for piece in backend.agenerate_stream(...)``."""
-        started = time.perf_counter()
-        self._require_full("async calls")
-        return self._astart(read_request(prompt, None, merge_parameters(parameters, more)), started)
-
-    async def achat(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> GeneratedText:
-        """:meth:`chat` for event loops."""
-        return await self.achat_stream(messages, parameters, **more).read()
-
-    def achat_stream(
-        self,
-        messages: Iterable[Message | Mapping[str, Any]],
-        parameters: Mapping[str, Any] | None = None,
-        **more: Any,
-    ) -> AsyncTextStream:
-        """:meth:`chat_stream` for event loops."""
-        started = time.perf_counter()
-        self._require_full("async calls")
-        return self._astart(read_request(None, messages, merge_parameters(parameters, more)), started)
-
-    @property
-    def concurrency(self) -> int:
-        """Requests at once that this backend makes good use of; :meth:`generate_batch` asks so many."""
-        return 8
-
-    def generate_batch(
-        self,
-        prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        concurrency: int | None = None,
-        progress: bool | Callable[[int], None] = False,
-        **more: Any,
-    ) -> Iterator[BatchItem]:
-        """Answer any number of prompts (or conversations), in constant memory.
-
-        Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are taken as they are needed. A
-        prompt that fails has its error in its own item. Leaving the iterator early cancels what is under way.
-
-        Args:
-            prompts: strings, or lists of messages.
-            parameters: generation parameters for all of them.
-            concurrency: requests at once. None: :attr:`concurrency`.
-            progress: True draws a bar on standard error; a function is called with 1 after each answer.
-            more: generation parameters by name.
-        """
-        merged = merge_parameters(parameters, more)
-
-        def start(prompt: Prompt) -> TextStream:
-            if isinstance(prompt, str):
-                return self.generate_stream(prompt, merged)
-            return self.chat_stream(prompt, merged)
-
-        return run_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
-
-    def agenerate_batch(
-        self,
-        prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
-        *,
-        concurrency: int | None = None,
-        progress: bool | Callable[[int], None] = False,
-        **more: Any,
-    ) -> AsyncIterator[BatchItem]:
-        """:meth:`generate_batch` for event loops: ``async for item in backend.agenerate_batch(prompts)``."""
-        merged = merge_parameters(parameters, more)
-
-        def start(prompt: Prompt) -> AsyncTextStream:
-            if isinstance(prompt, str):
-                return self.agenerate_stream(prompt, merged)
-            return self.achat_stream(prompt, merged)
-
-        return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+        read_parameters(parameters)
+        self._named = canonical(parameters)
 
     def render(
         self,
@@ -308,13 +207,16 @@ class BaseBackend:
         messages: Iterable[Message | Mapping[str, Any]] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> str:
-        """The exact text that the engine will see, special tokens and all."""
-        request = read_request(prompt, messages, parameters)
+        """The exact text that the engine will see, special tokens and all.
+
+        Raises what :meth:`generate` raises for the same request.
+        """
+        self._require_full("render")
         self._require_model()
-        return self.render_request(request)
+        return self.render_request(self._resolve(prompt, messages, parameters).request)
 
     def health(self) -> AwaitableResult[bool]:
-        """Whether it can be asked: a model is loaded, and its server, where it has one, is well. May be awaited."""
+        """Whether it can answer: a model is loaded, and its server, if it has one, is well. May be awaited."""
         return AwaitableResult(self.is_model_loaded)
 
     def close(self) -> None:
@@ -339,31 +241,78 @@ class BaseBackend:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
 
-    def _start(self, request: GenerationRequest, started: float) -> TextStream:
-        request, cancellation, checker, cancelled = self._prepare(request, started)
+    def _loaded_from(self, path: str, config: BackendConfig | None = None) -> None:
+        """A model is loaded now: let requests in."""
+        self._model_path, self._config = path, config
+        self._in_flight.open()
+
+    @contextlib.contextmanager
+    def _unloading(self, wait: bool | float) -> Iterator[bool]:
+        """Wait for the requests in flight as asked, and forget the model. Gives whether there was one."""
+        limit = None if wait is True else float(wait)
+        with self._in_flight.drain_limit(limit), self._loading:
+            loaded = self._model_path is not None
+            if loaded:
+                if limit != 0:
+                    self._in_flight.drain(limit)
+                self._model_path = self._config = None
+            yield loaded
+
+    def _start(
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+    ) -> TextStream:
+        request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).stream is not BaseBackend.stream:
             events = self.stream(request, cancellation)
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(validated(self._in_flight.through(events), checker), cancellation, cancelled)
+        return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
 
-    def _astart(self, request: GenerationRequest, started: float) -> AsyncTextStream:
-        request, cancellation, checker, cancelled = self._prepare(request, started)
+    def _astart(
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+    ) -> AsyncTextStream:
+        request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).astream is not BaseBackend.astream:
             events = self.astream(request, cancellation)
         else:
             events = in_thread(lambda: self.stream(request, cancellation), cancellation)
-        return AsyncTextStream(avalidated(self._in_flight.athrough(events), checker), cancellation, cancelled)
+        events = avalidated(self._in_flight.athrough(events), validator)
+        return AsyncTextStream(events, cancellation, validator.cancelled)
 
     def _prepare(
-        self, request: GenerationRequest, started: float
-    ) -> tuple[GenerationRequest, CancellationToken, EventValidator, Finished]:
-        """Check the request against what this backend can do; and what watches over its events."""
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+    ) -> tuple[GenerationRequest, CancellationToken, EventValidator]:
+        """The request as the engine gets it, its cancellation, and what checks its events."""
+        self._require_full("chat" if prompt is None else "async calls")
         self._require_model()
-        request, dropped = self._accept(request)
+        request, dropped = self._resolve(prompt, messages, parameters)
         cancellation = CancellationToken(request.timeout, started)
-        cancelled = Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, started), cancelled
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped)
+
+    def _resolve(
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None
+    ) -> ResolvedRequest:
+        """Make the request, once, and refuse what this backend can't do."""
+        able = self.capabilities
+        resolved = resolve_request(
+            prompt,
+            messages,
+            parameters,
+            backend=self.name,
+            supported=able.parameters,
+            server_defaults=able.server_defaults,
+            named=self._named,
+            model=self.default_parameters(),
+        )
+        request = resolved.request
+        if request.messages:
+            if not able.images and any(message.has_images for message in request.messages):
+                raise UnsupportedError("images in messages", self.name)
+            if "tools" not in able.parameters and any(m.tool_calls or m.role == "tool" for m in request.messages):
+                raise UnsupportedError("tool calls in messages", self.name)
+        if request.engine:
+            self.check_engine_options(request.engine)
+        return resolved
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:
@@ -372,24 +321,3 @@ class BaseBackend:
     def _require_model(self) -> None:
         if not self.is_model_loaded():
             raise ModelNotLoadedError()
-
-    def _accept(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[str, ...]]:
-        """Refuse or drop what this backend can't do, then fill in the defaults."""
-        able = self.capabilities
-        if not able.images and any(message.has_images for message in request.messages):
-            raise UnsupportedError("images in messages", self.name)
-        if "tools" not in able.parameters and any(m.tool_calls or m.role == "tool" for m in request.messages):
-            raise UnsupportedError("tool calls in messages", self.name)
-        unable = [name for name in request.parameters() if name not in able.parameters and name not in UNIVERSAL]
-        if unable and request.on_unsupported != "drop":
-            raise UnsupportedError(
-                f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
-                self.name,
-                'Leave it out, or pass on_unsupported="drop" to go on without it.',
-            )
-        if request.engine:
-            self.check_engine_options(request.engine)
-        request = request.without(unable).with_values(self.default_parameters())
-        if not able.server_defaults:
-            request = request.with_defaults(able.parameters)
-        return request, tuple(unable)

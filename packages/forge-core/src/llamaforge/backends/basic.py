@@ -1,49 +1,127 @@
-"""Backends with only the four basic methods, brought to the same results as all others."""
+"""Backends with only the four basic methods, given the interface of all others."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from ..bridges import in_thread
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError
-from ..event_validation import EventValidator, validated
-from ..requests import GenerationRequest, read_request
-from ..results import Event, Finished, TextDelta
-from ..streams import TextStream
+from ..errors import ModelNotLoadedError, UnsupportedError
+from ..event_validation import EventValidator, avalidated, validated
+from ..messages import Message
+from ..requests import GenerationRequest, merge_parameters, read_request
+from ..results import Event, Finished, GeneratedText, TextDelta
+from ..streams import AsyncTextStream, TextStream
 from .base import BaseBackend
+from .loading import loading
 
 
-def basic_text(backend: BaseBackend, prompt: str, parameters: Mapping[str, Any], *, streamed: bool) -> TextStream:
-    """The answer of a basic *backend* as a stream; in one piece where not *streamed*.
+class BasicBackendAdapter(BaseBackend):
+    """A basic backend with the streams, asynchronous calls, batches and results of a full one.
 
-    *parameters* reach the backend as they are. ``finish_reason`` is ``unknown`` and ``usage`` None: it tells neither.
+    Parameters reach the author's methods as the caller gave them, over the named model's. ``finish_reason`` is
+    ``unknown`` and ``usage`` None: the basic methods report neither. There is no chat: they take a prompt.
 
-    Raises ModelNotLoadedError and EmptyPromptError; what the backend raises becomes a GenerationError.
+    Attributes that are not part of the interface are those of :attr:`backend`.
+
+    Args:
+        backend: the author's backend.
     """
-    started = time.perf_counter()
-    request = read_request(prompt)
-    if not backend.is_model_loaded():
-        raise ModelNotLoadedError()
-    given = dict(parameters)
-    cancellation = CancellationToken(started=started)
-    checker = EventValidator(type(backend).__name__, request, cancellation, (), started)
-    events = validated(_events(backend, request, given, streamed), checker)
-    return TextStream(events, cancellation, Finished(finish_reason="cancelled", parameters=given))
 
+    def __init__(self, backend: BaseBackend) -> None:
+        super().__init__()
+        self.backend = backend
 
-def _events(backend: BaseBackend, request: GenerationRequest, given: dict[str, Any], streamed: bool) -> Iterator[Event]:
-    prompt = request.prompt or ""
-    if streamed and type(backend).generate_stream is not BaseBackend.generate_stream:
-        pieces = iter(backend.generate_stream(prompt, given))
-        try:
-            for piece in pieces:
-                yield TextDelta(str(piece))
-        finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                close()
-    else:
-        yield TextDelta(str(backend.generate(prompt, given)))
-    yield Finished(finish_reason="unknown", parameters=given)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["backend"], name)
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return self.backend.name
+
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+        """Load a model. What the author's method raises becomes a ModelLoadError."""
+        path = os.fspath(model_path)
+        with loading(path):
+            self.backend.load_model(path, parameters)
+        self._loaded_from(path)
+
+    def unload_model(self, *, wait: bool | float = False) -> None:
+        """Wait for the requests under way as asked, then call the author's ``unload_model``, if there is one."""
+        with self._unloading(wait):
+            if type(self.backend).unload_model is not BaseBackend.unload_model:
+                self.backend.unload_model()
+
+    def is_model_loaded(self) -> bool:
+        """Whether a model is loaded."""
+        return self.backend.is_model_loaded()
+
+    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+        """Parameters that the author's methods get where a request gives none. They are not checked."""
+        self._named = dict(parameters)
+
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
+        """Generate text with the author's ``generate``. What it raises becomes a GenerationError."""
+        return self._open(prompt, merge_parameters(parameters, more), streamed=False).read()
+
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
+        """Stream text from the author's ``generate_stream``; from ``generate``, in one piece, if there is none."""
+        return self._open(prompt, merge_parameters(parameters, more), streamed=True)
+
+    def agenerate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncTextStream:
+        """:meth:`generate_stream` for event loops: the author's method runs in a thread of its own."""
+        request, given, cancellation, validator = self._prepare_basic(prompt, merge_parameters(parameters, more))
+        events = in_thread(lambda: self._events(request, given, streamed=True), cancellation)
+        return AsyncTextStream(
+            avalidated(self._in_flight.athrough(events), validator), cancellation, validator.cancelled
+        )
+
+    def chat_stream(
+        self, messages: Iterable[Message | Mapping[str, Any]], parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> TextStream:
+        """Raises UnsupportedError."""
+        raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+
+    def achat_stream(
+        self, messages: Iterable[Message | Mapping[str, Any]], parameters: Mapping[str, Any] | None = None, **more: Any
+    ) -> AsyncTextStream:
+        """Raises UnsupportedError."""
+        raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+
+    def __repr__(self) -> str:
+        return repr(self.backend)
+
+    def _open(self, prompt: str, parameters: Mapping[str, Any] | None, *, streamed: bool) -> TextStream:
+        request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
+        events = validated(self._in_flight.through(self._events(request, given, streamed=streamed)), validator)
+        return TextStream(events, cancellation, validator.cancelled)
+
+    def _prepare_basic(
+        self, prompt: str, parameters: Mapping[str, Any] | None
+    ) -> tuple[GenerationRequest, dict[str, Any], CancellationToken, EventValidator]:
+        request = read_request(prompt)
+        if not self.is_model_loaded():
+            raise ModelNotLoadedError()
+        cancellation = CancellationToken()
+        validator = EventValidator(self.name, request, cancellation, ())
+        return request, {**self._named, **(parameters or {})}, cancellation, validator
+
+    def _events(self, request: GenerationRequest, given: dict[str, Any], *, streamed: bool) -> Iterator[Event]:
+        prompt = request.prompt or ""
+        if streamed and type(self.backend).generate_stream is not BaseBackend.generate_stream:
+            pieces = iter(self.backend.generate_stream(prompt, given))
+            try:
+                for piece in pieces:
+                    yield TextDelta(str(piece))
+            finally:
+                close = getattr(pieces, "close", None)
+                if close is not None:
+                    close()
+        else:
+            yield TextDelta(str(self.backend.generate(prompt, given)))
+        yield Finished(finish_reason="unknown", parameters=given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
@@ -73,7 +74,8 @@ def run_batch(
         waiting: deque[Future[BatchItem]] = deque()
         try:
             for index, prompt in enumerate(prompts):
-                waiting.append(pool.submit(answer, index, prompt))
+                run = contextvars.copy_context().run  # a context can be entered by one thread at a time
+                waiting.append(pool.submit(run, answer, index, prompt))
                 if len(waiting) >= concurrency * _AHEAD:
                     yield waiting.popleft().result()
                     advance(1)

@@ -20,8 +20,15 @@ class InFlight:
         self._changed = threading.Condition()
         self._inside = 0
         self._closed = False
+        self.last_exit = 0.0
+        """When the last one went out, by ``time.monotonic()``; 0 if nobody has."""
         self._ends: list[float] = []
         """Until when each of those who want the gate closed is ready to wait, by ``time.monotonic()``."""
+
+    @property
+    def count(self) -> int:
+        """How many are inside."""
+        return self._inside
 
     def open(self) -> None:
         """Let requests in."""
@@ -86,6 +93,7 @@ class InFlight:
     ) -> None:
         with self._changed:
             self._inside -= 1
+            self.last_exit = time.monotonic()
             if self._closed:
                 self._changed.notify_all()
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ..backends.basic import basic_text
 from ..models.masking import shown
 from ..requests import read_request
 from ..results import GeneratedText
@@ -94,9 +93,6 @@ def _start(
 ) -> TextStream:
     if conversation is not None:
         return session.forge.chat_stream(conversation, parameters)
-    if whole and session.backend.is_basic:  # its generate() is not its stream
-        entry = session.forge.get_model(session.model)
-        return basic_text(session.backend, prompt, {**entry.generation, **parameters}, streamed=False)
     return session.forge.generate_stream(prompt, parameters)
 
 

@@ -13,6 +13,7 @@ Each is also the builtin that a caller would guess, and carries what it knows as
     │   └── NoBackendForModelError      LookupError      nothing installed takes this model
     ├── ModelError
     │   ├── UnknownModelError           LookupError      no model of that name; the closest ones
+    │   ├── MemoryBudgetError           MemoryError      it doesn't fit into the memory budget
     │   ├── ModelExistsError            ValueError       the name is taken by another model
     │   ├── ModelNotLoadedError         RuntimeError     generate before load
     │   ├── ModelNotFoundError          FileNotFoundError  no such file, folder or remote model
@@ -79,6 +80,7 @@ from .engine import (
 from .model import (
     DeviceNotAvailableError,
     InvalidModelError,
+    MemoryBudgetError,
     ModelError,
     ModelExistsError,
     ModelFileError,
@@ -135,6 +137,7 @@ __all__ = [
     "InvalidParameterError",
     "InvalidReferenceError",
     "LlamaForgeError",
+    "MemoryBudgetError",
     "MissingDependencyError",
     "ModelError",
     "ModelExistsError",

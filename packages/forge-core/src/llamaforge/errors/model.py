@@ -54,6 +54,23 @@ class ModelNotLoadedError(ModelError, RuntimeError):
         super().__init__(message)
 
 
+class MemoryBudgetError(ModelError, MemoryError):
+    """A model doesn't fit into the memory that all models together may take.
+
+    Attributes: ``name``; ``needed``, ``budget`` and ``taken``, in bytes.
+
+    What to do: unload or unpin other models, wait until they are idle, raise the budget, or take a smaller model.
+    """
+
+    def __init__(self, name: str, needed: int, budget: int, taken: int = 0) -> None:
+        self.name = name
+        self.needed = needed
+        self.budget = budget
+        self.taken = taken
+        used = f", of which models in use take {taken:,}" if taken else ""
+        super().__init__(f"The model {name!r} needs {needed:,} bytes; the memory budget is {budget:,}{used}.")
+
+
 class ModelNotFoundError(ModelError, FileNotFoundError):
     """There is no such file, folder or remote model.
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from ..backends.base import BaseBackend
-from ..backends.basic import basic_text
+from ..backends.basic import BasicBackendAdapter
 from ..errors import NoChatTemplateError, UnsupportedError
 from ..messages import Message
 from ..results import GeneratedText
@@ -52,6 +52,7 @@ class Subject:
         self.rounding = rounding
         self.printed_at_load = printed
         self.full = not backend.is_basic
+        self._caller = backend if self.full else BasicBackendAdapter(backend)
         if greedy is None:
             greedy = {"temperature": 0} if self.declares("temperature") else {}
         self.greedy = dict(greedy)
@@ -103,16 +104,14 @@ class Subject:
     def generate(self, prompt: str | None = None, parameters: Mapping[str, Any] | None = None) -> GeneratedText:
         """The answer, by the way that suits the backend's level; errors pass."""
         given = self.prompt if prompt is None else prompt
-        if self.full:
-            return self.backend.generate(given, parameters)
-        return basic_text(self.backend, given, parameters or {}, streamed=False).read()
+        answer: GeneratedText = self._caller.generate(given, parameters)
+        return answer
 
     def stream(self, prompt: str | None = None, /, **parameters: Any) -> TextStream:
         """The same as a stream."""
         given = self.prompt if prompt is None else prompt
-        if self.full:
-            return self.backend.generate_stream(given, parameters)
-        return basic_text(self.backend, given, parameters, streamed=True)
+        stream: TextStream = self._caller.generate_stream(given, parameters)
+        return stream
 
     def chat(self, messages: Iterable[Message | Mapping[str, Any]], **parameters: Any) -> GeneratedText:
         """The answer to a conversation; any error is a failure of the check."""

@@ -12,7 +12,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...cancellation import CancellationToken
-from ...requests import GenerationRequest
+from ...requests import GenerationRequest, ResolvedRequest
 from ...results import Event, Finished, GeneratedText, TextDelta
 from ..fakes import AsyncToyBackend, ToyBackend
 
@@ -212,9 +212,10 @@ class KnowsNoDeadline(ToyBackend):
 class TakesSecondsForMilliseconds(ToyBackend):
     """Has another idea of the unit of timeout."""
 
-    def _prepare(self, request: GenerationRequest, started: float) -> Any:
+    def _resolve(self, *given: Any) -> ResolvedRequest:
+        request, dropped = super()._resolve(*given)
         timeout = None if request.timeout is None else request.timeout / 1_000_000
-        return super()._prepare(replace(request, timeout=timeout), started)
+        return ResolvedRequest(replace(request, timeout=timeout), dropped)
 
 
 class StartsThreadsForEver(ToyBackend):

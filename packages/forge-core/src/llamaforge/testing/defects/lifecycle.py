@@ -294,6 +294,6 @@ class SpoiltByItsReaders(ToyBackend):
 class BasicAnswersWithoutAModel(BasicToyBackend):
     """A basic backend that answers without a model."""
 
-    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Nothing, if there is no model."""
         return super().generate(prompt, parameters) if self.is_model_loaded() else ""

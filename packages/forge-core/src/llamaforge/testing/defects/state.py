@@ -11,7 +11,7 @@ from ...backends.spec import Capabilities
 from ...cancellation import CancellationToken
 from ...messages import Message
 from ...parameters import NAMES, UNIVERSAL, canonical
-from ...requests import GenerationRequest
+from ...requests import GenerationRequest, ResolvedRequest
 from ...results import Event, GeneratedText
 from ..fakes import SPEC, BasicToyBackend, ToyBackend
 from .specs import respecified
@@ -167,17 +167,18 @@ class AcceptsAnything(ToyBackend):
 class DropsSilently(ToyBackend):
     """Leaves out what it doesn't declare, and says nothing."""
 
-    def _accept(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[str, ...]]:
-        unable = [name for name in request.parameters() if name not in self.capabilities.parameters]
-        return super()._accept(request.without(name for name in unable if name not in UNIVERSAL))
+    def _resolve(self, prompt: Any, messages: Any, parameters: Any) -> ResolvedRequest:
+        able = self.capabilities.parameters | UNIVERSAL
+        given = {name: value for name, value in canonical(parameters).items() if name in able}
+        return super()._resolve(prompt, messages, given)
 
 
 @respecified(capabilities=Capabilities(parameters=SPEC.capabilities.parameters - {"seed", "min_p"}))
 class DropsWithoutSaying(ToyBackend):
     """Drops what it doesn't declare on request, and doesn't report it."""
 
-    def _accept(self, request: GenerationRequest) -> tuple[GenerationRequest, tuple[str, ...]]:
-        return super()._accept(request)[0], ()
+    def _resolve(self, *given: Any) -> ResolvedRequest:
+        return ResolvedRequest(super()._resolve(*given).request, ())
 
 
 @respecified(capabilities=Capabilities(parameters=SPEC.capabilities.parameters | {"temprature"}))
@@ -208,7 +209,7 @@ class TakesNoneForAValue(ToyBackend):
 class ChangesItsParameters(BasicToyBackend):
     """A basic backend that fills in the caller's mapping."""
 
-    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """With ``setdefault``."""
         if isinstance(parameters, dict):
             parameters.setdefault("temperature", 0)

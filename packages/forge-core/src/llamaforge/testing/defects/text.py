@@ -228,6 +228,6 @@ class OverflowsWithoutCounts(ToyBackend):
 class BasicWaysDisagree(BasicToyBackend):
     """A basic backend whose ``generate`` strips what its stream doesn't."""
 
-    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """Stripped."""
         return super().generate(prompt, parameters).strip()

@@ -218,11 +218,11 @@ class BasicToyBackend(BaseBackend):
         toy.load_model(model_path, parameters)
         self._toy = toy
 
-    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The whole answer."""
         return "".join(self.generate_stream(prompt, parameters))
 
-    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:  # type: ignore[override]
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> Any:
         """The answer, piece by piece: always the greedy one, unless a temperature is given."""
         if self._toy is None:
             raise RuntimeError("No model is loaded.")

@@ -1,0 +1,311 @@
+"""The calls for text that every full backend has, made of two: start a stream, start an asynchronous stream."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, Unpack
+
+from ..messages import Message
+from ..parameters import GenerationParameters
+from ..requests import merge_parameters
+from ..results import GeneratedText
+from ..signatures import overridable, takes_parameters
+from ..streams import AsyncTextStream, TextStream
+from .batch import BatchItem, Prompt, arun_batch, run_batch
+
+Messages = Iterable[Message | Mapping[str, Any]]
+"""A conversation: :class:`~llamaforge.messages.Message` or dicts of that shape."""
+
+
+class GenerationCalls:
+    """``generate``, ``chat``, their streams, asynchronous twins and batches."""
+
+    @overridable
+    @takes_parameters
+    def generate(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> GeneratedText:
+        """Generate text from the given prompt with the given parameters.
+
+        Args:
+            prompt: one user turn if the model has a chat template; with ``raw=True`` it is sent as it stands.
+            parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`).
+            more: generation parameters by name.
+
+        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more.
+
+        Raises a RequestError before any work is done, and an EngineError if the engine fails.
+        """
+        stream: TextStream = self.generate_stream(prompt, merge_parameters(parameters, more))
+        return stream.read()
+
+    @overridable
+    @takes_parameters
+    def generate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> TextStream:
+        """Stream generated text from the given prompt with the given parameters.
+
+        The request is checked now; the engine starts when the first piece is asked for. The pieces, joined, are exactly
+        what :meth:`generate` returns.
+        """
+        return self._start(prompt, None, merge_parameters(parameters, more), time.perf_counter())
+
+    @takes_parameters
+    def chat(
+        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> GeneratedText:
+        """Answer a conversation. *messages* are :class:`~llamaforge.messages.Message` or dicts of that shape."""
+        return self.chat_stream(messages, merge_parameters(parameters, more)).read()
+
+    @takes_parameters
+    def chat_stream(
+        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> TextStream:
+        """Stream the answer to a conversation."""
+        return self._start(None, messages, merge_parameters(parameters, more), time.perf_counter())
+
+    @takes_parameters
+    async def agenerate(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> GeneratedText:
+        """:meth:`generate` for event loops, which it never blocks."""
+        return await self.agenerate_stream(prompt, parameters, **more).read()
+
+    @takes_parameters
+    def agenerate_stream(
+        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> AsyncTextStream:
+        """:meth:`generate_stream` for event loops: ``async for piece in backend.agenerate_stream(...)``."""
+        return self._astart(prompt, None, merge_parameters(parameters, more), time.perf_counter())
+
+    @takes_parameters
+    async def achat(
+        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> GeneratedText:
+        """:meth:`chat` for event loops."""
+        return await self.achat_stream(messages, parameters, **more).read()
+
+    @takes_parameters
+    def achat_stream(
+        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+    ) -> AsyncTextStream:
+        """:meth:`chat_stream` for event loops."""
+        return self._astart(None, messages, merge_parameters(parameters, more), time.perf_counter())
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests at once this backend makes good use of; :meth:`generate_batch` sends so many."""
+        return 8
+
+    @takes_parameters
+    def generate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Unpack[GenerationParameters],
+    ) -> Iterator[BatchItem]:
+        """Answer any number of prompts or conversations, in constant memory.
+
+        Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are taken as they are needed. A
+        prompt that fails has its error in its own item. Leaving the iterator early cancels what is under way.
+
+        Args:
+            prompts: strings, or lists of messages.
+            parameters: generation parameters for all of them.
+            concurrency: requests at once. None: :attr:`concurrency`.
+            progress: True draws a bar on standard error; a function is called with 1 after each answer.
+            more: generation parameters by name.
+        """
+        merged = merge_parameters(parameters, more)
+
+        def start(prompt: Prompt) -> TextStream:
+            if isinstance(prompt, str):
+                stream: TextStream = self.generate_stream(prompt, merged)
+                return stream
+            return self.chat_stream(prompt, merged)
+
+        return run_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+
+    @takes_parameters
+    def agenerate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Unpack[GenerationParameters],
+    ) -> AsyncIterator[BatchItem]:
+        """:meth:`generate_batch` for event loops: ``async for item in backend.agenerate_batch(prompts)``."""
+        merged = merge_parameters(parameters, more)
+
+        def start(prompt: Prompt) -> AsyncTextStream:
+            if isinstance(prompt, str):
+                return self.agenerate_stream(prompt, merged)
+            return self.achat_stream(prompt, merged)
+
+        return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+
+    def _start(
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+    ) -> TextStream:
+        raise NotImplementedError
+
+    def _astart(
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+    ) -> AsyncTextStream:
+        raise NotImplementedError
+
+
+class NamedModelCalls:
+    """The same calls for models by name: each goes to the backend that runs the model."""
+
+    def backend(self, name: str | None = None) -> GenerationCalls:
+        """The backend that runs the model *name*; None: the current one."""
+        raise NotImplementedError
+
+    @takes_parameters
+    def generate(
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> GeneratedText:
+        """Generate text (uses the loaded backend).
+
+        The prompt is one user turn if the model has a chat template; with ``raw=True`` it is sent as it stands.
+
+        Args:
+            prompt: the text.
+            parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`). They take precedence
+                over the named model's, those over what the model recommends, and those over core's defaults.
+            model: a loaded model's name. None: the current one.
+            more: generation parameters by name.
+
+        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more. Raises
+        ModelNotLoadedError, a RequestError before any work is done, or an EngineError.
+        """
+        answer: GeneratedText = self.backend(model).generate(prompt, merge_parameters(parameters, more))
+        return answer
+
+    @takes_parameters
+    def generate_stream(
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> TextStream:
+        """:meth:`generate` as a stream: an iterator of ``str``."""
+        stream: TextStream = self.backend(model).generate_stream(prompt, merge_parameters(parameters, more))
+        return stream
+
+    @takes_parameters
+    def chat(
+        self,
+        messages: Messages,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> GeneratedText:
+        """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises what generate raises."""
+        return self.backend(model).chat(messages, merge_parameters(parameters, more))
+
+    @takes_parameters
+    def chat_stream(
+        self,
+        messages: Messages,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> TextStream:
+        """:meth:`chat` as a stream."""
+        return self.backend(model).chat_stream(messages, merge_parameters(parameters, more))
+
+    @takes_parameters
+    async def agenerate(
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> GeneratedText:
+        """:meth:`generate` for event loops, which it never blocks."""
+        return await self.backend(model).agenerate(prompt, merge_parameters(parameters, more))
+
+    @takes_parameters
+    def agenerate_stream(
+        self,
+        prompt: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> AsyncTextStream:
+        """:meth:`generate_stream` for event loops: ``async for piece in forge.agenerate_stream(...)``."""
+        return self.backend(model).agenerate_stream(prompt, merge_parameters(parameters, more))
+
+    @takes_parameters
+    async def achat(
+        self,
+        messages: Messages,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> GeneratedText:
+        """:meth:`chat` for event loops."""
+        return await self.backend(model).achat(messages, merge_parameters(parameters, more))
+
+    @takes_parameters
+    def achat_stream(
+        self,
+        messages: Messages,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        **more: Unpack[GenerationParameters],
+    ) -> AsyncTextStream:
+        """:meth:`chat_stream` for event loops."""
+        return self.backend(model).achat_stream(messages, merge_parameters(parameters, more))
+
+    @takes_parameters
+    def generate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Unpack[GenerationParameters],
+    ) -> Iterator[BatchItem]:
+        """Answer any number of prompts, in order; see :meth:`BaseBackend.generate_batch`."""
+        merged = merge_parameters(parameters, more)
+        return self.backend(model).generate_batch(prompts, merged, concurrency=concurrency, progress=progress)
+
+    @takes_parameters
+    def agenerate_batch(
+        self,
+        prompts: Iterable[Prompt],
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        model: str | None = None,
+        concurrency: int | None = None,
+        progress: bool | Callable[[int], None] = False,
+        **more: Unpack[GenerationParameters],
+    ) -> AsyncIterator[BatchItem]:
+        """:meth:`generate_batch` for event loops: ``async for item in forge.agenerate_batch(prompts)``."""
+        merged = merge_parameters(parameters, more)
+        return self.backend(model).agenerate_batch(prompts, merged, concurrency=concurrency, progress=progress)

@@ -1,0 +1,373 @@
+"""Which models are loaded, and for whom: loading, leases, unloading, a memory budget."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import inspect
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+from .backends.base import BaseBackend
+from .backends.memory import MemoryUsage
+from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .models import ModelEntry
+
+State = Literal["loading", "loaded", "unloading"]
+
+_FOREVER: Final = threading.TIMEOUT_MAX
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedModel:
+    """A model in a pool, as it was when it was asked for."""
+
+    name: str
+    """The model's name."""
+    backend: str | None
+    """The name of the backend that runs it; None while it is still being found."""
+    state: State
+    """``loading``, ``loaded`` or ``unloading``."""
+    since: dt.datetime
+    """When it got into that state, in UTC."""
+    memory: MemoryUsage | None
+    """What it takes. None: unknown, or not loaded yet."""
+    requests: int
+    """Requests in flight."""
+    leases: int
+    """Leases held; see :meth:`ModelPool.lease`."""
+    idle: float | None
+    """Seconds since the last request or lease ended or the model was asked for; None while it is in use."""
+    pinned: bool
+    """Whether it is never unloaded to make room."""
+
+
+@dataclass(eq=False, slots=True)
+class _Slot:
+    """One model: being loaded (no backend yet), loaded, or being unloaded."""
+
+    entry: ModelEntry
+    parameters: Mapping[str, Any]
+    thread: int
+    """The thread that loads it."""
+    state: State = "loading"
+    since: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    used: float = field(default_factory=time.monotonic)
+    backend: BaseBackend | None = None
+    error: BaseException | None = None
+    leases: int = 0
+    followers: int = 0
+    """Callers that wait for the same load."""
+
+    def enter(self, state: State) -> None:
+        self.state, self.since = state, dt.datetime.now(dt.UTC)
+
+    def serves(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+        return self.entry == entry and self.parameters == parameters
+
+    @property
+    def last_used(self) -> float:
+        """When it was last asked for or answered, by ``time.monotonic()``."""
+        return max(self.used, self.backend.last_request_ended if self.backend is not None else 0.0)
+
+    @property
+    def busy(self) -> bool:
+        return (
+            self.state != "loaded"
+            or self.leases > 0
+            or (self.backend is not None and self.backend.requests_in_flight > 0)
+        )
+
+
+class ModelPool:
+    """Models by name, each loaded once however many callers ask for it.
+
+    Loading is single-flight: callers that ask for a model while it loads wait for that load, and share its error. No
+    lock is held while a model loads or unloads, so all other models go on answering.
+
+    Every method may be called from any thread.
+
+    Args:
+        open_model: loads a model on its backend: ``open_model(entry, parameters)``. It runs in the caller's thread.
+        memory_budget: bytes that all models together may take. Before a model is loaded, models that nobody uses are
+            unloaded, least recently used first. None: no limit.
+        estimate: bytes that a model will take, before it is loaded: ``estimate(entry)``, which may be None.
+    """
+
+    def __init__(
+        self,
+        open_model: Callable[[ModelEntry, dict[str, Any]], BaseBackend],
+        *,
+        memory_budget: int | None = None,
+        estimate: Callable[[ModelEntry], int | None] | None = None,
+    ) -> None:
+        self.memory_budget = memory_budget
+        self._open_model = open_model
+        self._estimate = estimate
+        self._changed = threading.Condition()
+        # Under the condition's lock:
+        self._slots: dict[str, _Slot] = {}
+        self._loading: dict[str, _Slot] = {}
+        self._unloading: list[_Slot] = []
+        self._pinned: set[str] = set()
+
+    def get(self, name: str) -> BaseBackend | None:
+        """The backend that runs the model *name*; None if it isn't loaded."""
+        slot = self._slots.get(name)
+        return slot.backend if slot is not None else None
+
+    def has(self, name: str) -> bool:
+        """Whether the model *name* is loaded or being loaded."""
+        return name in self._slots or name in self._loading
+
+    def load(
+        self, entry: ModelEntry, parameters: Mapping[str, Any], *, abandoned: Callable[[], bool] = lambda: False
+    ) -> BaseBackend:
+        """Load a model, unless it is loaded with the same parameters already.
+
+        A model of that name that is loaded otherwise is unloaded as soon as the new one is there.
+
+        Args:
+            entry: the model.
+            parameters: its load parameters.
+            abandoned: whether the caller has given up; the model is unloaded again if nobody else waits for it.
+
+        Raises what ``open_model`` raises, and MemoryBudgetError.
+        """
+        while True:
+            slot, part = self._claim(entry, parameters)
+            if part == "leads":
+                return self._load(slot, abandoned)
+            if part == "follows":
+                self._follow(slot)
+            if slot.error is not None and slot.serves(entry, parameters):
+                raise slot.error
+            if slot.backend is not None and slot.serves(entry, parameters):
+                return slot.backend
+
+    @contextlib.contextmanager
+    def lease(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> Iterator[BaseBackend]:
+        """Use a model for as long as the ``with`` block lasts; it is loaded if need be.
+
+        The lease begins before the model is loaded. Until it ends, the model is not unloaded to make room, and
+        ``unload(wait=True)`` waits.
+
+        Raises what :meth:`load` raises.
+        """
+        while True:
+            self.load(entry, parameters)
+            with self._changed:
+                slot = self._slots.get(entry.name)
+                if slot is not None and slot.serves(entry, parameters) and slot.backend is not None:
+                    slot.leases += 1
+                    break
+        try:
+            yield slot.backend
+        finally:
+            with self._changed:
+                slot.leases -= 1
+                slot.used = time.monotonic()
+                self._changed.notify_all()
+
+    def unload(self, name: str, *, wait: bool | float = False) -> None:
+        """Unload a model. One that is being loaded is unloaded as soon as it is there.
+
+        Args:
+            name: the model.
+            wait: for the requests in flight and the leases; see :meth:`.BaseBackend.unload_model`. Callers that ask for
+                the model meanwhile load it anew.
+
+        Raises ModelNotLoadedError.
+        """
+        with self._changed:
+            while name not in self._slots and name in self._loading:
+                self._changed.wait()
+            slot = self._slots.pop(name, None)
+            if slot is None:
+                raise ModelNotLoadedError(f"The model {name!r} is not loaded.", name)
+            slot.enter("unloading")
+            self._unloading.append(slot)
+        self._release(slot, wait)
+
+    def unload_all(self) -> None:
+        """Unload everything. Raises the first error, after all were tried."""
+        errors: list[Exception] = []
+        while names := [*self._slots, *self._loading]:
+            for name in names:
+                try:
+                    self.unload(name)
+                except ModelNotLoadedError:  # another thread was faster, or its loading failed
+                    pass
+                except Exception as error:  # noqa: BLE001 - one backend's failure must not keep the others loaded
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def unload_idle(self, seconds: float) -> list[str]:
+        """Unload the models that nobody has used for so many seconds, but no pinned one. Returns their names."""
+        now = time.monotonic()
+        with self._changed:
+            idle = [
+                name for name, slot in self._slots.items() if self._is_free(name) and now - slot.last_used >= seconds
+            ]
+        return [name for name in idle if self._evict(name)]
+
+    def pin(self, name: str, pinned: bool = True) -> None:
+        """Never unload *name* to make room or because it is idle; False takes that back."""
+        with self._changed:
+            (self._pinned.add if pinned else self._pinned.discard)(name)
+
+    def loaded(self) -> list[LoadedModel]:
+        """The models that are loading, loaded or unloading."""
+        with self._changed:
+            slots = [*self._slots.values(), *self._loading.values(), *self._unloading]
+        return [self._describe(slot) for slot in slots]
+
+    def _claim(
+        self, entry: ModelEntry, parameters: Mapping[str, Any]
+    ) -> tuple[_Slot, Literal["has", "follows", "leads"]]:
+        """The slot that serves this; or one that loads, to be waited for; or a new one, which the caller loads."""
+        with self._changed:
+            slot = self._slots.get(entry.name)
+            if slot is not None and slot.serves(entry, parameters):
+                slot.used = time.monotonic()
+                return slot, "has"
+            loading = self._loading.get(entry.name)
+            if loading is not None:
+                if loading.thread == threading.get_ident():
+                    raise ModelLoadError(entry.name, "its backend asks for the same model while it loads it.")
+                loading.followers += 1
+                return loading, "follows"
+            slot = self._loading[entry.name] = _Slot(entry, dict(parameters), threading.get_ident())
+            return slot, "leads"
+
+    def _load(self, slot: _Slot, abandoned: Callable[[], bool]) -> BaseBackend:
+        name = slot.entry.name
+        try:
+            self._make_room(slot.entry)
+            backend = self._open_model(slot.entry, dict(slot.parameters))
+        except BaseException as error:
+            with self._changed:
+                if isinstance(error, Exception):  # an interrupted load is not the others' error: one of them loads
+                    slot.error = error
+                self._end_loading(slot)
+            raise
+        with self._changed:
+            slot.backend = backend
+            given_up = abandoned() and not slot.followers
+            previous = None if given_up else self._slots.get(name)
+            if given_up:
+                slot.enter("unloading")
+                self._unloading.append(slot)
+            else:
+                slot.enter("loaded")
+                slot.used = time.monotonic()
+                self._slots[name] = slot
+            if previous is not None:
+                previous.enter("unloading")
+                self._unloading.append(previous)
+            self._end_loading(slot)
+        for unwanted in (previous, slot if given_up else None):
+            if unwanted is not None:
+                self._release(unwanted, wait=False)
+        if self.memory_budget is not None:  # the estimate may have been too low
+            self._evict_until(self.memory_budget, spared=name)
+        return backend
+
+    def _end_loading(self, slot: _Slot) -> None:
+        del self._loading[slot.entry.name]
+        if slot.state == "loading":
+            slot.state = "unloading"
+        self._changed.notify_all()
+
+    def _follow(self, slot: _Slot) -> None:
+        with self._changed:
+            try:
+                while slot.state == "loading":
+                    self._changed.wait()
+            finally:
+                slot.followers -= 1
+
+    def _release(self, slot: _Slot, wait: bool | float) -> None:
+        """Give the memory back, after waiting for the leases as asked."""
+        limit = _FOREVER if wait is True else float(wait)
+        end = time.monotonic() + limit
+        try:
+            with self._changed:
+                self._changed.wait_for(lambda: not slot.leases, max(0.0, min(limit, _FOREVER)))
+            if slot.backend is not None:
+                _unload(slot.backend, wait if wait is True else max(0.0, end - time.monotonic()))
+        finally:
+            with self._changed:
+                self._unloading.remove(slot)
+                self._changed.notify_all()
+
+    def _make_room(self, entry: ModelEntry) -> None:
+        """Unload what nobody uses until *entry* fits into the budget."""
+        if self.memory_budget is None:
+            return
+        needed = (self._estimate(entry) if self._estimate is not None else None) or 0
+        if needed > self.memory_budget:
+            raise MemoryBudgetError(entry.name, needed, self.memory_budget)
+        if not self._evict_until(self.memory_budget - needed, spared=entry.name):
+            raise MemoryBudgetError(entry.name, needed, self.memory_budget, self._taken())
+
+    def _evict_until(self, most: int, *, spared: str) -> bool:
+        """Unload free models, least recently used first, until all take at most *most* bytes."""
+        while self._taken() > most:
+            with self._changed:
+                free = sorted(
+                    (slot.last_used, name)
+                    for name, slot in self._slots.items()
+                    if name != spared and self._is_free(name)
+                )
+            if not any(self._evict(name) for _, name in free):
+                return False
+        return True
+
+    def _taken(self) -> int:
+        with self._changed:
+            backends = [slot.backend for slot in self._slots.values()]
+        usages = [backend.memory() for backend in backends if backend is not None]
+        return sum(usage.total for usage in usages if usage is not None)
+
+    def _is_free(self, name: str) -> bool:
+        return name not in self._pinned and not self._slots[name].busy
+
+    def _evict(self, name: str) -> bool:
+        """Unload *name* if nobody has begun to use it meanwhile. Returns whether it was unloaded."""
+        with self._changed:
+            slot = self._slots.get(name)
+            if slot is None or not self._is_free(name):
+                return False
+            del self._slots[name]
+            slot.enter("unloading")
+            self._unloading.append(slot)
+        self._release(slot, wait=True)  # a request may have begun between the look and now: it is not cut off
+        return True
+
+    def _describe(self, slot: _Slot) -> LoadedModel:
+        backend = slot.backend
+        return LoadedModel(
+            name=slot.entry.name,
+            backend=backend.name if backend is not None else slot.entry.backend,
+            state=slot.state,
+            since=slot.since,
+            memory=backend.memory() if backend is not None else None,
+            requests=backend.requests_in_flight if backend is not None else 0,
+            leases=slot.leases,
+            idle=None if slot.busy else time.monotonic() - slot.last_used,
+            pinned=slot.entry.name in self._pinned,
+        )
+
+
+def _unload(backend: BaseBackend, wait: bool | float) -> None:
+    """Call the backend's ``unload_model``; an author's own may not know ``wait``."""
+    own = type(backend).unload_model
+    if own is BaseBackend.unload_model or "wait" in inspect.signature(own).parameters:
+        backend.unload_model(wait=wait)
+    else:
+        backend.unload_model()

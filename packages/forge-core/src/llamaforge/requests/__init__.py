@@ -1,0 +1,8 @@
+"""What is asked of a model: a request, and how it is made from what the caller gave."""
+
+from __future__ import annotations
+
+from .generation import GenerationRequest, read_request
+from .resolve import ResolvedRequest, merge_parameters, resolve_request
+
+__all__ = ["GenerationRequest", "ResolvedRequest", "merge_parameters", "read_request", "resolve_request"]

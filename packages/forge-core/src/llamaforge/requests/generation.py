@@ -1,0 +1,72 @@
+"""A request for text: one prompt or a conversation, and the canonical parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..errors import ConflictingParametersError, EmptyPromptError, InvalidParameterError
+from ..messages import Message, read_messages
+from ..parameters import Parameters, canonical, check_combinations
+from ..validation import convert
+
+
+class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=True):
+    """A checked request. Exactly one of *prompt* and *messages* is given.
+
+    The canonical parameters are its attributes (``request.max_tokens``); see
+    :class:`llamaforge.parameters.Parameters`. Make one with :func:`read_request`.
+    """
+
+    prompt: str | None = None
+    """The text of one user turn; with ``raw``, the text that the model continues."""
+    messages: tuple[Message, ...] = ()
+    """A conversation. If the last turn is the assistant's, the model continues it."""
+
+    def as_messages(self) -> tuple[Message, ...]:
+        """The conversation; a prompt is one user turn."""
+        return self.messages or (Message(role="user", content=self.prompt),)
+
+    def parameters(self) -> dict[str, Any]:
+        """The canonical parameters that are set, by name."""
+        every = {name: getattr(self, name) for name in Parameters.__struct_fields__}
+        return {name: value for name, value in every.items() if value is not None}
+
+
+def read_request(
+    prompt: str | None = None,
+    messages: Iterable[Message | Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> GenerationRequest:
+    """Check a prompt or a conversation and its parameters, and make them a request. No default is filled in.
+
+    Raises a RequestError (see :mod:`llamaforge.errors`) before any work is done.
+    """
+    return build_request(prompt, messages, canonical(parameters))
+
+
+def build_request(
+    prompt: str | None,
+    messages: Iterable[Message | Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any],
+) -> GenerationRequest:
+    """:func:`read_request` with *parameters* that have been through :func:`~llamaforge.parameters.canonical`."""
+    fields = dict(parameters)
+    if messages is not None:
+        if prompt is not None:
+            raise ConflictingParametersError(["prompt", "messages"], "give one of them.")
+        fields["messages"] = read_messages(messages)
+        if not fields["messages"]:
+            raise EmptyPromptError("There are no messages: give at least one.")
+    elif not isinstance(prompt, str):
+        raise InvalidParameterError("prompt", prompt, "a string", show_value=not isinstance(prompt, bytes))
+    else:
+        fields["prompt"] = prompt if type(prompt) is str else str.__str__(prompt)
+    request: GenerationRequest = convert(fields, GenerationRequest)
+    check_combinations(request)
+    if messages is not None:
+        if request.raw:
+            raise ConflictingParametersError(["raw", "messages"], "raw sends one text; messages need a template.")
+    elif not (prompt if request.raw else prompt and prompt.strip()):
+        raise EmptyPromptError()
+    return request

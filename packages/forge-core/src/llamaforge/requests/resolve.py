@@ -1,0 +1,100 @@
+"""From what the caller, the named model, the model's file and core say to one request."""
+
+from __future__ import annotations
+
+import functools
+import secrets as random_bits
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from ..errors import ConflictingParametersError, UnsupportedError
+from ..messages import Message
+from ..parameters import DEFAULTS, UNIVERSAL, canonical
+from .generation import GenerationRequest, build_request
+
+
+class ResolvedRequest(NamedTuple):
+    """A request as a backend gets it, and what was left out of it."""
+
+    request: GenerationRequest
+    """Checked, and complete where the backend leaves defaults to us."""
+    dropped: tuple[str, ...]
+    """Parameters that the backend can't honour and that the caller allowed to be dropped."""
+
+
+def resolve_request(
+    prompt: str | None,
+    messages: Iterable[Message | Mapping[str, Any]] | None,
+    parameters: Mapping[str, Any] | None,
+    *,
+    backend: str,
+    supported: frozenset[str],
+    server_defaults: bool = False,
+    named: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
+) -> ResolvedRequest:
+    """Make one request of everything that has a say in it.
+
+    For each parameter the first of these that sets it wins: the caller, the named model, the model's own
+    recommendation, core's default.
+
+    Args:
+        prompt: the prompt, or None where *messages* are given.
+        messages: the conversation, or None.
+        parameters: what the caller gave, under any of the names that core knows.
+        backend: its name, for errors.
+        supported: canonical parameters that the backend honours.
+        server_defaults: whether a parameter that nobody sets is the server's to choose; core's defaults don't apply.
+        named: canonical parameters of the named model.
+        model: canonical parameters that the model recommends.
+
+    Where core's defaults apply, a sampled request without a seed gets a random one, so that the result can report it.
+
+    Raises a RequestError: UnsupportedError for a parameter that the caller or the named model sets and the backend
+    can't honour, unless ``on_unsupported`` is ``"drop"``.
+    """
+    given = canonical(parameters)
+    if named:
+        given = {**named, **given}
+    dropped: tuple[str, ...] = ()
+    if not (supported >= given.keys()):
+        unable = [name for name in given if name not in supported and name not in UNIVERSAL]
+        if unable:
+            if given.get("on_unsupported") != "drop":
+                raise UnsupportedError(
+                    f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
+                    backend,
+                    'Leave it out, or pass on_unsupported="drop" to go on without it.',
+                )
+            build_request(prompt, messages, given)  # a wrong value is an error even where it would be dropped
+            dropped = tuple(unable)
+            for name in unable:
+                del given[name]
+    values = {**model, **given} if model else given
+    if not server_defaults:
+        values = {**_core_defaults(supported), **values}
+        if "seed" not in values and values.get("temperature") != 0 and "seed" in supported:
+            values["seed"] = random_bits.randbits(32)
+    return ResolvedRequest(build_request(prompt, messages, values), dropped)
+
+
+@functools.lru_cache(maxsize=256)
+def _core_defaults(supported: frozenset[str]) -> Mapping[str, Any]:
+    return {name: value for name, value in DEFAULTS.items() if name in supported}
+
+
+def merge_parameters(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Parameters given as a mapping and by name, together.
+
+    Raises ConflictingParametersError where both give one name different values.
+    """
+    if not more:
+        return parameters
+    if not parameters:
+        return more
+    merged = dict(parameters)
+    for name, value in more.items():
+        if name in merged and merged[name] != value:
+            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+        merged[name] = value
+    return merged
