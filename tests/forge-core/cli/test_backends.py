@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llamaforge.backends import known
+from llamaforge.backends import distributions
 from support.plugins import make_distribution, make_sabotaged, make_sound
 
 
@@ -46,7 +46,7 @@ def test_a_name_with_two_owners_is_listed_with_both(quickly: Any) -> None:
 
 
 def test_a_known_backend_that_is_absent_shows_the_command(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(known.DISTRIBUTIONS, "absent", "forge-absent")
+    monkeypatch.setitem(distributions.DISTRIBUTIONS, "absent", "forge-absent")
     found = listed(quickly)["absent"]
     assert (found["state"], found["install"]) == ("not installed", 'pip install "forge-absent>=2.0,<3"')
     done = quickly("backends", "show", "absent")

@@ -65,7 +65,11 @@ class BasicBackendAdapter(BaseBackend):
 
     def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
         """Generate text with the author's ``generate``. What it raises becomes a GenerationError."""
-        return self._open(prompt, merge_parameters(parameters, more), streamed=False).read()
+        return self.generate_at_once(prompt, merge_parameters(parameters, more)).read()
+
+    def generate_at_once(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> TextStream:
+        """:meth:`generate` as a stream of one piece, which can be cancelled."""
+        return self._open(prompt, parameters, streamed=False)
 
     def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
         """Stream text from the author's ``generate_stream``; from ``generate``, in one piece, if there is none."""

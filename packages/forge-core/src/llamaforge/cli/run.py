@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..backends.basic import BasicBackendAdapter
 from ..models.masking import shown
 from ..requests import read_request
 from ..results import GeneratedText
@@ -93,6 +94,8 @@ def _start(
 ) -> TextStream:
     if conversation is not None:
         return session.forge.chat_stream(conversation, parameters)
+    if whole and isinstance(session.backend, BasicBackendAdapter):  # its generate() need not be its stream
+        return session.backend.generate_at_once(prompt, parameters)
     return session.forge.generate_stream(prompt, parameters)
 
 

@@ -60,13 +60,13 @@ def resolve_request(
     if not (supported >= given.keys()):
         unable = [name for name in given if name not in supported and name not in UNIVERSAL]
         if unable:
+            build_request(prompt, messages, given)  # a wrong value is named first, and even if it would be dropped
             if given.get("on_unsupported") != "drop":
                 raise UnsupportedError(
                     f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
                     backend,
                     'Leave it out, or pass on_unsupported="drop" to go on without it.',
                 )
-            build_request(prompt, messages, given)  # a wrong value is an error even where it would be dropped
             dropped = tuple(unable)
             for name in unable:
                 del given[name]
