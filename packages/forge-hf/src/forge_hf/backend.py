@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
@@ -59,8 +59,10 @@ class HuggingFaceBackend(EngineBackend):
 
     def default_parameters(self) -> Mapping[str, Any]:
         """The seed, where one was given at load time, and what the model's makers recommend for sampling."""
-        config, engine = self._config, self._engine
-        found: dict[str, Any] = dict(getattr(engine, "generation_defaults", {}))
+        config, engine = self._config, cast("Engine | None", self._engine)
+        found: dict[str, Any] = {}
+        if engine is not None and getattr(config, "generation_defaults", "model") == "model":
+            found.update(engine.generation_defaults)
         if isinstance(config, HuggingFaceConfig) and config.seed is not None:
             found["seed"] = config.seed
         return found
