@@ -43,9 +43,9 @@ class Sync(BaseBackend):
     def load(self, model_path: str, config: Any) -> None:
         """Nothing to open."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         try:
-            while self.stuck and not request.control.stopped:
+            while self.stuck and not cancellation.stopped:
                 time.sleep(0.002)
             for number in range(request.max_tokens or 3):
                 if request.prompt == "fail":
@@ -63,9 +63,9 @@ class Async(Sync):
 
     stream = BaseBackend.stream
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         try:
-            while self.stuck and not request.control.stopped:  # noqa: ASYNC110 - as an engine would
+            while self.stuck and not cancellation.stopped:  # noqa: ASYNC110 - as an engine would
                 await asyncio.sleep(0.002)
             for number in range(request.max_tokens or 3):
                 if request.prompt == "fail":
@@ -186,7 +186,7 @@ async def test_an_engine_that_ignores_its_deadline_does_not_hold_an_async_caller
     release = threading.Event()
 
     class Deaf(Sync):
-        def stream(self, request: GenerationRequest) -> Iterator[Event]:
+        def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
             release.wait(10)
             yield Finished(finish_reason="stop")
 
@@ -208,7 +208,7 @@ async def test_a_slow_reader_holds_the_engine_back() -> None:
 
 async def test_async_streams_are_held_to_the_contract() -> None:
     class Endless(Async):
-        async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+        async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
             yield Finished(finish_reason="stop")
             yield TextDelta("more")
 

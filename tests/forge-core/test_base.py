@@ -14,6 +14,7 @@ from llamaforge import BackendSpec, BaseBackend, Capabilities, GeneratedText
 from llamaforge.backends.base import import_engine
 from llamaforge.backends.config import BackendConfig
 from llamaforge.backends.echo import EchoBackend
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import (
     ContextOverflowError,
     ContractError,
@@ -60,7 +61,7 @@ class Scripted(BaseBackend):
     def unload(self) -> None:
         self.unloaded += 1
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         assert self.script is not None
         return self.script(request)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llamaforge import BackendSpec, BaseBackend, Finished, GenerationRequest, TextDelta
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import GenerationError
 
 
@@ -26,10 +27,10 @@ class _HangsUp(BaseBackend):
         self.seen = threading.Event()
         """Set by the reader, who may be in another thread: what came before the end is its own."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Any]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Any]:
         yield TextDelta("one")
         assert self.seen.wait(10)
-        request.control.cancel()
+        cancellation.cancel()
         yield TextDelta("two")
         raise ConnectionResetError("the connection is gone")
 
@@ -37,8 +38,8 @@ class _HangsUp(BaseBackend):
 class _HangsUpLater(_HangsUp):
     stream = BaseBackend.stream
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Any]:
-        for event in _HangsUp.stream(self, request):
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Any]:
+        for event in _HangsUp.stream(self, request, cancellation):
             yield event
 
 
@@ -47,7 +48,7 @@ class _FailsAtTheEnd(BaseBackend):
 
     def load(self, model_path: str, config: Any) -> None: ...
 
-    def stream(self, request: GenerationRequest) -> Iterator[Any]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Any]:
         yield Finished(finish_reason="stop")
         raise ZeroDivisionError("while cleaning up")
 

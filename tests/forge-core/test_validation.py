@@ -10,6 +10,7 @@ import pytest
 from msgspec import Meta
 
 from llamaforge import BackendConfig, BackendSpec, BaseBackend, Capabilities
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta
@@ -59,7 +60,7 @@ class Seeded(BaseBackend):
     def default_parameters(self) -> Mapping[str, Any]:
         return {"seed": 7}
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         yield TextDelta(str(request.seed))
         yield Finished(finish_reason="stop")
 

@@ -172,11 +172,11 @@ def test_ctrl_c_twice_tears_a_stuck_engine_away(terminal: Callable[..., Any], ll
         from llamaforge.backends.echo import EchoBackend
 
         class Stuck(EchoBackend):
-            def stream(self, request):
+            def stream(self, request, cancellation):
                 if "stuck" in request.messages[-1].text:
                     yield TextDelta("so far")
                     time.sleep(3600)
-                yield from super().stream(request)
+                yield from super().stream(request, cancellation)
 
         SPEC = Stuck.spec = BackendSpec(
             name="stuck", target="stuck_module:Stuck", config="llamaforge.backends.echo:EchoConfig", summary="",

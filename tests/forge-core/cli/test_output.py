@@ -40,8 +40,8 @@ NOISY = """
         def unload(self):
             noise("unload")
 
-        def stream(self, request):
-            for event in super().stream(request):
+        def stream(self, request, cancellation):
+            for event in super().stream(request, cancellation):
                 noise("stream")
                 yield event
 

@@ -286,7 +286,7 @@ def make_failing(folder: Path) -> None:
                 if model_path == "refuse":
                     raise RuntimeError("the engine says no")
 
-            def stream(self, request):
+            def stream(self, request, cancellation):
                 yield TextDelta("so ")
                 yield TextDelta("far ")
                 raise GenerationError("the engine gave up")

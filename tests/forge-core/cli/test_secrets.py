@@ -35,7 +35,7 @@ def make_leaky(folder: Path) -> None:
                 if model_path == "fail-load":
                     raise ValueError(f"Authorization: Bearer {self.key} was refused")
 
-            def stream(self, request):
+            def stream(self, request, cancellation):
                 yield TextDelta("so far")
                 raise RuntimeError(f"GET https://user:{self.key}@host/v1?api_key={self.key}: key {self.key} refused")
 

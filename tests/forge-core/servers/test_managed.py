@@ -23,6 +23,7 @@ from llamaforge.backends import managed
 from llamaforge.backends.connectable import ConnectableBackend
 from llamaforge.backends.managed import ManagedBackend
 from llamaforge.backends.server_configs import ManagedConfig
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import (
     ConflictingParametersError,
     ConnectionFailedError,
@@ -84,7 +85,7 @@ class TinyBackend(ManagedBackend[TinyConfig]):
     def detach(self) -> None:
         self.attached = None
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         assert self.attached is not None
         count = request.max_tokens or 3
         try:

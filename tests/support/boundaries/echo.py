@@ -32,8 +32,8 @@ class _Echo(Boundary):
         self._events = 0
         stream = backend.stream
 
-        def counted(request: Any) -> Any:
-            for event in stream(request):
+        def counted(request: Any, cancellation: Any) -> Any:
+            for event in stream(request, cancellation):
                 self._events += 1
                 yield event
 

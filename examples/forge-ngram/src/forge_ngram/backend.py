@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from llamaforge import BaseBackend, Event, Finished, GenerationRequest, TextDelta, Usage
+from llamaforge import BaseBackend, CancellationToken, Event, Finished, GenerationRequest, TextDelta, Usage
 from llamaforge.errors import ContextOverflowError, ModelNotLoadedError, NoChatTemplateError
 from llamaforge.text import TextAssembler
 
@@ -52,7 +52,7 @@ class NgramBackend(BaseBackend):
             raise NoChatTemplateError(self.model_path or self.name, "An n-gram model knows no turns: give it a prompt.")
         return request.prompt
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """A word an event."""
         model, n_ctx = self._model, self._n_ctx
         if model is None:
@@ -61,15 +61,17 @@ class NgramBackend(BaseBackend):
         room = n_ctx - len(prompt)
         if room < 1:
             raise ContextOverflowError(len(prompt), n_ctx)
-        return _events(model, request, prompt, min(request.max_tokens or room, room))
+        return _events(model, request, cancellation, prompt, min(request.max_tokens or room, room))
 
 
-def _events(model: NgramModel, request: GenerationRequest, prompt: list[int], limit: int) -> Iterator[Event]:
+def _events(
+    model: NgramModel, request: GenerationRequest, cancellation: CancellationToken, prompt: list[int], limit: int
+) -> Iterator[Event]:
     sampler = Sampler(request, model, prompt)
     text = TextAssembler(request.stop or ())
     history = [model.ids[word] for word in (BEGIN,) if word in model.ids] + prompt
     count, ended = 0, False
-    while count < limit and text.matched is None and not request.control.stopped:
+    while count < limit and text.matched is None and not cancellation.stopped:
         logprobs = model.next_logprobs(history)
         word = sampler.choose(logprobs)
         if model.vocabulary[word] == END:

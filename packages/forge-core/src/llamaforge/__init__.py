@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends.batch import BatchItem
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
+    from .cancellation import CancellationToken
     from .errors import LlamaForgeError
     from .forge import LlamaForge
     from .hookspecs import hookimpl
@@ -51,6 +52,7 @@ _HOMES = {
     "BackendSpec": "backends.spec",
     "BaseBackend": "backends.base",
     "BatchItem": "backends.batch",
+    "CancellationToken": "cancellation",
     "Capabilities": "backends.spec",
     "Event": "results",
     "Finished": "results",
@@ -84,6 +86,7 @@ __all__ = [
     "BackendSpec",
     "BaseBackend",
     "BatchItem",
+    "CancellationToken",
     "Capabilities",
     "Event",
     "Finished",

@@ -16,10 +16,10 @@ BUFFERED: Final = 64
 """Events that may wait for a slow reader before the engine waits, too."""
 
 
-async def in_thread(source: Callable[[], Iterator[Event]], control: CancellationToken) -> AsyncIterator[Event]:
+async def in_thread(source: Callable[[], Iterator[Event]], cancellation: CancellationToken) -> AsyncIterator[Event]:
     """Read a synchronous stream in a thread of its own.
 
-    The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *control* is
+    The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *cancellation* is
     cancelled and the thread ends with the engine's next look at it, or its next event.
     """
     loop = asyncio.get_running_loop()
@@ -27,14 +27,14 @@ async def in_thread(source: Callable[[], Iterator[Event]], control: Cancellation
     ready = asyncio.Event()
     room = threading.Semaphore(BUFFERED)
     left = threading.Event()
-    control.on_cancel(room.release)
+    cancellation.on_cancel(room.release)
 
     def post(event: Event | None, error: BaseException | None = None) -> None:
         arrived.append((event, error))
         try:
             loop.call_soon_threadsafe(ready.set)
         except RuntimeError:  # the loop is closed: nobody reads any more
-            control.cancel()
+            cancellation.cancel()
 
     def work() -> None:
         try:
@@ -43,7 +43,7 @@ async def in_thread(source: Callable[[], Iterator[Event]], control: Cancellation
                 for event in events:
                     room.acquire()
                     post(event)
-                    if control.cancelled or left.is_set():
+                    if cancellation.cancelled or left.is_set():
                         break
             finally:
                 close: Any = getattr(events, "close", None)
@@ -60,7 +60,7 @@ async def in_thread(source: Callable[[], Iterator[Event]], control: Cancellation
             while not arrived:
                 ready.clear()
                 if not arrived:
-                    await _arrival(ready, control)
+                    await _arrival(ready, cancellation)
             event, error = arrived.popleft()
             room.release()
             if error is not None:
@@ -69,25 +69,25 @@ async def in_thread(source: Callable[[], Iterator[Event]], control: Cancellation
                 return
             yield event
     except (GeneratorExit, asyncio.CancelledError):
-        control.cancel()
+        cancellation.cancel()
         raise
     finally:  # by whatever way: a thread that waits for room must not wait for ever
         left.set()
         room.release()
 
 
-async def _arrival(ready: asyncio.Event, control: CancellationToken) -> None:
+async def _arrival(ready: asyncio.Event, cancellation: CancellationToken) -> None:
     """Wait for the next event, but not past the deadline: an engine that is stuck must not hold its caller."""
-    if control.deadline is None:
+    if cancellation.deadline is None:
         await ready.wait()
         return
     try:
-        await asyncio.wait_for(ready.wait(), control.remaining())
+        await asyncio.wait_for(ready.wait(), cancellation.remaining())
     except TimeoutError:
-        control.check()
+        cancellation.check()
 
 
-def in_loop(source: Callable[[], AsyncIterator[Event]], control: CancellationToken) -> Iterator[Event]:
+def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: CancellationToken) -> Iterator[Event]:
     """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
     loop = _shared_loop()
     events = source()
@@ -99,7 +99,7 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], control: CancellationTok
         for future in waiting:
             future.cancel()
 
-    control.on_cancel(give_up)
+    cancellation.on_cancel(give_up)
 
     async def step() -> Any:
         stepping[:] = [task] if (task := asyncio.current_task()) is not None else []
@@ -120,7 +120,7 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], control: CancellationTok
         while True:
             future = asyncio.run_coroutine_threadsafe(step(), loop)
             waiting[:] = [future]
-            if control.cancelled:
+            if cancellation.cancelled:
                 future.cancel()
             try:
                 event = future.result()

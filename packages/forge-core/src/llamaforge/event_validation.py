@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from .cancellation import CancellationToken
 from .errors import ContractError, GenerationError, LlamaForgeError
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
@@ -23,14 +24,22 @@ class EventValidator:
     Args:
         backend: its name, for messages.
         request: what was asked for.
+        cancellation: whether it is still wanted.
         dropped: parameters that were dropped on request.
         started: the caller's ``time.perf_counter()``.
     """
 
-    def __init__(self, backend: str, request: GenerationRequest, dropped: tuple[str, ...], started: float) -> None:
+    def __init__(
+        self,
+        backend: str,
+        request: GenerationRequest,
+        cancellation: CancellationToken,
+        dropped: tuple[str, ...],
+        started: float,
+    ) -> None:
         self._backend = backend
         self._request = request
-        self._control = request.control
+        self._cancellation = cancellation
         self._dropped = dropped
         self._started = started
         self._first: float | None = None
@@ -47,11 +56,11 @@ class EventValidator:
 
         *event* is None where the stream ended. Raises GenerationTimeoutError or ContractError.
         """
-        if self._control.cancelled:
+        if self._cancellation.cancelled:
             known = event if isinstance(event, Finished) else None
             self._end = Finished(finish_reason="cancelled", usage=known.usage if known else None)
             return None
-        if self._control.deadline is not None:
+        if self._cancellation.deadline is not None:
             self._check_deadline()
             if isinstance(event, TextDelta):
                 self._text.write(event.text)
@@ -71,7 +80,7 @@ class EventValidator:
 
         Raises GenerationTimeoutError, *error* itself where it is typed, else GenerationError.
         """
-        if self._control.cancelled:
+        if self._cancellation.cancelled:
             self._end = Finished(finish_reason="cancelled")
             return
         self._check_deadline()
@@ -80,17 +89,17 @@ class EventValidator:
         raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
 
     def _check_deadline(self) -> None:
-        if self._control.expired:  # so that the text is put together once, not for every event
-            self._control.check(str(self._text))
+        if self._cancellation.expired:  # so that the text is put together once, not for every event
+            self._cancellation.check(str(self._text))
 
     @property
     def looks_further(self) -> bool:
         """Whether what comes after the terminal event matters: not of an engine that was told to stop."""
-        return self._end is not None and not self._control.cancelled
+        return self._end is not None and not self._cancellation.cancelled
 
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
-        if event is not None and not self._control.cancelled:
+        if event is not None and not self._cancellation.cancelled:
             raise ContractError(self._backend, "its stream went on after the terminal event")
 
     def terminal(self) -> Finished:

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from .cancellation import CancellationToken
 from .errors import ConflictingParametersError, EmptyPromptError, InvalidParameterError
 from .messages import Message, read_messages
 from .parameters import DEFAULTS, Parameters, read_parameters
@@ -25,9 +24,6 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
     """Text of one user turn; with ``raw``, the text that the model continues."""
     messages: tuple[Message, ...] = ()
     """A conversation. A last turn of the assistant is continued."""
-
-    control: CancellationToken = msgspec.field(default_factory=CancellationToken)
-    """Whether the request is still wanted; for engines."""
 
     def as_messages(self) -> tuple[Message, ...]:
         """The conversation; a prompt is one user turn."""

@@ -17,8 +17,8 @@ from .text import TextBuffer
 class _Stream:
     """What both kinds of stream keep of the events that have passed."""
 
-    def __init__(self, control: CancellationToken | None, cancelled: Finished | None) -> None:
-        self._control = control or CancellationToken()
+    def __init__(self, cancellation: CancellationToken | None, cancelled: Finished | None) -> None:
+        self._cancellation = cancellation or CancellationToken()
         self._cancelled = cancelled or Finished(finish_reason="cancelled")
         self._text = TextBuffer()
         self._reasoning = TextBuffer()
@@ -57,7 +57,7 @@ class _Stream:
 
     def cancel(self) -> None:
         """Tell the engine to stop, from any thread. Whoever reads then gets the end as soon as it has."""
-        self._control.cancel()
+        self._cancellation.cancel()
 
     def _keep(self, event: Event) -> None:
         if isinstance(event, TextDelta):
@@ -90,10 +90,10 @@ class TextStream(_Stream, Iterator[str]):
     """
 
     def __init__(
-        self, events: Iterator[Event], control: CancellationToken | None = None, cancelled: Finished | None = None
+        self, events: Iterator[Event], cancellation: CancellationToken | None = None, cancelled: Finished | None = None
     ) -> None:
         """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
-        super().__init__(control, cancelled)
+        super().__init__(cancellation, cancelled)
         self._events = events
         self._at_work = threading.RLock()
 
@@ -114,7 +114,7 @@ class TextStream(_Stream, Iterator[str]):
         While another thread waits for the next piece, that thread gets the end of the stream as soon as the engine has
         stopped.
         """
-        self._control.cancel()
+        self._cancellation.cancel()
         if not self._at_work.acquire(blocking=False):
             return
         try:
@@ -163,10 +163,13 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
     """
 
     def __init__(
-        self, events: AsyncIterator[Event], control: CancellationToken | None = None, cancelled: Finished | None = None
+        self,
+        events: AsyncIterator[Event],
+        cancellation: CancellationToken | None = None,
+        cancelled: Finished | None = None,
     ) -> None:
         """Read *events*. *cancelled* is the terminal event of a stream that its reader leaves early."""
-        super().__init__(control, cancelled)
+        super().__init__(cancellation, cancelled)
         self._events = events
 
     async def events(self) -> AsyncIterator[Event]:
@@ -182,7 +185,7 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
 
     async def aclose(self) -> None:
         """Stop the engine, if it is still at work. The result then says ``cancelled``."""
-        self._control.cancel()
+        self._cancellation.cancel()
         close: Any = getattr(self._events, "aclose", None)
         if close is not None and not getattr(self._events, "ag_running", False):
             await close()
@@ -202,7 +205,7 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
             event = await anext(self._events, None)
         except BaseException:
             self._failed = True
-            self._control.cancel()
+            self._cancellation.cancel()
             raise
         if event is not None:
             self._keep(event)

@@ -9,6 +9,7 @@ from typing import Any
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
+from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import LlamaForgeError, ModelNotLoadedError, UnsupportedError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event
@@ -97,16 +98,16 @@ class OpenAIBackend(BaseBackend):
         """Any field that has no meaning yet is passed on to the server."""
         check_engine_options(options, self.capabilities.parameters, self._settings.wire_names())
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """One POST."""
         session, call = self._call(request)
-        scope = CancelScope.of(request.control)
+        scope = CancelScope.of(cancellation)
         return run(exchange(call, session, scope), scope)
 
-    def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """One POST, in the running event loop."""
         session, call = self._call(request)
-        scope = CancelScope.of(request.control)
+        scope = CancelScope.of(cancellation)
         return arun(exchange(call, session, scope), scope)
 
     def explain(self, error: LlamaForgeError) -> LlamaForgeError:

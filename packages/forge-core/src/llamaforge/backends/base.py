@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-import msgspec
-
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
@@ -48,10 +46,11 @@ class BaseBackend:
 
     * ``load(model_path, config)`` opens the model; the parameters have been checked already.
     * ``unload()`` gives its memory back.
-    * ``stream(request)`` yields :class:`~llamaforge.results.TextDelta` events and then one
-      :class:`~llamaforge.results.Finished`; or ``astream(request)``, the same as an asynchronous generator. When the
-      caller leaves, the generator is closed: stop the engine in ``finally``. Where much is computed between two events,
-      look at ``request.control.stopped`` meanwhile. It may be called from several threads at once.
+    * ``stream(request, cancellation)`` yields :class:`~llamaforge.results.TextDelta` events and then one
+      :class:`~llamaforge.results.Finished`; ``astream(request, cancellation)`` is the same as an asynchronous
+      generator: write one of the two. When the caller leaves, the generator is closed: stop the engine in ``finally``.
+      If the engine computes for long between two events, it must look at ``cancellation.stopped`` meanwhile. Several
+      threads may call it at once.
 
     Everything else is made of those: checked parameters, ``generate``, ``chat``, their streams and asynchronous twins,
     timeouts, cancellation, timings.
@@ -81,7 +80,7 @@ class BaseBackend:
     def check_model(self, model_path: str, config: Any) -> None:
         """Refuse a model that is clearly none, cheaply, before the model that is loaded now is given up."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Generate: text events, then exactly one ``Finished``.
 
         *request* is checked: all that it asks for is declared in :attr:`spec`, and where the choice is ours the
@@ -89,7 +88,7 @@ class BaseBackend:
         """
         raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
 
-    def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """The same as :meth:`stream`, for an engine that is asynchronous: override one of the two."""
         raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
 
@@ -341,30 +340,30 @@ class BaseBackend:
         return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
 
     def _start(self, request: GenerationRequest, started: float) -> TextStream:
-        request, checker, cancelled = self._prepare(request, started)
+        request, cancellation, checker, cancelled = self._prepare(request, started)
         if type(self).stream is not BaseBackend.stream:
-            events = self.stream(request)
+            events = self.stream(request, cancellation)
         else:
-            events = in_loop(lambda: self.astream(request), request.control)
-        return TextStream(validated(self._in_flight.through(events), checker), request.control, cancelled)
+            events = in_loop(lambda: self.astream(request, cancellation), cancellation)
+        return TextStream(validated(self._in_flight.through(events), checker), cancellation, cancelled)
 
     def _astart(self, request: GenerationRequest, started: float) -> AsyncTextStream:
-        request, checker, cancelled = self._prepare(request, started)
+        request, cancellation, checker, cancelled = self._prepare(request, started)
         if type(self).astream is not BaseBackend.astream:
-            events = self.astream(request)
+            events = self.astream(request, cancellation)
         else:
-            events = in_thread(lambda: self.stream(request), request.control)
-        return AsyncTextStream(avalidated(self._in_flight.athrough(events), checker), request.control, cancelled)
+            events = in_thread(lambda: self.stream(request, cancellation), cancellation)
+        return AsyncTextStream(avalidated(self._in_flight.athrough(events), checker), cancellation, cancelled)
 
     def _prepare(
         self, request: GenerationRequest, started: float
-    ) -> tuple[GenerationRequest, EventValidator, Finished]:
+    ) -> tuple[GenerationRequest, CancellationToken, EventValidator, Finished]:
         """Check the request against what this backend can do; and what watches over its events."""
         self._require_model()
         request, dropped = self._accept(request)
-        request = msgspec.structs.replace(request, control=CancellationToken(request.timeout, started))
+        cancellation = CancellationToken(request.timeout, started)
         cancelled = Finished(finish_reason="cancelled", parameters=request.parameters(), dropped=dropped)
-        return request, EventValidator(self.name, request, dropped, started), cancelled
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, started), cancelled
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:

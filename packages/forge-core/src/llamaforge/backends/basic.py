@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError
 from ..event_validation import EventValidator, validated
 from ..requests import GenerationRequest, read_request
@@ -26,9 +27,10 @@ def basic_text(backend: BaseBackend, prompt: str, parameters: Mapping[str, Any],
     if not backend.is_model_loaded():
         raise ModelNotLoadedError()
     given = dict(parameters)
-    checker = EventValidator(type(backend).__name__, request, (), started)
+    cancellation = CancellationToken(started=started)
+    checker = EventValidator(type(backend).__name__, request, cancellation, (), started)
     events = validated(_events(backend, request, given, streamed), checker)
-    return TextStream(events, request.control, Finished(finish_reason="cancelled", parameters=given))
+    return TextStream(events, cancellation, Finished(finish_reason="cancelled", parameters=given))
 
 
 def _events(backend: BaseBackend, request: GenerationRequest, given: dict[str, Any], streamed: bool) -> Iterator[Event]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
+from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError
 from ..requests import GenerationRequest
 from ..results import Event, Finished
@@ -80,30 +81,32 @@ class EngineBackend(BaseBackend):
         with scheduler.users:
             return engine.render(request)
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Generate. What is wrong with the request is raised now; the engine starts with the first event."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = ThreadEventQueue()
-        return self._read(scheduler, _make_sequence(engine, scheduler, request, event_queue, arrived), event_queue)
+        sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
+        return self._read(scheduler, sequence, event_queue)
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Generate, for event loops."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = LoopEventQueue()
         if sum(len(message.text) for message in request.as_messages()) < _LONG:
-            sequence = _make_sequence(engine, scheduler, request, event_queue, arrived)
+            sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
         else:
-            sequence = await asyncio.to_thread(_make_sequence, engine, scheduler, request, event_queue, arrived)
-        control = request.control
-        control.on_cancel(lambda: scheduler.drop(sequence))
+            sequence = await asyncio.to_thread(
+                _make_sequence, engine, scheduler, request, cancellation, event_queue, arrived
+            )
+        cancellation.on_cancel(lambda: scheduler.drop(sequence))
         scheduler.submit(sequence)
         try:
             while True:
-                item = await event_queue.get(control.remaining())
+                item = await event_queue.get(cancellation.remaining())
                 if item is None:
-                    control.check()
+                    cancellation.check()
                 elif isinstance(item, Exception):
                     raise item
                 else:
@@ -115,14 +118,14 @@ class EngineBackend(BaseBackend):
 
     def _read(self, scheduler: Scheduler, sequence: SequenceState, event_queue: ThreadEventQueue) -> Iterator[Event]:
         """The events of *sequence*. A method, so that a stream keeps its backend, whose model is unloaded with it."""
-        control = sequence.request.control
-        control.on_cancel(lambda: scheduler.drop(sequence))
+        cancellation = sequence.cancellation
+        cancellation.on_cancel(lambda: scheduler.drop(sequence))
         scheduler.submit(sequence)
         try:
             while True:
-                item = event_queue.get(control.remaining())
+                item = event_queue.get(cancellation.remaining())
                 if item is None:
-                    control.check()
+                    cancellation.check()
                 elif isinstance(item, Exception):
                     raise item
                 else:
@@ -141,7 +144,12 @@ class EngineBackend(BaseBackend):
 
 
 def _make_sequence(
-    engine: Engine, scheduler: Scheduler, request: GenerationRequest, event_queue: EventQueue, arrived: float
+    engine: Engine,
+    scheduler: Scheduler,
+    request: GenerationRequest,
+    cancellation: CancellationToken,
+    event_queue: EventQueue,
+    arrived: float,
 ) -> SequenceState:
     with scheduler.users:
         engine.check(request)
@@ -150,6 +158,7 @@ def _make_sequence(
     room = engine.n_ctx - len(prompt)
     return SequenceState(
         request,
+        cancellation,
         prompt,
         truncated=truncated,
         max_new_tokens=min(request.max_tokens or room, room),

@@ -166,9 +166,7 @@ class Scheduler:
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
-        for sequence in [
-            sequence for sequence in self._running if sequence.dropped or sequence.request.control.stopped
-        ]:
+        for sequence in [sequence for sequence in self._running if sequence.dropped or sequence.cancellation.stopped]:
             self._leave(sequence, keep=True)
             sequence.cancel()
 
@@ -179,7 +177,7 @@ class Scheduler:
         with self._changed:
             looked_at = list(itertools.islice(self._waiting, _LOOKED_AT + self._parallel))
         for sequence in looked_at:
-            if sequence.dropped or sequence.request.control.stopped:
+            if sequence.dropped or sequence.cancellation.stopped:
                 self._forget(sequence)
             elif self._full or len(self._running) >= self._parallel:
                 return

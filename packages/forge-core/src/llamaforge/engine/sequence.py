@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Final
 
+from ..cancellation import CancellationToken
 from ..errors import GenerationError, ModelNotLoadedError
 from ..requests import GenerationRequest
 from ..results import Finished, FinishReason, TextDelta, Timings, Usage
@@ -23,6 +24,7 @@ class SequenceState:
 
     Args:
         request: the checked request.
+        cancellation: whether it is still wanted.
         prompt: its tokens.
         truncated: tokens of the prompt that were left out, as asked.
         max_new_tokens: tokens that the answer may have, at most.
@@ -34,6 +36,7 @@ class SequenceState:
     def __init__(
         self,
         request: GenerationRequest,
+        cancellation: CancellationToken,
         prompt: list[int],
         *,
         truncated: int,
@@ -43,6 +46,7 @@ class SequenceState:
         arrived: float,
     ) -> None:
         self.request = request
+        self.cancellation = cancellation
         self.tokens = list(prompt)
         """Prompt and answer. The last one is not computed yet."""
         self.computed = 0

@@ -102,7 +102,7 @@ class CancellationChecks(Kit):
     def test_a_stream_may_be_closed_by_another_thread(self, subject: Subject) -> None:
         """``close`` from another thread ends the stream for its reader, soon and without an error.
 
-        Why: a "stop" button lives in another thread. Look at: waits that don't look at ``request.control``.
+        Why: a "stop" button lives in another thread. Look at: waits that don't look at ``cancellation``.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -156,7 +156,7 @@ class CancellationChecks(Kit):
         """After leaving a long answer, its threads end and the processor rests.
 
         Why: computing for nobody costs power and slows the others. Look at: a thread that fills a queue to the end;
-        look at ``request.control.stopped`` between two tokens.
+        look at ``cancellation.stopped`` between two tokens.
         """
         tokens = subject.lasting(1.2)
         whole = subject.whole(tokens)
@@ -216,7 +216,7 @@ class CancellationChecks(Kit):
         """A timeout of a quarter of the answer's time ends the call well before the whole time, with the text so far.
 
         Why: an error that comes when the answer would have come is of no use. Look at: waits and loops that don't look
-        at ``request.control``; an answer that comes as one event.
+        at ``cancellation``; an answer that comes as one event.
         """
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1)

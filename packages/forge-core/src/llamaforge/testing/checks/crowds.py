@@ -75,7 +75,7 @@ class CrowdChecks(Kit):
         """A request that is left before its turn has come ends while the crowd before it is at work; the crowd goes on.
 
         Why: who has hung up must not wait for a turn, nor take one. Look at: waits for a slot or a lock that don't look
-        at ``request.control``; ``control.on_cancel`` wakes them.
+        at ``cancellation``; ``cancellation.on_cancel`` wakes them.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -97,7 +97,7 @@ class CrowdChecks(Kit):
         request is answered.
 
         Why: the queue is where deadlines pass. Look at: waits for a slot or a lock without a timeout;
-        ``control.remaining()`` is one.
+        ``cancellation.remaining()`` is one.
         """
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1)

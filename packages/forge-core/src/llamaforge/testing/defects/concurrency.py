@@ -20,10 +20,10 @@ from ..fakes import AsyncToyBackend, ToyBackend
 class SwapsAnswers(ToyBackend):
     """Keeps the prompt of the request on the backend."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """The answer to whatever was asked last."""
         self._request = request
-        for number, event in enumerate(super().stream(request)):
+        for number, event in enumerate(super().stream(request, cancellation)):
             yield event
             if number == 1 and self._request is not request:
                 yield TextDelta(f" {(self._request.prompt or '')[:10]}")
@@ -36,10 +36,10 @@ class HoldsALockWhileItYields(ToyBackend):
         super().__init__()
         self._engine = threading.Lock()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """One at a time, from the first piece to the last."""
         with self._engine:
-            yield from super().stream(request)
+            yield from super().stream(request, cancellation)
 
 
 class KeepsItsLockWhenLeft(ToyBackend):
@@ -49,10 +49,10 @@ class KeepsItsLockWhenLeft(ToyBackend):
         super().__init__()
         self._engine = threading.Lock()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Without ``finally``."""
         self._engine.acquire()
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, Finished):
                 self._engine.release()
             yield event
@@ -65,20 +65,20 @@ class KeepsItsLockOnErrors(ToyBackend):
         super().__init__()
         self._engine = threading.Lock()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Without ``finally`` around the tokenizer."""
         self._engine.acquire()
         self.tokenize(self.render_request(request))
         self._engine.release()
-        yield from super().stream(request)
+        yield from super().stream(request, cancellation)
 
 
 class RefusesToLeave(ToyBackend):
     """Catches what closes its generator."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Whatever happens, one more piece."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             try:
                 yield event
             except BaseException:  # noqa: BLE001 - that is the defect
@@ -93,19 +93,19 @@ class StumblesOverThreads(ToyBackend):
         super().load(model_path, config)
         self._owner = threading.get_ident()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """In that thread alone."""
         if threading.get_ident() != self._owner:
             raise RuntimeError("objects made in a thread can only be used in that same thread")
-        yield from super().stream(request)
+        yield from super().stream(request, cancellation)
 
 
 class BlocksTheLoop(ToyBackend):
     """Works synchronously in ``astream``."""
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Without ever giving the loop a turn."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             yield event
 
 
@@ -116,35 +116,35 @@ class BelongsToOneLoop(AsyncToyBackend):
         super().__init__()
         self._home: asyncio.AbstractEventLoop | None = None
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """With a client of the first loop."""
         if self._home is None:
             self._home = asyncio.get_running_loop()
         answered = self._home.create_future()
         self._home.call_soon(answered.set_result, None)
         await answered
-        async for event in super().astream(request):
+        async for event in super().astream(request, cancellation):
             yield event
 
 
 class LeavesTasksBehind(AsyncToyBackend):
     """Starts a task for each request and never ends it."""
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Beside a task that waits for ever."""
         self._task = asyncio.ensure_future(asyncio.Event().wait())
-        async for event in super().astream(request):
+        async for event in super().astream(request, cancellation):
             yield event
 
 
 class RunsALoopOfItsOwn(ToyBackend):
     """Calls ``asyncio.run`` in ``stream``."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a loop inside."""
 
         async def collect() -> list[Event]:
-            return list(super(RunsALoopOfItsOwn, self).stream(request))
+            return list(super(RunsALoopOfItsOwn, self).stream(request, cancellation))
 
         yield from asyncio.run(collect())
 
@@ -152,13 +152,12 @@ class RunsALoopOfItsOwn(ToyBackend):
 class ComputesForNobody(ToyBackend):
     """Fills a queue from a thread of its own, to the end, whoever reads."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """From the queue."""
         arrived: queue.Queue[Event] = queue.Queue()
-        deaf = replace(request, control=CancellationToken())
 
         def fill() -> None:
-            for event in super(ComputesForNobody, self).stream(deaf):
+            for event in super(ComputesForNobody, self).stream(request, CancellationToken()):
                 arrived.put(event)
 
         threading.Thread(target=fill, daemon=True).start()
@@ -176,13 +175,12 @@ class HoldsUpTheNext(ToyBackend):
         super().__init__()
         self._worker = ThreadPoolExecutor(max_workers=1)
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """From the worker, which hears nothing."""
         arrived: queue.Queue[Event] = queue.Queue()
-        deaf = replace(request, control=CancellationToken())
 
         def fill() -> None:
-            for event in super(HoldsUpTheNext, self).stream(deaf):
+            for event in super(HoldsUpTheNext, self).stream(request, CancellationToken()):
                 arrived.put(event)
 
         self._worker.submit(fill)
@@ -196,9 +194,9 @@ class HoldsUpTheNext(ToyBackend):
 class ComputesBeforeItAnswers(ToyBackend):
     """Computes the whole answer before its first event, and looks at no deadline meanwhile."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """All at once."""
-        yield from list(super().stream(replace(request, control=CancellationToken())))
+        yield from list(super().stream(request, CancellationToken()))
 
 
 class KnowsNoDeadline(ToyBackend):
@@ -222,10 +220,10 @@ class TakesSecondsForMilliseconds(ToyBackend):
 class StartsThreadsForEver(ToyBackend):
     """Starts a thread for each request that never ends."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Beside a thread that waits."""
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class WaitsForItsReaders(ToyBackend):
@@ -235,10 +233,10 @@ class WaitsForItsReaders(ToyBackend):
         super().__init__()
         self._in_use = threading.Lock()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """While the lock is held."""
         with self._in_use:
-            yield from super().stream(request)
+            yield from super().stream(request, cancellation)
 
     def unload(self) -> None:
         """When nobody holds it."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
+from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta, Timings, Usage
 from ..fakes import ToyBackend
@@ -18,10 +19,10 @@ class _RewritesTheEnd(ToyBackend):
         """What it says at the end, after that many pieces of text."""
         raise NotImplementedError
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With another end."""
         pieces = 0
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             pieces += isinstance(event, TextDelta) and bool(event.text)
             yield self.rewrite(event, request, pieces) if isinstance(event, Finished) else event
 
@@ -51,9 +52,11 @@ class CountsTheEndToken(_RewritesTheEnd):
 class GeneratesOneTooMany(ToyBackend):
     """Takes max_tokens for the last index."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """One more than asked for."""
-        return super().stream(replace(request, max_tokens=request.max_tokens + 1 if request.max_tokens else None))
+        return super().stream(
+            replace(request, max_tokens=request.max_tokens + 1 if request.max_tokens else None), cancellation
+        )
 
 
 class SaysStopAtTheLimit(_RewritesTheEnd):

@@ -42,11 +42,11 @@ class HasTenPlaces(ToyBackend):
         self._number = itertools.count()
         self._places: dict[int, GenerationRequest] = {}
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With the words of whoever has the place now."""
         place = next(self._number) % 10
         self._places[place] = request
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             holder = self._places[place]
             taken = isinstance(event, TextDelta) and holder is not request
             yield TextDelta(f" {(holder.prompt or '')[-5:]}") if taken else event
@@ -57,11 +57,11 @@ class WaitsDeafly(QueueingToyBackend):
 
     def read(self, job: Job) -> Iterator[Event]:
         """By the worker's first word at the earliest."""
-        deaf = Job(replace(job.request, control=CancellationToken()))
+        deaf = Job(job.request, CancellationToken())
         self._replace(job, deaf)
         try:
             for event in deaf.events():
-                if job.request.control.stopped:
+                if job.cancellation.stopped:
                     return
                 yield event
         finally:
@@ -76,11 +76,11 @@ class WaitsDeafly(QueueingToyBackend):
 class WaitsBeyondTheDeadline(QueueingToyBackend):
     """Looks at the clock when an event has come, and not while it waits for one."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a deadline that only the base class knows."""
         untimed = CancellationToken()
-        request.control.on_cancel(untimed.cancel)
-        return super().stream(replace(request, control=untimed))
+        cancellation.on_cancel(untimed.cancel)
+        return super().stream(request, untimed)
 
 
 class PrefersTheFamiliar(QueueingToyBackend):
@@ -142,9 +142,9 @@ class CachesMoreThanThereIs(ToyBackend):
         super().__init__()
         self._saved = 0
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With all that was ever saved."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, Finished) and event.usage is not None:
                 self._saved += event.usage.prompt_tokens
                 event = replace(event, usage=replace(event.usage, cached_tokens=self._saved))

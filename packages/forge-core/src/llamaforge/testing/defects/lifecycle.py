@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+from ...cancellation import CancellationToken
 from ...errors import InvalidModelError
 from ...requests import GenerationRequest
 from ...results import Event, Finished, GeneratedText, TextDelta
@@ -124,11 +125,11 @@ class SharesOneModel(ToyBackend):
         """Of all instances."""
         self._shared.clear()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With the one model that there is."""
         if not self._shared:
             raise RuntimeError("the model is gone")
-        yield from super().stream(request)
+        yield from super().stream(request, cancellation)
 
 
 class LosesTheModelToATypingError(ToyBackend):
@@ -192,10 +193,10 @@ class KeepsEveryRequest(ToyBackend):
         super().__init__()
         self._caches: list[bytes] = []
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a cache that nobody clears."""
         self._caches.append(bytes(200_000))
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class KeepsWhatWasLeft(ToyBackend):
@@ -205,11 +206,11 @@ class KeepsWhatWasLeft(ToyBackend):
         super().__init__()
         self._caches: list[bytes] = []
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Without ``finally``."""
         cache = bytes(200_000)
         self._caches.append(cache)
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, Finished):
                 self._caches.remove(cache)
             yield event
@@ -222,11 +223,11 @@ class KeepsWhatFailed(ToyBackend):
         super().__init__()
         self._caches: list[bytes] = []
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Where the time is over already, the cache stays."""
         if request.timeout is not None:
             self._caches.append(bytes(200_000))
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class OpensFiles(ToyBackend):
@@ -236,10 +237,10 @@ class OpensFiles(ToyBackend):
         super().__init__()
         self._files: list[int] = []
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a log of its own."""
         self._files.append(os.open(os.devnull, os.O_RDONLY))
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class LeavesAThread(ToyBackend):
@@ -276,13 +277,13 @@ class SpoiltByItsReaders(ToyBackend):
         super().__init__()
         self._left: list[Event] = []
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """What the last one did not read comes first."""
         begun, self._left = self._left, []
         piece: Event | None = begun[-1] if begun else None
         try:
             yield from begun
-            for piece in super().stream(request):
+            for piece in super().stream(request, cancellation):
                 yield piece
         except GeneratorExit:
             if isinstance(piece, TextDelta):

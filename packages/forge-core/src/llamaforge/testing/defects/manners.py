@@ -12,6 +12,7 @@ from msgspec import Meta
 
 from ...backends.base import BaseBackend
 from ...backends.config import BackendConfig
+from ...cancellation import CancellationToken
 from ...errors import ModelLoadError, ModelNotLoadedError
 from ...requests import GenerationRequest
 from ...results import Event, Finished
@@ -24,10 +25,10 @@ _HERE = "llamaforge.testing.defects.manners"
 class PrintsItsAnswers(ToyBackend):
     """Prints while it generates."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a note on standard output."""
         print("generating ...")  # noqa: T201 - that is the defect
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class PrintsWhileItLoads(ToyBackend):
@@ -42,10 +43,10 @@ class PrintsWhileItLoads(ToyBackend):
 class PrintsNatively(ToyBackend):
     """Its engine writes to the file descriptor."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a note on file descriptor 1."""
         os.write(1, b"llama_decode: ok\n")
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class _KnowsAKey(ToyBackend):
@@ -70,10 +71,10 @@ class ShowsItsKey(_KnowsAKey):
 class LogsItsKey(_KnowsAKey):
     """Logs the key, for debugging."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With a log line."""
         logging.getLogger("toy").debug("request with key %s", self.key)
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class TellsItsKey(_KnowsAKey):
@@ -89,14 +90,14 @@ class TellsItsKey(_KnowsAKey):
 class ChainsItsKey(_KnowsAKey):
     """Has the key in the cause of its errors."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Refuse every key."""
         if self.key:
             try:
                 raise RuntimeError(f"Authorization: Bearer {self.key}")
             except RuntimeError as error:
                 raise ModelNotLoadedError() from error
-        yield from super().stream(request)
+        yield from super().stream(request, cancellation)
 
 
 class PlainConfig(BackendConfig, frozen=True, kw_only=True):
@@ -211,9 +212,9 @@ class HalfBasic(ToyBackend):
 class TellsLoadParameters(ToyBackend):
     """Reports its load parameters with each answer."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With what it was loaded with."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, Finished):
                 yield Finished(
                     finish_reason=event.finish_reason,

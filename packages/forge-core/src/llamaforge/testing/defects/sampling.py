@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
 from ...results import Event, TextDelta
 from ..fakes import ToyBackend
@@ -22,9 +23,9 @@ class _Rewrites(ToyBackend):
         """What the engine is asked for."""
         raise NotImplementedError
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """The answer to another request."""
-        return super().stream(self.rewrite(request))
+        return super().stream(self.rewrite(request), cancellation)
 
 
 class IgnoresTemperature(_Rewrites):
@@ -178,9 +179,9 @@ class _RewritesLogprobs(ToyBackend):
         """What is reported."""
         raise NotImplementedError
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With other numbers."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             yield self.rewrite(event) if isinstance(event, TextDelta) else event
 
 
@@ -211,10 +212,10 @@ class SortsTheWrongWay(_RewritesLogprobs):
 class ReportsTheNextPosition(ToyBackend):
     """Reports with each token the numbers of the position before it."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """One behind."""
         before: Any = ()
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, TextDelta):
                 late, before = before, event.logprobs
                 yield replace(event, logprobs=late or before)
@@ -225,14 +226,14 @@ class ReportsTheNextPosition(ToyBackend):
 class ReportsAlways(ToyBackend):
     """Reports log-probabilities that nobody asked for."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Always with them."""
-        return super().stream(replace(request, logprobs=True))
+        return super().stream(replace(request, logprobs=True), cancellation)
 
 
 class ChangesWhenWatched(ToyBackend):
     """Takes another path through the engine for log-probabilities, where the temperature is 1."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Another answer with them."""
-        return super().stream(replace(request, temperature=1.0, seed=5) if request.logprobs else request)
+        return super().stream(replace(request, temperature=1.0, seed=5) if request.logprobs else request, cancellation)

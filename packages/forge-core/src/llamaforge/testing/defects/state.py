@@ -8,6 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from ...backends.spec import Capabilities
+from ...cancellation import CancellationToken
 from ...messages import Message
 from ...parameters import NAMES, UNIVERSAL, canonical
 from ...requests import GenerationRequest
@@ -37,12 +38,12 @@ class KeepsTheConversation(ToyBackend):
         super().__init__()
         self._history: tuple[Message, ...] = ()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With all that was said before."""
         if request.messages:
             self._history += request.messages
             request = replace(request, messages=self._history)
-        return super().stream(request)
+        return super().stream(request, cancellation)
 
 
 class KeepsParameters(ToyBackend):
@@ -52,10 +53,10 @@ class KeepsParameters(ToyBackend):
         super().__init__()
         self._kept: dict[int, float] = {}
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With the biases of all requests so far."""
         self._kept.update(request.logit_bias or {})
-        return super().stream(replace(request, logit_bias=dict(self._kept)))
+        return super().stream(replace(request, logit_bias=dict(self._kept)), cancellation)
 
 
 class ChangesTheCallersParameters(ToyBackend):
@@ -187,9 +188,9 @@ class DeclaresAMisspeltName(ToyBackend):
 class ReportsItsOwnParameters(ToyBackend):
     """Reports what the engine calls its parameters."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With parameters of its own."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             yield replace(event, parameters={"n_predict": 1}) if hasattr(event, "parameters") else event
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError
 from ...requests import GenerationRequest
 from ...results import Event, Finished, GeneratedText, TextDelta, Usage
@@ -21,10 +22,10 @@ def is_text(event: Event) -> bool:
 class LeaksStopStrings(ToyBackend):
     """Sends each token at once, and looks for stop strings afterwards."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Stop when the text has a stop string."""
         text = ""
-        for event in super().stream(replace(request, stop=())):
+        for event in super().stream(replace(request, stop=()), cancellation):
             if isinstance(event, TextDelta):
                 text += event.text
                 yield event
@@ -41,9 +42,9 @@ class LeaksStopStrings(ToyBackend):
 class FindsStopsInsideTokens(ToyBackend):
     """Looks for stop strings in each token alone."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Stop where one token has a whole stop string."""
-        for event in super().stream(replace(request, stop=())):
+        for event in super().stream(replace(request, stop=()), cancellation):
             if isinstance(event, TextDelta):
                 met = next((stop for stop in request.stop or () if stop in event.text), None)
                 if met is not None:
@@ -57,17 +58,17 @@ class FindsStopsInsideTokens(ToyBackend):
 class HearsTheFirstStopOnly(ToyBackend):
     """Of several stop strings, looks for the first in the list."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With one stop string."""
-        return super().stream(replace(request, stop=(request.stop or ())[:1]))
+        return super().stream(replace(request, stop=(request.stop or ())[:1]), cancellation)
 
 
 class NamesAnyStop(ToyBackend):
     """Says that the first stop string in the list was met, whichever it was."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With the wrong name."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if isinstance(event, Finished) and event.stop is not None:
                 yield replace(event, stop=(request.stop or ("",))[0])
             else:
@@ -77,17 +78,17 @@ class NamesAnyStop(ToyBackend):
 class IteratesOverAStopString(ToyBackend):
     """Takes each character of a stop string for one of its own."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With the characters."""
-        return super().stream(replace(request, stop=tuple("".join(request.stop or ()))))
+        return super().stream(replace(request, stop=tuple("".join(request.stop or ()))), cancellation)
 
 
 class LosesWhatWasHeldBack(ToyBackend):
     """Forgets what is held back at the end because it might have begun a stop string."""
 
-    def steps(self, request: GenerationRequest) -> Iterator[list[Event]]:
+    def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """Without the tail."""
-        for events in super().steps(request):
+        for events in super().steps(request, cancellation):
             if events and isinstance(events[-1], Finished) and request.stop:
                 yield [event for event in events if not is_text(event)]
             else:
@@ -97,9 +98,9 @@ class LosesWhatWasHeldBack(ToyBackend):
 class SplitsCharacters(ToyBackend):
     """Decodes each token by itself."""
 
-    def steps(self, request: GenerationRequest) -> Iterator[list[Event]]:
+    def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """With the bytes of each token decoded at once."""
-        for events in super().steps(replace(request, logprobs=True, top_logprobs=None)):
+        for events in super().steps(replace(request, logprobs=True, top_logprobs=None), cancellation):
             said = [event for event in events if not is_text(event)]
             tokens = [each for event in events if isinstance(event, TextDelta) for each in event.logprobs]
             # The toy shows a token as its bytes decoded alone: just what this backend is about.
@@ -109,10 +110,10 @@ class SplitsCharacters(ToyBackend):
 class LosesTheLastToken(ToyBackend):
     """Its loop ends one token early, though all were computed."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Always one piece behind, and the last one never."""
         held: Event | None = None
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if not is_text(event):
                 yield event
                 continue
@@ -124,10 +125,10 @@ class LosesTheLastToken(ToyBackend):
 class LosesTheTokenBeforeTheEnd(ToyBackend):
     """What ends an answer takes the token before it along."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """One piece behind; the last one only where the limit was reached."""
         held: Event | None = None
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             if is_text(event):
                 if held is not None:
                     yield held
@@ -141,9 +142,9 @@ class LosesTheTokenBeforeTheEnd(ToyBackend):
 class SendsOnePiece(ToyBackend):
     """Makes a stream of the finished text."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """All text at the end."""
-        events = list(super().stream(request))
+        events = list(super().stream(request, cancellation))
         said = [event for event in events if isinstance(event, TextDelta)]
         yield TextDelta("".join(event.text for event in said), tuple(one for event in said for one in event.logprobs))
         yield from (event for event in events if not is_text(event))
@@ -152,9 +153,9 @@ class SendsOnePiece(ToyBackend):
 class SendsTwoEnds(ToyBackend):
     """Sends the terminal event once for the text and once for the usage."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """The last event twice."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             yield event
             if isinstance(event, Finished):
                 yield event
@@ -163,9 +164,9 @@ class SendsTwoEnds(ToyBackend):
 class SendsNoEnd(ToyBackend):
     """Just stops."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Without the terminal event."""
-        return (event for event in super().stream(request) if not isinstance(event, Finished))
+        return (event for event in super().stream(request, cancellation) if not isinstance(event, Finished))
 
 
 class StripsTheWhole(ToyBackend):
@@ -188,19 +189,19 @@ class DropsThePlainText(ToyBackend):
 class AnswersOtherwiseInLoops(ToyBackend):
     """Has ``stream`` and ``astream``, and they have drifted apart."""
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """In capital letters."""
-        for event in super().stream(request):
+        for event in super().stream(request, cancellation):
             yield replace(event, text=event.text.upper()) if isinstance(event, TextDelta) else event
 
 
 class SwallowsErrors(ToyBackend):
     """Makes an empty answer of an error."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Nothing, where the engine failed."""
         try:
-            yield from super().stream(request)
+            yield from super().stream(request, cancellation)
         except ContextOverflowError:
             yield Finished(finish_reason="stop", usage=Usage(prompt_tokens=0, completion_tokens=0))
 
@@ -216,10 +217,10 @@ class CutsThePrompt(ToyBackend):
 class OverflowsWithoutCounts(ToyBackend):
     """Says that the prompt is too long, and not by how much."""
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With None for both counts."""
         try:
-            yield from super().stream(request)
+            yield from super().stream(request, cancellation)
         except ContextOverflowError:
             raise ContextOverflowError(None, None) from None
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 from ...backends.base import BaseBackend
 from ...backends.config import BackendConfig
 from ...backends.spec import BackendSpec, Capabilities
+from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError, InvalidModelError, InvalidParameterError, NoChatTemplateError
 from ...messages import FunctionCall, ToolCall
 from ...parameters import NAMES, UNIVERSAL
@@ -91,13 +92,13 @@ class ToyBackend(BaseBackend):
             turns.append("<assistant>")
         return tools + "</>\n".join(turns)
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Token by token."""
-        for events in self.steps(request):
+        for events in self.steps(request, cancellation):
             time.sleep(self.settings.delay)
             yield from events
 
-    def steps(self, request: GenerationRequest) -> Iterator[list[Event]]:
+    def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """What each token brings."""
         prompt = self.tokenize(self.render_request(request))
         room = self.settings.n_ctx - len(prompt)
@@ -112,7 +113,7 @@ class ToyBackend(BaseBackend):
         answer: list[int] = []
         said: list[str] = []
         reason = "length"
-        while len(answer) < limit and not request.control.stopped:
+        while len(answer) < limit and not cancellation.stopped:
             logits = self.language.logits(fingerprint, answer)
             token = sampler.choose(logits, self._mask(constraint))
             if token == self.language.end:
@@ -196,9 +197,9 @@ class AsyncToyBackend(ToyBackend):
 
     stream = BaseBackend.stream
 
-    async def astream(self, request: GenerationRequest) -> AsyncIterator[Event]:
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Token by token."""
-        for events in self.steps(request):
+        for events in self.steps(request, cancellation):
             await asyncio.sleep(self.settings.delay)
             for event in events:
                 yield event
@@ -226,7 +227,7 @@ class BasicToyBackend(BaseBackend):
         if self._toy is None:
             raise RuntimeError("No model is loaded.")
         request = read_request(prompt, None, {"temperature": 0, **(parameters or {})})
-        for events in self._toy.steps(request):
+        for events in self._toy.steps(request, CancellationToken()):
             yield from (event.text for event in events if isinstance(event, TextDelta) and event.text)
 
     def is_model_loaded(self) -> bool:

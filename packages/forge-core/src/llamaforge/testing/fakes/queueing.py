@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
+from ...cancellation import CancellationToken
 from ...errors import ModelNotLoadedError
 from ...requests import GenerationRequest
 from ...results import Event, Finished
@@ -19,13 +20,14 @@ WORKERS: Final = 2
 class Job:
     """A request on its way through the queue: the worker puts events in, the reader takes them out."""
 
-    def __init__(self, request: GenerationRequest) -> None:
+    def __init__(self, request: GenerationRequest, cancellation: CancellationToken) -> None:
         self.request = request
+        self.cancellation = cancellation
         self.left = False
         """Whether nobody reads it any more."""
         self._arrived: deque[list[Event] | BaseException] = deque()
         self._change = threading.Condition()
-        request.control.on_cancel(self.leave)
+        cancellation.on_cancel(self.leave)
 
     def put(self, come: list[Event] | BaseException) -> None:
         """Events, or what was raised in their place."""
@@ -41,15 +43,15 @@ class Job:
 
     def events(self) -> Iterator[Event]:
         """What arrives, up to the end, the deadline, or the reader's leaving."""
-        control = self.request.control
+        cancellation = self.cancellation
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._arrived or self.left, control.remaining())
+                self._change.wait_for(lambda: self._arrived or self.left, cancellation.remaining())
                 if self.left:
                     return
                 come = self._arrived.popleft() if self._arrived else []
             if not come:
-                control.check()
+                cancellation.check()
             if isinstance(come, BaseException):
                 raise come
             yield from come
@@ -88,9 +90,9 @@ class QueueingToyBackend(ToyBackend):
             worker.join()
         super().unload()
 
-    def stream(self, request: GenerationRequest) -> Iterator[Event]:
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Through the queue."""
-        job = Job(request)
+        job = Job(request, cancellation)
         with self._change:
             if not self._open:
                 raise ModelNotLoadedError
@@ -129,7 +131,7 @@ class QueueingToyBackend(ToyBackend):
                 job = self.choose(self._waiting)
                 self._at_work.append(job)
             try:
-                for events in self.steps(job.request):
+                for events in self.steps(job.request, job.cancellation):
                     if job.left or not self._open:
                         break
                     time.sleep(self.settings.delay)
