@@ -1,6 +1,6 @@
 """Check the built site: it fetches nothing from elsewhere, and no docstring's markup is left unrendered.
 
-The site works without a network: fonts, scripts, styles and images are its own. Links that a reader may follow are fine.
+The site works without a network: fonts, scripts, styles and images are its own. Links for readers are fine.
 """
 
 from __future__ import annotations
