@@ -29,7 +29,7 @@ SUPPORTED = frozenset(
 
 
 def request(**parameters: Any) -> GenerationRequest:
-    return resolve_request("x", None, parameters, backend="llama.cpp", supported=frozenset(SUPPORTED)).request
+    return resolve_request("x", None, parameters, backend="llama.cpp", supported=frozenset(NAMES)).request
 
 
 @pytest.fixture(scope="session")
