@@ -16,15 +16,15 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 
+from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError, UnknownParameterError
+from llamaforge.formats.gguf import DamagedFileError, read_header
 
 from . import hub
-from .chat import ChatTemplate
 from .config import HuggingFaceConfig
 from .devices import choose_device, choose_dtype, empty_cache
 from .engine import Engine
 from .errors import load_error
-from .gguf_check import check_gguf
 from .kernel_caches import fewer_kernels
 from .log_control import quiet
 from .model_source import ModelSource, find
@@ -48,6 +48,8 @@ def check(model_path: str, config: HuggingFaceConfig) -> None:
     if isinstance(config.device_map, str) and config.device_map not in _SPREADS:
         choose_device(config.device_map)
     _check_attention(config)
+    if config.chat_template is not None:
+        read_template(config.chat_template)
     with quiet():
         _quantization(config)
         if source.folder is not None:
@@ -88,7 +90,7 @@ def _load(source: ModelSource, config: HuggingFaceConfig) -> Engine:
     _require_causal(settings, source.name, config)
     n_ctx = _context(settings, config)
     vocabulary = Vocabulary(AutoTokenizer.from_pretrained(str(folder), **common))
-    template = ChatTemplate(source.name, vocabulary, config.chat_template)
+    template = _template(source.name, folder, vocabulary, config)
     model = _load_weights(source, folder, settings, config, common)
     return Engine(
         source.name,
@@ -98,6 +100,22 @@ def _load(source: ModelSource, config: HuggingFaceConfig) -> Engine:
         n_ctx=n_ctx,
         n_batch=config.n_batch or (_BATCH_ON_CPU if model.device.type == "cpu" else _BATCH_ELSEWHERE),
         n_slots=config.n_parallel + config.prefix_cache,
+    )
+
+
+def _template(name: str, folder: Path, vocabulary: Vocabulary, config: HuggingFaceConfig) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's."""
+    own = getattr(vocabulary.tokenizer, "chat_template", None)
+    texts = own if config.chat_template is None else read_template(config.chat_template)
+    if not texts:
+        return None
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return ChatTemplate.of_model(
+        texts,
+        model=name,
+        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        special_tokens=vocabulary.tokenizer.special_tokens_map,
+        control_tokens=vocabulary.control_tokens,
     )
 
 
@@ -133,7 +151,7 @@ def _load_weights(
 
 def _check_files(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> None:
     if source.gguf_path is not None:
-        check_gguf(source.gguf_path, source.name)
+        _check_gguf(source.gguf_path, source.name)
         return
     described = read_config(folder, source.name)
     kind = described.get("model_type")
@@ -152,6 +170,17 @@ def _check_files(source: ModelSource, folder: Path, config: HuggingFaceConfig) -
         )
     check_weights(folder, source.name)
     check_tokenizer(folder, source.name)
+
+
+def _check_gguf(path: Path, name: str) -> None:
+    try:
+        unknown = sorted(read_header(path).unknown_types)
+        if unknown:
+            raise DamagedFileError(f"it holds tensors of type {unknown[0]}, which the package gguf may not know")
+    except DamagedFileError as error:
+        raise InvalidModelError(name, f"{error}.") from None
+    except OSError as error:
+        raise InvalidModelError(name, f"it can't be read: {error.strerror or error}.") from error
 
 
 def _require_causal(settings: Any, name: str, config: HuggingFaceConfig) -> None:

@@ -72,7 +72,7 @@ class _Dict:
 class _Namespace(Namespace):
     """``namespace(...)`` of templates; names that begin with an underscore are refused, as transformers does."""
 
-    def __init__(*args: Any, **values: Any) -> None:  # noqa: N805 - a template may name a value "self"
+    def __init__(*args: Any, **values: Any) -> None:
         self, *rest = args
         given = dict(*rest, **values)
         for name in given:

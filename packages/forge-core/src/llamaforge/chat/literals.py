@@ -17,6 +17,9 @@ _PRIVATE: Final = (range(0xF0000, 0xFFFFE), range(0xE000, 0xF900), range(0x10000
 """Code points for private use. Texts hardly ever have them; those that a conversation has are not taken."""
 
 
+_NOTHING: Final = "(?!)"
+
+
 @dataclass(frozen=True, slots=True)
 class ControlToken:
     """A token that the tokenizer makes of its spelling, wherever that stands in a text."""
@@ -56,22 +59,22 @@ class ControlTokens:
 
     def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:
         self._tokens = {token.text: token for token in tokens if token.text.strip()}
-        self._pattern = re.compile(_alternatives(self._tokens)) if self._tokens else None
+        self._pattern = re.compile(_alternatives(self._tokens) if self._tokens else _NOTHING)
 
     def spelled_in(self, text: str) -> set[str]:
         """The control tokens that *text* spells."""
-        return set() if self._pattern is None else set(self._pattern.findall(text))
+        return set(self._pattern.findall(text))
 
     def replace(self, text: str, replacement: Callable[[str], str]) -> str:
         """*text* with each spelling replaced by what *replacement* makes of it."""
-        return text if self._pattern is None else self._pattern.sub(lambda match: replacement(match[0]), text)
+        return self._pattern.sub(lambda match: replacement(match[0]), text)
 
     def pieces(self, prompt: RenderedPrompt) -> list[Piece]:
         """Cut *prompt* at control tokens that are real, so that what spells one is in a piece without real ones.
 
         Tokenizers never look across a control token, so that the pieces' tokens together are those of the whole.
         """
-        if not prompt.literal_spans or self._pattern is None:
+        if not prompt.literal_spans:
             return [Piece(prompt.text, parse_special=True)]
         pieces: list[Piece] = []
         begin = 0  # of what is not in a piece yet
@@ -98,7 +101,6 @@ class ControlTokens:
 
     def _real(self, prompt: RenderedPrompt) -> Iterator[tuple[int, int]]:
         """Where the control tokens are that the template wrote, with the white space that belongs to them."""
-        assert self._pattern is not None
         text = prompt.text
         at = 0
         for begin, end in [*prompt.literal_spans, (len(text), len(text))]:
@@ -129,9 +131,11 @@ class Placeholders:
         self._tokens = tokens
         self._spelling: dict[str, str] = {}
 
-    def put(self, text: str, only: Callable[[str], bool]) -> str:
-        """*text* with placeholders for the spellings that *only* picks."""
-        return self._tokens.replace(text, lambda spelling: self._placeholder(spelling) if only(spelling) else spelling)
+    def put(self, text: str, only: set[str]) -> str:
+        """*text* with placeholders for those spellings."""
+        return self._tokens.replace(
+            text, lambda spelling: self._placeholder(spelling) if spelling in only else spelling
+        )
 
     def restore(self, text: str) -> RenderedPrompt:
         """*text* with the spellings in their places, also where a template wrote JSON with ASCII alone."""

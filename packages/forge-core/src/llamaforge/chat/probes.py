@@ -90,17 +90,25 @@ class TemplateProbes:
         if role == "assistant":
             return [filler, turn, filler]
         if role == "tool":
-            return [filler, self._call({}), turn | {"name": "qzname", "tool_call_id": _CALL_ID}]
+            return [
+                filler,
+                {**self._call({"qzkey": "1"}), "content": ""},
+                turn | {"name": "qzname", "tool_call_id": _CALL_ID},
+            ]
         return [turn, filler]
 
     def _call(self, arguments: Any) -> Turn:
         call = {"id": _CALL_ID, "type": "function", "function": {"name": "qzname", "arguments": arguments}}
-        return {"role": "assistant", "content": "", "tool_calls": [call]}
+        return {"role": "assistant", "tool_calls": [call]}
 
     def _with_call(self, arguments: Any) -> str | None:
         filler = {"role": "user", "content": self.content("user", _FILLER)}
         result = {"role": "tool", "name": "qzname", "tool_call_id": _CALL_ID, "content": self.content("tool", "1")}
-        return self._try([filler, self._call(arguments), result])
+        for content in ({}, {"content": None}, {"content": ""}):
+            text = self._try([filler, {**self._call(arguments), **content}, result])
+            if text is not None and PROBE in text:
+                return text
+        return None
 
     def _shown_as(self, role: str) -> str | None:
         """A conversation with a first turn of *role*, whose name is left out."""

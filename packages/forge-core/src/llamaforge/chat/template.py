@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -121,7 +122,8 @@ class _Template:
     def run(self, turns: list[Turn], *, add_generation_prompt: bool, **variables: Any) -> str:
         """Raises whatever the template raises: it is a stranger's program."""
         sees = {"tools": None, "documents": None, **self._special_tokens, **variables}
-        return self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
+        text: str = self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
+        return text
 
 
 class _Rendering:
@@ -136,21 +138,29 @@ class _Rendering:
         self._turns = make_turns(request.as_messages(), template.probes)
 
     def prompt(self) -> RenderedPrompt:
-        try:
-            text = self._produce(self._turns, self._variables)
-        except Exception as error:
-            if all("content" in turn for turn in self._turns):
-                raise self._refused(error) from error
-            # Some templates put texts together without looking whether there is one beside the tool calls.
-            self._turns = [{"content": "", **turn} for turn in self._turns]
-            try:
-                text = self._produce(self._turns, self._variables)
-            except Exception:  # noqa: BLE001 - the first reason is the true one
-                raise self._refused(error) from error
-        self._check_coverage()
+        text = self._text()
         if self._request.parse_special:
             return RenderedPrompt(text)
         return self._find_literals(text)
+
+    def _text(self) -> str:
+        """The prompt, once it is sure that nothing is missing in it."""
+        given = self._turns
+        reasons: list[Exception] = []
+        # What a turn of tool calls without a text must look like differs: no content, as with transformers, or null,
+        # or an empty one.
+        for filler in ({}, {"content": None}, {"content": ""}):
+            self._turns = [{**turn, **({} if "content" in turn else filler)} for turn in given]
+            try:
+                text = self._produce(self._turns, self._variables)
+                self._check_coverage()
+            except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
+                reasons.append(error)
+                if all("content" in turn for turn in given):
+                    break
+            else:
+                return text
+        raise self._refused(reasons[0]) from reasons[0]
 
     def _read_variables(self) -> dict[str, Any]:
         """What the template sees beside the messages."""
@@ -185,7 +195,8 @@ class _Rendering:
         if not mark:
             raise self._lost(len(turns) - 1, "text")
         # Where the template trims the turn, the space after the mark is gone, and so must be the spaces before it.
-        return text if rest.startswith(" ") else text.rstrip()
+        text = text if rest.startswith(" ") else text.rstrip()
+        return text.replace(f"{_MARK} ", "").replace(_MARK, "")  # where the template shows the turn more than once
 
     def _check_coverage(self) -> None:
         key: Hashable = self._continues
@@ -209,9 +220,10 @@ class _Rendering:
 
         def try_with(units: Sequence[tuple[int, str]]) -> RenderedPrompt:
             placeholders = Placeholders(self._control_tokens, texts)
+            chosen = [{spelling for place, spelling in units if place == index} for index in range(len(sources))]
             changed = [
-                map_texts(source, lambda each, index=index: placeholders.put(each, lambda s: (index, s) in units))
-                for index, source in enumerate(sources)
+                map_texts(source, functools.partial(placeholders.put, only=spellings))
+                for source, spellings in zip(sources, chosen, strict=True)
             ]
             *turns, tools, documents = changed
             variables = {**self._variables, "tools": tools}
@@ -226,7 +238,8 @@ class _Rendering:
             return prompt
         # A template that reads a spelling itself, such as one that takes reasoning out of earlier turns, makes another
         # prompt without it. What it wrote instead is its own; all other spellings are still plain text.
-        found, kept = RenderedPrompt(text), []
+        found = RenderedPrompt(text)
+        kept: list[tuple[int, str]] = []
         for unit in spelled:
             if (prompt := try_with([*kept, unit])).text == text:
                 kept.append(unit)
@@ -264,7 +277,7 @@ def _by_name(templates: Templates) -> dict[str, str]:
 
 def _marked(turn: Turn) -> Turn:
     """The turn with the mark at the end of its text."""
-    content = turn.get("content", "")
+    content = turn.get("content") or ""
     if isinstance(content, str):
         return {**turn, "content": f"{content}{_MARK} "}
     texts = [number for number, part in enumerate(content) if part["type"] == "text"]
