@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from forge_hf import memory
-from forge_hf.kernel_caches import fewer_kernels
+from forge_hf.memory import fewer_kernels
 
 pytestmark = pytest.mark.engine
 

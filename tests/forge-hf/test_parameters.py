@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from forge_hf import HuggingFaceBackend
+from forge_hf.checkpoint import generation_defaults
 from forge_hf.plugin import SPEC
 from llamaforge.errors import InvalidParameterError, UnknownParameterError, UnsupportedError
 from llamaforge.parameters import NAMES, UNIVERSAL
@@ -132,23 +136,49 @@ def test_the_load_time_seed_is_the_default(hf_model: Any, tiny_model: Any) -> No
         assert backend.generate("Hello", max_tokens=8, seed=6).parameters["seed"] == 6
 
 
-def test_the_models_own_generation_settings_change_nothing(tiny_model: Any, tmp_path: Any) -> None:
-    """Only its end tokens hold: a repetition penalty that nobody asked for would be another meaning."""
-    import json
-    import shutil
-
+def test_what_the_models_makers_recommend_holds_where_nobody_asks_otherwise(tiny_model: Any, tmp_path: Any) -> None:
+    """generation_config.json gives the sampling and more tokens that end an answer."""
     told = shutil.copytree(tiny_model, tmp_path / "told")
-    settings = {"temperature": 0.01, "top_k": 1, "top_p": 0.1, "repetition_penalty": 9.0, "do_sample": True}
-    (told / "generation_config.json").write_text(json.dumps({**settings, "eos_token_id": [2, 77]}))
+    recommended = {"temperature": 0.6, "top_k": 7, "top_p": 0.9, "repetition_penalty": 1.3}
+    settings = {**recommended, "do_sample": True, "max_new_tokens": 3, "eos_token_id": [2, 77]}
+    (told / "generation_config.json").write_text(json.dumps(settings))
     with HuggingFaceBackend() as plain, HuggingFaceBackend() as other:
         plain.load_model(tiny_model, {"device": "cpu"})
         other.load_model(told, {"device": "cpu"})
-        forbid = {2: -100, 77: -100}
-        for asked in ({"temperature": 0}, {"seed": 3}):
-            assert ids(plain, **asked, logit_bias=forbid) == ids(other, **asked, logit_bias=forbid)
+        asked = {"seed": 3, "max_tokens": 8, "logit_bias": {2: -100, 77: -100}}
+        answer = other.generate("Hello", asked)
+        assert {name: answer.parameters[name] for name in recommended} == recommended
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == 8
+        assert answer == plain.generate("Hello", asked, **recommended)
+        assert answer != plain.generate("Hello", asked)
+        assert other.generate("Hello", asked, top_k=0).parameters["top_k"] == 0
         ended = other.generate("Hello", temperature=0, logit_bias={77: 100})
         assert (ended, ended.finish_reason) == ("", "stop")
         assert plain.generate("Hello", temperature=0, max_tokens=2, logit_bias={77: 100}) != ""
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (None, {}),
+        ("[]", {}),
+        ("{", {}),
+        ({"eos_token_id": 2}, {}),
+        ({"temperature": 0.5, "top_p": 0.5}, {}),
+        ({"temperature": 0.5, "repetition_penalty": 1.2}, {"repetition_penalty": 1.2}),
+        ({"do_sample": False, "temperature": 0.5}, {"temperature": 0.0}),
+        ({"do_sample": True}, {}),
+        ({"do_sample": True, "temperature": 0.5, "top_k": None}, {"temperature": 0.5}),
+        ({"do_sample": True, "temperature": "hot", "top_p": 7, "top_k": 20, "min_p": 0.1}, {"top_k": 20, "min_p": 0.1}),
+    ],
+)
+def test_what_a_generation_config_recommends(told: Any, expected: dict[str, Any], tmp_path: Path) -> None:
+    """As transformers' generate() understands it: sampling counts where ``do_sample`` is true."""
+    if told is not None:
+        text = told if isinstance(told, str) else json.dumps(told)
+        (tmp_path / "generation_config.json").write_text(text)
+    assert generation_defaults(tmp_path) == expected
 
 
 class TestStops:

@@ -218,3 +218,39 @@ def test_a_huggingface_hub_that_takes_no_bar_stays_silent(
     assert resolve(FILE, sha256=SUM, progress=watched).is_file
     assert watched.told[0] == (0, None, "downloading model.Q4.gguf")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_split_model_is_fetched_with_all_parts_and_one_progress(hub: Hub, watched: Watched) -> None:
+    sizes = (50_000, 30_000, 20_000)
+    names = [f"q/big-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    hub.repositories["org/repo"] |= {name: b"G" * size for name, size in zip(names, sizes, strict=True)}
+    found = resolve(f"hf:org/repo/{names[0]}", progress=watched)
+    assert found.path is not None
+    assert [found.path.with_name(Path(name).name).stat().st_size for name in names] == list(sizes)
+    told = watched.about("downloading")
+    assert {total for _, total, _ in told} == {sum(sizes)}
+    assert len({what for _, _, what in told}) == 1
+    counts = [done for done, _, _ in told]
+    assert counts == sorted(counts)
+    assert counts[-1] == sum(sizes)
+    assert resolve(f"hf:org/repo/{names[0]}", offline=True).path == found.path
+
+
+def test_a_later_part_and_a_checksum_of_a_split_model_are_refused(hub: Hub) -> None:
+    with pytest.raises(InvalidReferenceError, match=r"part 2 of a model in 3 files.*big-00001-of-00003\.gguf@v1"):
+        resolve("hf:org/repo/q/big-00002-of-00003.gguf@v1")
+    with pytest.raises(InvalidReferenceError, match="in 3 files"):
+        resolve("hf:org/repo/q/big-00001-of-00003.gguf", sha256=SUM)
+
+
+def test_a_part_that_is_not_there_is_named(hub: Hub) -> None:
+    hub.repositories["org/repo"]["big-00001-of-00002.gguf"] = b"G"
+    with pytest.raises(SourceNotFoundError, match="big-00002-of-00002"):
+        resolve("hf:org/repo/big-00001-of-00002.gguf")
+
+
+def test_a_cache_of_the_hub_that_cannot_be_written(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(DownloadError, match=r"file/hub can't be written.*HF_HUB_CACHE"):
+        resolve(FILE)

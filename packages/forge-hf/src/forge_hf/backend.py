@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
@@ -13,6 +13,7 @@ from .plugin import SPEC
 
 if TYPE_CHECKING:
     from .engine import Engine
+    from .loading import PreparedModel
 
 _ADVICE = "Mend the installation: pip install --force-reinstall torch transformers"
 
@@ -34,24 +35,37 @@ class HuggingFaceBackend(EngineBackend):
     spec = SPEC
     config_class = HuggingFaceConfig
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._prepared: tuple[str, HuggingFaceConfig, PreparedModel] | None = None
+
     def check_model(self, model_path: str, config: HuggingFaceConfig) -> None:
-        """Refuse a path, a file, a device or a quantization that can't work."""
+        """Fetch the model's files, and refuse all that can be known to be wrong before its weights are read."""
         for library in ("torch", "transformers", "transformers.models.auto.modeling_auto"):
             import_engine(library, backend=self.name, advice=_ADVICE)
-        from .loading import check
+        from .loading import prepare
 
-        check(model_path, config)
+        self._prepared = None
+        self._prepared = model_path, config, prepare(model_path, config)
 
     def open_engine(self, model_path: str, config: HuggingFaceConfig) -> Engine:
-        """Load the model, from the hub's cache where it is there."""
-        from .loading import load
+        """Read the weights."""
+        from .loading import load, prepare
 
-        return load(model_path, config)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared[:2] == (model_path, config):
+            return load(prepared[2], config)
+        return load(prepare(model_path, config), config)
 
     def default_parameters(self) -> Mapping[str, Any]:
-        """The seed, where one was given at load time."""
-        config = self._config
-        return {"seed": config.seed} if isinstance(config, HuggingFaceConfig) and config.seed is not None else {}
+        """The seed, where one was given at load time, and what the model's makers recommend for sampling."""
+        config, engine = self._config, cast("Engine | None", self._engine)
+        found: dict[str, Any] = {}
+        if engine is not None and getattr(config, "generation_defaults", "model") == "model":
+            found.update(engine.generation_defaults)
+        if isinstance(config, HuggingFaceConfig) and config.seed is not None:
+            found["seed"] = config.seed
+        return found
 
     @property
     def one_at_a_time(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -149,6 +150,11 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
                 for name, value in parameters.items()
             }
         return super().read(parameters)
+
+    @property
+    def cache_folder(self) -> str | None:
+        """``cache_dir`` with ``~`` as the home folder."""
+        return None if self.cache_dir is None else os.path.expanduser(self.cache_dir)
 
     @property
     def chosen_dtype(self) -> Dtype | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -36,9 +36,10 @@ class Engine(engine.Engine):
         n_ctx: context length, in tokens.
         n_batch: tokens that a step may have.
         n_slots: texts that may be held at once.
+        generation_defaults: what the model's makers recommend for sampling, by canonical name.
 
     Attributes:
-        vocabulary, template: as given.
+        vocabulary, template, generation_defaults: as given.
         end_tokens: each of them ends an answer.
         vocab_size: length of the logits.
         one_at_a_time: why requests don't share a forward pass; None where they do.
@@ -56,6 +57,7 @@ class Engine(engine.Engine):
         n_ctx: int,
         n_batch: int,
         n_slots: int,
+        generation_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.vocabulary = vocabulary
         self._name = name
@@ -63,6 +65,7 @@ class Engine(engine.Engine):
         self.n_ctx = n_ctx
         self.n_batch = n_batch
         self.n_slots = n_slots
+        self.generation_defaults: Mapping[str, Any] = generation_defaults or {}
         self.end_tokens = _end_tokens(model, vocabulary, template)
         self._model = model
         self._forward = Forward(model)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 
 import torch
+import transformers
 from huggingface_hub import constants, errors
 from safetensors import SafetensorError
 
@@ -21,14 +23,18 @@ from llamaforge.errors import (
     ServerError,
 )
 
+_NETWORK = ("HF_ENDPOINT", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
+"""Environment variables that say how the hub is reached, and with which certificates."""
+_LONGEST = 400
+"""Characters of a library's message that are shown."""
 _Map = Callable[[Exception, str], LlamaForgeError]
 
 HTTP_ERROR: type[Exception] = next(base for base in errors.HfHubHTTPError.__bases__ if base is not OSError)
 """Base of the errors of the hub library's HTTP client; which client that is differs between its versions."""
 
 
-def load_error(error: Exception, model: str) -> LlamaForgeError:
-    """Our error for what went wrong while *model* was loaded.
+def load_error(error: Exception, model: str, failed: str = "") -> LlamaForgeError:
+    """Our error for what went wrong while *model* was loaded; *failed* says what doesn't work for it.
 
     transformers wraps the hub library's errors in OSErrors that only a person can tell apart, so their causes decide.
     """
@@ -38,7 +44,14 @@ def load_error(error: Exception, model: str) -> LlamaForgeError:
         for kind, make in TABLE:
             if isinstance(each, kind):
                 return make(each, model)
-    return ModelLoadError(model, _words(error))
+    return ModelLoadError(model, f"{failed or 'it can not be loaded'} ({_words(error)}). {_advice()}")
+
+
+def _advice() -> str:
+    return (
+        "Fetch the model again; if that doesn't help, its page says which version of transformers it needs (here is "
+        f"{transformers.__version__})."
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -55,11 +68,14 @@ def _chain(error: BaseException) -> Iterator[Exception]:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """The error's kind and its own words, on one line; libraries write whole pages."""
+    words = " ".join(str(error).split())
+    shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
+    return f"{type(error).__name__}: {shown}".rstrip(": ")
 
 
 def _first_line(error: BaseException) -> str:
-    return _words(error).splitlines()[0]
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")
 
 
 def _http(error: Exception, model: str) -> LlamaForgeError:
@@ -106,8 +122,10 @@ def _not_cached(error: Exception, model: str) -> LlamaForgeError:
 def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
     if isinstance(error, errors.HfHubHTTPError):
         return _http(error, model)
+    named = [name for name in _NETWORK if os.environ.get(name) or os.environ.get(name.lower())]
+    told = f" The environment says where to go: {', '.join(named)}." if named else ""
     return ConnectionFailedError(
-        constants.ENDPOINT, f"{_first_line(error)}. {model} is not in the hub's cache on this machine."
+        constants.ENDPOINT, f"{_first_line(error)}. {model} is not in the hub's cache on this machine.{told}"
     )
 
 
@@ -116,7 +134,7 @@ def _damaged(error: Exception, model: str) -> LlamaForgeError:
 
 
 def _bad_config(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({error})")
+    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({_words(error)}). Fetch it again.")
 
 
 def _missing_package(error: Exception, model: str) -> LlamaForgeError:

@@ -6,11 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
-from llamaforge.errors import ModelNotFoundError, closest
+from llamaforge.errors import InvalidModelError, ModelNotFoundError, closest
 
+from .checkpoint import INDEXES, SINGLE, shards
 from .config import HuggingFaceConfig
 from .model_source import CONFIG, ModelSource, is_gguf
-from .weights import INDEXES, SINGLE, shards
 
 _LIBRARY = "llamaforge"
 _NOT_NEEDED = frozenset(
@@ -26,16 +26,19 @@ def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
     What is cached is used as it is; a newer version of a branch is fetched by ``llamaforge models pull``. Small files
     come first and the weights last, so that whole weights mean a whole model.
 
-    Raises what the hub's library raises (:mod:`forge_hf.errors` maps it), and ModelNotFoundError where the network is
-    switched off or the repository lacks the GGUF file.
+    Raises what the hub's library raises (:mod:`forge_hf.errors` maps it), ModelNotFoundError where the network is
+    switched off or the repository lacks the GGUF file, and InvalidModelError where it holds GGUF files and none is
+    named.
     """
     folder = cached(source, config)
     if folder is not None:
         return folder
     if config.local_files_only or constants.is_offline_mode():
+        off = "local_files_only=True" if config.local_files_only else "the environment variable HF_HUB_OFFLINE"
         raise ModelNotFoundError(
-            f"{source.name} is not, or not completely, in the hub's cache on this machine, and the network is switched "
-            "off (local_files_only, or HF_HUB_OFFLINE).",
+            f"{source.name} is not, or not completely, in the hub's cache on this machine "
+            f"({config.cache_folder or constants.HF_HUB_CACHE}), and {off} forbids to fetch it. Fetch it once without "
+            "that, or name a local folder.",
             source.name,
         )
     repo, token = source.name, None if config.token is None else config.token.reveal()
@@ -48,7 +51,7 @@ def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
             snapshot_download(
                 repo,
                 revision=config.revision,
-                cache_dir=config.cache_dir,
+                cache_dir=config.cache_folder,
                 token=token,
                 allow_patterns=[_literal(file) for file in files],
                 library_name=_LIBRARY,
@@ -69,7 +72,7 @@ def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
 def cached(source: ModelSource, config: HuggingFaceConfig) -> Path | None:
     """The folder in the hub's cache, where it holds all that is needed."""
     wanted = source.gguf_file or CONFIG
-    found = try_to_load_from_cache(source.name, wanted, cache_dir=config.cache_dir, revision=config.revision)
+    found = try_to_load_from_cache(source.name, wanted, cache_dir=config.cache_folder, revision=config.revision)
     if not isinstance(found, str):
         return None
     folder = Path(found).parents[len(PurePosixPath(wanted).parts) - 1]
@@ -98,6 +101,11 @@ def _choose(source: ModelSource, names: list[str], *, code: bool) -> tuple[list[
             raise ModelNotFoundError(f"{source.name} holds no file {source.gguf_file!r}.{hint}", source.name, ggufs)
         return [], [source.gguf_file]
     small = [name for name in names if _is_small(name, code=code)]
+    ggufs = sorted(name for name in names if is_gguf(name))
+    if ggufs and not {*SINGLE, *INDEXES}.intersection(names):
+        raise InvalidModelError(
+            source.name, f"the repository holds its weights as GGUF files. Name one: gguf_file={ggufs[0]!r}."
+        )
     return small, next(([name] for name in SINGLE if name in names), [])
 
 

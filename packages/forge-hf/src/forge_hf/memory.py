@@ -1,16 +1,27 @@
-"""Memory that goes back to the system as soon as nobody needs it."""
+"""Memory: what torch keeps on a processor, what goes back to the system, and how much a model takes."""
 
 from __future__ import annotations
 
 import ctypes
 import math
 import mmap
+import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+_KEPT = "256"
+"""Enough for the steps that repeat: one per width of a step and shape of a weight; 16 callers need some 80."""
+_NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+"""The variables that torch's two caches read: ideep's, of each thread, and oneDNN's, of the process."""
+
+_lock = threading.Lock()
+_loads = 0
+_ours: list[str] = []
 _WORTH_IT = 2**17
 """Bytes below which the C library's own allocator is as good: it keeps them for the next ones."""
 # The default on POSIX, a shared mapping, would allocate a page that is only read.
@@ -43,3 +54,28 @@ def trim_heap() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
             trim(0)
+
+
+@contextmanager
+def fewer_kernels() -> Iterator[None]:
+    """Let the thread that computes here first keep 256 kernels instead of 1,024.
+
+    In 16-bit types torch compiles a kernel for each shape of a matrix product. Texts come in all lengths, so by default
+    hundreds of megabytes gather. torch reads the limits when it computes for the first time: oneDNN's in the process,
+    ideep's in the thread. So the variables are only there while a model is loaded and tried out, and other threads of
+    the host keep what they had. A limit set by the user stays.
+    """
+    global _loads
+    with _lock:
+        _loads += 1
+        for name in _NAMES:
+            if name not in os.environ:
+                os.environ[name] = _KEPT
+                _ours.append(name)
+    try:
+        yield
+    finally:
+        with _lock:
+            _loads -= 1
+            while _ours and not _loads:
+                os.environ.pop(_ours.pop(), None)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from llamaforge import hookimpl
 from llamaforge.backends.spec import BackendSpec, Capabilities
 
-from .model_source import is_gguf, is_hub_id, is_model_folder
+from .model_source import is_gguf, is_gguf_content, is_hub_id, is_model_folder
 
 
 def match(location: str) -> int:
     """How well this backend suits *location*: a folder with config.json best, then a hub id, then a GGUF file."""
-    if is_gguf(location):
-        return 50
     if is_model_folder(location):
         return 90
+    if is_gguf(location) or is_gguf_content(location):
+        return 50
     return 80 if is_hub_id(location) else 0
 
 

@@ -20,6 +20,7 @@ from ..sources import pull, resolve
 from ..sources.kinds import is_fetched, reads_as_reference
 from ..sources.redact import redact
 from ..sources.reference import parse
+from ..sources.split import parts_of
 from .failures import say
 from .options import complete_backend, complete_model
 from .output import Output, text_output
@@ -201,11 +202,11 @@ def _place(entry: ModelEntry) -> Path | None:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file, or of all files below a folder."""
+    """Bytes of a file, of all parts of a split model, or of all files below a folder."""
     try:
         if path.is_dir():
             return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-        return path.stat().st_size
+        return sum(Path(part).stat().st_size for part in parts_of(str(path)))
     except OSError:
         return None
 

@@ -19,6 +19,10 @@ CONFIG_VARIABLE: Final = "LLAMAFORGE_CONFIG"
 """The environment variable with the path of the model file."""
 
 
+_PATIENCE: Final = 10.0
+"""Seconds to wait for another process that changes the file: that takes milliseconds."""
+
+
 def default_path() -> Path:
     """The model file where none is named: ``LLAMAFORGE_CONFIG``, else ``models.toml`` in the user's config folder."""
     if chosen := os.environ.get(CONFIG_VARIABLE):
@@ -137,10 +141,14 @@ class ModelFile:
         return read(found, self.path) if found is not None else Contents({}, None)
 
     def _text(self) -> str | None:
-        """The file's text; None: there is no file."""
+        """The file's text; None: there is no file, or the null device stands for none."""
+        from ..files import check_regular, is_null_device
         from .text import decode
 
         try:
+            if is_null_device(self.path):
+                return None
+            check_regular(self.path)
             return decode(self.path.read_bytes(), self.path)
         except FileNotFoundError:
             return None
@@ -161,25 +169,27 @@ class ModelFile:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[Path]:
         """Hold the lock beside the file that the path leads to, and give that file's path."""
-        import filelock
+        from ..files import check_regular, file_lock
 
-        try:
-            target = Path(os.path.realpath(self.path))
-            target.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
-            lock.acquire()
-        except OSError as error:
-            raise ModelFileError(self.path, f"it can't be written: {error.strerror or error}") from error
-        try:
+        with contextlib.ExitStack() as held:
+            try:
+                target = Path(os.path.realpath(self.path))
+                check_regular(target)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(file_lock(target.with_name(f".{target.name}.lock"), _PATIENCE))
+            except OSError as error:
+                raise self._unwritable(error) from error
             yield target
-        finally:
-            lock.release()
 
     def _write(self, target: Path, text: str) -> None:
-        from ..sources.cache import atomic_file
+        from ..files import atomic_file
 
         try:
             with atomic_file(target, private=True) as file:
                 file.write(text.encode("utf-8"))
         except OSError as error:
-            raise ModelFileError(self.path, f"it can't be written: {error.strerror or error}") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> ModelFileError:
+        where = f" ({error.filename})" if error.filename not in (None, str(self.path)) else ""
+        return ModelFileError(self.path, f"it can't be written: {error.strerror or error}{where}")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from ..files import check_regular, is_null_device
 from ..secrets import MASK
 
 LARGEST: Final = 10_000_000
@@ -44,9 +45,12 @@ class ServerLog:
         self._lines: deque[str] = deque(maxlen=_REMEMBERED)
         self._rest = b""
         self._lock = threading.Lock()
-        self._file = _open(path) if path is not None else None
-        if path is not None and self._file is None:
-            self._lines.append(f"(its log file {path} can't be written)")
+        self._file: _File | None = None
+        if path is not None and not is_null_device(path):
+            try:
+                self._file = _open(path)
+            except OSError as error:
+                self._lines.append(f"(its log file {path} can't be written: {error.strerror or error})")
 
     def feed(self, data: bytes) -> None:
         """Take what the server printed: any part of a line, or many."""
@@ -67,10 +71,11 @@ class ServerLog:
                 self._file.close()
 
     def discard(self) -> None:
-        """Delete the files."""
-        if self.path is not None:
+        """Delete the files that were written."""
+        if self.path is not None and self._file is not None:
             for path in (self.path, *(Path(f"{self.path}.{number}") for number in range(1, KEPT + 1))):
                 with contextlib.suppress(OSError):
+                    check_regular(path)
                     path.unlink()
 
     def tail(self, lines: int = 30) -> str:
@@ -110,12 +115,11 @@ class _File(logging.handlers.RotatingFileHandler):
             self.stream = None
 
 
-def _open(path: Path) -> _File | None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return _File(path, maxBytes=LARGEST, backupCount=KEPT, encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+def _open(path: Path) -> _File:
+    """Open it to append. Raises OSError, also where anything but a regular file is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    check_regular(path)
+    return _File(path, maxBytes=LARGEST, backupCount=KEPT, encoding="utf-8", errors="replace")
 
 
 def default_path(server: str, port: int) -> Path:
@@ -131,4 +135,5 @@ def prune(folder: Path, keep: int = 20) -> None:
     with contextlib.suppress(OSError):
         found = sorted(folder.glob("*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in found[keep:]:
+            check_regular(path)
             path.unlink()

@@ -9,7 +9,8 @@ import os
 from pathlib import Path
 
 from ..errors import ChecksumError, SourceNotFoundError
-from .cache import atomic_file, cache_folder
+from ..files import atomic_file
+from .cache import cache_folder
 from .spec import Progress
 
 _CHUNK = 1 << 20

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
-import threading
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from ..errors import (
     DownloadError,
@@ -17,13 +15,16 @@ from ..errors import (
     MissingDependencyError,
     SourceNotFoundError,
 )
+from .hub_progress import reporting
 from .local import closest_paths, is_repository
+from .network_settings import blame
 from .redact import redact
 from .reference import check_path, invalid
 from .spec import Progress, Reference, ResolvedModel
+from .split import check_first_part, parts_of
 
 _EXAMPLE = "hf:org/repo/model.gguf@main"
-_OFFLINE = "it is not in the hub's local cache, and the network is switched off"
+_OFFLINE = "{} is not in the hub's local cache, and the network is switched off"
 
 
 def resolve_hf(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
@@ -59,6 +60,7 @@ def _parse(reference: Reference) -> tuple[str, str | None, str | None]:
         raise invalid(reference.text, "after the last slash a file is due.")
     if file:
         check_path(reference, file)
+        check_first_part(reference, file)
     return repo, file or None, revision or None
 
 
@@ -71,7 +73,10 @@ def _fetch(
     offline: bool,
     refresh: bool,
 ) -> Path:
-    """The file, or without one the folder of the repository: from the hub's local cache first, then the network."""
+    """The file, or without one the folder of the repository: from the hub's local cache first, then the network.
+
+    Of a split model all parts are fetched, of one commit, and the first one's path is the answer.
+    """
     try:
         import huggingface_hub as hub
         from huggingface_hub import constants, errors
@@ -79,27 +84,43 @@ def _fetch(
         if error.name != "huggingface_hub":
             raise
         raise MissingDependencyError("An hf: reference", "huggingface_hub", "pip install huggingface_hub") from None
-    what = f"downloading {file.rsplit('/', 1)[-1] if file else repo}"
+    switched_off = "offline" if offline else "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else None
 
-    def get(*, local: bool) -> Path:
-        if file is None:
-            call: Callable[..., Any] = hub.snapshot_download
-            arguments: dict[str, Any] = {"repo_id": repo}
-        else:
-            call, arguments = hub.hf_hub_download, {"repo_id": repo, "filename": file}
-        with _reporting(call, what, None if local else progress) as bars:
-            return Path(call(**arguments, revision=revision, local_files_only=local, **bars))
+    def get(file: str | None, revision: str | None, progress: Progress | None, refresh: bool) -> Path:
+        """One file or the whole repository."""
+        what = f"downloading {file.rsplit('/', 1)[-1] if file else repo}"
 
-    # A repository may have grown since its folder was cached, so only a file, or no network, is answered from there.
-    switched_off = offline or bool(constants.HF_HUB_OFFLINE)
-    try:
+        def call(*, local: bool) -> Path:
+            if file is None:
+                download: Callable[..., Any] = hub.snapshot_download
+                arguments: dict[str, Any] = {"repo_id": repo}
+            else:
+                download, arguments = hub.hf_hub_download, {"repo_id": repo, "filename": file}
+            with reporting(download, what, None if local else progress) as bars:
+                return Path(download(**arguments, revision=revision, local_files_only=local, **bars))
+
+        # A repository may have grown since its folder was cached, so only a file, or no network, is answered from it.
         if switched_off or (file is not None and not refresh):
             with contextlib.suppress(errors.LocalEntryNotFoundError):
-                return get(local=True)
+                return call(local=True)
         if switched_off:
-            switch = "offline" if offline else "HF_HUB_OFFLINE"
-            raise DownloadError(reference.text, f"{_OFFLINE} ({switch}).")
-        return get(local=False)
+            raise DownloadError(reference.text, f"{_OFFLINE.format(file or repo)} ({switched_off}).")
+        _check_cache(reference, Path(constants.HF_HUB_CACHE))
+        return call(local=False)
+
+    try:
+        if file is None:
+            return get(None, revision, progress, refresh)
+        parts = parts_of(file)
+        if len(parts) == 1:
+            return get(file, revision, progress, refresh)
+        counted = _Parts(progress, parts, [] if switched_off else _sizes(repo, parts, revision))
+        first = get(parts[0], revision, counted, refresh)
+        for part in parts[1:]:
+            counted.next()
+            file = part
+            get(part, _commit(first) or revision, counted, refresh=False)
+        return first
     except LlamaForgeError:
         raise
     except errors.EntryNotFoundError as error:
@@ -108,6 +129,70 @@ def _fetch(
         raise SourceNotFoundError(reference.text, _no_file(repo, file or "", revision)) from None
     except Exception as error:  # noqa: BLE001 - what is not of the hub or the network comes back as it is
         raise _mapped(reference, repo, revision, error) from None
+
+
+def _check_cache(reference: Reference, cache: Path) -> None:
+    """Raise DownloadError where the hub's cache can't be written: huggingface_hub would wait for its lock for ever."""
+    locks = cache / ".locks"
+    try:
+        locks.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=locks):
+            pass
+    except OSError as error:
+        reason = (
+            f"the hub's cache folder {cache} can't be written: {error.strerror or error}. Make room, or name another "
+            "folder in the environment variable HF_HUB_CACHE."
+        )
+        raise DownloadError(reference.text, reason) from error
+
+
+def _commit(file: Path) -> str | None:
+    """The commit that *file* in the hub's cache is of, by the name of its snapshot folder."""
+    parts = file.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
+def _sizes(repo: str, files: list[str], revision: str | None) -> list[int | None]:
+    """The sizes of *files* in bytes, by the hub's word; None where it does not say."""
+    import huggingface_hub as hub
+
+    found: list[int | None] = []
+    for file in files:
+        try:
+            found.append(hub.get_hf_file_metadata(hub.hf_hub_url(repo, file, revision=revision), timeout=10).size)
+        except Exception:  # noqa: BLE001 - only the progress needs them; the download itself has the error
+            return []
+    return found
+
+
+class _Parts:
+    """A Progress for each part of a model that makes one count of them all.
+
+    Args:
+        progress: is told the count.
+        parts: the files.
+        sizes: of the files in bytes, as far as they are known.
+    """
+
+    def __init__(self, progress: Progress | None, parts: list[str], sizes: list[int | None]) -> None:
+        self._progress = progress
+        self._what = f"downloading {parts[0].rsplit('/', 1)[-1]} and {len(parts) - 1} more"
+        known = [size for size in sizes if size is not None]
+        self._sizes = known if len(known) == len(parts) else []
+        self._before = 0
+        self._part = 0
+        self._seen = 0
+
+    def __call__(self, done: int, total: int | None, what: str, /) -> None:
+        self._seen = max(done, total or 0)
+        if self._progress is not None:
+            self._progress(self._before + done, sum(self._sizes) or None, self._what)
+
+    def next(self) -> None:
+        """The next part's turn."""
+        self._before += self._sizes[self._part] if self._sizes else self._seen
+        self._part += 1
+        self._seen = 0
 
 
 def _mapped(reference: Reference, repo: str, revision: str | None, error: Exception) -> Exception:
@@ -128,9 +213,14 @@ def _mapped(reference: Reference, repo: str, revision: str | None, error: Except
         return SourceNotFoundError(reference.text, f"the repository {repo} has no branch, tag or commit {revision!r}.")
     if isinstance(error, errors.HFValidationError):
         return InvalidReferenceError(reference.text, f"the hub refuses the name {repo!r}.")
-    if isinstance(error, (OSError, _http_error())):
+    if isinstance(error, (OSError, _http_error())) or _is_settings(error):
         return _unreachable(reference, error)
     return error
+
+
+def _is_settings(error: Exception) -> bool:
+    """Whether the HTTP client refuses what an environment variable says of proxies, as it does with plain errors."""
+    return isinstance(error, (ValueError, ImportError)) and bool(blame(str(error)))
 
 
 def _http_error() -> type[BaseException]:
@@ -152,7 +242,8 @@ def _unreachable(reference: Reference, error: BaseException) -> DownloadError:
     else:
         reason = f"{type(chain[-1]).__name__}: {_first_line(chain[-1])}"
     return DownloadError(
-        reference.text, f"the hub did not give it ({redact(reason)}), and it is not in its local cache."
+        reference.text,
+        f"the hub did not give it ({redact(reason)}), and it is not in the hub's local cache.{blame(reason)}",
     )
 
 
@@ -171,97 +262,3 @@ def _no_file(repo: str, file: str, revision: str | None) -> str:
         near = []
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
     return f"the repository {repo} holds no file {file!r}{at}.{hint}"
-
-
-@contextlib.contextmanager
-def _reporting(call: Callable[..., Any], what: str, progress: Progress | None) -> Iterator[dict[str, Any]]:
-    """Arguments that make huggingface_hub report to *progress*, as far as its version can, and draw nothing itself."""
-    if progress is not None:
-        progress(0, None, what)
-    bars = {"tqdm_class": _bar_class(what, progress)} if "tqdm_class" in inspect.signature(call).parameters else {}
-    utils: Any = importlib.import_module("huggingface_hub.utils")
-    said = importlib.import_module("huggingface_hub.constants").HF_HUB_DISABLE_PROGRESS_BARS
-    if said is not None or utils.are_progress_bars_disabled():  # the user or the program has decided
-        yield bars
-        return
-    utils.disable_progress_bars()
-    try:
-        yield bars
-    finally:
-        utils.enable_progress_bars()
-
-
-def _bar_class(what: str, progress: Progress | None) -> type[Any]:
-    """A stand-in for tqdm's class that draws nothing and passes on the bars that count bytes.
-
-    Downloads of a whole repository keep two of those, received and written: the one that is ahead counts.
-    """
-    lock = threading.RLock()
-    bars: list[Bar] = []
-
-    class Bar:
-        monitor_interval = 0
-        _lock: Any = lock
-
-        def __init__(self, iterable: Any = None, **options: Any) -> None:
-            self.iterable = iterable
-            self.total: float | None = options.get("total")
-            self.n: float = options.get("initial") or 0
-            self.unit = options.get("unit")
-            self.desc = options.get("desc") or ""
-            self.disable = False
-            with lock:
-                bars.append(self)
-            self.refresh()
-
-        def __iter__(self) -> Iterator[Any]:
-            for item in self.iterable or ():
-                yield item
-                self.update(1)
-
-        def __enter__(self) -> Self:
-            return self
-
-        def __exit__(self, *error: object) -> None:
-            self.close()
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            self.refresh()
-
-        def refresh(self, *args: Any, **options: Any) -> None:
-            if progress is None or self.unit != "B":
-                return
-            with lock:
-                counted = [bar for bar in bars if bar.unit == "B"]
-                done = max(bar.n for bar in counted)
-                total = max(bar.total or 0 for bar in counted)
-                progress(int(done), int(max(total, done)) or None, what)
-
-        def reset(self, total: float | None = None) -> None:
-            self.n = 0
-            self.total = total if total is not None else self.total
-            self.refresh()
-
-        def __getattr__(self, name: str) -> Callable[..., None]:
-            if name.startswith("_") or name in _ABSENT:
-                raise AttributeError(name)
-            return _nothing  # close, set_description, set_postfix_str and the like: drawing
-
-        @classmethod
-        def get_lock(cls) -> Any:
-            return cls._lock
-
-        @classmethod
-        def set_lock(cls, new: Any) -> None:
-            cls._lock = new
-
-    return Bar
-
-
-_ABSENT = frozenset({"update_transfer", "set_transfer_postfix_str"})
-"""Methods that huggingface_hub looks for to keep a second count; without them it leaves it out."""
-
-
-def _nothing(*args: Any, **options: Any) -> None:
-    return None

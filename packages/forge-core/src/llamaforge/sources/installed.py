@@ -12,6 +12,7 @@ from ..errors import SourceNotFoundError, closest
 from .local import closest_paths
 from .reference import invalid, split_file
 from .spec import Progress, Reference, ResolvedModel
+from .split import check_first_part, missing_parts
 
 _EXAMPLE = "pkg:my_models/llama.gguf"
 _LISTED = 2000
@@ -25,6 +26,12 @@ def resolve_pkg(reference: Reference, /, *, progress: Progress | None, offline: 
     for folder in folders:
         path = folder.joinpath(*file.split("/"))
         if path.is_file() or path.is_dir():
+            check_first_part(reference, file)
+            if absent := missing_parts(path):
+                raise SourceNotFoundError(
+                    reference.text,
+                    f"the installed package {package!r} holds only some parts of it: {absent[0].name} is missing.",
+                )
             return ResolvedModel(reference.text, str(path), path, None, "pkg")
     near = closest_paths(file, (name for folder in folders for name in _listing(folder)))
     hint = f" Did you mean {' or '.join(repr(f'pkg:{package}/{name}') for name in near)}?" if near else ""

