@@ -1,6 +1,6 @@
-"""Look through the built site for anything that a browser would fetch from elsewhere: fonts, scripts, styles, images.
+"""Check the built site: it fetches nothing from elsewhere, and no docstring's markup is left unrendered.
 
-The site works without a network. Links that a reader may follow are fine.
+The site works without a network: fonts, scripts, styles and images are its own. Links for readers are fine.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ _FETCHED: Final = {"audio", "embed", "iframe", "img", "input", "link", "script",
 _PLAIN_LINKS: Final = {"canonical", "next", "prev", "alternate"}
 _REMOTE: Final = re.compile(r"\s*(https?:)?//", re.I)
 _IN_STYLE: Final = re.compile(r"(?:url\(|@import)\s*['\"]?\s*((?:https?:)?//[^'\")\s]+)", re.I)
+_ROLE: Final = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj|ref|doc):(?:`|<code>)[^`<]*")
 
 
 class _Assets(HTMLParser):
@@ -46,9 +47,20 @@ def remote_assets(site: Path) -> list[str]:
     return found
 
 
+def raw_markup(site: Path) -> list[str]:
+    """``file: text`` of each reStructuredText role that a page shows to its readers."""
+    return [
+        f"{page.relative_to(site)}: {role}"
+        for page in sorted(site.glob("**/*.html"))
+        for role in _ROLE.findall(page.read_text(encoding="utf-8"))
+    ]
+
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "site")
     if not list(folder.glob("*.html")):
         sys.exit(f"There is no site in {folder}: build it first.")
     if remote := remote_assets(folder):
         sys.exit("The site fetches from elsewhere:\n" + "\n".join(remote))
+    if left := raw_markup(folder):
+        sys.exit("The site shows markup of docstrings:\n" + "\n".join(left))

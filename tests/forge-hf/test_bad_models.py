@@ -16,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from forge_hf import HuggingFaceBackend, attention, errors
+from forge_hf.config import HuggingFaceConfig
+from forge_hf.plugin import match
 from llamaforge.errors import (
     ConflictingParametersError,
     DeviceNotAvailableError,
@@ -93,6 +95,92 @@ class TestPlaces:
             load(tmp_path / "one.gguf", gguf_file="one.gguf")
         with pytest.raises(InvalidParameterError):
             load(tmp_path, gguf_file="one.txt")
+
+
+class TestWhatItIs:
+    """The reason says what the path holds instead, and what to do."""
+
+    def test_an_adapter(self, tmp_path: Path) -> None:
+        (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+        (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+        with pytest.raises(InvalidModelError, match=r"PEFT adapter of the model org/base .*merge_and_unload"):
+            load(tmp_path)
+
+    def test_an_adapter_beside_a_config(self, changed: Change) -> None:
+        folder = changed("model.safetensors")
+        (folder / "adapter_config.json").write_text("damaged")
+        with pytest.raises(InvalidModelError, match="PEFT adapter of another model"):
+            load(folder)
+
+    def test_a_diffusers_pipeline(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text("{}")
+        with pytest.raises(InvalidModelError, match="diffusers"):
+            load(tmp_path)
+
+    def test_the_makers_own_format(self, tmp_path: Path) -> None:
+        (tmp_path / "params.json").write_text("{}")
+        with pytest.raises(InvalidModelError, match=r"params\.json.*transformers' format"):
+            load(tmp_path)
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        with pytest.raises(InvalidModelError, match="empty"):
+            load(tmp_path)
+
+    @pytest.mark.parametrize("inner", ["model", "snapshots/0123abc"])
+    def test_a_folder_around_the_model(self, tmp_path: Path, inner: str) -> None:
+        (tmp_path / inner).mkdir(parents=True)
+        (tmp_path / inner / "config.json").write_text("{}")
+        with pytest.raises(InvalidModelError, match="a folder in it does") as caught:
+            load(tmp_path)
+        assert repr(str(tmp_path / inner)) in str(caught.value)
+
+    def test_one_part_of_the_weights(self, changed: Change) -> None:
+        folder = changed("model.safetensors")
+        part = folder / "model-00002-of-00003.safetensors"
+        part.write_bytes(b"x")
+        with pytest.raises(InvalidModelError, match=r"one part of a model's weights.*Give that folder"):
+            load(part)
+        with pytest.raises(InvalidModelError, match=r"parts of the weights .*model\.safetensors\.index\.json"):
+            load(folder)
+
+    def test_weights_of_another_library(self, changed: Change) -> None:
+        folder = changed("model.safetensors")
+        (folder / "tf_model.h5").write_bytes(b"x")
+        with pytest.raises(InvalidModelError, match=r"tf_model\.h5"):
+            load(folder)
+
+    @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+    def test_a_pointer_of_git_lfs(self, changed: Change, file: str) -> None:
+        folder = changed()
+        (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        with pytest.raises(InvalidModelError, match=f"{file} is not the file itself .*git lfs pull"):
+            load(folder)
+
+    def test_a_gguf_file_that_git_lfs_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "model.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        with pytest.raises(InvalidModelError, match="git lfs pull"):
+            load(tmp_path / "model.gguf")
+
+    @pytest.mark.parametrize("part", [1, 2])
+    def test_a_part_of_a_split_gguf(self, tmp_path: Path, part: int) -> None:
+        name = f"model-0000{part}-of-00002.gguf"
+        (tmp_path / name).write_bytes(b"GGUF")
+        for call in (lambda: load(tmp_path / name), lambda: load(tmp_path, gguf_file=name)):
+            with pytest.raises(InvalidModelError, match=f"part {part} of 2 .*llama-gguf-split"):
+                call()
+
+    def test_a_gguf_file_without_a_suffix(self, tmp_path: Path) -> None:
+        blob = tmp_path / "sha256-00"
+        blob.write_bytes(b"GGUF" + bytes(2))
+        with pytest.raises(InvalidModelError, match="cut short"):
+            load(blob)
+        assert match(str(blob)) == 50
+
+    def test_a_tokenizer_that_fits_nothing(self, changed: Change) -> None:
+        folder = changed()
+        (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+        with pytest.raises(LlamaForgeError, match="its tokenizer can't be loaded"):
+            load(folder)
 
 
 class TestFiles:
@@ -226,7 +314,7 @@ class TestParameters:
             load(tiny_model, device=device)
 
     def test_more_context_than_the_model_was_made_for(self, tiny_model: Path) -> None:
-        with pytest.raises(InvalidParameterError, match="at most 256"):
+        with pytest.raises(InvalidParameterError, match="at most 256, which this model was trained for"):
             load(tiny_model, n_ctx=257)
 
     def test_less_context(self, tiny_model: Path) -> None:
@@ -283,11 +371,33 @@ class TestParameters:
             assert str(engine._model.dtype) == f"torch.{'float32' if dtype == 'auto' else dtype}"
 
 
-def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(
+    tiny_model: Path, tmp_path: Path, changed: Change
+) -> None:
+    no_tokenizer = changed().rename(tmp_path / "no-tokenizer")
+    (no_tokenizer / "tokenizer.json").write_text("{}")
+    more_layers = changed(num_hidden_layers=3).rename(tmp_path / "more-layers")
+    wider = changed(intermediate_size=192).rename(tmp_path / "wider")
+    strange = changed(hidden_size="many").rename(tmp_path / "strange")
+    encoder = changed(architectures=["LlamaModel"]).rename(tmp_path / "encoder")
+    unpackable = changed(quantization_config={"quant_method": "eetq"}).rename(tmp_path / "unpackable")
     with load(tiny_model) as backend:
         for path, parameters in [
             ("nowhere", {}),
             (tmp_path, {}),
+            (no_tokenizer, {}),
+            (more_layers, {}),
+            (wider, {}),
+            (strange, {}),
+            (encoder, {}),
+            (unpackable, {}),
+            (tiny_model, {"n_ctx": 257}),
+            (tiny_model, {"chat_template": "{% for %}"}),
+            (tiny_model, {"quantization": {"quant_method": "nosuch"}}),
+            (tiny_model, {"quantization": {"load_in_4bit": True, "quant_method": "bitsandbytes"}}),
+            (tiny_model, {"attn_implementation": "flash_attention_2"}),
+            (tiny_model, {"device": "auto", "device_map": {"model.layers.0": "cpu"}}),
+            (tiny_model, {"device": "auto", "device_map": {"": "cuda:99"}}),
             (tiny_model, {"device": "cuda:99"}),
             (tiny_model, {"dtype": "int3"}),
             (tiny_model, {"attn_implementation": "none"}),
@@ -295,6 +405,22 @@ def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(tiny_model:
             with pytest.raises(LlamaForgeError):
                 backend.load_model(path, parameters)
             assert backend.generate("Hello", seed=1, max_tokens=2)
+
+
+def test_what_yarn_makes_of_a_context_counts(changed: Change) -> None:
+    rope = {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 256, "rope_theta": 10000.0}
+    folder = changed(rope_parameters=rope)
+    with load(folder, n_ctx=512) as backend:
+        assert backend.is_model_loaded()
+    with pytest.raises(InvalidParameterError, match="at most 512, which this model was trained for"):
+        load(folder, n_ctx=513)
+
+
+def test_a_home_folder_in_paths(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tiny_model.parent))
+    monkeypatch.setenv("USERPROFILE", str(tiny_model.parent))
+    load(f"~/{tiny_model.name}", cache_dir="~/cache").close()
+    assert HuggingFaceConfig(cache_dir="~/cache").cache_folder == str(tiny_model.parent / "cache")
 
 
 def test_a_failed_load_gives_memory_back_and_the_next_one_works(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -95,7 +97,59 @@ class TestGenerateDocs:
             generate.fill("<!-- generated: matrix -->\n<!-- end -->")
 
 
+class TestApiReference:
+    """The pages of docs/api show every public name. mkdocs builds them, strictly."""
+
+    @pytest.fixture
+    def shown(self) -> set[str]:
+        pages = [page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "api").glob("*.md")]
+        return set(re.findall(r"^::: ([\w.]+)$", "\n".join(pages), re.M))
+
+    @pytest.mark.parametrize(
+        "package",
+        [
+            "llamaforge",
+            "llamaforge.backends",
+            "llamaforge.engine",
+            "llamaforge.sources",
+            "llamaforge.testing",
+            "llamaforge.text",
+            "forge_openai.server",
+        ],
+    )
+    def test_every_public_name_is_shown(self, package: str, shown: set[str]) -> None:
+        names = {identifier.rpartition(".")[2] for identifier in shown}
+        for identifier in shown:
+            try:
+                names |= set(vars(importlib.import_module(identifier)))
+            except ModuleNotFoundError:
+                continue  # a class or a function
+        aliases = {"BackendConfigBase", "API_VERSION", "Extensions", "LlamaForgeError", "__version__"}
+        missing = set(importlib.import_module(package).__all__) - names - aliases
+        assert not missing, "Show them on a page of docs/api"
+
+    def test_every_identifier_is_there(self, shown: set[str]) -> None:
+        for identifier in shown:
+            try:
+                importlib.import_module(identifier)
+            except ModuleNotFoundError:
+                module, _, name = identifier.rpartition(".")
+                assert hasattr(importlib.import_module(module), name), identifier
+
+    def test_docstrings_become_markdown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        griffe = ModuleType("griffe")  # it is in the environment of the documentation alone
+        griffe.Extension = griffe.Object = object  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "griffe", griffe)
+        text = "See :class:`~a.b.Name` and ``code``::\n\n    x = 1\n\n::\n\n    y = 2"
+        shown = "See `a.b.Name` and ``code``:\n\n    x = 1\n\n\n    y = 2"
+        assert tool("docstrings").to_markdown(text) == shown
+
+
 class TestCheckSite:
+    def test_markup_that_is_left(self, tmp_path: Path) -> None:
+        (tmp_path / "index.html").write_text("<p>See :class:<code>Name</code>, and :meth:`run`; not :smile: `x`.</p>")
+        assert tool("check_site").raw_markup(tmp_path) == ["index.html: :class:<code>Name", "index.html: :meth:`run"]
+
     @pytest.mark.parametrize(
         "page",
         [

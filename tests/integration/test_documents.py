@@ -30,15 +30,19 @@ REAL_PARTS: dict[str, set[str]] = {
     "packages/forge-hf/README.md": {"gguf_model", "hf_model"},
     "packages/forge-llamacpp/README.md": {"gguf_model"},
     "packages/forge-openai/README.md": {"openai_server"},
+    "docs/choosing-a-model.md": {"gguf_model"},
     "docs/index.md": {"gguf_model", "hf_model", "openai_server"},
+    "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
     "docs/servers.md": {"gguf_model"},
     "docs/command-line.md": {"gguf_model"},
     "docs/troubleshooting.md": {"gguf_model"},
+    "docs/web-application.md": {"gguf_model"},
 }
 """The fixtures that a page's blocks need: real models, a real server. They mark its tests as `engine`."""
 
 NOT_RUN: dict[str, int] = {
+    "docs/graphics-cards.md": 1,
     "docs/troubleshooting.md": 1,
     "packages/forge-openai/README.md": 1,
     "packages/forge-tgi/README.md": 2,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
-from pathlib import Path
+
+from llamaforge.backends.accelerators import hidden_nvidia_cards, nvidia_cards
 
 
 def probe() -> dict[str, list[str]]:
@@ -16,7 +16,8 @@ def probe() -> dict[str, list[str]]:
         from . import devices
     except Exception as error:  # noqa: BLE001 - a broken torch is what a doctor is for
         found["advice"].append(
-            f"torch can't be imported ({type(error).__name__}: {error}). Mend it: pip install --force-reinstall torch"
+            f"torch can't be imported ({type(error).__name__}: {error}). Reinstall it: "
+            "pip install --force-reinstall torch"
         )
         return found
     with suppress(Exception):
@@ -24,8 +25,9 @@ def probe() -> dict[str, list[str]]:
     with suppress(Exception):
         found["visible"].extend(map(_describe, devices.available_devices()))
     with suppress(Exception):
-        if devices.accelerator() is None and _has_nvidia_card():
-            found["advice"].append(_nvidia_advice(devices.build(), devices.get_cuda_torch()))
+        cards = nvidia_cards() if devices.accelerator() is None else []
+        if cards:
+            found["advice"].append(_nvidia_advice(cards, devices.build(), devices.get_cuda_torch()))
     return found
 
 
@@ -38,12 +40,11 @@ def _describe(device: str) -> str:
     return device
 
 
-def _has_nvidia_card() -> bool:
-    cards = Path("/proc/driver/nvidia/gpus")
-    return (cards.is_dir() and any(cards.iterdir())) or shutil.which("nvidia-smi") is not None
-
-
-def _nvidia_advice(build: str, command: str) -> str:
-    if build.startswith("CUDA"):
-        return f"There is an NVIDIA driver, but torch ({build}) sees no card. Check it, and CUDA_VISIBLE_DEVICES."
-    return f"There is an NVIDIA card, but this torch is built for {build}. Get one for it: {command}"
+def _nvidia_advice(cards: list[str], build: str, command: str) -> str:
+    there = f"There is an NVIDIA card ({cards[0]})"
+    if not build.startswith("CUDA"):
+        return f"{there}, but this torch is built for {build}. Get one for CUDA: {command}"
+    hidden = hidden_nvidia_cards()
+    if hidden is not None:
+        return f"{there}, but torch sees none: {hidden} is set."
+    return f"{there}, but torch ({build}) sees none. Its driver may be older than this CUDA: update the driver."

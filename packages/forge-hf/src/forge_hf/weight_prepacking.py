@@ -2,7 +2,7 @@
 
 A checkpoint's layout suits no processor: oneDNN reads it at half the speed, or lays it out anew for each product. So
 torch's compiler lays frozen weights out once, and so does this, with the same two operators, for every linear layer.
-The numbers are the same but for rounding, which a trial makes sure of.
+The numbers are the same but for rounding, which a trial run makes sure of.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import logging
 import platform
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import psutil  # type: ignore[import-untyped] # it has no types
 import torch
@@ -37,7 +38,8 @@ def pack(forward: Forward) -> bool:
     something else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then
     computes anything else, or fails, is put back as it was.
     """
-    layers = list(_layers(forward.model))
+    unused = _unused(forward.model)
+    layers = [layer for layer in _layers(forward.model) if layer not in unused]
     size = sum(layer.weight.nbytes for layer in layers)
     if not layers or not _has_room(size):
         return False
@@ -52,7 +54,8 @@ def pack(forward: Forward) -> bool:
             _pack(layer)
         after, _ = alone(forward, _TRIAL)
         if same(after, before):
-            _leave_the_file(forward.model, size)
+            if not unused:  # what isn't used need not be in memory, so it stays in the file
+                _leave_the_file(forward.model, size)
             trim_heap()
             return True
         reason = "it computed something else"
@@ -62,6 +65,20 @@ def pack(forward: Forward) -> bool:
     for layer in layers:
         _unpack(layer, shared.get(id(layer)))
     return False
+
+
+def _unused(model: Any) -> set[nn.Module]:
+    """The modules that read pictures and sound: text doesn't run through them."""
+    find = getattr(model, "get_encoder", None)
+    found: set[nn.Module] = set()
+    for kind in ("image", "video", "audio"):
+        try:
+            tower = find(modality=kind) if find is not None else None
+        except Exception:  # noqa: BLE001, S112 - older versions know no kinds, and models may have a method of their own
+            continue
+        if isinstance(tower, nn.Module) and tower is not model and model.get_input_embeddings() not in tower.modules():
+            found.update(tower.modules())
+    return found
 
 
 def _layers(model: nn.Module) -> Iterator[nn.Linear]:
@@ -129,5 +146,6 @@ def _leave_the_file(model: nn.Module, packed: int) -> None:
 
 def _product(layer: nn.Linear, states: Tensor) -> Tensor:
     """What ``layer(states)`` is."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, layer.weight, layer.bias, "none", [], "")
+    # The overload by name: finding it anew costs as much as a small product.
+    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, layer.weight, layer.bias, "none", [], "")
     return product

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import shutil
-import subprocess
 from typing import Any, Final
+
+from llamaforge.backends.accelerators import nvidia_cards
 
 _KINDS: Final = {0: "processor", 1: "graphics card", 2: "integrated graphics", 3: "accelerator", 4: "several devices"}
 """ggml_backend_dev_type of ggml-backend.h."""
@@ -48,9 +48,11 @@ def _see_build(lib: Any, report: dict[str, list[str]]) -> None:
         )
     if lib.llama_supports_gpu_offload():
         return
-    if _has_nvidia_card():
+    cards = nvidia_cards()
+    if cards:
         report["advice"].append(
-            f"There is an NVIDIA card, but this build runs on the processor alone. With CUDA installed: {CUDA_BUILD}"
+            f"There is an NVIDIA card ({cards[0]}), but this build runs on the processor alone. "
+            f"With CUDA installed: {CUDA_BUILD}"
         )
     elif platform.system() == "Darwin" and platform.machine() == "arm64":
         report["advice"].append(f"This build does not use the Mac's graphics: {METAL_BUILD}")
@@ -84,14 +86,3 @@ def _see_devices(report: dict[str, list[str]]) -> None:
 
 def _text(data: bytes | None) -> str:
     return (data or b"").decode("utf-8", "replace").strip()
-
-
-def _has_nvidia_card() -> bool:
-    command = shutil.which("nvidia-smi")
-    if command is None:
-        return False
-    try:
-        listed = subprocess.run([command, "-L"], capture_output=True, timeout=10, check=False)
-    except (OSError, subprocess.SubprocessError):
-        return False
-    return listed.returncode == 0 and b"GPU" in listed.stdout
