@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from llamaforge import engine
+from llamaforge.backends.memory import MemoryUsage
 from llamaforge.chat import ChatTemplate
 from llamaforge.engine import BatchEntry, Choice, Detokenizer, StepResult
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
@@ -17,7 +18,7 @@ from llamaforge.requests import GenerationRequest
 
 from .devices import empty_cache
 from .forward import Forward
-from .memory import trim_heap
+from .memory import memory_of, trim_heap
 from .rows import Found
 from .sampling import Sampler, no_numbers
 from .self_test import choose_rows
@@ -142,6 +143,10 @@ class Engine(engine.Engine):
     def interrupt(self, wanted: bool) -> None:
         """The step ends within a layer of the model where requests share forward passes; else within a pass."""
         self._rows.interrupt(wanted)
+
+    def memory(self) -> MemoryUsage:
+        """The bytes of the weights and of the keys and values, by where they are."""
+        return memory_of([*self._model.parameters(), *self._model.buffers(), *self._rows.tensors()])
 
     def close(self) -> None:
         """Give model and cache back."""
