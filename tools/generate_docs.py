@@ -213,20 +213,18 @@ def _command(path: str, command: click.Command, depth: int = 3) -> str:
     if isinstance(command, click.Group):
         usage.append("[COMMAND] ...")
     lines = [f"{'#' * depth} {path}", "", f"`{' '.join(usage)}`", "", _help(command), ""]
-    rows = [(f"`{_option(each)}`", each.help or "") for each in options if not _generates(each)]
+    asks = any(option.name == "max_tokens" for option in options)  # doctor's --timeout is no generation parameter
+    generates = [each for each in options if asks and each.name in NAMES and each.name != "engine"]
+    rows = [(f"`{_option(each)}`", each.help or "") for each in options if each not in generates]
     if rows:
         lines += [_table(("Option", "Meaning"), rows), ""]
-    generation = [f"`{_option(each)}`" for each in options if _generates(each)]
+    generation = [f"`{_option(each)}`" for each in generates]
     if generation:
         text = "and an option for each [generation parameter](parameters.md#generation-parameters)"
         lines += [f"{text}: {', '.join(generation)}.", ""]
     if isinstance(command, click.Group):
         lines += [_command(f"{path} {name}", command.commands[name], depth + 1) for name in sorted(command.commands)]
     return "\n".join(lines)
-
-
-def _generates(option: click.Option) -> bool:
-    return option.name in NAMES and option.name != "engine"
 
 
 def _argument(argument: click.Argument) -> str:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from forge_hf import HuggingFaceBackend, attention, errors
 from forge_hf.config import HuggingFaceConfig
-from forge_hf.gguf_check import check_gguf
 from forge_hf.plugin import match
 from llamaforge.errors import (
     ConflictingParametersError,
@@ -30,6 +29,7 @@ from llamaforge.errors import (
     ModelNotFoundError,
     UnknownParameterError,
 )
+from llamaforge.formats.gguf import DamagedFileError, read_header
 
 Change = Callable[..., Path]
 
@@ -172,7 +172,7 @@ class TestWhatItIs:
     def test_a_gguf_file_without_a_suffix(self, tmp_path: Path) -> None:
         blob = tmp_path / "sha256-00"
         blob.write_bytes(b"GGUF" + bytes(2))
-        with pytest.raises(InvalidModelError, match="GGUF file of version"):
+        with pytest.raises(InvalidModelError, match="cut short"):
             load(blob)
         assert match(str(blob)) == 50
 
@@ -273,11 +273,11 @@ class TestGguf:
             load(tmp_path / "cut.gguf")
 
     def test_whole(self, gguf_model: Path) -> None:
-        check_gguf(gguf_model, "it")
+        assert read_header(gguf_model).size == gguf_model.stat().st_size
 
     def test_no_gguf(self, tmp_path: Path) -> None:
         (tmp_path / "text.gguf").write_text("once upon a time")
-        with pytest.raises(InvalidModelError, match="begin"):
+        with pytest.raises(InvalidModelError, match="begins"):
             load(tmp_path / "text.gguf")
 
     @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -286,8 +286,8 @@ class TestGguf:
         path = tmp_path / "noise.gguf"
         path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, tensors, entries) + noise)
         if tensors or entries:
-            with pytest.raises(InvalidModelError):
-                check_gguf(path, "it")
+            with pytest.raises(DamagedFileError):
+                read_header(path)
 
     def test_a_newer_kind_of_tensor(self, tmp_path: Path) -> None:
         name = struct.pack("<Q", 1) + b"t"

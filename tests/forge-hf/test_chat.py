@@ -114,7 +114,6 @@ def test_what_is_no_template_is_refused(tiny_model: Path, bad: str) -> None:
         "{{ raise_exception('Roles must alternate') }}",
         "{{ messages[0].content + 1 }}",
         "{{ nothing.there }}",
-        "{% for m in messages %}{% if m.role != 'assistant' %}{{ m.content }}{% endif %}{% endfor %}",
     ],
 )
 def test_a_conversation_that_the_template_refuses(without: Any, refusing: str) -> None:

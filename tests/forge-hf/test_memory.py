@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from forge_hf import memory
-from forge_hf.memory import fewer_kernels
+from forge_hf import HuggingFaceBackend, memory
+from forge_hf.forward import Forward
+from forge_hf.memory import fewer_kernels, memory_of
+from forge_hf.self_test import choose_rows
+from llamaforge.engine import BatchEntry
 
 pytestmark = pytest.mark.engine
 
@@ -124,3 +128,40 @@ def test_texts_of_many_lengths_do_not_gather_kernels(tiny_model: Path) -> None:
     )
     print(int(ran.stdout) / MIB, "MiB")
     assert int(ran.stdout) < 24 * MIB
+
+
+def test_what_a_loaded_model_takes_is_counted(tiny_model: Path) -> None:
+    backend = HuggingFaceBackend()
+    assert backend.memory() is None
+    with backend:
+        backend.load_model(tiny_model, {"device": "cpu"})
+        engine: Any = backend._engine
+        weights = sum(each.nbytes for each in engine._model.parameters())
+        before = backend.memory()
+        assert before is not None
+        assert before.measured
+        assert not before.devices
+        assert weights <= before.host < 1.5 * weights
+        backend.generate("word " * 150, raw=True, seed=1, max_tokens=2)
+        after = backend.memory()
+        assert after is not None
+        keys_and_values = 2 * 2 * 2 * 16 * 150 * 4  # layers, both, heads, width, tokens, bytes
+        assert after.host >= before.host + keys_and_values
+    assert backend.memory() is None
+
+
+def test_the_caches_of_rows_that_share_no_passes_are_counted() -> None:
+    from support.small_models import small_model  # a process that imports this file for resident() has no such package
+
+    model = small_model("bloom")
+    rows, _, reason = choose_rows(Forward(model), "small", 100)
+    assert reason is not None
+    assert not rows.tensors()
+    rows.compute([BatchEntry(0, 0, [1, 2, 3], sampling=True)])
+    assert sum(each.nbytes for each in rows.tensors()) >= 2 * 2 * 32 * 3 * 4  # layers, both, width, tokens, bytes
+
+
+def test_weights_that_are_shared_count_once() -> None:
+    weight = torch.zeros(1000)
+    assert memory_of([weight, weight, weight.view(10, 100)]).host == 4000
+    assert memory_of([torch.zeros(10, device="meta")]).total == 0

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from llama_cpp._ggml import libggml
 
 from forge_llamacpp import LlamaCppBackend
-from forge_llamacpp.gguf import BLOCKS, DamagedFileError, Header, read_header
 from forge_llamacpp.model_check import check_model_file
 from llamaforge.errors import InvalidModelError, ModelLoadError, ModelNotFoundError
+from llamaforge.formats.gguf import BLOCKS, DamagedFileError, Header, read_header
 from support.gguf_files import SPECIAL, byte_texts, make_lora, make_tiny_gguf
 
 SMALL = {"n_ctx": 64, "n_threads": 1}

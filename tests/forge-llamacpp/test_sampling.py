@@ -18,14 +18,12 @@ from llama_cpp import llama_cpp as lib
 
 from forge_llamacpp.engine import LlamaCppEngine
 from forge_llamacpp.sampling import Sampler
+from llamaforge.parameters import NAMES
 from llamaforge.requests import GenerationRequest, read_request, resolve_request
 from support.llama_engine import logits_after
 from support.reference_sampling import probabilities
 
 Logits = npt.NDArray[np.float32]
-SUPPORTED = frozenset(
-    {"temperature", "top_p", "top_k", "min_p", "seed", "presence_penalty", "frequency_penalty", "repetition_penalty"}
-)
 
 
 def request(**parameters: Any) -> GenerationRequest:

@@ -15,7 +15,8 @@ VOCABULARY = 256 + len(SPECIAL)
 
 TEMPLATE = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
-    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
+    "{% if add_generation_prompt %}<|turn|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}off{% endif %}{% endif %}"
 )
 
 

@@ -34,6 +34,8 @@ ASK: dict[str, dict[str, Any]] = {
     "tools": {"tools": [TOOL]},
     "tool_choice": {"tools": [TOOL], "tool_choice": "auto"},
     "truncation": {"truncation": "auto"},
+    "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": False}},
+    "parse_special": {"parse_special": True},
 }
 """Each parameter that a backend declares or not, asked for in a way that shows."""
 

@@ -170,6 +170,18 @@ class SamplerBoundary(Boundary):
         assert 0 < len(raw) < len(turn)
         assert any(turn[start : start + len(raw)] == raw for start in range(len(turn)))
 
+    def honours_chat_template_kwargs(self) -> None:
+        plain, switched = self.prompt(), self.prompt(**ASK["chat_template_kwargs"])
+        assert switched[: len(plain)] == plain
+        assert len(switched) > len(plain)
+
+    def honours_parse_special(self) -> None:
+        read = []
+        for parameters in ({}, ASK["parse_special"]):
+            self.backend.generate("x<|end|></s>", parameters, max_tokens=1)
+            read.append(self.made[-1].arguments["prompt"])
+        assert len(read[0]) > len(read[1])
+
     def honours_timeout(self) -> None:
         with pytest.raises(GenerationTimeoutError):
             self.answer(timeout=1e-5)

@@ -13,7 +13,7 @@ import msgspec
 from .errors import InvalidParameterError
 from .validation import plain_value
 
-Role = Literal["system", "user", "assistant", "tool"]
+Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
 class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
@@ -57,7 +57,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """One turn of a conversation."""
 
     role: Role
-    """Who speaks: system, user, assistant or tool (the result of a tool call)."""
+    """Who speaks: system or developer (instructions), user, assistant, or tool (the result of a tool call)."""
     content: str | tuple[Part, ...] | None = None
     """What is said: text, or a row of text and image parts. None where there are only tool calls."""
     name: str | None = None

@@ -127,6 +127,23 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         ]
         | None
     ) = None
+    chat_template_kwargs: (
+        Annotated[
+            dict[str, Any],
+            Meta(description="Variables that the model's chat template reads: {'enable_thinking': False}."),
+        ]
+        | None
+    ) = None
+    parse_special: (
+        Annotated[
+            bool,
+            Meta(
+                description="Read control tokens that messages spell, such as <|im_end|>, as these tokens. Default "
+                "false: as plain text. A raw prompt's always are tokens."
+            ),
+        ]
+        | None
+    ) = None
     raw: Annotated[bool, Meta(description="Send the prompt as it stands, without the chat template.")] | None = None
     timeout: Annotated[float, Meta(gt=0, description="Seconds that the whole call may take.")] | None = None
     engine: (
@@ -169,6 +186,8 @@ class GenerationParameters(TypedDict, total=False):
     tool_choice: str | Mapping[str, Any] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
+    parse_special: bool | None
+    chat_template_kwargs: Mapping[str, Any] | None
     timeout: float | None
     engine: Mapping[str, Any] | None
     on_unsupported: Literal["error", "drop"] | None
@@ -197,6 +216,14 @@ DEFAULTS: dict[str, Any] = {
     "truncation": "disabled",
 }
 """What a parameter is where the request doesn't say, on every engine that leaves the choice to us."""
+
+
+_NO_TEMPLATE_KWARGS = {
+    "messages": "given by itself",
+    "tools": "a parameter of its own",
+    "add_generation_prompt": "set by whether the last turn is the assistant's",
+}
+"""Variables of chat templates that are not the caller's to set."""
 
 
 def canonical(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -267,10 +294,15 @@ def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
 
 
 def check_combinations(parameters: Parameters) -> None:
-    """Raise ConflictingParametersError for parameters that don't go together."""
+    """Raise ConflictingParametersError or InvalidParameterError for parameters that don't go together."""
     if parameters.top_logprobs and not parameters.logprobs:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:
         raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
+    for name, instead in _NO_TEMPLATE_KWARGS.items():
+        if name in (parameters.chat_template_kwargs or {}):
+            raise InvalidParameterError(
+                "chat_template_kwargs", name, f"variables of the chat template, but for {name}, which is {instead}"
+            )
     if parameters.tool_choice is not None and not parameters.tools:
         raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")

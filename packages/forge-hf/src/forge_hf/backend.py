@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from llamaforge.backends.base import import_engine
+from llamaforge.backends.memory import MemoryUsage
 from llamaforge.engine import EngineBackend
 
 from .config import HuggingFaceConfig
@@ -66,6 +67,11 @@ class HuggingFaceBackend(EngineBackend):
         if isinstance(config, HuggingFaceConfig) and config.seed is not None:
             found["seed"] = config.seed
         return found
+
+    def memory(self) -> MemoryUsage | None:
+        """The bytes of the model's weights, and of the keys and values that it holds."""
+        engine = cast("Engine | None", self._engine)
+        return None if engine is None else engine.memory()
 
     @property
     def one_at_a_time(self) -> str | None:

@@ -89,6 +89,10 @@ class BatchedRows:
         """The pass ends at the next layer."""
         self._cache.interrupted = wanted
 
+    def tensors(self) -> list[Tensor]:
+        """Those of the rows, and of texts that are in no row."""
+        return self._cache.all_tensors()
+
     def wipe(self, slot: int) -> None:
         """Masked keys are still multiplied by 0, and 0 times a NaN is one."""
         self._cache.wipe(slot)

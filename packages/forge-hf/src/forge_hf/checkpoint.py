@@ -13,11 +13,14 @@ from typing import Any, Final
 
 from safetensors import SafetensorError, safe_open
 
+from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
+from llamaforge.formats.gguf import DamagedFileError, read_header
 from llamaforge.parameters import Parameters
 from llamaforge.validation import convert
 
 from .model_source import ADAPTER, CONFIG, adapter_advice, is_lfs_pointer, lfs_advice
+from .tokenizer import Vocabulary
 
 SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
 """Weights in one file, in the order of preference."""
@@ -191,3 +194,34 @@ def _check_pickle(file: Path, name: str) -> None:
         start = opened.read(2)
     if start == b"PK" and not zipfile.is_zipfile(file):  # older ones are no zip archives: torch reads them
         raise InvalidModelError(name, f"{file.name} is cut short. Fetch it again.")
+
+
+def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's; None where there is neither.
+
+    Raises InvalidParameterError or InvalidModelError where it is broken.
+    """
+    own = getattr(vocabulary.tokenizer, "chat_template", None)
+    texts = own if given is None else read_template(given)
+    if not texts:
+        return None
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return ChatTemplate.of_model(
+        texts,
+        model=name,
+        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        special_tokens=vocabulary.tokenizer.special_tokens_map,
+        control_tokens=vocabulary.control_tokens,
+    )
+
+
+def check_gguf(path: Path, name: str) -> None:
+    """Raise InvalidModelError where *path* is no GGUF file, is not whole, or is newer than the package gguf."""
+    try:
+        unknown = sorted(read_header(path).unknown_types)
+        if unknown:
+            raise DamagedFileError(f"it holds tensors of type {unknown[0]}, which the package gguf may not know")
+    except DamagedFileError as error:
+        raise InvalidModelError(name, f"{error}.") from None
+    except OSError as error:
+        raise InvalidModelError(name, f"it can't be read: {error.strerror or error}.") from error

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from llamaforge import engine
+from llamaforge.backends.memory import MemoryUsage
+from llamaforge.chat import ChatTemplate
 from llamaforge.engine import BatchEntry, Choice, Detokenizer, StepResult
-from llamaforge.errors import GenerationError, InvalidParameterError
+from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
-from .chat import ChatTemplate
 from .devices import empty_cache
 from .forward import Forward
-from .memory import trim_heap
+from .memory import memory_of, trim_heap
 from .rows import Found
 from .sampling import Sampler, no_numbers
 from .self_test import choose_rows
@@ -32,7 +33,7 @@ class Engine(engine.Engine):
         name: the model, for messages.
         model: the transformers model.
         vocabulary: its tokenizer.
-        template: its chat template.
+        template: its chat template; None where it has none.
         n_ctx: context length, in tokens.
         n_batch: tokens that a step may have.
         n_slots: texts that may be held at once.
@@ -52,7 +53,7 @@ class Engine(engine.Engine):
         name: str,
         model: Any,
         vocabulary: Vocabulary,
-        template: ChatTemplate,
+        template: ChatTemplate | None,
         *,
         n_ctx: int,
         n_batch: int,
@@ -60,6 +61,7 @@ class Engine(engine.Engine):
         generation_defaults: Mapping[str, Any] | None = None,
     ) -> None:
         self.vocabulary = vocabulary
+        self._name = name
         self.template = template
         self.n_ctx = n_ctx
         self.n_batch = n_batch
@@ -74,15 +76,24 @@ class Engine(engine.Engine):
 
     def render(self, request: GenerationRequest) -> str:
         """In the chat template's words, or as it stands."""
-        if request.prompt is not None and (request.raw or not self.template.exists):
+        if request.prompt is not None and (request.raw or self.template is None):
             return self.vocabulary.raw_text(request.prompt)
-        return self.template.render(request.as_messages())
+        return self._template_for_messages().render(request).text
 
     def tokenize(self, request: GenerationRequest) -> list[int]:
         """The tokens of what :meth:`render` shows."""
-        if request.prompt is not None and (request.raw or not self.template.exists):
+        if request.prompt is not None and (request.raw or self.template is None):
             return self.vocabulary.encode_raw(request.prompt)
-        return self.vocabulary.encode(self.template.render(request.as_messages()))
+        template = self._template_for_messages()
+        prompt = template.render(request)
+        if not prompt.literal_spans:
+            return self.vocabulary.encode(prompt.text)
+        return self.vocabulary.encode_pieces(template.control_tokens.pieces(prompt))
+
+    def _template_for_messages(self) -> ChatTemplate:
+        if self.template is None:
+            raise NoChatTemplateError(self._name)
+        return self.template
 
     def check(self, request: GenerationRequest) -> None:
         """Raises InvalidParameterError where logit_bias names a token that the model doesn't have."""
@@ -132,6 +143,10 @@ class Engine(engine.Engine):
     def interrupt(self, wanted: bool) -> None:
         """The step ends within a layer of the model where requests share forward passes; else within a pass."""
         self._rows.interrupt(wanted)
+
+    def memory(self) -> MemoryUsage:
+        """The bytes of the weights and of the keys and values, by where they are."""
+        return memory_of([*self._model.parameters(), *self._model.buffers(), *self._rows.tensors()])
 
     def close(self) -> None:
         """Give model and cache back."""
@@ -198,9 +213,10 @@ def _joined(found: Sequence[Tensor]) -> Tensor:
     return found[0] if len(found) == 1 else torch.cat(list(found))
 
 
-def _end_tokens(model: Any, vocabulary: Vocabulary, template: ChatTemplate) -> frozenset[int]:
+def _end_tokens(model: Any, vocabulary: Vocabulary, template: ChatTemplate | None) -> frozenset[int]:
     """What ends an answer: by the model's own settings, by the tokenizer, and by the chat template."""
-    tokens: set[int] = set(template.end_of_turn())
+    after = "" if template is None else template.after_answer()
+    tokens: set[int] = {token for token in vocabulary.encode(after)[:1] if token in vocabulary.added}
     for owner in (getattr(model, "generation_config", None), model.config.get_text_config(), vocabulary.tokenizer):
         declared = getattr(owner, "eos_token_id", None)
         tokens.update(declared if isinstance(declared, list | tuple) else [] if declared is None else [declared])

@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import (
     InvalidModelError,
     InvalidParameterError,
@@ -30,8 +31,9 @@ from llamaforge.errors import (
 )
 
 from . import hub
-from .chat import ChatTemplate
 from .checkpoint import (
+    chat_template,
+    check_gguf,
     check_tokenizer,
     check_weights,
     generation_defaults,
@@ -43,7 +45,6 @@ from .config import HuggingFaceConfig
 from .devices import choose_device, choose_dtype, empty_cache
 from .engine import Engine
 from .errors import load_error
-from .gguf_check import check_gguf
 from .log_control import quiet
 from .memory import fewer_kernels
 from .model_source import ModelSource, check_folder, check_whole_gguf, find
@@ -76,7 +77,7 @@ class PreparedModel:
     auto_class: Any
     """Which of transformers' automatic classes loads it."""
     vocabulary: Vocabulary
-    template: ChatTemplate
+    template: ChatTemplate | None
     n_ctx: int
     options: Mapping[str, Any]
     """For ``from_pretrained``."""
@@ -91,6 +92,8 @@ def prepare(model_path: str, config: HuggingFaceConfig) -> PreparedModel:
     source = find(model_path, config.gguf_file)
     _check_devices(config)
     _check_attention(config)
+    if config.chat_template is not None:
+        read_template(config.chat_template)
     with _loading(source.name):
         if config.quantization is not None:
             _quantization(config, source)
@@ -175,7 +178,7 @@ def _prepare(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> Pr
     if source.gguf_file is None and not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = processor_template(folder)
     vocabulary = Vocabulary(tokenizer)
-    template = ChatTemplate(name, vocabulary, config.chat_template)
+    template = chat_template(name, folder, vocabulary, config.chat_template)
     options = {**common, **_weight_options(source, folder, settings, config)}
     with _doing(name, "its weights can't be loaded"):
         auto_class = _try_out(source, folder, settings, auto_classes, options)

@@ -8,11 +8,13 @@ import mmap
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+from llamaforge.backends.memory import MemoryUsage
 
 _KEPT = "256"
 """Enough for the steps that repeat: one per width of a step and shape of a weight; 16 callers need some 80."""
@@ -79,3 +81,21 @@ def fewer_kernels() -> Iterator[None]:
             _loads -= 1
             while _ours and not _loads:
                 os.environ.pop(_ours.pop(), None)
+
+
+def memory_of(tensors: Iterable[Tensor]) -> MemoryUsage:
+    """The bytes of *tensors* on the host and on each device; what several of them share counts once.
+
+    Weights that accelerate keeps on disk (``device_map``) take none. Room for keys and values counts as it is reserved,
+    though the system gives pages of it only as they are written.
+    """
+    sizes: dict[str, dict[int, int]] = {}
+    for tensor in tensors:
+        if tensor.is_meta:
+            continue
+        # The address and not the storage: a weight in a mapped file has the whole file as its storage.
+        key = tensor.data_ptr() if tensor.layout is torch.strided else id(tensor)
+        sizes.setdefault(str(tensor.device), {})[key] = tensor.nbytes
+    totals = {device: sum(parts.values()) for device, parts in sizes.items()}
+    host = totals.pop("cpu", 0)
+    return MemoryUsage(host=host, devices=totals, measured=True)

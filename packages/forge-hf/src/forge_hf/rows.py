@@ -37,6 +37,9 @@ class Rows(Protocol):
     def interrupt(self, wanted: bool) -> None:
         """As :meth:`llamaforge.engine.Engine.interrupt`."""
 
+    def tensors(self) -> list[Tensor]:
+        """What holds keys and values now. Any thread may ask."""
+
     def wipe(self, slot: int) -> None:
         """What *slot* holds is no numbers: see that it spoils nothing else."""
 

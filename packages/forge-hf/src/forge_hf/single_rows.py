@@ -82,6 +82,10 @@ class SingleRows:
         """The step ends after the pass that is under way."""
         self._interrupted = wanted
 
+    def tensors(self) -> list[Tensor]:
+        """Those of each text's cache."""
+        return [tensor for text in list(self._texts.values()) for tensor in _tensors_of(text.cache)]
+
     def wipe(self, slot: int) -> None:
         """Its cache is its own."""
 
@@ -106,3 +110,16 @@ class SingleRows:
             return no_memory(self._forward.device, text.length + len(tokens), error)
         text.length, text.waiting = text.length + len(tokens), []
         return logits[0] if logits is not None and entry.sampling is not None else None
+
+
+def _tensors_of(cache: Any) -> list[Tensor]:
+    """The tensors in a cache of any kind: in its layers, or in lists and mappings of its own."""
+    parts = getattr(cache, "layers", None) or [cache]
+    found: list[Tensor] = []
+    for part in parts:
+        for value in list(vars(part).values()) if hasattr(part, "__dict__") else []:
+            inner = list(value.values()) if isinstance(value, dict) else value
+            found.extend(
+                each for each in (inner if isinstance(inner, list | tuple) else [inner]) if torch.is_tensor(each)
+            )
+    return found

@@ -328,6 +328,10 @@ class SlotCache(Cache):
             return [parked[:, :length].clone() for parked in self._parked[slot]]
         return [held[row, :, :length].clone() for held in self._tensors]
 
+    def all_tensors(self) -> list[Tensor]:
+        """The tensors of all rows and of all parked texts."""
+        return [*self._tensors, *(tensor for parked in list(self._parked.values()) for tensor in parked)]
+
     @property
     def _tensors(self) -> Iterator[Tensor]:
         return (tensor for layer in self._own for tensor in layer.tensors)

@@ -12,7 +12,10 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
+
+from llamaforge.chat import ControlToken, Piece
+from llamaforge.engine import Detokenizer
 
 Kind = Literal["bytes", "settled", "whole"]
 """How tokens become text: each by itself; with a look at its neighbours; or only all of them together."""
@@ -26,16 +29,6 @@ _SAMPLE: Final = (
 _BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 _CONTEXT = 8
 """Tokens of the prompt that a detokenizer looks at before the first token of the answer."""
-
-
-class Detokenizer(Protocol):
-    """Makes bytes of the tokens of one answer, as they come."""
-
-    def feed(self, token: int) -> bytes:
-        """What is certain after this token."""
-
-    def finish(self) -> bytes:
-        """The rest."""
 
 
 class Vocabulary:
@@ -69,6 +62,21 @@ class Vocabulary:
         """Tokens of *text* as it stands; special tokens that it spells are recognised."""
         with self.lock:
             return self._encode(text)
+
+    def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
+        """Tokens of a text that was cut at control tokens; some pieces' spellings of such tokens are plain text."""
+        with self.lock:
+            return [token for piece in pieces for token in self._encode_piece(piece)]
+
+    @property
+    def control_tokens(self) -> list[ControlToken]:
+        """The tokens that are special to the tokenizer."""
+        tokens = self.tokenizer.added_tokens_decoder
+        return [
+            ControlToken(token.content, lstrip=token.lstrip, rstrip=token.rstrip)
+            for number, token in tokens.items()
+            if number in self.special
+        ]
 
     def encode_raw(self, text: str) -> list[int]:
         """Likewise, after the token that begins a text, where the tokenizer adds one and *text* doesn't."""
@@ -111,10 +119,18 @@ class Vocabulary:
         with self.lock:
             return self._decode(tokens)
 
-    def _encode(self, text: str, *, special: bool = False) -> list[int]:
+    def _encode_piece(self, piece: Piece) -> list[int]:
+        return self._encode(piece.text, parse=piece.parse_special)
+
+    def _encode(self, text: str, *, special: bool = False, parse: bool = True) -> list[int]:
         text.encode()  # UnicodeEncodeError for half a surrogate pair; tokenizers raise a TypeError about something else
         tokens: list[int] = self.tokenizer(
-            text, add_special_tokens=special, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            text,
+            add_special_tokens=special,
+            split_special_tokens=not parse,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
         )["input_ids"]
         return tokens
 

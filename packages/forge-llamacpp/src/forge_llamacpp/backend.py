@@ -29,7 +29,7 @@ class LlamaCppBackend(EngineBackend):
         for adapter in config.adapters:
             check_adapter_file(adapter.path)
         if config.chat_template is not None:
-            from .templates import read_template
+            from llamaforge.chat import read_template
 
             read_template(config.chat_template)
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
+from llamaforge.chat import ChatTemplate, RenderedPrompt, read_template
 from llamaforge.engine import BatchEntry, Choice, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
@@ -23,14 +24,13 @@ from .kv_swap import KvSwap
 from .logprobs import token_logprob
 from .micro_batches import MicroBatches
 from .sampling import Sampler
-from .templates import ChatTemplate, model_template, read_template
 from .tokenizer import PieceDetokenizer, Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
 _TEMPLATE_KEY: Final = "tokenizer.chat_template"
-"""Where GGUF files keep the default chat template; one for tools, say, stands under a longer key."""
+"""Where GGUF files keep the default chat template; one for tools stands under a longer key."""
 _NO_LOGITS: Final = np.empty((0, 0), dtype=np.float32)
 _NO_ROOM: Final = 1
 _ABORTED: Final = 2
@@ -77,21 +77,17 @@ class LlamaCppEngine(Engine):
             self._vocabulary = Vocabulary(
                 lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
             )
-            self._template = self._find_template(config, loading.metadata(model, _TEMPLATE_KEY))
+            self._template = self._find_template(config, model)
             self._resources = stack.pop_all()
 
     def render(self, request: GenerationRequest) -> str:
         """The text that the model reads; a prompt stands for itself where it is raw, or there is no chat template."""
-        if request.prompt is not None and (request.raw or self._template is None):
-            return self._vocabulary.raw_text(request.prompt)
-        if self._template is None:
-            raise NoChatTemplateError(self._path)
-        return self._template.render(request.as_messages())
+        return self._prompt(request).text
 
     def tokenize(self, request: GenerationRequest) -> list[int]:
         """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
         it, and none is added otherwise."""
-        return self._vocabulary.tokenize(self.render(request).encode())
+        return self._vocabulary.tokenize(self._prompt(request))
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse a bias on a token that there isn't."""
@@ -219,8 +215,25 @@ class LlamaCppEngine(Engine):
         oldest: int = lib.llama_memory_seq_pos_min(self._memory, slot)
         return 0 <= oldest <= max(0, length - self._window)
 
-    def _find_template(self, config: LlamaCppConfig, text: str | None) -> ChatTemplate | None:
-        tokens = self._vocabulary.named_tokens()
+    def _prompt(self, request: GenerationRequest) -> RenderedPrompt:
+        if request.prompt is not None and (request.raw or self._template is None):
+            return RenderedPrompt(self._vocabulary.raw_text(request.prompt))
+        if self._template is None:
+            raise NoChatTemplateError(self._path)
+        return self._template.render(request)
+
+    def _find_template(self, config: LlamaCppConfig, model: Any) -> ChatTemplate | None:
+        """The template of the load parameter, or those that the model's file holds."""
+        names = {"default": _TEMPLATE_KEY, "tool_use": f"{_TEMPLATE_KEY}.tool_use"}
+        texts = {name: text for name, key in names.items() if (text := loading.metadata(model, key))}
         if config.chat_template is not None:
-            return ChatTemplate(read_template(config.chat_template), tokens)
-        return model_template(text, tokens, self._path) if text else None
+            texts = {"default": read_template(config.chat_template)}
+        if not texts:
+            return None
+        return ChatTemplate.of_model(
+            texts,
+            model=self._path,
+            source=f"{_TEMPLATE_KEY} in its metadata",
+            special_tokens=self._vocabulary.named_tokens(),
+            control_tokens=self._vocabulary.control_tokens,
+        )

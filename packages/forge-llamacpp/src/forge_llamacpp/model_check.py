@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Final
 
 from llamaforge.errors import InvalidModelError, ModelNotFoundError
-
-from .gguf import Array, DamagedFileError, Header, read_header, split_siblings
+from llamaforge.formats.gguf import Array, DamagedFileError, Header, read_header, split_siblings
 
 _MAX_LAYERS: Final = 512
 _MAX_EXPERTS: Final = 1024

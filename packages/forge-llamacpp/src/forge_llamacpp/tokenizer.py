@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 
 from llama_cpp import llama_cpp as lib
+
+from llamaforge.chat import ControlToken, ControlTokens, RenderedPrompt
+
+_UNKNOWN, _CONTROL, _LSTRIP, _RSTRIP = 1 << 0, 1 << 3, 1 << 7, 1 << 8
+"""``llama_token_attr``, as far as it matters here."""
 
 
 class Vocabulary:
@@ -26,9 +32,27 @@ class Vocabulary:
             "mask_token": self._special(lib.llama_vocab_mask(pointer)),
         }
 
-    def tokenize(self, text: bytes) -> list[int]:
-        """The tokens of UTF-8 *text*, special ones recognised, none added but for one BOS where the model wants it."""
-        tokens = self._tokenize(text, len(text) + 8)
+    @functools.cached_property
+    def control_tokens(self) -> tuple[ControlToken, ...]:
+        """The tokens that llama.cpp makes of their spelling only where it is told to."""
+        found = []
+        for token in range(self.size):
+            attributes = lib.llama_vocab_get_attr(self._vocab, token)
+            if attributes & (_CONTROL | _UNKNOWN):
+                text = lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
+                found.append(ControlToken(text, bool(attributes & _LSTRIP), bool(attributes & _RSTRIP)))
+        return tuple(found)
+
+    def tokenize(self, prompt: RenderedPrompt) -> list[int]:
+        """The tokens of *prompt*: control tokens are recognised but for those that are to be plain text, and one BOS
+        comes first where the model wants it."""
+        pieces = ControlTokens(self.control_tokens).pieces(prompt) if prompt.literal_spans else None
+        if pieces is None:
+            tokens = self._tokenize(prompt.text.encode())
+        else:
+            tokens = [
+                token for piece in pieces for token in self._tokenize(piece.text.encode(), parse=piece.parse_special)
+            ]
         if self.adds_bos and self.bos is not None and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens
@@ -67,11 +91,12 @@ class Vocabulary:
     def _special(self, token: int | None) -> int | None:
         return token if token is not None and 0 <= token < self.size else None
 
-    def _tokenize(self, text: bytes, room: int) -> list[int]:
+    def _tokenize(self, text: bytes, room: int | None = None, *, parse: bool = True) -> list[int]:
+        room = len(text) + 8 if room is None else room
         buffer = (lib.llama_token * room)()
-        count = lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, True)
+        count = lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse)
         if count < 0:
-            return self._tokenize(text, -count)
+            return self._tokenize(text, -count, parse=parse)
         return buffer[:count]
 
     def _piece(self, token: int, *, special: bool, room: int = 64) -> bytes:

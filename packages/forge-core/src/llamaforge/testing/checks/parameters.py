@@ -74,6 +74,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "response_format": {"response_format": {"type": "json_object"}},
     "grammar": {"grammar": 'root ::= "yes" | "no"'},
     "tools": {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]},
+    "parse_special": {"parse_special": True},
 }
 """A valid use of each parameter."""
 

@@ -85,7 +85,9 @@ class Header:
     metadata: dict[str, Any]
     tensors: int
     size: int
-    """Bytes that the whole file must have."""
+    """Bytes that the whole file must have, as far as the sizes of its tensors' types are known."""
+    unknown_types: frozenset[int] = frozenset()
+    """Types of tensors that are not in :data:`BLOCKS`: newer than this release."""
 
 
 def read_header(path: Path) -> Header:
@@ -120,6 +122,7 @@ class _Reader:
         self._data = data
         self._size = size
         self._at = 4
+        self._unknown: set[int] = set()
 
     def header(self) -> Header:
         version = self._number(_U32)
@@ -143,7 +146,7 @@ class _Reader:
         needed = max((data_start + end for end in ends), default=self._at)
         if needed > self._size:
             raise DamagedFileError(f"it is cut short: it has {self._size:,} bytes of {needed:,}. Fetch it again")
-        return Header(metadata, tensors, needed)
+        return Header(metadata, tensors, needed, frozenset(self._unknown))
 
     def _take(self, length: int) -> int:
         """Where the next *length* bytes begin."""
@@ -208,6 +211,8 @@ class _Reader:
         kind, offset = self._number(_U32), self._number(_U64)
         if offset % alignment:
             raise DamagedFileError(f"its header is damaged: the tensor {name!r} is not aligned")
+        if kind not in BLOCKS:
+            self._unknown.add(kind)
         per_block, size = BLOCKS.get(kind, (1, 0))
         return int(offset + -(-weights // per_block) * size)
 

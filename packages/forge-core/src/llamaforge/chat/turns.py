@@ -1,0 +1,76 @@
+"""Messages in the shape that a template takes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InvalidParameterError
+from ..messages import ImagePart, Message, ToolCall
+from .probes import TemplateProbes, Turn
+
+
+def make_turns(messages: Sequence[Message], probes: TemplateProbes) -> list[Turn]:
+    """The turns that a template sees: what is not set is not there, as with transformers.
+
+    Raises InvalidParameterError, naming the message, for arguments of a tool call that the template can't write out.
+    """
+    return [_make_turn(message, probes, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def plain(value: Any) -> Any:
+    """*value* rebuilt of plain JSON types, so that a template, which is a stranger's program, reaches nothing else."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return f"<{type(value).__name__}>"
+
+
+def _make_turn(message: Message, probes: TemplateProbes, name: str) -> Turn:
+    role = "system" if message.role == "developer" and not probes.knows_developer else message.role
+    turn: Turn = {"role": role}
+    if message.content is not None:
+        turn["content"] = _content(message, role, probes)
+    if message.name is not None:
+        turn["name"] = plain(message.name)
+    if message.tool_calls:
+        turn["tool_calls"] = [_tool_call(call, probes, name) for call in message.tool_calls]
+    if message.tool_call_id is not None:
+        turn["tool_call_id"] = plain(message.tool_call_id)
+    return turn
+
+
+def _content(message: Message, role: str, probes: TemplateProbes) -> Any:
+    if isinstance(message.content, str):
+        return probes.content(role, plain(message.content))
+    parts = message.content or ()
+    forms = probes.content_forms(role)
+    if not forms.parts and not any(isinstance(part, ImagePart) for part in parts):
+        return plain(message.text)
+    return [plain(part) for part in message.to_dict()["content"]]
+
+
+def _tool_call(call: ToolCall, probes: TemplateProbes, name: str) -> dict[str, Any]:
+    text = plain(call.function.arguments)
+    arguments: Any = text
+    if not probes.wants_argument_text:
+        try:
+            arguments = json.loads(text) if text.strip() else {}
+        except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            raise InvalidParameterError(
+                name, text, f"a turn whose tool call {call.function.name!r} has a JSON object for its arguments"
+            )
+    function = {"name": plain(call.function.name), "arguments": arguments}
+    return {"id": plain(call.id), "type": call.type, "function": function}

@@ -1,0 +1,1 @@
+"""Formats of model files, read with the standard library alone."""
