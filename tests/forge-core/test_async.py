@@ -38,12 +38,13 @@ class Sync(BaseBackend):
     def __init__(self) -> None:
         super().__init__()
         self.steps = 0
-        self.ended = threading.Event()
+        self.begun, self.ended = threading.Event(), threading.Event()
 
     def load(self, model_path: str, config: Any) -> None:
         """Nothing to open."""
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        self.begun.set()
         try:
             while self.stuck and not cancellation.stopped:
                 time.sleep(0.002)
@@ -64,6 +65,7 @@ class Async(Sync):
     stream = BaseBackend.stream
 
     async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        self.begun.set()
         try:
             while self.stuck and not cancellation.stopped:  # noqa: ASYNC110 - as an engine would
                 await asyncio.sleep(0.002)
@@ -159,8 +161,7 @@ def test_closing_from_another_thread_ends_a_stream_that_waits(backend: Sync) -> 
     got: list[str] = []
     reader = threading.Thread(target=lambda: got.extend(stream))
     reader.start()
-    while not getattr(stream._events, "gi_running", False):
-        time.sleep(0.001)
+    assert backend.begun.wait(10)
     stream.close()
     reader.join(10)
     assert not reader.is_alive()

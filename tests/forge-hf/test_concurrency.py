@@ -207,7 +207,7 @@ class TestLeaving:
         def slow(entries: Any) -> Any:
             steps.append(len(entries))
             if by == "cancel" and len(steps) == 3:
-                stream._control.cancel()
+                stream._cancellation.cancel()
             elif by == "deadline":
                 threading.Event().wait(0.05)
             return compute(entries)
@@ -230,7 +230,7 @@ class TestLeaving:
 
         def leave(module: Any, arguments: Any) -> None:
             reached.append("first layer")
-            stream._control.cancel()
+            stream._cancellation.cancel()
 
         hooks = [
             engine._model.model.layers[0].register_forward_pre_hook(leave),

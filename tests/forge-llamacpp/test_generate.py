@@ -265,9 +265,9 @@ def test_odd_prompts_are_just_text(backend: LlamaCppBackend) -> None:
 
 
 def test_a_prompt_without_tokens_is_empty(empty: LlamaCppBackend, tiny_gguf: Path) -> None:
-    empty.load_model(tiny_gguf, {"n_threads": 1, "chat_template": "{{ '' if messages }}"})
+    empty.load_model(tiny_gguf, {"n_threads": 1, "chat_template": "{{ messages[0].content }}"})
     with pytest.raises(EmptyPromptError):
-        empty.generate("x")
+        empty.chat([{"role": "user", "content": ""}])
 
 
 @pytest.mark.parametrize(
