@@ -84,7 +84,7 @@ def test_an_answer_that_makes_no_text_fails_alone():
     class Half(ToyEngine):
         def detokenizer(self, request, prompt):
             made = super().detokenizer(request, prompt)
-            return Unreadable(self.token_table().token_bytes) if request.prompt == "odd" else made
+            return Unreadable(self.token_table().token_bytes.__getitem__) if request.prompt == "odd" else made
 
     with ToyBackend(lambda: Half(before=lambda entries: time.sleep(0.001))) as backend:
         other = backend.generate_stream(TALKATIVE, max_tokens=300)

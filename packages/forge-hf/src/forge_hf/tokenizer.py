@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from llamaforge.chat import ControlToken, Piece
-from llamaforge.engine import Detokenizer, TokenTable
+from llamaforge.engine import BytesDetokenizer, Detokenizer, TokenTable
 
 Kind = Literal["bytes", "settled", "whole"]
 """How tokens become text: each by itself; with a look at its neighbours; or only all of them together."""
@@ -121,7 +121,7 @@ class Vocabulary:
     def detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
         """For one answer to *prompt*."""
         if self.kind == "bytes":
-            return _ByBytes(self)
+            return BytesDetokenizer(self.token_bytes)
         context = list(prompt[-_CONTEXT:])
         return _Settled(self, context) if self.kind == "settled" else _Whole(self, context)
 
@@ -177,19 +177,6 @@ class Vocabulary:
         pieces = _Settled(self, self._anchor)
         streamed = b"".join([*map(pieces.feed, tokens), pieces.finish()]).decode("utf-8", "replace")
         return "settled" if streamed == self._added(tokens) else "whole"
-
-
-class _ByBytes:
-    """Each token has bytes of its own."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-
-    def feed(self, token: int) -> bytes:
-        return self._vocabulary.token_bytes(token)
-
-    def finish(self) -> bytes:
-        return b""
 
 
 class _Settled:

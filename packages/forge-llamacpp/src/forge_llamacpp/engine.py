@@ -13,6 +13,7 @@ from llama_cpp import llama_cpp as lib
 from llamaforge.chat import ChatTemplate, RenderedPrompt, read_template
 from llamaforge.engine import (
     BatchEntry,
+    BytesDetokenizer,
     Choice,
     Engine,
     InterruptedStepError,
@@ -36,7 +37,7 @@ from .kv_swap import KvSwap
 from .logprobs import token_logprob
 from .micro_batches import MicroBatches
 from .sampling import Sampler
-from .tokenizer import PieceDetokenizer, Vocabulary
+from .tokenizer import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -108,9 +109,9 @@ class LlamaCppEngine(Engine[Sampler]):
         """llama.cpp's tokens are bytes, each by itself."""
         return self._vocabulary.token_table
 
-    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> PieceDetokenizer:
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
         """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""
-        return PieceDetokenizer(self._vocabulary)
+        return BytesDetokenizer(self._vocabulary.token_bytes)
 
     def interrupt(self, wanted: bool) -> None:
         """Break off the step; on a graphics card it ends as usual."""

@@ -109,14 +109,3 @@ class Vocabulary:
         if length < 0:
             return self._piece(token, special=special, room=-length)
         return buffer.raw[:length]
-
-
-class PieceDetokenizer:
-    """Makes bytes of the tokens of one answer."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.feed = vocabulary.token_bytes
-
-    def finish(self) -> bytes:
-        """Nothing is ever held back."""
-        return b""

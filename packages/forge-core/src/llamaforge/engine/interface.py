@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -116,15 +116,15 @@ class BytesDetokenizer:
     """For tokens that are bytes each by itself, whatever stands beside them.
 
     Args:
-        token_bytes: the bytes of each token, by id.
+        token_bytes: says the bytes of a token.
     """
 
-    def __init__(self, token_bytes: Sequence[bytes]) -> None:
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
         self._token_bytes = token_bytes
 
     def feed(self, token: int) -> bytes:
         """The bytes of *token*."""
-        return self._token_bytes[token]
+        return self._token_bytes(token)
 
     def finish(self) -> bytes:
         """Nothing is ever held back."""
@@ -192,7 +192,7 @@ class Engine(abc.ABC, Generic[SamplingT]):
         table = self.token_table()
         if table is None:
             raise NotImplementedError(f"{type(self).__name__} has no token_table(): it must override detokenizer().")
-        return BytesDetokenizer(table.token_bytes)
+        return BytesDetokenizer(table.token_bytes.__getitem__)
 
     def memory(self) -> MemoryUsage | None:
         """The bytes that the model and its slots take; None where that isn't known."""
