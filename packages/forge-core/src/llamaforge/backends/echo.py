@@ -155,7 +155,8 @@ class _Echo:
             return Choice(_END)
         logprob = None
         if self._logprobs:
-            logprob = TokenLogprob(word, 0.0, _number(word), (TokenLogprob(word, 0.0),) if self._top else ())
+            number = _number(word)
+            logprob = TokenLogprob(word, 0.0, number, (TokenLogprob(word, 0.0, number),) if self._top else ())
         return Choice(_number(word), logprob)
 
     def close(self) -> None:

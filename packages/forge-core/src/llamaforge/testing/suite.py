@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checks.arithmetic import ArithmeticChecks
+from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
 from .checks.crowds import CrowdChecks
@@ -15,6 +17,8 @@ from .checks.loops import AsyncChecks
 from .checks.memory import MemoryChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
+from .checks.paths import PathChecks
+from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
@@ -35,6 +39,9 @@ class BackendConformance(
     ErrorChecks,
     ChatChecks,
     LogprobChecks,
+    ArithmeticChecks,
+    PathChecks,
+    BatchChecks,
     PullChecks,
     SamplingChecks,
     StopChecks,
@@ -45,6 +52,7 @@ class BackendConformance(
     PackagingChecks,
     MemoryChecks,
     LifecycleChecks,
+    ProcessChecks,
 ):
     """The conformance test of a backend. A plugin's whole test file::
 

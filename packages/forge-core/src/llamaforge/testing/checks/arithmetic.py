@@ -1,0 +1,248 @@
+"""What parameters do to the model's probabilities, computed and compared. What isn't declared is refused instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from ...results import GeneratedText
+from ..expect import Told, expect, expect_equal, together
+from ..kit import Kit
+from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..subject import Subject
+
+LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
+LONG: Final = 24
+SEEDS: Final = (0, 1, 7, 2**32 - 1)
+"""Seeds of the answers that are drawn; the smallest and the largest among them."""
+ENOUGH: Final = 32
+"""Draws that tell something of a distribution."""
+WIDE: Final = {"temperature": 1.6, "top_k": 12}
+
+
+class ArithmeticChecks(Kit):
+    """Where a backend tells log-probabilities, what it does with a parameter is computed and compared.
+
+    The oracle is :mod:`llamaforge.testing.oracle`; what it says holds for every model.
+    """
+
+    def test_greedy_answers_follow_the_arithmetic(self, subject: Subject) -> None:
+        """At temperature 0 each token is the best one after biases and penalties were added to the logits.
+
+        Tried are small biases on many tokens, penalties and rewards, and both together.
+
+        Why: a penalty with the wrong sign, of the wrong text or count, and a bias that is rounded, all change the
+        answer somehow. Look at: what is counted (the answer alone), the sign, whole numbers in place of fractions.
+        """
+        if not subject.declares("top_logprobs", "temperature"):
+            self._refuses_alternatives(subject)
+            return
+        measured = 0
+        for pull in self._pulls(subject):
+            given: dict[str, Any] = {**subject.limit(LONG), "temperature": 0, **pull}
+            answer = subject.ask(**given, **LOGPROBS)
+            for step in steps(answer.logprobs):
+                wrong = greedy_mistake(step, given)
+                expect(wrong is None, f"the best token after {pull or 'no change'} at each step", Told(wrong))
+                measured += 1
+        _measured(measured, 1, "alternatives of greedy tokens")
+
+    def test_temperature_zero_wins_over_filters(self, subject: Subject) -> None:
+        """Temperature 0 is greedy also together with top_k, top_p and min_p.
+
+        Why: programs set all of them at once. Look at: a branch for temperature 0 that other parameters by-pass.
+        """
+        names = [name for name in ("top_k", "top_p", "min_p") if subject.declares(name)]
+        if not names or not subject.declares("temperature"):
+            subject.refuses(top_k=40, top_p=0.9, min_p=0.01)
+            return
+        given = {name: {"top_k": 40, "top_p": 0.9, "min_p": 0.01}[name] for name in names}
+        answer = subject.say(12, **{**given, "temperature": 0})
+        subject.agrees(answer, subject.say(12, temperature=0), f"the answer at temperature 0 with {given}")
+
+    def test_a_filter_wider_than_the_vocabulary_is_none(self, subject: Subject) -> None:
+        """A top_k beyond the vocabulary keeps every token.
+
+        Why: people pass large numbers for "all". Look at: an index that is passed to native code; a limit of the
+        engine's own that is lower.
+        """
+        if not subject.declares("top_k"):
+            subject.refuses(top_k=10**6)
+            return
+        alike = {**subject.limit(8), **({"seed": 5} if subject.declares("seed") else subject.greedy)}
+        came, wanted = subject.ask(**alike, top_k=10**6), subject.ask(**alike)
+        if not subject.rounding:
+            expect_equal(came, wanted, "the answer with a top_k beyond the vocabulary")
+
+    def test_sampled_tokens_are_allowed_ones(self, subject: Subject) -> None:
+        """With top_k, top_p and min_p, alone and together with a temperature, no token comes that they rule out.
+
+        Why: at their extremes (a top_k of 1) most mistakes don't show. Look at: the order, in which the temperature
+        comes first; ``<`` and ``<=``; filters of the engine's own defaults.
+        """
+        if not subject.declares("top_logprobs", "temperature", "top_k"):
+            self._refuses_alternatives(subject)
+            return
+        for given, draws in self._draws(subject):
+            wrong = forbidden(draws)
+            came = wrong and f"{wrong.chosen!r}, which is not among {list(wrong.probabilities)}"
+            expect(wrong is None, f"only tokens that {given} leaves", Told(came))
+
+    def test_tokens_are_drawn_as_often_as_they_should_be(self, subject: Subject) -> None:
+        """Sampled tokens come from the distribution that the parameters make of the model's own.
+
+        A sound backend fails once in a million runs: the bounds hold for any number of draws.
+
+        Why: an answer looks sampled whatever the distribution is. Look at: the temperature, and what is done twice or
+        in another order; log-probabilities in another base or of another step.
+        """
+        if not subject.declares("top_logprobs", "temperature"):
+            self._refuses_alternatives(subject)
+            return
+        measured = 0
+        for given, draws in self._draws(subject):
+            wrong = improbable(draws)
+            expect(wrong is None, f"draws from the distribution with {given}", Told(wrong))
+            measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
+        _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
+
+    def test_unset_parameters_filter_nothing(self, subject: Subject) -> None:
+        """Where nothing is set, tokens are drawn from the model's own distribution, or the one that it recommends.
+
+        Why: a hidden default changes every answer of everybody. Look at: the engine's own defaults (top_k 40, a
+        repetition penalty of 1.1), which core's replace.
+        """
+        if not subject.declares("top_logprobs", "temperature"):
+            self._refuses_alternatives(subject)
+            return
+        plain = subject.ask(**subject.limit(LONG), **LOGPROBS)
+        set_for_it = {name: value for name, value in plain.parameters.items() if name in WIDE or name in _SHAPES}
+        if subject.backend.capabilities.server_defaults or any(
+            set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
+        ):
+            pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
+        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in range(3))]
+        draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
+        wrong = improbable(draws)
+        expect(wrong is None, "draws from the model's own distribution where nothing is set", Told(wrong))
+        seeds = [answer.parameters.get("seed") for answer in answers]
+        if subject.declares("seed"):
+            expect(len(set(seeds)) > 1, "another seed for each request that sets none", seeds)
+
+    def test_sampled_tokens_have_their_own_logprob(self, subject: Subject) -> None:
+        """A sampled token's log-probability is its own: where it is among the alternatives, the same number.
+
+        There is one for each token, also on a prompt that was never read before, and no more probable alternative is
+        left out.
+
+        Why: the best token's number under every token is wrong only where they differ. Look at: which token's entry is
+        reported; what is only done for greedy answers, or for prompts in the cache.
+        """
+        if not subject.declares("top_logprobs", "temperature"):
+            self._refuses_alternatives(subject)
+            return
+        cold = f"{subject.prompt} (It is {id(self)} o'clock.)"
+        answer = subject.ask(cold, **subject.limit(16), temperature=1.5, logprobs=True, top_logprobs=5)
+        if answer.usage is not None and not answer.usage.estimated and not answer.tool_calls:
+            expect_equal(len(answer.logprobs), answer.usage.completion_tokens, "log-probabilities of a sampled answer")
+        for entry in answer.logprobs:
+            expect(len(entry.top) == len(answer.logprobs[0].top), "as many alternatives at each step", entry)
+            alike = [other for other in entry.top if _same(other, entry)]
+            expect(
+                all(abs(other.logprob - entry.logprob) < 1e-3 for other in alike),
+                "the same log-probability for the token and the alternative that is the token",
+                entry,
+            )
+            least = entry.top[-1].logprob
+            named = bool(alike) or entry.logprob <= least + 1e-3
+            expect(named, f"{entry.token!r} among its alternatives, as it is more probable than the last one", entry)
+
+    # Asking.
+
+    def _pulls(self, subject: Subject) -> Iterator[dict[str, Any]]:
+        """Biases and penalties that are declared."""
+        yield {}
+        for name, values in {"presence_penalty": (1.3, -1.1), "frequency_penalty": (0.7, -0.4)}.items():
+            if subject.declares(name):
+                yield from ({name: value} for value in values)
+        if subject.declares("presence_penalty", "frequency_penalty"):
+            yield {"presence_penalty": 0.9, "frequency_penalty": 0.35}
+        ids = self._ids(subject)
+        if subject.declares("logit_bias") and ids:
+            yield {"logit_bias": {token: round(0.37 * place - 1.5, 2) for place, token in enumerate(ids)}}
+            if subject.declares("frequency_penalty"):
+                yield {"logit_bias": {ids[0]: 4.25}, "frequency_penalty": 1.75}
+
+    def _ids(self, subject: Subject) -> list[int]:
+        answer = subject.say(8, **LOGPROBS)
+        told = [other.token_id for entry in answer.logprobs for other in entry.top[:5]]
+        return list(dict.fromkeys(token for token in told if token is not None))
+
+    def _draws(self, subject: Subject) -> Iterator[tuple[Mapping[str, Any], list[Drawn]]]:
+        """Parameters, and the draws of answers with them. Asked only once for all checks."""
+        known: dict[int, list[tuple[Mapping[str, Any], list[Drawn]]]] = _ASKED
+        if id(subject) not in known:
+            known.clear()
+            known[id(subject)] = [(given, self._drawn_with(subject, given)) for given in _samplings(subject)]
+        yield from known[id(subject)]
+
+    def _drawn_with(self, subject: Subject, given: Mapping[str, Any]) -> list[Drawn]:
+        answers: dict[int, GeneratedText] = {}
+
+        def ask(seed: int) -> None:
+            own = {"seed": seed} if subject.declares("seed") else {}
+            answers[seed] = subject.ask(**subject.limit(LONG), **LOGPROBS, **given, **own)
+
+        together(subject.patience, [lambda seed=seed: ask(seed) for seed in SEEDS])  # type: ignore[misc]
+        found = [drawn(step, given) for seed in SEEDS for step in steps(answers[seed].logprobs)]
+        return [draw for draw in found if draw is not None]
+
+    def _refuses_alternatives(self, subject: Subject) -> None:
+        """What the arithmetic needs is refused, at least, where it isn't declared."""
+        __tracebackhide__ = True
+        if subject.declares("top_logprobs"):
+            lacking = {"temperature": 1.5, "top_k": 12}
+            subject.refuses(**{name: value for name, value in lacking.items() if not subject.declares(name)})
+        else:
+            subject.refuses(**LOGPROBS)
+
+
+_SHAPES: Final = {
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Parameters that shape the distribution, and the values with which they don't."""
+_ASKED: dict[int, list[tuple[Mapping[str, Any], list[Drawn]]]] = {}
+
+
+def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
+    """Ways to sample whose distribution can be computed, of what is declared."""
+    if not subject.declares("top_k"):
+        return [{"temperature": 1.0}]
+    ways: list[Mapping[str, Any]] = [{"temperature": 1.0}, {"temperature": 0.6, "top_k": 20}, WIDE]
+    if subject.declares("top_p"):
+        ways.append({"temperature": 1.4, "top_k": 20, "top_p": 0.7})
+    if subject.declares("min_p"):
+        ways.append({"temperature": 1.4, "top_k": 20, "min_p": 0.12})
+    if subject.declares("presence_penalty", "frequency_penalty"):
+        ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})
+    return ways
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one.token_id is None or other.token_id is None:
+        return bool(one.token == other.token)
+    return bool(one.token_id == other.token_id)
+
+
+def _measured(count: int, least: int, what: str) -> None:
+    """Skip where too little was seen to say anything."""
+    if count < least:
+        pytest.skip(f"could not be measured: {count} {what}")

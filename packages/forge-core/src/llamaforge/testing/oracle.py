@@ -1,0 +1,206 @@
+"""Arithmetic as the oracle: what parameters must do to the probabilities that a backend reports.
+
+A backend that tells log-probabilities tells with each token the model's own distribution, as far as the alternatives
+reach. From it and the parameters follows which token a greedy answer takes, which tokens a sampled one may take, and
+how often. All of it is computed here, plainly, in the contract's order: logit_bias, penalties, temperature, top_k,
+top_p, min_p, draw.
+
+Log-probabilities are logits but for a constant that every token of a step shares, so whatever adds or divides after
+the constant is gone can be followed exactly. ``repetition_penalty`` multiplies logits themselves and can't.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ..results import TokenLogprob
+
+NEAR: Final = 2e-3
+"""Log-probabilities nearer than this are equal, as far as rounding tells."""
+ONE_IN: Final = 1e7
+"""A sound backend fails one comparison of a distribution in so many."""
+
+Token = int | str
+"""A token's id; its text where the backend tells no ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One token of an answer, and what could have come instead."""
+
+    chosen: Token
+    logprob: float
+    """Of the chosen token. Natural logarithms in the model's own distribution, here and below."""
+    known: Mapping[Token, float]
+    """Log-probabilities of the alternatives; no other token has more than the least of them."""
+    before: Mapping[Token, int]
+    """How often the answer had each token before."""
+
+
+def steps(entries: Sequence[TokenLogprob]) -> Iterator[Step]:
+    """The steps of an answer. Those whose tokens can't be told apart are left out."""
+    before: Counter[Token] = Counter()
+    for entry in entries:
+        by_id = all(other.token_id is not None for other in (entry, *entry.top))
+        tokens = [_token(other, by_id) for other in entry.top]
+        chosen = _token(entry, by_id)
+        if entry.top and len(set(tokens)) == len(tokens):
+            known = {token: other.logprob for token, other in zip(tokens, entry.top, strict=True)}
+            yield Step(chosen, entry.logprob, known, dict(before))
+        before[chosen] += 1
+
+
+class Adjusted:
+    """The logits of a step after bias and penalties, but for a constant.
+
+    Args:
+        step: the step.
+        parameters: ``logit_bias``, ``presence_penalty``, ``frequency_penalty``.
+    """
+
+    def __init__(self, step: Step, parameters: Mapping[str, Any]) -> None:
+        self._bias = {int(token): value for token, value in (parameters.get("logit_bias") or {}).items()}
+        self._presence = parameters.get("presence_penalty") or 0.0
+        self._frequency = parameters.get("frequency_penalty") or 0.0
+        self._before = step.before
+        self.known = {token: value + self._pull(token) for token, value in step.known.items()}
+        self.chosen: float = step.logprob + self._pull(step.chosen)
+        others = [self._pull(token) for token in {*self._bias, *step.before} if token not in step.known]
+        self.unknown: float = min(step.known.values()) + max([0.0, *others])
+        """No token has more that is not among the alternatives."""
+
+    def _pull(self, token: Token) -> float:
+        count = self._before.get(token, 0)
+        bias = self._bias.get(token, 0.0) if isinstance(token, int) else 0.0
+        return bias - (self._presence if count else 0.0) - count * self._frequency
+
+
+def greedy_mistake(step: Step, parameters: Mapping[str, Any]) -> str | None:
+    """What is wrong with the choice of *step* at temperature 0; None where nothing can be said against it."""
+    adjusted = Adjusted(step, parameters)
+    best = max(adjusted.known, key=adjusted.known.__getitem__)
+    lead = adjusted.known[best] - adjusted.chosen
+    if lead <= NEAR:
+        return None
+    return f"{step.chosen!r} was taken, though {best!r} is ahead of it by {lead:.3f} after bias and penalties"
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A draw, and the distribution that it was made from."""
+
+    chosen: Token
+    probabilities: Mapping[Token, float]
+    """Of the tokens that may be drawn."""
+    rest: float = 0.0
+    """What the tokens have together that are not among them, but may be drawn as well."""
+    sharp: bool = True
+    """False where rounding decides which tokens may be drawn."""
+
+
+def drawn(step: Step, parameters: Mapping[str, Any]) -> Drawn | None:
+    """The distribution from which *step* was drawn; None where too little is known to compute it.
+
+    Known are the alternatives alone, so that it takes a ``top_k`` that stays among them, or no change at all.
+    """
+    adjusted = Adjusted(step, parameters)
+    temperature = parameters.get("temperature", 1.0)
+    top_k, top_p, min_p = parameters.get("top_k") or 0, parameters.get("top_p", 1.0), parameters.get("min_p") or 0.0
+    ranked = sorted(adjusted.known, key=adjusted.known.__getitem__, reverse=True)
+    values = [adjusted.known[token] for token in ranked]
+    if not top_k:
+        if temperature != 1 or top_p < 1 or min_p or adjusted.known != step.known:
+            return None
+        probabilities = {token: math.exp(value) for token, value in zip(ranked, values, strict=True)}
+        return Drawn(step.chosen, probabilities, max(0.0, 1 - math.fsum(probabilities.values())))
+    if len(ranked) < top_k or values[top_k - 1] < adjusted.unknown:
+        return None
+    sharp = adjusted.chosen < values[top_k - 1] - NEAR or step.chosen in ranked[:top_k]
+    weights = _normal([(value - values[0]) / temperature for value in values[:top_k]])
+    kept = len(weights)
+    if top_p < 1:
+        reached = 0.0
+        for place, weight in enumerate(weights):
+            reached += weight
+            if reached >= top_p:
+                kept = place + 1
+                sharp = sharp and reached - top_p > 1e-3 and top_p - (reached - weight) > 1e-3
+                break
+    if min_p:
+        least = min_p * weights[0]
+        sharp = sharp and all(abs(weight / weights[0] - min_p) > 1e-2 * min_p for weight in weights)
+        kept = max(1, min(kept, sum(weight >= least for weight in weights)))
+    total = math.fsum(weights[:kept])
+    return Drawn(step.chosen, {token: weights[place] / total for place, token in enumerate(ranked[:kept])}, sharp=sharp)
+
+
+def forbidden(draws: Sequence[Drawn]) -> Drawn | None:
+    """A draw of a token that could not come."""
+    for draw in draws:
+        if draw.sharp and not draw.rest and draw.chosen not in draw.probabilities:
+            return draw
+    return None
+
+
+def improbable(draws: Sequence[Drawn]) -> str | None:
+    """What tells that *draws* were not made from their distributions; None where nothing does.
+
+    Two statistics, both with bounds that hold for any number of draws: the mean probability of what was drawn, by
+    Bernstein's inequality, and how often the draw fell among the more probable tokens, by that of Dvoretzky, Kiefer and
+    Wolfowitz. Each is exceeded by chance once in :data:`ONE_IN` at most.
+    """
+    if not draws:
+        return None
+    log = math.log(2 * ONE_IN)
+    surplus = variance = 0.0
+    places = []
+    for draw in draws:
+        cells = sorted(draw.probabilities.values(), reverse=True)
+        ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
+        mean = math.fsum(cell * cell for cell in cells)
+        came = draw.probabilities.get(draw.chosen, 0.0)
+        surplus += came - mean
+        variance += math.fsum(cell**3 for cell in cells) - mean * mean
+        before = ranked.index(draw.chosen) if draw.chosen in draw.probabilities else len(ranked)
+        start = math.fsum(cells[:before])
+        places.append((start, start + (came or draw.rest)))
+    bound = log / 3 + math.sqrt(log * log / 9 + 2 * max(0.0, variance) * log)
+    if abs(surplus) > bound:
+        how = "more" if surplus > 0 else "less"
+        return (
+            f"over {len(draws)} draws, the tokens that came are {how} probable than they should be, by "
+            f"{abs(surplus) / len(draws):.3f} on average"
+        )
+    far = _distance(places)
+    if far > math.sqrt(log / (2 * len(draws))):
+        return f"over {len(draws)} draws, probable tokens come too often or too seldom: a distance of {far:.3f}"
+    return None
+
+
+def _distance(places: Sequence[tuple[float, float]]) -> float:
+    """How far the draws' places in their distributions are from being spread evenly over 0 to 1.
+
+    A draw stands for the whole stretch of its token, of which each point is as good: its part below a point is counted.
+    """
+    furthest = 0.0
+    for step in range(1, 100):
+        point = step / 100
+        below = math.fsum(
+            1.0 if end <= point else (point - start) / (end - start) if start < point else 0.0 for start, end in places
+        )
+        furthest = max(furthest, abs(below / len(places) - point))
+    return furthest
+
+
+def _normal(logits: Sequence[float]) -> list[float]:
+    weights = [math.exp(logit - max(logits)) for logit in logits]
+    total = math.fsum(weights)
+    return [weight / total for weight in weights]
+
+
+def _token(entry: TokenLogprob, by_id: bool) -> Token:
+    return entry.token_id if by_id and entry.token_id is not None else entry.token
