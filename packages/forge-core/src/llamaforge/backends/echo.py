@@ -102,7 +102,7 @@ class EchoEngine(Engine["_Echo"]):
 
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> _Words:
         """Knows the words of the answer."""
-        return _Words(_answer(request))
+        return _Words(_answer(request, len(prompt)))
 
     def interrupt(self, wanted: bool) -> None:
         """Wake the step."""
@@ -113,7 +113,7 @@ class EchoEngine(Engine["_Echo"]):
 
     def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> _Echo:
         """Which word comes next."""
-        return _Echo(request)
+        return _Echo(request, len(prompt))
 
     def compute(self, entries: Sequence[BatchEntry[_Echo]]) -> list[StepResult]:
         """Remember the tokens, and say the next word."""
@@ -143,8 +143,8 @@ class EchoEngine(Engine["_Echo"]):
 class _Echo:
     """The answer of one request, said word by word."""
 
-    def __init__(self, request: GenerationRequest) -> None:
-        self._words = iter(_answer(request))
+    def __init__(self, request: GenerationRequest, read: int) -> None:
+        self._words = iter(_answer(request, read))
         self._logprobs = bool(request.logprobs)
         self._top = bool(request.top_logprobs)
 
@@ -178,11 +178,13 @@ class _Words:
         return b""
 
 
-def _answer(request: GenerationRequest) -> list[str]:
+def _answer(request: GenerationRequest, read: int | None = None) -> list[str]:
+    """The words of the last user turn; of a text that was cut, those that were *read*, which stand at its end."""
     said = [message.text for message in request.as_messages() if message.role == "user"]
     if not said:
         raise UnsupportedError("a conversation without a user turn", SPEC.name)
-    return _words(said[-1])
+    words = _words(said[-1])
+    return words if read is None or read >= len(words) else words[len(words) - read :]
 
 
 def _words(text: str) -> list[str]:

@@ -21,8 +21,10 @@ from ..results import TokenLogprob
 
 NEAR: Final = 2e-3
 """Log-probabilities nearer than this are equal, as far as rounding tells."""
-ONE_IN: Final = 1e7
-"""A sound backend fails one comparison of a distribution in so many."""
+ONE_IN: Final = 1e6
+"""A sound backend fails one comparison of a distribution in so many; the kit makes a few dozen of them."""
+_TILTS: Final = tuple(sign * 1.25**power for power in range(-24, 8) for sign in (1, -1))
+"""Exponents that are tried for the tightest of Chernoff's bounds."""
 
 Token = int | str
 """A token's id; its text where the backend tells no ids."""
@@ -149,36 +151,52 @@ def forbidden(draws: Sequence[Drawn]) -> Drawn | None:
 def improbable(draws: Sequence[Drawn]) -> str | None:
     """What tells that *draws* were not made from their distributions; None where nothing does.
 
-    Two statistics, both with bounds that hold for any number of draws: the mean probability of what was drawn, by
-    Bernstein's inequality, and how often the draw fell among the more probable tokens, by that of Dvoretzky, Kiefer and
-    Wolfowitz. Each is exceeded by chance once in :data:`ONE_IN` at most.
+    Two statistics, both with bounds that hold for any number of draws: the mean logarithm of the probability of what
+    was drawn, by Chernoff's bound, and how often draws fall among the more probable tokens, by the inequality of
+    Dvoretzky, Kiefer and Wolfowitz. Each is exceeded by chance once in :data:`ONE_IN` at most.
     """
     if not draws:
         return None
     log = math.log(2 * ONE_IN)
-    surplus = variance = 0.0
-    places = []
+    surplus, places, cells = 0.0, [], []
     for draw in draws:
-        cells = sorted(draw.probabilities.values(), reverse=True)
         ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
-        mean = math.fsum(cell * cell for cell in cells)
-        came = draw.probabilities.get(draw.chosen, 0.0)
-        surplus += came - mean
-        variance += math.fsum(cell**3 for cell in cells) - mean * mean
-        before = ranked.index(draw.chosen) if draw.chosen in draw.probabilities else len(ranked)
-        start = math.fsum(cells[:before])
-        places.append((start, start + (came or draw.rest)))
-    bound = log / 3 + math.sqrt(log * log / 9 + 2 * max(0.0, variance) * log)
-    if abs(surplus) > bound:
+        weights = [draw.probabilities[token] for token in ranked] + ([draw.rest] if draw.rest > 0 else [])
+        values = [math.log(weight) for weight in weights]
+        if draw.rest > 0:  # many tokens, none more probable than the last one that is known
+            values[-1] = values[-2]
+        place = ranked.index(draw.chosen) if draw.chosen in draw.probabilities else len(ranked)
+        if place >= len(weights):
+            return f"{draw.chosen!r} was drawn, which can't come"
+        mean = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / math.fsum(weights)
+        cells.append([(weight, value - mean) for weight, value in zip(weights, values, strict=True)])
+        surplus += values[place] - mean
+        start = math.fsum(weights[:place])
+        places.append((start, start + weights[place]))
+    if _chance(cells, surplus) < -log:
         how = "more" if surplus > 0 else "less"
         return (
-            f"over {len(draws)} draws, the tokens that came are {how} probable than they should be, by "
-            f"{abs(surplus) / len(draws):.3f} on average"
+            f"over {len(draws)} draws, the tokens that came are {how} probable than they should be: the logarithm of "
+            f"their probability is off by {surplus / len(draws):+.3f} on average"
         )
     far = _distance(places)
     if far > math.sqrt(log / (2 * len(draws))):
         return f"over {len(draws)} draws, probable tokens come too often or too seldom: a distance of {far:.3f}"
     return None
+
+
+def _chance(cells: Sequence[Sequence[tuple[float, float]]], surplus: float) -> float:
+    """The logarithm of a bound on the chance that the sum of all draws' values is as far from 0 as *surplus*, on its
+    side. *cells* has probabilities and values of each draw, whose mean is 0 (Chernoff, 1952)."""
+    best = 0.0
+    for tilt in _TILTS:
+        if tilt * surplus <= 0:
+            continue
+        bound = -tilt * surplus
+        for draw in cells:
+            bound += math.log(math.fsum(weight * math.exp(min(600.0, tilt * value)) for weight, value in draw))
+        best = min(best, bound)
+    return best
 
 
 def _distance(places: Sequence[tuple[float, float]]) -> float:

@@ -9,6 +9,7 @@ from .checks.arithmetic import ArithmeticChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
+from .checks.context import ContextChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
 from .checks.lifecycle import LifecycleChecks
@@ -42,6 +43,7 @@ class BackendConformance(
     ArithmeticChecks,
     PathChecks,
     BatchChecks,
+    ContextChecks,
     PullChecks,
     SamplingChecks,
     StopChecks,

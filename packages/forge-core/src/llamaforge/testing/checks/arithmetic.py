@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,11 +16,12 @@ from ..subject import Subject
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
 LONG: Final = 24
-SEEDS: Final = (0, 1, 7, 2**32 - 1)
+SEEDS: Final = (0, 1, 2, 3, 4, 5, 6, 2**32 - 1)
 """Seeds of the answers that are drawn; the smallest and the largest among them."""
 ENOUGH: Final = 32
 """Draws that tell something of a distribution."""
-WIDE: Final = {"temperature": 1.6, "top_k": 12}
+REPEATS: Final = 6
+"""How often a token is repeated to see what penalties make of it."""
 
 
 class ArithmeticChecks(Kit):
@@ -48,6 +50,33 @@ class ArithmeticChecks(Kit):
                 expect(wrong is None, f"the best token after {pull or 'no change'} at each step", Told(wrong))
                 measured += 1
         _measured(measured, 1, "alternatives of greedy tokens")
+
+    def test_penalties_end_a_repetition_when_they_should(self, subject: Subject) -> None:
+        """A token whose bias makes the answer repeat it comes exactly as often as bias and penalties together allow.
+
+        With a bias of 100 the answer is that token again and again, and its log-probabilities tell by how much it is
+        behind the best one each time. From that follows when a smaller bias no longer outweighs the penalties.
+
+        Why: it shows sign, count and text of a penalty at once. Look at: the prompt counted with the answer; a token
+        counted once; ``+`` and ``-``.
+        """
+        if not subject.declares("logprobs", "logit_bias", "temperature"):
+            self._refuses_alternatives(subject)
+            return
+        measured = 0
+        for token in self._ids(subject)[:4]:
+            gaps = self._gaps(subject, token)
+            for pull in self._penalties(subject) if len(gaps) == REPEATS else ():
+                bias = _bias(gaps, pull, subject.rounding + 0.1)
+                if bias is None:
+                    continue
+                given = {"logit_bias": {token: bias}, **pull}
+                told = [each.token_id for each in subject.say(REPEATS, logprobs=True, **given).logprobs]
+                came = next((place for place, other in enumerate(told) if other != token), len(told))
+                wanted = _repeats(gaps, pull, bias)
+                expect_equal(came, wanted, f"the times that token {token} comes at the beginning with {given}")
+                measured += 1
+        _measured(measured, 1, "repetitions that a penalty could end")
 
     def test_temperature_zero_wins_over_filters(self, subject: Subject) -> None:
         """Temperature 0 is greedy also together with top_k, top_p and min_p.
@@ -118,12 +147,12 @@ class ArithmeticChecks(Kit):
             self._refuses_alternatives(subject)
             return
         plain = subject.ask(**subject.limit(LONG), **LOGPROBS)
-        set_for_it = {name: value for name, value in plain.parameters.items() if name in WIDE or name in _SHAPES}
+        set_for_it = {name: value for name, value in plain.parameters.items() if name in _SHAPES}
         if subject.backend.capabilities.server_defaults or any(
             set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
         ):
             pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
-        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in range(3))]
+        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in SEEDS)]
         draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
         wrong = improbable(draws)
         expect(wrong is None, "draws from the model's own distribution where nothing is set", Told(wrong))
@@ -148,7 +177,8 @@ class ArithmeticChecks(Kit):
         if answer.usage is not None and not answer.usage.estimated and not answer.tool_calls:
             expect_equal(len(answer.logprobs), answer.usage.completion_tokens, "log-probabilities of a sampled answer")
         for entry in answer.logprobs:
-            expect(len(entry.top) == len(answer.logprobs[0].top), "as many alternatives at each step", entry)
+            everything = math.fsum(math.exp(other.logprob) for other in entry.top) > 1 - 1e-6
+            expect(len(entry.top) == 5 or everything, "as many alternatives as were asked for, 5", entry)
             alike = [other for other in entry.top if _same(other, entry)]
             expect(
                 all(abs(other.logprob - entry.logprob) < 1e-3 for other in alike),
@@ -160,6 +190,19 @@ class ArithmeticChecks(Kit):
             expect(named, f"{entry.token!r} among its alternatives, as it is more probable than the last one", entry)
 
     # Asking.
+
+    def _gaps(self, subject: Subject, token: int) -> list[float]:
+        """How far *token* is behind the best one, each time that it is repeated from the beginning on."""
+        answer = subject.say(REPEATS, logit_bias={token: 100.0}, logprobs=True, top_logprobs=1)
+        if any(entry.token_id != token or not entry.top for entry in answer.logprobs):
+            return []
+        return [entry.top[0].logprob - entry.logprob for entry in answer.logprobs]
+
+    def _penalties(self, subject: Subject) -> Iterator[dict[str, float]]:
+        penalties = ({"presence_penalty": 2.0}, {"presence_penalty": -2.0}, {"frequency_penalty": 2.0})
+        for each in (*penalties, {"frequency_penalty": -1.5}, {"presence_penalty": 1.0, "frequency_penalty": 1.0}):
+            if subject.declares(*each):
+                yield each
 
     def _pulls(self, subject: Subject) -> Iterator[dict[str, Any]]:
         """Biases and penalties that are declared."""
@@ -223,17 +266,51 @@ _ASKED: dict[int, list[tuple[Mapping[str, Any], list[Drawn]]]] = {}
 
 
 def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
-    """Ways to sample whose distribution can be computed, of what is declared."""
+    """Ways to sample whose distribution can be computed, of what is declared. High temperatures make the tokens that a
+    filter leaves out as probable as the others, so that a wrong edge shows."""
     if not subject.declares("top_k"):
         return [{"temperature": 1.0}]
-    ways: list[Mapping[str, Any]] = [{"temperature": 1.0}, {"temperature": 0.6, "top_k": 20}, WIDE]
+    ways: list[Mapping[str, Any]] = [
+        {"temperature": 1.0},
+        {"temperature": 0.6, "top_k": 20},
+        {"temperature": 1.6, "top_k": 12},
+        {"temperature": 4.0, "top_k": 3},
+    ]
     if subject.declares("top_p"):
-        ways.append({"temperature": 1.4, "top_k": 20, "top_p": 0.7})
+        ways.append({"temperature": 2.5, "top_k": 20, "top_p": 0.5})
     if subject.declares("min_p"):
-        ways.append({"temperature": 1.4, "top_k": 20, "min_p": 0.12})
+        ways.append({"temperature": 2.5, "top_k": 20, "min_p": 0.3})
     if subject.declares("presence_penalty", "frequency_penalty"):
         ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})
     return ways
+
+
+def _repeats(gaps: list[float], pull: Mapping[str, float], bias: float) -> int:
+    """How often the token comes at the beginning."""
+    for count, gap in enumerate(gaps):
+        if bias - _penalty(pull, count) < gap:
+            return count
+    return len(gaps)
+
+
+def _bias(gaps: list[float], pull: Mapping[str, float], margin: float) -> float | None:
+    """A bias whose effect depends on the penalty, and hangs by less than *margin* nowhere; None where there is none."""
+    needed = [gap + _penalty(pull, count) for count, gap in enumerate(gaps)]
+    for tenths in range(-300, 700):
+        bias = tenths / 10 + 0.03
+        without = _repeats(gaps, {}, bias)
+        opposite = _repeats(gaps, {name: -value for name, value in pull.items()}, bias)
+        ended = _repeats(gaps, pull, bias)
+        if ended in (without, opposite) or bias > 99:
+            continue
+        if all(abs(bias - each) > margin for each in needed[: ended + 1]):
+            return bias
+    return None
+
+
+def _penalty(pull: Mapping[str, float], count: int) -> float:
+    """What is taken off a token that the answer has *count* times."""
+    return (pull.get("presence_penalty", 0.0) if count else 0.0) + count * pull.get("frequency_penalty", 0.0)
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -229,5 +229,102 @@ _IMPORTING: Final = (
     *_defects("missing", ("NeedsItsTests", "can't be imported elsewhere", ("test_it_can_be_imported_elsewhere",))),
 )
 
-DEFECTS: Final = (*_TEXT, *_SAMPLING, *_COUNTING, *_STATE, *_CONCURRENCY, *_CROWDS, *_LIFECYCLE, *_MANNERS, *_IMPORTING)
+_GREEDILY: Final = ("test_greedy_answers_follow_the_arithmetic",)
+_REPEATING: Final = ("test_penalties_end_a_repetition_when_they_should",)
+_ALLOWED: Final = ("test_sampled_tokens_are_allowed_ones",)
+_OFTEN: Final = ("test_tokens_are_drawn_as_often_as_they_should_be",)
+_OWN: Final = ("test_sampled_tokens_have_their_own_logprob",)
+_ARITHMETIC: Final = _defects(
+    "arithmetic",
+    ("RewardsPresence", "adds presence_penalty", _REPEATING),
+    ("RewardsFrequency", "adds frequency_penalty", _REPEATING),
+    ("HalvesPenalties", "takes half of each penalty", _REPEATING),
+    ("CountsThePrompt", "counts the prompt for penalties", _GREEDILY),
+    ("CountsOnce", "counts each token once for penalties", _REPEATING),
+    ("RoundsBiases", "rounds biases", _GREEDILY),
+    ("TakesFewBiases", "takes eight biases", _GREEDILY),
+    ("SamplesAtZeroWithFilters", "samples at 0 with top_k", ("test_temperature_zero_wins_over_filters",)),
+    ("StopsAtTheVocabulary", "fails beyond the vocabulary", ("test_a_filter_wider_than_the_vocabulary_is_none",)),
+    ("SquaresTheTemperature", "divides by the temperature twice", _OFTEN),
+    ("KeepsOneMore", "keeps one token too many", _ALLOWED),
+    ("FiltersBeforeTheTemperature", "filters before the temperature", _OFTEN),
+    ("FiltersByDefault", "filters by default", ("test_unset_parameters_filter_nothing",)),
+    ("WarmsByDefault", "has a temperature of its own", ("test_unset_parameters_filter_nothing",)),
+    ("ReportsOtherLogarithms", "reports binary logarithms", _OFTEN),
+    ("ReportsTheBestOne", "reports the best token's number", _OWN),
+    ("ReportsGreedyTokensOnly", "reports greedy tokens only", _OWN),
+    ("ReportsFewer", "reports an alternative less", _OWN),
+)
+
+_LOOPS: Final = ("test_asynchronous_calls_take_every_parameter",)
+_CHATS: Final = ("test_chat_takes_every_parameter", "test_asynchronous_chat_takes_every_parameter")
+_RAW: Final = ("test_a_raw_prompt_takes_every_parameter",)
+_PATHS: Final = _defects(
+    "paths",
+    ("LosesStopsInLoops", "loses stop in event loops", _LOOPS),
+    ("LosesSeedsInLoops", "loses seed in event loops", _LOOPS),
+    ("LosesLogprobsInLoops", "loses logprobs in event loops", _LOOPS),
+    ("LosesSchemasInLoops", "loses schemas in event loops", _LOOPS),
+    ("LosesPenaltiesInLoops", "loses penalties in event loops", _LOOPS),
+    ("LosesStopsInChats", "loses stop in conversations", _CHATS),
+    ("LosesTemperaturesInChats", "loses temperature in conversations", _CHATS),
+    ("LosesBiasesInChats", "loses logit_bias in conversations", _CHATS),
+    ("LosesSchemasInChats", "loses schemas in conversations", _CHATS),
+    ("LosesStopsInRawPrompts", "loses stop after raw prompts", _RAW),
+    ("LosesPenaltiesInRawPrompts", "loses penalties after raw prompts", _RAW),
+    ("StripsRawPrompts", "strips raw prompts", _RAW),
+    ("ShowsAnotherPrompt", "renders less than the engine sees", _RAW),
+    ("BatchesBackwards", "answers batches backwards", ("test_a_batch_keeps_the_order",)),
+    ("BatchesEagerly", "takes a batch as a whole", ("test_a_batch_takes_prompts_as_it_needs_them",)),
+    ("BatchesFailTogether", "ends a batch with an error", ("test_an_item_that_fails_spoils_no_other",)),
+    ("BatchesForgetParameters", "loses a batch's parameters", ("test_a_batch_takes_every_parameter",)),
+)
+
+_CUT_TEXT: Final = ("test_a_text_loses_its_beginning_on_request",)
+_EDGES: Final = _defects(
+    "edges",
+    ("CallsAFullContextStop", "says stop where the context is full", ("test_a_context_may_be_full",)),
+    ("LeavesATokenFree", "never fills the context", ("test_a_context_may_be_full",)),
+    ("SwapsTheCounts", "counts an overflow wrongly", ("test_a_prompt_that_fills_the_context_is_refused",)),
+    ("IgnoresTruncation", "ignores truncation", _CUT_TEXT),
+    ("TruncatesUnasked", "truncates unasked", _CUT_TEXT),
+    ("KeepsTheBeginning", "leaves out the end of a text", _CUT_TEXT),
+    ("CountsWhatWasLeftOut", "counts what was left out as read", _CUT_TEXT),
+    ("HidesWhatWasLeftOut", "doesn't tell what was left out", _CUT_TEXT),
+    ("InventsWhatWasLeftOut", "invents truncated tokens", ("test_nothing_is_left_out_unasked",)),
+    ("DropsSystemTurns", "drops system turns first", ("test_a_conversation_loses_its_oldest_turns_on_request",)),
+    ("SharesItsContext", "shares load parameters", ("test_instances_have_contexts_of_their_own",)),
+    ("KeepsItsFirstContext", "keeps the first load's parameters", ("test_instances_have_contexts_of_their_own",)),
+)
+
+_LEFT: Final = ("test_the_process_is_left_as_it_was",)
+_PROCESS: Final = _defects(
+    "process",
+    ("ChangesTheEnvironment", "changes the environment", _LEFT),
+    ("LogsForEverybody", "adds to the root logger", _LEFT),
+    ("CatchesSignals", "replaces signal handlers", _LEFT),
+    ("MovesAway", "changes the working directory", _LEFT),
+    ("StopsTheCollector", "changes the garbage collector", _LEFT),
+    ("LimitsSockets", "limits all sockets", _LEFT),
+    ("HidesWarnings", "filters warnings", _LEFT),
+    ("HooksExceptions", "replaces sys.excepthook", _LEFT),
+    ("LeavesFiles", "leaves temporary files", _LEFT),
+    ("SeedsEverybody", "seeds the global random numbers", _LEFT),
+)
+
+DEFECTS: Final = (
+    *_TEXT,
+    *_SAMPLING,
+    *_ARITHMETIC,
+    *_PATHS,
+    *_COUNTING,
+    *_EDGES,
+    *_STATE,
+    *_CONCURRENCY,
+    *_CROWDS,
+    *_LIFECYCLE,
+    *_PROCESS,
+    *_MANNERS,
+    *_IMPORTING,
+)
 """Every defect there is."""

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 from msgspec import Meta
+from msgspec.structs import replace
 
 from ...backends.base import BaseBackend
 from ...backends.config import BackendConfig
@@ -100,7 +101,7 @@ class ToyBackend(BaseBackend):
 
     def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """What each token brings."""
-        prompt = self.tokenize(self.render_request(request))
+        prompt, truncated = self.prompt(request)
         room = self.settings.n_ctx - len(prompt)
         if room < 1:
             raise ContextOverflowError(len(prompt), self.settings.n_ctx)
@@ -135,9 +136,29 @@ class ToyBackend(BaseBackend):
         if called is not None and reason == "stop":
             reason = "tool_calls"
             events.append(ToolCallDelta(ToolCall("call_0", FunctionCall(called[0], "".join([*said, tail])))))
-        usage = Usage(prompt_tokens=len(prompt), completion_tokens=len(answer))
+        usage = Usage(prompt_tokens=len(prompt), completion_tokens=len(answer), truncated_tokens=truncated)
         ended: Any = reason
         yield [*events, Finished(finish_reason=ended, usage=usage, stop=text.matched)]
+
+    def prompt(self, request: GenerationRequest) -> tuple[list[int], int]:
+        """The tokens of the prompt, and how many were left out, where that was asked for."""
+        tokens = self.tokenize(self.render_request(request))
+        n_ctx = self.settings.n_ctx
+        most = n_ctx - max(1, min(request.max_tokens or n_ctx // 4, n_ctx // 2))
+        if request.truncation != "auto" or len(tokens) <= most:
+            return tokens, 0
+        if request.prompt is not None and (request.raw or not self.settings.template):
+            return tokens[-most:], len(tokens) - most
+        turns = list(request.as_messages())
+        while sum(turn.role != "system" for turn in turns) > 1:
+            oldest = next(place for place, turn in enumerate(turns) if turn.role != "system")
+            del turns[oldest]
+            if turns[oldest].role == "assistant" and oldest < len(turns) - 1:  # the answer to the turn that has gone
+                del turns[oldest]
+            shorter = self.tokenize(self.render_request(replace(request, prompt=None, messages=tuple(turns))))
+            if len(shorter) <= most:
+                return shorter, len(tokens) - len(shorter)
+        raise ContextOverflowError(len(tokens), n_ctx)
 
     def sampler(self, request: GenerationRequest, prompt: list[int]) -> ToySampler:
         """What chooses the tokens of one answer."""
