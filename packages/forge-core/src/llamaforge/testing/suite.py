@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .checks.arithmetic import ArithmeticChecks
+from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
@@ -36,6 +37,7 @@ class BackendConformance(
     CrowdChecks,
     ThreadChecks,
     AsyncChecks,
+    AsyncMannersChecks,
     CancellationChecks,
     ErrorChecks,
     ChatChecks,

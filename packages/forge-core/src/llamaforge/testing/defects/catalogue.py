@@ -259,8 +259,13 @@ _ARITHMETIC: Final = _defects(
 _LOOPS: Final = ("test_asynchronous_calls_take_every_parameter",)
 _CHATS: Final = ("test_chat_takes_every_parameter", "test_asynchronous_chat_takes_every_parameter")
 _RAW: Final = ("test_a_raw_prompt_takes_every_parameter",)
+_STEADY: Final[dict[str, Any]] = {"parameters": {"delay": 0.02, "length": 48}}
 _PATHS: Final = _defects(
     "paths",
+    ("SendsOnePieceInLoops", "one piece in event loops", ("test_an_asynchronous_answer_comes_in_pieces",)),
+    ("DeafInLoops", "no deadline in event loops", ("test_a_deadline_holds_in_an_event_loop",), _STEADY),
+    ("ReadsInTheLoop", "reads prompts in the loop", ("test_a_long_prompt_does_not_block_the_loop",), _STEADY),
+    ("StartsAThreadForEachCall", "a thread for each call", ("test_asynchronous_calls_leave_no_threads",)),
     ("LosesStopsInLoops", "loses stop in event loops", _LOOPS),
     ("LosesSeedsInLoops", "loses seed in event loops", _LOOPS),
     ("LosesLogprobsInLoops", "loses logprobs in event loops", _LOOPS),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,7 +12,7 @@ from msgspec.structs import replace
 from ...backends.batch import BatchItem
 from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
-from ...results import Event
+from ...results import Event, TextDelta
 from ..fakes import AsyncToyBackend, ToyBackend
 
 
@@ -29,6 +31,50 @@ class _InLoops(ToyBackend):
     async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """The answer to less than was asked for."""
         async for event in AsyncToyBackend.astream(self, _without(request, *self.lost), cancellation):  # type: ignore[arg-type]
+            yield event
+
+
+class SendsOnePieceInLoops(ToyBackend):
+    """Waits for the whole answer in event loops."""
+
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """One piece and the end."""
+        events = [event async for event in AsyncToyBackend.astream(self, request, cancellation)]  # type: ignore[arg-type]
+        text = "".join(event.text for event in events if isinstance(event, TextDelta))
+        logprobs = tuple(entry for event in events if isinstance(event, TextDelta) for entry in event.logprobs)
+        for event in (TextDelta(text, logprobs), events[-1]):
+            yield event
+
+
+class DeafInLoops(ToyBackend):
+    """Looks at no deadline in event loops, until the answer is complete."""
+
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """The whole answer, computed before the first piece goes out."""
+        events = [event for events in self.steps(request, CancellationToken()) for event in events]
+        for _ in events:  # nothing interrupts this wait
+            time.sleep(self.settings.delay * 2)  # noqa: ASYNC251 - that is the defect
+        for event in events:
+            yield event
+
+
+class ReadsInTheLoop(ToyBackend):
+    """Reads prompts in the event loop."""
+
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """As slowly as they are long."""
+        time.sleep(len(self.render_request(request)) * self.settings.delay / 64)  # noqa: ASYNC251 - that is the defect
+        async for event in AsyncToyBackend.astream(self, request, cancellation):  # type: ignore[arg-type]
+            yield event
+
+
+class StartsAThreadForEachCall(ToyBackend):
+    """Has a thread for each asynchronous call, which stays."""
+
+    async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """Beside the answer."""
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+        async for event in AsyncToyBackend.astream(self, request, cancellation):  # type: ignore[arg-type]
             yield event
 
 

@@ -1,0 +1,125 @@
+"""Asynchronous answers: in pieces, on time, and without a thread for each."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import pytest
+
+from ...errors import GenerationTimeoutError
+from ..expect import Told, expect
+from ..kit import Kit
+from ..subject import Subject
+from ..watching import longest_wait
+
+ATTEMPTS: Final = 3
+MEASURABLE: Final = 0.4
+"""Seconds that an answer must take before its end can be said to come early."""
+SHORTEST: Final = 0.15
+"""Seconds that a loaded machine may keep a loop waiting for reasons of its own."""
+CALLS: Final = 12
+
+
+class AsyncMannersChecks(Kit):
+    """What synchronous calls are held to, asked of the asynchronous ones."""
+
+    def test_an_asynchronous_answer_comes_in_pieces(self, subject: Subject) -> None:
+        """An asynchronous answer of many tokens comes as several pieces, none of them empty.
+
+        Why: servers pass them on as they come. Look at: an ``astream`` that awaits the whole answer.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+
+        async def read() -> list[str]:
+            stream = subject.backend.agenerate_stream(subject.prompt, {**subject.greedy, **subject.limit(24)})
+            async with stream:
+                return [piece async for piece in stream]
+
+        pieces = Subject.answered(lambda: self.run_async(read), "an asynchronous stream")
+        expect(all(pieces), "no empty piece", pieces)
+        if len("".join(pieces)) >= 8 and len(subject.material()) >= 8:
+            expect(len(pieces) > 1, "an asynchronous answer in several pieces", pieces)
+
+    def test_a_deadline_holds_in_an_event_loop(self, subject: Subject) -> None:
+        """A timeout of a quarter of the answer's time ends ``agenerate`` and ``achat`` well before the whole time.
+
+        Why: a server's clients don't wait. Look at: an ``astream`` that looks at ``cancellation`` only at its end.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract(timeout=1)
+            return
+        tokens = subject.lasting(1.2)
+        whole = subject.whole(tokens)
+        if whole < MEASURABLE:
+            pytest.skip(f"could not be measured: the longest answer takes {whole:.2f} s")
+        given = {**subject.greedy, **subject.limit(tokens), "timeout": whole / 4}
+        turns = [{"role": "user", "content": subject.prompt}]
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "agenerate": lambda: subject.backend.agenerate(subject.prompt, given)
+        }
+        if subject.has_template:
+            calls["achat"] = lambda: subject.backend.achat(turns, given)
+        for name, call in calls.items():
+            seen = []
+            for _ in range(ATTEMPTS):
+                began = time.perf_counter()
+                try:
+                    self.run_async(call)
+                except GenerationTimeoutError as error:
+                    subject.begins(error.text, subject.known(tokens), "error.text")
+                took = time.perf_counter() - began
+                if took < whole * 0.75:
+                    break
+                seen.append(f"{took:.2f} s")
+            told = Told(f"{', '.join(seen)}; the whole answer takes {whole:.2f} s")
+            expect(len(seen) < ATTEMPTS, f"{name}() to end after {whole / 4:.2f} s, the timeout", told)
+
+    def test_a_long_prompt_does_not_block_the_loop(self, subject: Subject) -> None:
+        """While a prompt of some hundred words is read, a task that ticks every 5 ms goes on ticking.
+
+        Why: reading a prompt is the longest step of all. Look at: tokenizing and the first step in ``astream`` itself.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        seen = []
+        for attempt in range(ATTEMPTS):
+            prompt = f"{attempt} " + "The keeper of the light and his dog look at the sea. " * 32
+            waited, took = self.run_async(
+                lambda prompt=prompt: longest_wait(  # type: ignore[misc]
+                    lambda: subject.backend.agenerate(prompt, {**subject.greedy, **subject.limit(1)})
+                )
+            )
+            if waited <= max(SHORTEST, took / 2):
+                return
+            seen.append(f"{waited:.2f} s of {took:.2f} s")
+        expect(
+            False, "an event loop that goes on while a prompt is read", Told(f"it stood still for {', '.join(seen)}")
+        )
+
+    def test_asynchronous_calls_leave_no_threads(self, subject: Subject) -> None:
+        """A dozen more calls from a loop need no more threads than the first few did.
+
+        Why: a thread for each call is a limit that a server reaches in a day. Look at: an executor for each call.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        given = {**subject.greedy, **subject.limit(2)}
+
+        async def calls() -> tuple[int, int]:
+            for _ in range(3):
+                await asyncio.gather(*(subject.backend.agenerate(subject.prompt, given) for _ in range(4)))
+            first = threading.active_count()
+            for _ in range(CALLS):
+                await subject.backend.agenerate(subject.prompt, given)
+            return first, threading.active_count()
+
+        before, after = Subject.answered(lambda: self.run_async(calls), "calls from a loop")
+        expect(after < before + CALLS // 2, f"about {before} threads, as before", after)
