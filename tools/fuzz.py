@@ -55,7 +55,9 @@ def main(arguments: list[str] | None = None) -> int:
     flags = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     flags.add_argument("--minutes", type=float, default=5.0, help="for how long; 5 if left out")
     flags.add_argument("--seed", type=int, help="run one round with this seed, to see a failure again")
-    flags.add_argument("tests", nargs="*", help="files or folders; the tests of all installed distributions if left out")
+    flags.add_argument(
+        "tests", nargs="*", help="files or folders; if left out, the tests of all installed distributions"
+    )
     given, pytest_args = flags.parse_known_args(arguments)
     tests = given.tests or installed_tests()
     end = time.monotonic() + given.minutes * 60

@@ -12,7 +12,7 @@ RECIPE = "smollm2-135m-instruct-bfloat16-2"
 
 
 def make_hf_model(gguf: Path, cache: Path | None = None) -> Path:
-    """A folder with config, safetensors, tokenizer and chat template of *gguf*: made once, kept in the *cache* of models.
+    """A folder with config, safetensors, tokenizer and chat template of *gguf*: made once, kept in the *cache*.
 
     Unpacking takes half a minute. Two processes at once make it once; a folder of that name is always whole.
     """
