@@ -30,21 +30,19 @@ def installed_tests() -> list[str]:
     ]
 
 
-def run_round(seed: int, tests: list[str], pytest_args: list[str], end: float) -> int | None:
+def run_round(seed: int, tests: list[str], pytest_args: list[str], end: float | None) -> int | None:
     """Run all property tests once; pytest's exit code, or None where the time was over before it ended."""
     command = [sys.executable, "-m", "pytest", "-q", "-m", "hypothesis", "--hypothesis-profile", "fuzz"]
     command += ["--hypothesis-seed", str(seed), "-p", "no:cacheprovider", *pytest_args, *tests]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        printed, _ = process.communicate(timeout=max(0.0, end - time.monotonic()))
+        printed, _ = process.communicate(timeout=None if end is None else max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
-        process.terminate()
-        process.communicate()
         return None
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            process.communicate()
     if process.returncode:
         print(printed)
     return process.returncode
@@ -54,17 +52,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run; the exit code."""
     flags = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     flags.add_argument("--minutes", type=float, default=5.0, help="for how long; 5 if left out")
-    flags.add_argument("--seed", type=int, help="run one round with this seed, to see a failure again")
-    flags.add_argument(
-        "tests", nargs="*", help="files or folders; if left out, the tests of all installed distributions"
-    )
+    flags.add_argument("--rounds", type=int, help="so many rounds, however long they take")
+    flags.add_argument("--seed", type=int, help="one round with this seed, to see a failure again")
+    flags.add_argument("tests", nargs="*", help="files or folders; those of all installed distributions if left out")
     given, pytest_args = flags.parse_known_args(arguments)
     tests = given.tests or installed_tests()
-    end = time.monotonic() + given.minutes * 60
+    wanted = given.rounds if given.seed is None else 1
+    end = time.monotonic() + given.minutes * 60 if wanted is None else None
     rounds = 0
-    while time.monotonic() < end:
+    while rounds != wanted:
         seed = random.SystemRandom().randrange(2**32) if given.seed is None else given.seed
-        code = run_round(seed, tests, pytest_args, float("inf") if given.seed is not None else end)
+        code = run_round(seed, tests, pytest_args, end)
         if code is None:
             break
         if code:
@@ -73,8 +71,6 @@ def main(arguments: list[str] | None = None) -> int:
             return 1 if code == FAILED else 2
         rounds += 1
         print(f"round {rounds}, seed {seed}: passed", flush=True)
-        if given.seed is not None:
-            break
     print(f"Nothing found in {rounds} whole round{'' if rounds == 1 else 's'}.")
     return 0
 
