@@ -12,9 +12,12 @@ _FOLDERS = {
     *("HF_HOME", "HF_HUB_CACHE", "HF_XET_CACHE", "HF_ASSETS_CACHE", "HF_TOKEN_PATH", "HUGGINGFACE_HUB_CACHE"),
 }
 
+_PATIENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
+"""Threads of OpenMP that wait for each other actively are many times slower than one where others use the processors."""
+
 
 class Home:
-    """An empty home folder for this process and its children.
+    """An empty home folder for this process and its children, and one thread for each computation of torch.
 
     Two things stay the user's, because making them again takes minutes: the models that were fetched, and what pip
     keeps (a build of llama.cpp). pip also keeps its settings: which index to use, behind which proxy.
@@ -35,6 +38,7 @@ class Home:
             if name.startswith("LLAMAFORGE_") or name in _FOLDERS:
                 del os.environ[name]
         os.environ.update({name: path for name, path in kept.items() if path is not None})
+        os.environ.update(_PATIENT)
         self._folder = os.environ["HOME"] = tempfile.mkdtemp(prefix="llamaforge-tests-home-")
 
     def leave(self) -> None:
