@@ -11,8 +11,8 @@ from .engine import ConnectionFailedError, EngineError
 class ServerStartError(EngineError, RuntimeError):
     """A server that LlamaForge started did not become ready.
 
-    Attributes: ``server`` (the backend's name); ``reason``; ``exit_code`` (of its process; a negative signal number if a
-    signal ended it; None if it had not ended); ``log_tail`` (the end of its log, secrets masked); ``log_file``
+    Attributes: ``server`` (the backend's name); ``reason``; ``exit_code`` (of its process; a negative signal number
+    if a signal ended it; None if it had not ended); ``log_tail`` (the end of its log, secrets masked); ``log_file``
     (the path of the whole log, or None).
 
     What to do: read ``log_tail``, which usually has the server's own message, then check the load parameters.
