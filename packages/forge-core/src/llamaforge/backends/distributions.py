@@ -1,4 +1,4 @@
-"""Where the backends that people ask for by name can be got: data for messages, not a registry."""
+"""The distributions of well-known backends: data for messages, not a registry."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ DISTRIBUTIONS: Final = {
 
 
 def install_command(name: str) -> str:
-    """What to type to install the backend *name*.
+    """The command that installs the backend *name*.
 
-    The range keeps a resolver that does not see our packages from installing a stranger's of the same name.
+    The version range prevents pip from installing an unrelated distribution of the same name.
     """
     return f'pip install "{DISTRIBUTIONS[name]}>=2.0,<3"'
