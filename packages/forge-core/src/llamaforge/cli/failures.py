@@ -19,6 +19,7 @@ from ..errors import (
     NoBackendForModelError,
     UnsupportedError,
 )
+from ..installing import pip_here
 from ..models.masking import shown
 from ..secrets import ENV_PREFIX, MASK
 from ..sources.redact import redact
@@ -51,6 +52,8 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
         for kind, option in _OPTIONS.items():
             if isinstance(error, kind):
                 say(f"On the command line: {option}")
+        if "pip install" in str(error) and (pip := pip_here()) is not None:
+            say(f"For this environment, type pip as: {pip}")
         if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
             say(error.traceback.rstrip("\n"))
         return exit_code(error)
