@@ -13,12 +13,14 @@ from forge_openai.answer.decoder import AnswerDecoder
 from forge_openai.answer.reader import AnswerReader
 from forge_openai.answer.sse import EventParser
 from forge_openai.errors import Translator
+from forge_openai.side_fields import SideFieldReport
 from llamaforge.errors import LlamaForgeError
 from llamaforge.requests import read_request
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta
 from support.scripted import delta, event, usage
 
 TRANSLATOR = Translator(address="http://host/v1", model="m")
+REPORT = SideFieldReport("http://host/v1")
 
 Outcome = tuple[str, str, list[Any], str | None]
 
@@ -26,7 +28,7 @@ Outcome = tuple[str, str, list[Any], str | None]
 def outcome(pieces: list[bytes], stops: tuple[str, ...] = ()) -> Outcome:
     """Text, reasoning, tool calls, and how it ended: a reason, or the error's kind in capitals."""
     request = read_request("Hi", None, {"stop": stops})
-    decoder = AnswerDecoder(AnswerReader(request, TRANSLATOR), TRANSLATOR)
+    decoder = AnswerDecoder(AnswerReader(request, TRANSLATOR, REPORT), TRANSLATOR, REPORT)
     events: list[Event] = []
     failure: LlamaForgeError | None = None
     for piece in pieces:

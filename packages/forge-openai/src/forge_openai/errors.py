@@ -26,6 +26,7 @@ from llamaforge.errors import (
 )
 from llamaforge.secrets import MASK
 
+from .error_shapes import error_fields, error_text
 from .wire.cancel_scope import CancelScope
 
 _LONGEST_REASON = 500
@@ -68,20 +69,20 @@ class Translator:
         self, status: int | None, body: object, headers: Mapping[str, str] | None = None
     ) -> LlamaForgeError:
         """Our error for a status and an error object. *status* is None for one inside a stream."""
-        fields = unwrap(body)
-        reason = self.clean(say(fields, body))
+        fields = error_fields(body)
+        reason = self.clean(error_text(fields, body))
         marks = {mark for mark in (fields.get("code"), fields.get("type")) if isinstance(mark, str)}
         param = fields.get("param")
         if marks & OVERFLOW_CODES or param in OVERFLOW_PARAMS:
             return ContextOverflowError(
-                whole(fields.get("n_prompt_tokens")),
-                whole(fields.get("n_ctx")) or self.context_size,
+                _whole(fields.get("n_prompt_tokens")),
+                _whole(fields.get("n_ctx")) or self.context_size,
                 f"The server says: {reason}",
             )
         if marks & NO_MODEL_CODES or (status == 404 and param == "model"):
             return ModelNotFoundError(f"The server at {self.address} has no model {self.model!r}: {reason}", self.model)
         # A stream has sent its status already, so that some servers put the real one into the error.
-        effective = status if status is not None else whole(fields.get("code"))
+        effective = status if status is not None else _whole(fields.get("code"))
         if effective in (401, 403):
             return AuthenticationError(self.address, effective, reason)
         if effective == 429 or marks & SLOW_DOWN_CODES:
@@ -200,24 +201,10 @@ def describe(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def unwrap(body: object) -> dict[str, Any]:
-    """The error object of an answer, wherever the server put it; empty where there is none."""
-    if not isinstance(body, dict):
-        return {}
-    inner = body.get("error")
-    return inner if isinstance(inner, dict) else body
-
-
-def say(fields: Mapping[str, Any], body: object) -> str:
-    """What the server says, in the places where servers say it."""
-    for text in (fields.get("message"), fields.get("detail"), fields.get("error"), body):
-        if text:
-            return text if isinstance(text, str) else repr(text)
-    return "it gave no reason"
-
-
-def whole(value: object) -> int | None:
-    """A whole number, or None."""
+def _whole(value: object) -> int | None:
+    """A whole number, which some servers write as a string; or None."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..endpoint import Endpoint
 from ..errors import Translator
+from ..side_fields import SideFieldReport
 from .network import bound_network
 from .sdk import load_sdk, sdk
 
@@ -28,12 +29,25 @@ _PLACEHOLDER = "not-needed"
 class ServerClient:
     """A way to one server. Any number of threads and event loops may use it at once."""
 
-    __slots__ = ("_clients", "_lock", "_timeout", "bounded", "client", "endpoint", "load", "rests_until", "translator")
+    __slots__ = (
+        "_clients",
+        "_lock",
+        "_timeout",
+        "bounded",
+        "client",
+        "endpoint",
+        "load",
+        "report",
+        "rests_until",
+        "translator",
+    )
 
     def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
         load_sdk()
         self.endpoint = endpoint
         self.translator = Translator(address=endpoint.address, model=model, secrets=endpoint.secrets())
+        self.report = SideFieldReport(endpoint.address)
+        """Told of what its answers have that can't be read."""
         self.load = 0
         """Requests that are under way."""
         self.rests_until = 0.0
