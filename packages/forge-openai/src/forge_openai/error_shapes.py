@@ -1,8 +1,9 @@
 """Errors in the bodies of answers, in the shapes in which servers write them.
 
-OpenAI's is ``{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}``. Others have a shape of their own, and
-many send it with the status 200: MiniMax (``base_resp``), Zhipu and DashScope (``code`` with ``msg`` or ``message``),
-FastAPI (``detail``), Baidu (``error_code``), Spark (``header``), Cloudflare (``errors``), Gemini (a list around it).
+OpenAI's is ``{"error": {"message": ..., "type": ..., "param": ..., "code": ...}}``. Others have a shape of their own,
+and many send it with the status 200: MiniMax (``base_resp``), Zhipu and DashScope (``code`` with ``msg`` or
+``message``), FastAPI (``detail``), Baidu (``error_code``), Spark (``header``), Cloudflare (``errors``), Gemini (a list
+around it).
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _is_keep_alive = re.compile(
     re.IGNORECASE | re.DOTALL,
 ).fullmatch
 """Whether an event's data is there only so that the connection isn't silent; servers write that as comments, too."""
-_is_field = re.compile(rb"\s*(:|data:|event:|id:|retry:)").match
+_FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 
 
@@ -151,22 +151,24 @@ class AnswerDecoder:
             if sent == DONE:
                 self.is_over = True
                 return None
+            failure = None
             try:
                 chunk = _decode(sent)
             except UNREADABLE:
-                if (failure := self._read_other(kind, sent, events)) is not None:
-                    return failure
+                failure = self._read_other(kind, sent, events)
             else:
                 if chunk.error or chunk.base_resp or kind == "error" or not chunk.choices:
-                    if (failure := self._read_side(kind, sent, chunk)) is not None:
-                        return failure
-                read(chunk, events)
+                    failure = self._read_side(kind, sent)
+                if failure is None:
+                    read(chunk, events)
+            if failure is not None:
+                return failure
             if self.is_over or (may_end and self._reader.is_over):
                 self.is_over = True
                 return None
         return None
 
-    def _read_side(self, kind: str, sent: bytes, chunk: Chunk) -> LlamaForgeError | None:
+    def _read_side(self, kind: str, sent: bytes) -> LlamaForgeError | None:
         """The error that a chunk without an answer is; None where it is none."""
         found = read_json(sent)
         if kind == "error" or is_error(found):
@@ -237,6 +239,11 @@ class AnswerDecoder:
         shown = sent[:EXCERPT].decode("utf-8", "replace")
         reason = self._translator.clean(f"it sent an event that is no chunk of an answer: {shown}")
         return ServerError(self._translator.address, None, reason)
+
+
+def _is_field(line: bytes) -> bool:
+    """Whether a line is a field of an event, or the beginning of one that was cut."""
+    return any(line.startswith(name) or name.startswith(line) for name in _FIELDS)
 
 
 def _is_json_value(data: bytes) -> bool:

@@ -118,7 +118,7 @@ class LenientReader:
         return "", ""
 
     def _part(self, part: dict[str, Any], place: str) -> tuple[str, str]:
-        """A part of a content list: https://docs.mistral.ai/capabilities/reasoning, and OpenAI's ``{"type": "text"}``."""
+        """A part of a content list: OpenAI's ``{"type": "text"}``, and https://docs.mistral.ai/capabilities/reasoning."""
         kind = part.get("type")
         thinks = kind in _REASONING if isinstance(kind, str) else "thinking" in part
         for key in _REASONING_KEYS if thinks else _TEXT_KEYS:
