@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forge_openai import OpenAIBackend
-from forge_openai.doctor import probe
+from forge_openai.probe import probe
 from llamaforge.errors import LlamaForgeError
 from support.scripted import Cut, Reply, ScriptedServer, delta, error_reply, event, json_reply, stream_of
 

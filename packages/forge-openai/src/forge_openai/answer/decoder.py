@@ -118,7 +118,9 @@ class AnswerDecoder:
         """The last events, once the stream is at its end. Raises what :meth:`.reader.AnswerReader.finish` does."""
         events: list[Event] = []
         is_complete = self.is_over
-        failure = self._web_page() if self._head.startswith(b"<") and not self._saw_event else None
+        failure: LlamaForgeError | None = None
+        if self._head.startswith(b"<") and not self._saw_event:
+            failure = self._web_page()
         last = self._other
         if failure is None and self._is_json:
             last = b"".join(self._body)

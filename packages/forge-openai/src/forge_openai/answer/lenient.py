@@ -221,9 +221,9 @@ class LenientReader:
     def _items(self, found: object, place: str) -> list[LogprobItem] | None:
         """The tokens; None where one of them can't be read, because each has its place in the text."""
         items = []
-        for item in found if isinstance(found, list) else [None]:
-            token = item.get("token") if isinstance(item, dict) else None
-            value = item.get("logprob") if isinstance(item, dict) else True
+        for each in found if isinstance(found, list) else [None]:
+            item: dict[str, Any] = each if isinstance(each, dict) else {}
+            token, value = item.get("token"), item.get("logprob")
             if not isinstance(token, str) or not (value is None or _is_number(value)):
                 self._report(place, found)
                 return None
