@@ -91,6 +91,7 @@ def test_no_error_shows_a_secret(
 def test_nor_does_one_at_load(fault: str, server: ScriptedServer, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     server.on("GET", "/models", FAULTS[fault])
+    server.chat(FAULTS[fault])
     with pytest.raises(LlamaForgeError) as caught:
         load(api_key=KEY, headers={"X-Team": HEADER, "X-Basic": f"Basic {PASSWORD}"})
     shown = everything(caught.value) + logged(caplog)

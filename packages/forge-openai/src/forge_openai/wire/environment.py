@@ -85,12 +85,14 @@ def make_client(make: Callable[..., ClientT], address: str) -> ClientT:
 
 def certificate_advice() -> str:
     """What to do where a server's certificate isn't trusted."""
-    named = [name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    named = [f"{name} is {os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
     unread = [name for name in _UNREAD if os.environ.get(name)]
-    advice = "To trust it, name the file of its authority's certificate in the environment variable SSL_CERT_FILE"
+    advice = "To trust it, name the file of its authority's certificate in the environment variable SSL_CERT_FILE."
     if named:
-        advice = f"{' and '.join(f'{name} is {os.environ[name]}' for name in named)}, and does not vouch for it"
-    return advice + "".join(f" ({name} is set, but is not read here)" for name in unread) + "."
+        advice += f" Now {' and '.join(named)}."
+    if unread:
+        advice += f" {' and '.join(unread)} {'is' if len(unread) == 1 else 'are'} set, but not read here."
+    return advice
 
 
 def _trust_for(address: str) -> ssl.SSLContext:
