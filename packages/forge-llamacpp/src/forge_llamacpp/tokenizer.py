@@ -8,6 +8,7 @@ import functools
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.chat import ControlToken, ControlTokens, RenderedPrompt
+from llamaforge.engine import TokenTable
 
 _UNKNOWN, _CONTROL, _LSTRIP, _RSTRIP = 1 << 0, 1 << 3, 1 << 7, 1 << 8
 """``llama_token_attr``, as far as it matters here."""
@@ -22,7 +23,6 @@ class Vocabulary:
         self.bos: int | None = self._special(lib.llama_vocab_bos(pointer))
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(pointer)) and self.bos is not None
         self._bytes: dict[int, bytes] = {}
-        self._ends: dict[int, bool] = {}
         self._named = {
             "bos_token": self.bos,
             "eos_token": self._special(lib.llama_vocab_eos(pointer)),
@@ -31,6 +31,17 @@ class Vocabulary:
             "pad_token": self._special(lib.llama_vocab_pad(pointer)),
             "mask_token": self._special(lib.llama_vocab_mask(pointer)),
         }
+
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Every token that ends an answer."""
+        return frozenset(token for token in range(self.size) if lib.llama_vocab_is_eog(self._vocab, token))
+
+    @functools.cached_property
+    def token_table(self) -> TokenTable:
+        """What each token means."""
+        table = [self.token_bytes(token) for token in range(self.size)]
+        return TokenTable(table, {token: self.token_text(token) for token, data in enumerate(table) if not data})
 
     @functools.cached_property
     def control_tokens(self) -> tuple[ControlToken, ...]:
@@ -73,13 +84,6 @@ class Vocabulary:
         """How *token* looks, control tokens too. Half a character shows as U+FFFD."""
         return self._piece(token, special=True).decode("utf-8", "replace")
 
-    def ends(self, token: int) -> bool:
-        """Whether *token* ends an answer."""
-        ends = self._ends.get(token)
-        if ends is None:
-            ends = self._ends[token] = bool(lib.llama_vocab_is_eog(self._vocab, token))
-        return ends
-
     def named_tokens(self) -> dict[str, str]:
         """The texts of the special tokens that there are, by the names that chat templates use."""
         return {
@@ -105,14 +109,3 @@ class Vocabulary:
         if length < 0:
             return self._piece(token, special=special, room=-length)
         return buffer.raw[:length]
-
-
-class PieceDetokenizer:
-    """Makes bytes of the tokens of one answer."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.feed = vocabulary.token_bytes
-
-    def finish(self) -> bytes:
-        """Nothing is ever held back."""
-        return b""
