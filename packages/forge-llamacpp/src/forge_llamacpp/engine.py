@@ -19,6 +19,7 @@ from . import llama_params, loading, log_control
 from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
+from .deep_stack import UntokenizableTextError
 from .errors import NOT_A_NUMBER, decode_error
 from .kv_swap import KvSwap
 from .logprobs import token_logprob
@@ -73,10 +74,7 @@ class LlamaCppEngine(Engine):
             self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
             plain = self._in_main_memory and by_token and not self._window
             self._micro_batches = MicroBatches(model, self._context, config, splittable=plain)
-            unknown = loading.metadata(model, "tokenizer.ggml.unknown_token_id")
-            self._vocabulary = Vocabulary(
-                lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
-            )
+            self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
             self._template = self._find_template(config, model)
             self._resources = stack.pop_all()
 
@@ -87,7 +85,11 @@ class LlamaCppEngine(Engine):
     def tokenize(self, request: GenerationRequest) -> list[int]:
         """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
         it, and none is added otherwise."""
-        return self._vocabulary.tokenize(self._prompt(request))
+        try:
+            return self._vocabulary.tokenize(self._prompt(request))
+        except UntokenizableTextError as error:
+            name = "messages" if request.messages else "prompt"
+            raise InvalidParameterError(name, None, str(error), show_value=False) from None
 
     def check(self, request: GenerationRequest) -> None:
         """Refuse a bias on a token that there isn't."""
