@@ -10,6 +10,7 @@ from typing import Final
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.chat import ControlToken, ControlTokens, RenderedPrompt
+from llamaforge.engine import TokenTable
 
 from .deep_stack import DeepStack
 
@@ -44,8 +45,21 @@ class Vocabulary:
         self.bos = self._named["bos_token"]
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(pointer)) and self.bos is not None
         self._bytes: dict[int, bytes] = {}
-        self._ends: dict[int, bool] = {}
         self._stack = DeepStack(metadata("tokenizer.ggml.pre"))
+
+    @functools.cached_property
+    def end_tokens(self) -> frozenset[int]:
+        """Every token that ends an answer; not one that llama.cpp only assumes (see :meth:`_find_special`)."""
+        ends = {token for token in range(self.size) if lib.llama_vocab_is_eog(self._vocab, token)}
+        if self._named["eos_token"] is None:
+            ends.discard(lib.llama_vocab_eos(self._vocab))
+        return frozenset(ends)
+
+    @functools.cached_property
+    def token_table(self) -> TokenTable:
+        """What each token means."""
+        table = [self.token_bytes(token) for token in range(self.size)]
+        return TokenTable(table, {token: self.token_text(token) for token, data in enumerate(table) if not data})
 
     @functools.cached_property
     def control_tokens(self) -> tuple[ControlToken, ...]:
@@ -87,14 +101,6 @@ class Vocabulary:
     def token_text(self, token: int) -> str:
         """How *token* looks, control tokens too. Half a character shows as U+FFFD."""
         return self._piece(token, special=True).decode("utf-8", "replace")
-
-    def ends(self, token: int) -> bool:
-        """Whether *token* ends an answer."""
-        ends = self._ends.get(token)
-        if ends is None:
-            assumed = token == lib.llama_vocab_eos(self._vocab) and token != self._named["eos_token"]
-            ends = self._ends[token] = bool(lib.llama_vocab_is_eog(self._vocab, token)) and not assumed
-        return ends
 
     def named_tokens(self) -> dict[str, str]:
         """The texts of the special tokens that there are, by the names that chat templates use."""
@@ -138,14 +144,3 @@ class Vocabulary:
         if length < 0:
             return self._piece(token, special=special, room=-length)
         return buffer.raw[:length]
-
-
-class PieceDetokenizer:
-    """Makes bytes of the tokens of one answer."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.feed = vocabulary.token_bytes
-
-    def finish(self) -> bytes:
-        """Nothing is ever held back."""
-        return b""
