@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .. import installing
+
 DISTRIBUTIONS: Final = {
     "llama.cpp": "forge-llamacpp",
     "huggingface": "forge-hf",
@@ -16,8 +18,5 @@ DISTRIBUTIONS: Final = {
 
 
 def install_command(name: str) -> str:
-    """The command that installs the backend *name*.
-
-    The version range prevents pip from installing an unrelated distribution of the same name.
-    """
-    return f'pip install "{DISTRIBUTIONS[name]}>=2.0,<3"'
+    """The command that installs the backend *name*."""
+    return installing.install_command(f"{DISTRIBUTIONS[name]}{installing.OUR_RANGE}")
