@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
 from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
 from llamaforge.parameters import Parameters
 from llamaforge.validation import convert
 
-from .model_source import ADAPTER, CONFIG, adapter_advice, is_lfs_pointer, lfs_advice
 from .tokenizer import Vocabulary
 
 SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
@@ -168,7 +168,7 @@ def _weight_files(folder: Path, name: str) -> tuple[list[Path], str]:
 def _no_weights(folder: Path) -> str:
     """What a folder without weights holds, where that tells more."""
     if (folder / ADAPTER).exists():
-        return adapter_advice(folder / ADAPTER)
+        return describe_adapter(folder / ADAPTER, "transformers")
     names = sorted(file.name for file in folder.iterdir())
     parts = [name for name in names if _SHARD.fullmatch(name)]
     if parts:

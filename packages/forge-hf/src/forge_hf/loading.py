@@ -22,6 +22,7 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from llamaforge.chat import ChatTemplate, read_template
+from llamaforge.engine.context import context_length, trained_context
 from llamaforge.errors import (
     InvalidModelError,
     InvalidParameterError,
@@ -50,7 +51,6 @@ from .memory import fewer_kernels
 from .model_source import ModelSource, check_folder, check_whole_gguf, find
 from .tokenizer import Vocabulary
 
-_DEFAULT_CONTEXT = 4096
 _BATCH_ON_CPU, _BATCH_ELSEWHERE = 256, 2048
 """Tokens of a step that keep a processor, or an accelerator, busy computing, and are over soon enough for others."""
 _SPREADS = frozenset({"auto", "balanced", "balanced_low_0", "sequential"})
@@ -314,24 +314,17 @@ def _tuple(names: Any) -> tuple[str, ...]:
 
 
 def _context(settings: Any, config: HuggingFaceConfig) -> int:
-    """The context length; more than the model was trained for is refused, because its positions end there."""
+    """The context length. Raises InvalidParameterError for more than the model was trained for."""
     text = settings.get_text_config(decoder=True)
-    trained = getattr(text, "max_position_embeddings", None)
-    if not isinstance(trained, int) or trained < 1:
-        return config.n_ctx or _DEFAULT_CONTEXT
-    trained = max(trained, _stretched(text))
-    if config.n_ctx and config.n_ctx > trained:
-        raise InvalidParameterError("n_ctx", config.n_ctx, f"at most {trained}, which this model was trained for")
-    return config.n_ctx or trained
-
-
-def _stretched(text: Any) -> int:
-    """What YaRN makes of the original context, where config.json asks for it; makers leave the other number as is."""
     rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None)
-    if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type")) != "yarn":
-        return 0
-    original, factor = rope.get("original_max_position_embeddings"), rope.get("factor")
-    return int(original * factor) if isinstance(original, int) and isinstance(factor, int | float) else 0
+    rope = rope if isinstance(rope, dict) else {}
+    trained = trained_context(
+        getattr(text, "max_position_embeddings", None),
+        scaling=rope.get("rope_type", rope.get("type")),
+        factor=rope.get("factor"),
+        original=rope.get("original_max_position_embeddings"),
+    )
+    return context_length(config.n_ctx, trained)
 
 
 def _own_dtype(source: ModelSource, folder: Path, settings: Any) -> torch.dtype | None:

@@ -10,6 +10,7 @@ module             contents
 ``interface``      :class:`Engine`, what an author writes, and what goes in and out of a step
 ``backend``        :class:`EngineBackend`: the contract, kept with an engine and a scheduler
 ``config``         :class:`EngineConfig`: the load parameters that all such backends share
+``context``        how long a context may be
 ``prompts``        a request's tokens; overflow, and truncation where it was asked for
 ``engine_thread``  the thread that owns a model: opens it, computes with it, closes it
 ``scheduler``      admission, steps, failures, the end
