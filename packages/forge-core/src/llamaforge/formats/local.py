@@ -196,7 +196,7 @@ def _describe_other(folder: Path, names: list[str], wanted: Format) -> str:
         )
     inner = next(_models_inside(folder, names), None)
     if inner is not None:
-        return f"the model is deeper in the folder: load {str(inner)!r}."
+        return f"the folder itself holds no model, but there is one in it: load {str(inner)!r}."
     if wanted == "gguf":
         return "it is a folder, and it holds no GGUF file."
     return f"the folder holds no {CONFIG}, so it is no model in transformers' format."
