@@ -10,18 +10,30 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from llamaforge.backends.spec import BackendSpec, Capabilities
-from llamaforge.engine import BatchEntry, Choice, Engine, EngineBackend, EngineConfig, StepResult
+from llamaforge.engine import (
+    BatchEntry,
+    Choice,
+    Engine,
+    EngineBackend,
+    EngineConfig,
+    Prompt,
+    StepResult,
+    TokenTable,
+)
 from llamaforge.requests import GenerationRequest
 
 WORDS = (b" the", b" quick", b" brown", b" fox", b" jumps", b" over", b" a", b" lazy", b" dog")
+_TABLE = TokenTable(WORDS)
 
 
-class FreeEngine(Engine):
+class FreeEngine(Engine["NoSampling"]):
     """Says one word after another. A step computes nothing and lasts *pause* seconds, in which others may run."""
 
     n_ctx = 100_000
     n_batch = 512
     can_trim = can_copy = True
+    vocab_size = 256
+    end_tokens: frozenset[int] = frozenset()
 
     def __init__(self, n_slots: int, pause: float) -> None:
         self.n_slots = n_slots
@@ -31,23 +43,19 @@ class FreeEngine(Engine):
         """The prompt."""
         return request.prompt or ""
 
-    def tokenize(self, request: GenerationRequest) -> list[int]:
+    def tokenize(self, request: GenerationRequest) -> Prompt:
         """A token a byte."""
-        return list(self.render(request).encode())
+        return Prompt(list(self.render(request).encode()))
 
-    def ends(self, token: int) -> bool:
-        """None does."""
-        return token < 0
-
-    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Words:
+    def token_table(self) -> TokenTable:
         """The words."""
-        return Words()
+        return _TABLE
 
     def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> NoSampling:
         """Nothing."""
         return NoSampling()
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[NoSampling]]) -> list[StepResult]:
         """The same word for everybody, after the pause."""
         if self._pause:
             time.sleep(self._pause)
@@ -67,18 +75,6 @@ class NoSampling:
 
     def close(self) -> None:
         """There is nothing to give back."""
-
-
-class Words:
-    """The bytes of those tokens."""
-
-    def feed(self, token: int) -> bytes:
-        """A word."""
-        return WORDS[token]
-
-    def finish(self) -> bytes:
-        """Nothing is held back."""
-        return b""
 
 
 class FreeBackend(EngineBackend):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge_hf.sampling import Sampler, _draw
-from llamaforge.engine import Choice
+from llamaforge.engine import Choice, SamplingParams
 from llamaforge.errors import GenerationError
 from llamaforge.requests import GenerationRequest, read_request
 from llamaforge.results import TokenLogprob
@@ -28,7 +28,7 @@ def request(**parameters: Any) -> GenerationRequest:
 
 
 def sampler(prompt: list[int] | None = None, size: int = len(LOGITS), **parameters: Any) -> Sampler:
-    return Sampler(request(**parameters), prompt or [], size, str)
+    return Sampler(SamplingParams.of(request(**parameters)), prompt or [], size, str)
 
 
 def logprob(choice: Choice) -> TokenLogprob:
@@ -224,3 +224,40 @@ def test_top_logprobs_of_equals_are_in_order() -> None:
 )
 def test_only_what_needs_no_sampler_goes_without(parameters: dict[str, Any], plain: bool) -> None:
     assert sampler(**parameters).is_plain is plain
+
+
+def mask_of(*allowed: int) -> bytes:
+    bits = np.zeros(32, dtype=np.bool_)
+    bits[list(allowed)] = True
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"temperature": 0},
+        {"seed": 3},
+        {"seed": 1, "top_k": 3, "temperature": 0.2},
+        {"seed": 1, "top_p": 0.2},
+        {"temperature": 0, "logit_bias": {0: 100.0}},
+        {"seed": 2, "frequency_penalty": 2.0, "presence_penalty": 2.0},
+    ],
+    ids=repr,
+)
+def test_only_tokens_of_the_mask_are_chosen(parameters: dict[str, Any]) -> None:
+    made = sampler(**parameters)
+    logits = torch.tensor(LOGITS)
+    assert {made.choose(logits, mask_of(4, 7)).token for _ in range(20)} <= {4, 7}
+    assert made.choose(logits, mask_of(2)).token == 2
+    assert logits.tolist() == LOGITS
+
+
+def test_log_probabilities_are_those_without_the_mask() -> None:
+    free = sampler(temperature=0, logprobs=True, top_logprobs=1, logit_bias={5: 50.0}).choose(torch.tensor(LOGITS))
+    held = sampler(temperature=0, logprobs=True, top_logprobs=1).choose(torch.tensor(LOGITS), mask_of(5))
+    assert logprob(held) == logprob(free)
+
+
+def test_a_mask_that_allows_nothing_is_an_error() -> None:
+    with pytest.raises(GenerationError, match="allows no token"):
+        sampler(temperature=0).choose(torch.tensor(LOGITS), mask_of())

@@ -7,11 +7,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge_hf.tokenizer import Vocabulary
+from llamaforge.engine import BatchEntry
+from llamaforge.requests import read_request
 from support.small_tokenizers import KINDS, byte_level
 
 pytestmark = pytest.mark.engine
@@ -186,3 +189,30 @@ class TestTheRealOne:
             assert streamed(using, [], answer) == using.tokenizer.decode(answer, skip_special_tokens=True)
 
         check()
+
+
+def test_the_engines_table_has_the_bytes_of_every_token(engine: Any) -> None:
+    table = engine.token_table()
+    assert len(table.token_bytes) == engine.vocab_size
+    text = "Grüße, 你好! 👩‍👩‍👧\n\tdef f(x):  return x"
+    tokens = engine.tokenize(read_request(text, None, {"raw": True})).token_ids
+    assert b"".join(table.token_bytes[token] for token in tokens).decode() == text
+    assert {table.special[token] for token in engine.end_tokens} >= {engine.vocabulary.tokenizer.eos_token}
+    assert all(table.token_bytes[token] == b"" for token in table.special)
+
+
+def test_the_engine_chooses_by_masks_where_requests_share_a_step(engine: Any) -> None:
+    """One entry has a mask for each choice, the other one is free."""
+    bits = np.zeros((2, -(-engine.vocab_size // 8) * 8), dtype=np.bool_)
+    bits[0, 300] = bits[1, 400] = True
+    masks = [np.packbits(row, bitorder="little").tobytes() for row in bits]
+    greedy = read_request("x", None, {"temperature": 0})
+    make = [engine.sampling(greedy, [5, 6], 3) for _ in range(3)]
+    held, free = engine.compute(
+        [BatchEntry(0, 0, [5, 6, 300], make[0], draft=1, masks=masks), BatchEntry(1, 0, [5, 6], make[1])]
+    )
+    alone = engine.compute([BatchEntry(2, 0, [5, 6], make[2])])
+    for slot in range(3):
+        engine.trim(slot, 0)
+    assert [choice.token for choice in held] == [300, 400]
+    assert [choice.token for choice in free] == [choice.token for choice in alone[0]]

@@ -287,3 +287,67 @@ def test_other_memories_serve_many_callers_too(
         more = backend.generate(f"Tell me. {first} And?", raw=True, temperature=0, max_tokens=5)
         assert more.usage is not None
         assert more.usage.cached_tokens == len("Tell me. ") + 8  # the last one was never computed
+
+
+def mask_of(*allowed: int) -> bytes:
+    """A mask that allows these tokens of the small model."""
+    bits = np.zeros(-(-VOCABULARY // 32) * 32, dtype=np.bool_)
+    bits[list(allowed)] = True
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"temperature": 0},
+        {"seed": 3},
+        {"seed": 3, "temperature": 0.3, "top_k": 5},
+        {"temperature": 0, "min_p": 0.1},
+        {"temperature": 0, "logit_bias": {9: 100.0}},
+        {"seed": 5, "repetition_penalty": 1.5, "logprobs": True},
+    ],
+    ids=repr,
+)
+def test_only_tokens_of_the_mask_are_chosen(opened: Opener, tiny_gguf: Path, parameters: dict[str, Any]) -> None:
+    """Masks come before bias and penalties; each choice has its own; log-probabilities are the model's."""
+    engine = opened(tiny_gguf, prompt_lookup=4)
+    request, prompt = read_request("x", None, parameters), [10, 20, 30]
+    free = logits_after(engine, prompt, slot=1)
+    sampling = engine.sampling(request, prompt, 6)
+    entry = BatchEntry(0, 0, [*prompt, 65, 66], sampling, draft=2, masks=[mask_of(65), mask_of(66), mask_of(70, 71)])
+    result = engine.compute([entry])[0]
+    first, second, third = choices(result)
+    assert (first, second) == (65, 66)
+    assert third in {70, 71}
+    if request.logprobs:
+        assert isinstance(result, list)
+        assert result[0].logprob is not None
+        assert result[0].logprob.logprob == pytest.approx(float(free[65] - np.logaddexp.reduce(free)), abs=1e-3)
+    sampling.close()
+
+
+def test_a_mask_that_allows_nothing_fails_its_request_alone(opened: Opener, tiny_gguf: Path) -> None:
+    engine = opened(tiny_gguf)
+    asked = [
+        BatchEntry(slot, 0, [1, 2, 3], engine.sampling(GREEDY, (), 1), masks=masks)
+        for slot, masks in enumerate([[mask_of()], None, [mask_of(7)]])
+    ]
+    results = engine.compute(asked)
+    assert isinstance(results[0], GenerationError)
+    assert "allows no token" in str(results[0])
+    assert choices(results[2]) == [7]
+    assert len(choices(results[1])) == 1
+
+
+def test_the_table_has_the_bytes_and_ends_of_every_token(engine: LlamaCppEngine) -> None:
+    """The real model's."""
+    table = engine.token_table()
+    assert len(table.token_bytes) == engine.vocab_size
+    text = "Grüße, 你好! 👩‍👩‍👧\n\tdef f(x):  return x"
+    tokens = engine.tokenize(read_request(text, None, {"raw": True})).token_ids
+    assert b"".join(table.token_bytes[token] for token in tokens).decode() == text
+    assert engine.end_tokens
+    for token in engine.end_tokens:
+        assert table.token_bytes[token] == b""
+    spelled = {table.special[token] for token in engine.end_tokens}
+    assert "<|im_end|>" in spelled

@@ -18,6 +18,7 @@ from llama_cpp import llama_cpp as lib
 
 from forge_llamacpp.engine import LlamaCppEngine
 from forge_llamacpp.sampling import Sampler
+from llamaforge.engine import SamplingParams
 from llamaforge.parameters import NAMES
 from llamaforge.requests import GenerationRequest, read_request, resolve_request
 from support.llama_engine import logits_after
@@ -33,7 +34,7 @@ def request(**parameters: Any) -> GenerationRequest:
 @pytest.fixture(scope="session")
 def logits(engine: LlamaCppEngine) -> Logits:
     """Real ones: what the model expects after a question."""
-    after = logits_after(engine, engine.tokenize(read_request("Name a fruit.", None, {})))
+    after = logits_after(engine, engine.tokenize(read_request("Name a fruit.", None, {})).token_ids)
     engine.trim(0, 0)
     return after
 
@@ -53,7 +54,7 @@ def run(sampler: Sampler, logits: Logits) -> tuple[int, dict[int, float]]:
 def apply(logits: Logits, asked: GenerationRequest, prompt: Iterable[int], answer: Iterable[int]) -> dict[int, float]:
     """Token to probability, as the chain leaves them, after it has seen *prompt* and *answer*."""
     prompt, answer = list(prompt), list(answer)
-    sampler = Sampler(asked, len(logits), prompt, len(answer) + 1)
+    sampler = Sampler(SamplingParams.of(asked), len(logits), prompt, len(answer) + 1)
     if sampler.chain is None:  # the best token is all that is wanted: the engine takes it by itself
         return {int(logits.argmax()): 1.0}
     try:
@@ -131,7 +132,7 @@ def test_the_first_of_equals_is_the_best(logits: Logits) -> None:
     tied[[5, best, len(tied) - 1]] = tied[best] + 1
     assert apply(tied, request(temperature=0, logit_bias={6: 0.5}), [], []) == {5: 1.0}
     assert apply(tied, request(temperature=0), [], []) == {5: 1.0}
-    assert Sampler(request(temperature=0), len(tied), [], 1).chain is None
+    assert Sampler(SamplingParams(temperature=0), len(tied), [], 1).chain is None
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -186,7 +187,7 @@ def test_presence_and_frequency_forget_nothing_of_the_answer_and_know_nothing_of
 
 
 def draws(logits: Logits, seed: int, count: int = 40) -> list[int]:
-    sampler = Sampler(request(seed=seed), len(logits), [], count)
+    sampler = Sampler(SamplingParams(seed=seed), len(logits), [], count)
     try:
         return [run(sampler, logits)[0] for _ in range(count)]
     finally:

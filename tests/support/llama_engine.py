@@ -24,7 +24,7 @@ def engine_of(backend: LlamaCppBackend) -> LlamaCppEngine:
 
 def tokens_of(backend: LlamaCppBackend, text: str) -> list[int]:
     """The tokens of *text* as it stands."""
-    return engine_of(backend).tokenize(read_request(text, None, {"raw": True}))
+    return engine_of(backend).tokenize(read_request(text, None, {"raw": True})).token_ids
 
 
 def logits_after(

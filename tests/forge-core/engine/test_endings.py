@@ -11,10 +11,10 @@ from concurrent.futures import Future
 
 import pytest
 
-from llamaforge.engine import OutOfRoomError
+from llamaforge.engine import BytesDetokenizer, OutOfRoomError
 from llamaforge.errors import GenerationError, ModelLoadError, ModelNotLoadedError, QueueFullError
 
-from .toy import LETTERS, Letters, ToyBackend, ToyEngine, expected, until
+from .toy import LETTERS, ToyBackend, ToyEngine, expected, until
 
 TALKATIVE = next(letter for letter in LETTERS if len(expected(letter, 300)) == 300)
 
@@ -77,13 +77,14 @@ def test_an_engine_that_can_not_empty_a_slot_fails_whoever_waits_for_it(failing)
 
 
 def test_an_answer_that_makes_no_text_fails_alone():
-    class Unreadable(Letters):
+    class Unreadable(BytesDetokenizer):
         def feed(self, token: int) -> bytes:
             raise KeyError(token)
 
     class Half(ToyEngine):
         def detokenizer(self, request, prompt):
-            return Unreadable() if request.prompt == "odd" else Letters()
+            made = super().detokenizer(request, prompt)
+            return Unreadable(self.token_table().token_bytes.__getitem__) if request.prompt == "odd" else made
 
     with ToyBackend(lambda: Half(before=lambda entries: time.sleep(0.001))) as backend:
         other = backend.generate_stream(TALKATIVE, max_tokens=300)

@@ -17,7 +17,9 @@ from llamaforge.engine import (
     EngineConfig,
     InterruptedStepError,
     OutOfRoomError,
+    Prompt,
     StepResult,
+    TokenTable,
 )
 from llamaforge.requests import GenerationRequest
 
@@ -41,7 +43,7 @@ def expected(prompt: str, max_tokens: int, memory: int = 10**6) -> str:
     return answer
 
 
-class ToyEngine(Engine):
+class ToyEngine(Engine["Greedy"]):
     """Options: *capacity* (tokens in all slots), what it *can* do, *before* (sees each step's entries), *memory*."""
 
     def __init__(
@@ -54,10 +56,11 @@ class ToyEngine(Engine):
         can_trim: bool = True,
         can_copy: bool = True,
         can_rest: bool = False,
-        before: Callable[[Sequence[BatchEntry]], None] | None = None,
+        before: Callable[[Sequence[BatchEntry[Greedy]]], None] | None = None,
         memory: int = 10**6,
     ) -> None:
         self.n_ctx, self.n_slots, self.n_batch = n_ctx, n_slots, n_batch
+        self.vocab_size, self.end_tokens = END + 1, frozenset({END})
         self.can_trim, self.can_copy, self.can_rest = can_trim, can_copy, can_rest
         self.capacity = capacity
         self.before = before
@@ -76,14 +79,11 @@ class ToyEngine(Engine):
             return request.prompt
         return "".join(message.text for message in request.messages)
 
-    def tokenize(self, request: GenerationRequest) -> list[int]:
-        return [LETTERS.index(letter) for letter in self.render(request)]
+    def tokenize(self, request: GenerationRequest) -> Prompt:
+        return Prompt([LETTERS.index(letter) for letter in self.render(request)])
 
-    def ends(self, token: int) -> bool:
-        return token == END
-
-    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Letters:
-        return Letters()
+    def token_table(self) -> TokenTable:
+        return TokenTable([*(letter.encode() for letter in LETTERS), b""], {END: "<end>"})
 
     def interrupt(self, wanted: bool) -> None:
         if wanted:
@@ -96,7 +96,7 @@ class ToyEngine(Engine):
         self.open_samplings += 1
         return Greedy(self)
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[Greedy]]) -> list[StepResult]:
         self._own_thread()
         total = sum(len(entry.tokens) for entry in entries)
         assert 0 < total <= self.n_batch, total
@@ -117,7 +117,7 @@ class ToyEngine(Engine):
         self.computed += total
         return [self._compute(entry) for entry in entries]
 
-    def _compute(self, entry: BatchEntry) -> list[Choice]:
+    def _compute(self, entry: BatchEntry[Greedy]) -> list[Choice]:
         slot = self.slots[entry.slot]
         slot.extend(entry.tokens[: entry.certain])
         choices: list[Choice] = []
@@ -183,14 +183,6 @@ class Greedy:
 
     def close(self) -> None:
         self.engine.open_samplings -= 1
-
-
-class Letters:
-    def feed(self, token: int) -> bytes:
-        return LETTERS[token].encode()
-
-    def finish(self) -> bytes:
-        return b""
 
 
 class ToyBackend(EngineBackend):

@@ -188,7 +188,7 @@ class SamplerBoundary(Boundary):
 
     def lacks(self, name: str, result: GeneratedText) -> None:
         super().lacks(name, result)
-        assert getattr(self.made[-1].arguments["request"], name) is None
+        assert getattr(self.made[-1].arguments["params"], name, None) is None
 
     def unset(self) -> str:
         bound = self.asked()

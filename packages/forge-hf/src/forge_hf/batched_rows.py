@@ -48,7 +48,7 @@ class BatchedRows:
         self._dtype: torch.dtype = forward.model.dtype
         self._weights = sum(weight.numel() * weight.element_size() for weight in forward.model.parameters())
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+    def compute(self, entries: Sequence[BatchEntry[Any]]) -> list[Found]:
         """Compute the entries, those that are alike in one forward pass."""
         groups = split([(len(entry.tokens), entry.start + len(entry.tokens)) for entry in entries], self._prices())
         longest = max(entry.start + len(entry.tokens) for entry in entries)
@@ -110,7 +110,7 @@ class BatchedRows:
             else 0.0,
         )
 
-    def _compute(self, entries: Sequence[BatchEntry]) -> Tensor:
+    def _compute(self, entries: Sequence[BatchEntry[Any]]) -> Tensor:
         """One forward pass over entries that are in neighbouring rows, in that order."""
         starts, counts = [entry.start for entry in entries], [len(entry.tokens) for entry in entries]
         now = self._cache.begin([entry.slot for entry in entries], starts, counts)

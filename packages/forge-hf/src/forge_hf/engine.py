@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,8 +12,17 @@ from torch import Tensor
 from llamaforge import engine
 from llamaforge.backends.memory import MemoryUsage
 from llamaforge.chat import ChatTemplate
-from llamaforge.engine import BatchEntry, Choice, Detokenizer, StepResult
-from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
+from llamaforge.engine import (
+    BatchEntry,
+    Choice,
+    Detokenizer,
+    Prompt,
+    SamplingParams,
+    StepResult,
+    TokenTable,
+    choose_while_guessed,
+)
+from llamaforge.errors import GenerationError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
 from .devices import empty_cache
@@ -26,7 +35,7 @@ from .tokenizer import Vocabulary
 from .weight_prepacking import pack
 
 
-class Engine(engine.Engine):
+class Engine(engine.Engine[Sampler]):
     """A loaded model.
 
     Args:
@@ -47,6 +56,8 @@ class Engine(engine.Engine):
 
     Raises ModelLoadError or InvalidModelError where the model can't generate.
     """
+
+    can_mask = True
 
     def __init__(
         self,
@@ -80,8 +91,15 @@ class Engine(engine.Engine):
             return self.vocabulary.raw_text(request.prompt)
         return self._template_for_messages().render(request).text
 
-    def tokenize(self, request: GenerationRequest) -> list[int]:
+    def tokenize(self, request: GenerationRequest) -> Prompt:
         """The tokens of what :meth:`render` shows."""
+        return Prompt(self._token_ids(request))
+
+    def token_table(self) -> TokenTable | None:
+        """None where a token's text depends on its neighbours."""
+        return self.vocabulary.token_table(self.vocab_size)
+
+    def _token_ids(self, request: GenerationRequest) -> list[int]:
         if request.prompt is not None and (request.raw or self.template is None):
             return self.vocabulary.encode_raw(request.prompt)
         template = self._template_for_messages()
@@ -95,18 +113,6 @@ class Engine(engine.Engine):
             raise NoChatTemplateError(self._name)
         return self.template
 
-    def check(self, request: GenerationRequest) -> None:
-        """Raises InvalidParameterError where logit_bias names a token that the model doesn't have."""
-        for token in request.logit_bias or ():
-            if not 0 <= token < self.vocab_size:
-                raise InvalidParameterError(
-                    "logit_bias", token, f"a mapping from tokens of this model, 0 to {self.vocab_size - 1}, to numbers"
-                )
-
-    def ends(self, token: int) -> bool:
-        """By the model's own settings, by the tokenizer, or by the chat template."""
-        return token in self.end_tokens
-
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Detokenizer:
         """Exact text, token by token where the tokenizer allows it."""
         return self.vocabulary.detokenizer(prompt)
@@ -118,10 +124,10 @@ class Engine(engine.Engine):
                 f"The tokenizer made the token {max(prompt)}, but the model has only {self._forward.embeddings}: the "
                 "two don't belong together."
             )
-        return Sampler(request, prompt, self.vocab_size, self.vocabulary.token_text)
+        return Sampler(SamplingParams.of(request), prompt, self.vocab_size, self.vocabulary.token_text)
 
     @torch.inference_mode()
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[Sampler]]) -> list[StepResult]:
         """As few forward passes as are worth it, then the choices."""
         found = self._rows.compute(entries)
         results = _choose(entries, found)
@@ -156,42 +162,47 @@ class Engine(engine.Engine):
         trim_heap()
 
 
-def _choose(entries: Sequence[BatchEntry], found: Sequence[Found]) -> list[StepResult]:
+def _choose(entries: Sequence[BatchEntry[Sampler]], found: Sequence[Found]) -> list[StepResult]:
     """The choices of all entries; what comes from the device comes in one piece for all."""
     results: list[StepResult] = [each if isinstance(each, Exception) else [] for each in found]
     logits = {index: each for index, each in enumerate(found) if isinstance(each, Tensor)}
-    plain = [index for index in logits if entries[index].sampling.is_plain]
-    others = [index for index in logits if not entries[index].sampling.is_plain]
+    plain = [index for index in logits if _is_plain(entries[index])]
+    others = [index for index in logits if not _is_plain(entries[index])]
     for index, best in zip(plain, _best([logits[index] for index in plain]), strict=True):
         results[index] = _accept(entries[index], best)
     for index, own in zip(others, _on_host([logits[index] for index in others]), strict=True):
-        results[index] = _sample(entries[index], own)
+        sampler = entries[index].sampling
+        if sampler is not None:
+            results[index] = _sample(entries[index], sampler, own)
     return results
 
 
-def _accept(entry: BatchEntry, best: Sequence[int]) -> StepResult:
+def _is_plain(entry: BatchEntry[Sampler]) -> bool:
+    return entry.masks is None and entry.sampling is not None and entry.sampling.is_plain
+
+
+def _accept(entry: BatchEntry[Sampler], best: Sequence[int]) -> StepResult:
     """The best token after the last certain one, and after each guess that was right."""
-    choices: list[Choice] = []
-    for token, guess in zip(best, [*entry.tokens[entry.certain :], None], strict=True):
-        if token < 0:
-            return no_numbers()
-        choices.append(Choice(token))
-        if token != guess:
-            break
-    return choices
+
+    def choose(row: int) -> Choice:
+        if best[row] < 0:
+            raise no_numbers()
+        return Choice(best[row])
+
+    return _chosen(entry, choose)
 
 
-def _sample(entry: BatchEntry, logits: Tensor) -> StepResult:
-    """The same, as the request's parameters have it."""
-    choices: list[Choice] = []
+def _sample(entry: BatchEntry[Sampler], sampler: Sampler, logits: Tensor) -> StepResult:
+    """The same, as the request's parameters and masks have it."""
+    masks = entry.masks
+    return _chosen(entry, lambda row: sampler.choose(logits[row], None if masks is None else masks[row]))
+
+
+def _chosen(entry: BatchEntry[Sampler], choose: Callable[[int], Choice]) -> StepResult:
     try:
-        for row, guess in zip(logits, [*entry.tokens[entry.certain :], None], strict=True):
-            choices.append(entry.sampling.choose(row))
-            if choices[-1].token != guess:
-                break
+        return choose_while_guessed(entry, choose)
     except GenerationError as error:
         return error
-    return choices
 
 
 def _best(found: Sequence[Tensor]) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Rows(Protocol):
     can_trim: bool
     can_copy: bool
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+    def compute(self, entries: Sequence[BatchEntry[Any]]) -> list[Found]:
         """Compute the entries. Raises OutOfRoomError or InterruptedStepError."""
 
     def trim(self, slot: int, length: int) -> int:

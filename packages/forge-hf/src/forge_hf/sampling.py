@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from llamaforge.engine import Choice
+from llamaforge.engine import Choice, SamplingParams, apply_mask
 from llamaforge.errors import GenerationError
-from llamaforge.requests import GenerationRequest
 from llamaforge.results import TokenLogprob
+
+Mask = bytes | bytearray | memoryview
+"""One bit for each token id, 1 where the token may be chosen."""
 
 _COLDEST = 1e-6
 """Lower temperatures are this one: the differences between logits, divided by less, would leave float32's range."""
@@ -30,39 +32,33 @@ class Sampler:
     """Chooses the tokens of one answer.
 
     Args:
-        request: the parameters, with core's defaults filled in.
+        params: how to choose.
         prompt: the prompt's tokens, which repetition_penalty counts.
         vocab_size: length of the logits.
         token_text: names a token, for log-probabilities.
     """
 
     def __init__(
-        self, request: GenerationRequest, prompt: Sequence[int], vocab_size: int, token_text: Callable[[int], str]
+        self, params: SamplingParams, prompt: Sequence[int], vocab_size: int, token_text: Callable[[int], str]
     ) -> None:
-        self._temperature = 1.0 if request.temperature is None else request.temperature
-        self._top_k = request.top_k or 0
-        self._top_p = 1.0 if request.top_p is None else request.top_p
-        self._min_p = request.min_p or 0.0
-        self._logprobs = bool(request.logprobs)
-        self._top_logprobs = min(request.top_logprobs or 0, vocab_size)
+        self._params = params
+        self._logprobs = params.top_logprobs is not None
+        self._top_logprobs = min(params.top_logprobs or 0, vocab_size)
         self._token_text = token_text
         self._generator: torch.Generator | None = None
-        if self._temperature > 0:
+        if params.temperature > 0:
             self._generator = torch.Generator()
-            if request.seed is None:
+            if params.seed is None:
                 self._generator.seed()
             else:
-                self._generator.manual_seed(request.seed)
+                self._generator.manual_seed(params.seed)
         self._bias: tuple[Tensor, Tensor] | None = None
-        if request.logit_bias:
-            self._bias = torch.tensor([*request.logit_bias]), torch.tensor([*request.logit_bias.values()]).float()
-        self._presence = request.presence_penalty or 0.0
-        self._frequency = request.frequency_penalty or 0.0
+        if params.logit_bias:
+            self._bias = torch.tensor([*params.logit_bias]), torch.tensor([*params.logit_bias.values()]).float()
         self._counts: Counter[int] = Counter()
-        self._penalty = torch.zeros(vocab_size) if self._presence or self._frequency else None
-        self._repetition = 1.0 if request.repetition_penalty is None else request.repetition_penalty
+        self._penalty = torch.zeros(vocab_size) if params.presence_penalty or params.frequency_penalty else None
         self._seen: Tensor | None = None
-        if self._repetition != 1.0:
+        if params.repetition_penalty != 1:
             self._seen = torch.zeros(vocab_size, dtype=torch.bool)
             known = [token for token in set(prompt) if token < vocab_size]
             self._seen[torch.tensor(known, dtype=torch.long)] = True
@@ -70,24 +66,29 @@ class Sampler:
     @property
     def is_plain(self) -> bool:
         """Whether the next token is simply the one with the largest logit."""
-        adjusts = self._bias is not None or self._penalty is not None or self._seen is not None
-        return self._temperature == 0 and not adjusts and not self._logprobs
+        return self._params.temperature == 0 and not self._params.adjusts_logits and not self._logprobs
 
     def close(self) -> None:
         """Nothing to give back that isn't garbage."""
 
-    def choose(self, logits: Tensor) -> Choice:
+    def choose(self, logits: Tensor, mask: Mask | None = None) -> Choice:
         """The next token after *logits*, a float32 for each token of the vocabulary. It counts for the penalties.
 
-        Raises GenerationError where the logits are no numbers.
+        Of the tokens that *mask* allows (:attr:`llamaforge.engine.BatchEntry.masks`).
+
+        Raises GenerationError where the logits are no numbers, or no token is allowed.
         """
-        if self._temperature == 0:
-            best, index = self._adjust(logits).max(dim=0)
+        allowed = logits
+        if mask is not None:
+            allowed = logits.clone()
+            apply_mask(allowed.numpy(), mask)
+        if self._params.temperature == 0:
+            best, index = self._adjust(allowed).max(dim=0)
             if math.isnan(float(best)):
                 raise no_numbers()
             token = int(index)
         else:
-            tokens, probabilities = self.distribution(logits)
+            tokens, probabilities = self.distribution(allowed)
             drawn = _draw(probabilities, self._generator)
             token = drawn if tokens is None else int(tokens[drawn])
         self._count(token)
@@ -99,17 +100,17 @@ class Sampler:
         best = float(logits.max())
         if math.isnan(best):
             raise no_numbers()
-        logits = (logits - best) / max(self._temperature, _COLDEST)
+        logits = (logits - best) / max(self._params.temperature, _COLDEST)
         tokens: Tensor | None = None  # where set, logits are sorted, best first
-        if 0 < self._top_k < logits.numel():
-            logits, tokens = _best(logits, self._top_k)
-        if self._top_p < 1:
+        if 0 < self._params.top_k < logits.numel():
+            logits, tokens = _best(logits, self._params.top_k)
+        if self._params.top_p < 1:
             if tokens is None:
                 logits, tokens = self._nucleus(logits)
             else:
                 logits, tokens = self._cut(logits, tokens, logits.softmax(0))
-        if self._min_p > 0:
-            keep = logits >= math.log(self._min_p)
+        if self._params.min_p > 0:
+            keep = logits >= math.log(self._params.min_p)
             tokens = keep.nonzero().squeeze(1) if tokens is None else tokens[keep]
             logits = logits[keep]
         return tokens, logits.softmax(0)
@@ -120,7 +121,8 @@ class Sampler:
             logits = logits.index_add(0, *self._bias)
         if self._seen is not None:
             # CTRL, Keskar et al. 2019, https://arxiv.org/abs/1909.05858; negative logits are multiplied, as is usual.
-            penalized = torch.where(logits > 0, logits / self._repetition, logits * self._repetition)
+            repetition = self._params.repetition_penalty
+            penalized = torch.where(logits > 0, logits / repetition, logits * repetition)
             logits = torch.where(self._seen, penalized, logits)
         if self._penalty is not None:
             logits = logits - self._penalty
@@ -132,14 +134,14 @@ class Sampler:
         if logits.numel() > _NUCLEUS:
             best, tokens = _best(logits, _NUCLEUS)
             probabilities = (best - total).exp()
-            if float(probabilities.sum()) >= self._top_p:
+            if float(probabilities.sum()) >= self._params.top_p:
                 return self._cut(best, tokens, probabilities)
         best, tokens = logits.sort(descending=True, stable=True)
         return self._cut(best, tokens, (best - total).exp())
 
     def _cut(self, logits: Tensor, tokens: Tensor, probabilities: Tensor) -> tuple[Tensor, Tensor]:
         """The smallest beginning whose *probabilities* reach top_p; at least one token."""
-        size = int((probabilities.cumsum(0) < self._top_p).sum()) + 1
+        size = int((probabilities.cumsum(0) < self._params.top_p).sum()) + 1
         return logits[:size], tokens[:size]
 
     def _count(self, token: int) -> None:
@@ -147,7 +149,7 @@ class Sampler:
             self._seen[token] = True
         if self._penalty is not None:
             self._counts[token] += 1
-            self._penalty[token] = self._presence + self._counts[token] * self._frequency
+            self._penalty[token] = self._params.presence_penalty + self._counts[token] * self._params.frequency_penalty
 
     def _logprob(self, logits: Tensor, token: int) -> TokenLogprob:
         """Of the model's own distribution."""

@@ -141,12 +141,19 @@ def _windows(forward: Forward, layers: Sequence[Any]) -> Mapping[str, int | None
     return {kind: window if kind == "sliding_attention" else None for kind in sorted(kinds)}
 
 
+class _Wanted:
+    """Logits are wanted after the entry's last token."""
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
 def _agree(rows: BatchedRows, expected: Sequence[Tensor]) -> bool:
     """Whether two texts come out of one pass, and then of another one, as *expected*."""
     slots = range(len(_TEXTS))
     rows.compute([BatchEntry(slot, 0, text[:-1]) for slot, text in zip(slots, _TEXTS, strict=True)])
     together = rows.compute(
-        [BatchEntry(slot, len(text) - 1, text[-1:], sampling=True) for slot, text in zip(slots, _TEXTS, strict=True)]
+        [BatchEntry(slot, len(text) - 1, text[-1:], _Wanted()) for slot, text in zip(slots, _TEXTS, strict=True)]
     )
     for slot in slots:
         rows.trim(slot, 0)

@@ -45,7 +45,7 @@ class SingleRows:
         self._texts: dict[int, _Text] = {}
         self._interrupted = False
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[Found]:
+    def compute(self, entries: Sequence[BatchEntry[Any]]) -> list[Found]:
         """Compute the entries, one after the other.
 
         One that finds no memory fails alone: what its cache holds then is unknown, so it can't be tried again.
@@ -89,7 +89,7 @@ class SingleRows:
     def wipe(self, slot: int) -> None:
         """Its cache is its own."""
 
-    def _compute(self, entry: BatchEntry) -> Found:
+    def _compute(self, entry: BatchEntry[Any]) -> Found:
         text = self._texts.setdefault(entry.slot, _Text())
         tokens = [*text.waiting, *entry.tokens]
         if entry.sampling is None and not self._in_pieces:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from llamaforge.chat import ControlToken, Piece
-from llamaforge.engine import Detokenizer
+from llamaforge.engine import BytesDetokenizer, Detokenizer, TokenTable
 
 Kind = Literal["bytes", "settled", "whole"]
 """How tokens become text: each by itself; with a look at its neighbours; or only all of them together."""
@@ -49,6 +49,7 @@ class Vocabulary:
             token for token in self.added if tokenizer.added_tokens_decoder[token].special
         }
         self._bytes: dict[int, bytes] = {}
+        self._table: TokenTable | None = None
         self._bos: int | None = tokenizer.bos_token_id
         self._adds_bos = self._bos is not None and self._encode("a", special=True)[:1] == [self._bos]
         decoder = _decoder(tokenizer)
@@ -100,6 +101,16 @@ class Vocabulary:
                 known = self._bytes[token] = self._find_bytes(token)
         return known
 
+    def token_table(self, vocab_size: int) -> TokenTable | None:
+        """What tokens 0 to *vocab_size* - 1 mean; None where a token's text depends on its neighbours."""
+        if self.kind != "bytes":
+            return None
+        if self._table is None or len(self._table.token_bytes) != vocab_size:
+            table = [self.token_bytes(token) for token in range(vocab_size)]
+            special = {token: self.token_text(token) for token in sorted(self.special) if token < vocab_size}
+            self._table = TokenTable(table, special)
+        return self._table
+
     def token_text(self, token: int) -> str:
         """The token for people: its text, or its name where it is special. Part of a character becomes U+FFFD."""
         if token in self.special:
@@ -110,7 +121,7 @@ class Vocabulary:
     def detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
         """For one answer to *prompt*."""
         if self.kind == "bytes":
-            return _ByBytes(self)
+            return BytesDetokenizer(self.token_bytes)
         context = list(prompt[-_CONTEXT:])
         return _Settled(self, context) if self.kind == "settled" else _Whole(self, context)
 
@@ -166,19 +177,6 @@ class Vocabulary:
         pieces = _Settled(self, self._anchor)
         streamed = b"".join([*map(pieces.feed, tokens), pieces.finish()]).decode("utf-8", "replace")
         return "settled" if streamed == self._added(tokens) else "whole"
-
-
-class _ByBytes:
-    """Each token has bytes of its own."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary = vocabulary
-
-    def feed(self, token: int) -> bytes:
-        return self._vocabulary.token_bytes(token)
-
-    def finish(self) -> bytes:
-        return b""
 
 
 class _Settled:

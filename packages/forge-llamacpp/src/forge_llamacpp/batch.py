@@ -41,7 +41,7 @@ class Batch:
             logits=self._wanted,
         )
 
-    def fill(self, entries: Sequence[BatchEntry]) -> int:
+    def fill(self, entries: Sequence[BatchEntry[Any]]) -> int:
         """Take the tokens of all *entries*, one after another; logits are wanted after each last certain token and each
         guess of those with a sampling. Returns how many are wanted.
 
@@ -59,7 +59,7 @@ class Batch:
             tokens += entry.tokens
             positions += range(entry.start, entry.start + count)
             slots += [entry.slot] * count
-            choices = 0 if entry.sampling is None else entry.draft + 1
+            choices = entry.rows
             wanted += bytes(count - choices) + b"\x01" * choices
         total = len(tokens)
         self._tokens[:total] = tokens
@@ -69,7 +69,7 @@ class Batch:
         self.native.n_tokens = total
         return wanted.count(1)
 
-    def _fill_single(self, entries: Sequence[BatchEntry]) -> int:
+    def _fill_single(self, entries: Sequence[BatchEntry[Any]]) -> int:
         """A token of each: answers under way."""
         rows = 0
         for index, entry in enumerate(entries):

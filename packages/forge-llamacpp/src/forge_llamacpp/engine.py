@@ -11,7 +11,20 @@ import numpy as np
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.chat import ChatTemplate, RenderedPrompt, read_template
-from llamaforge.engine import BatchEntry, Choice, Engine, InterruptedStepError, OutOfRoomError, StepResult
+from llamaforge.engine import (
+    BatchEntry,
+    BytesDetokenizer,
+    Choice,
+    Engine,
+    InterruptedStepError,
+    OutOfRoomError,
+    Prompt,
+    SamplingParams,
+    StepResult,
+    TokenTable,
+    apply_mask,
+    choose_while_guessed,
+)
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
@@ -19,12 +32,13 @@ from . import llama_params, loading, log_control
 from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
+from .deep_stack import UntokenizableTextError
 from .errors import NOT_A_NUMBER, decode_error
 from .kv_swap import KvSwap
 from .logprobs import token_logprob
 from .micro_batches import MicroBatches
 from .sampling import Sampler
-from .tokenizer import PieceDetokenizer, Vocabulary
+from .tokenizer import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -37,12 +51,14 @@ _ABORTED: Final = 2
 """What ``llama_decode`` returns where that is no failure."""
 
 
-class LlamaCppEngine(Engine):
+class LlamaCppEngine(Engine[Sampler]):
     """A loaded model with its context, whose cells all sequences share.
 
     Raises ModelLoadError where llama.cpp can't load the model, make the context or apply an adapter, and
     InvalidModelError for an unsound chat template; all memory is given back then.
     """
+
+    can_mask = True
 
     def __init__(self, path: str, config: LlamaCppConfig) -> None:
         self._path = path
@@ -73,10 +89,8 @@ class LlamaCppEngine(Engine):
             self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
             plain = self._in_main_memory and by_token and not self._window
             self._micro_batches = MicroBatches(model, self._context, config, splittable=plain)
-            unknown = loading.metadata(model, "tokenizer.ggml.unknown_token_id")
-            self._vocabulary = Vocabulary(
-                lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
-            )
+            self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
+            self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
             self._template = self._find_template(config, model)
             self._resources = stack.pop_all()
 
@@ -84,25 +98,22 @@ class LlamaCppEngine(Engine):
         """The text that the model reads; a prompt stands for itself where it is raw, or there is no chat template."""
         return self._prompt(request).text
 
-    def tokenize(self, request: GenerationRequest) -> list[int]:
+    def tokenize(self, request: GenerationRequest) -> Prompt:
         """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
         it, and none is added otherwise."""
-        return self._vocabulary.tokenize(self._prompt(request))
+        try:
+            return Prompt(self._vocabulary.tokenize(self._prompt(request)))
+        except UntokenizableTextError as error:
+            name = "messages" if request.messages else "prompt"
+            raise InvalidParameterError(name, None, str(error), show_value=False) from None
 
-    def check(self, request: GenerationRequest) -> None:
-        """Refuse a bias on a token that there isn't."""
-        for token in request.logit_bias or ():
-            if not 0 <= token < self._vocabulary.size:
-                expected = f"keyed by tokens of this model, 0 to {self._vocabulary.size - 1}"
-                raise InvalidParameterError("logit_bias", token, expected)
+    def token_table(self) -> TokenTable:
+        """llama.cpp's tokens are bytes, each by itself."""
+        return self._vocabulary.token_table
 
-    def ends(self, token: int) -> bool:
-        """Whether *token* ends an answer."""
-        return self._vocabulary.ends(token)
-
-    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> PieceDetokenizer:
-        """llama.cpp's tokens are bytes each for itself: nothing is kept between them."""
-        return PieceDetokenizer(self._vocabulary)
+    def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
+        """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""
+        return BytesDetokenizer(self._vocabulary.token_bytes)
 
     def interrupt(self, wanted: bool) -> None:
         """Break off the step; on a graphics card it ends as usual."""
@@ -110,9 +121,9 @@ class LlamaCppEngine(Engine):
 
     def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Sampler:
         """The sampler chain of a request."""
-        return Sampler(request, self._vocabulary.size, prompt, max_new_tokens)
+        return Sampler(SamplingParams.of(request), self.vocab_size, prompt, max_new_tokens)
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[Sampler]]) -> list[StepResult]:
         """One ``llama_decode`` for all entries, or a few (:mod:`.micro_batches`), with the choices that are wanted."""
         if self._spoiled:  # masked cells are still multiplied by 0, and 0 times a NaN is one
             self._spoiled = False
@@ -154,7 +165,7 @@ class LlamaCppEngine(Engine):
         self._swapped.clear()
         self._resources.close()
 
-    def _decode(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def _decode(self, entries: Sequence[BatchEntry[Sampler]]) -> list[StepResult]:
         rows = self._batch.fill(entries)
         with log_control.troubles(quiet=True) as log:
             code = lib.llama_decode(self._context, self._batch.native)
@@ -171,16 +182,25 @@ class LlamaCppEngine(Engine):
             if entry.sampling is None:
                 results.append([])
             else:
-                results.append(self._choose(entry, begin + entry.certain - 1, logits[row : row + entry.draft + 1]))
-                row += entry.draft + 1
+                results.append(
+                    self._choose(entry, entry.sampling, begin + entry.certain - 1, logits[row : row + entry.rows])
+                )
+                row += entry.rows
             begin += len(entry.tokens)
         return results
 
-    def _choose(self, entry: BatchEntry, index: int, logits: npt.NDArray[np.float32]) -> StepResult:
+    def _choose(
+        self, entry: BatchEntry[Sampler], sampler: Sampler, index: int, logits: npt.NDArray[np.float32]
+    ) -> StepResult:
         """Choose after the batch's token *index*, and after the guesses that follow it while they come true."""
-        sampler: Sampler = entry.sampling
-        choices: list[Choice] = []
-        for step, row in enumerate(logits):
+
+        def choose(step: int) -> Choice:
+            row = logits[step]
+            mask = None if entry.masks is None else entry.masks[step]
+            wants_logprob = sampler.alternatives is not None
+            model_row = row.copy() if wants_logprob and mask is not None else row
+            if mask is not None:  # llama.cpp's samplers read the same memory
+                apply_mask(row, mask)
             # The best token, found by numpy, is the one that llama.cpp's greedy sampler takes, in a tenth of its time.
             token = (
                 int(row.argmax())
@@ -189,13 +209,15 @@ class LlamaCppEngine(Engine):
             )
             if row[token] != row[token]:
                 self._spoiled = True
-                return GenerationError(NOT_A_NUMBER)
-            alternatives = sampler.alternatives
-            logprob = None if alternatives is None else token_logprob(row, token, alternatives, self._vocabulary)
-            choices.append(Choice(token, logprob))
-            if step < entry.draft and token != entry.tokens[entry.certain + step]:
-                break
-        return choices
+                raise GenerationError(NOT_A_NUMBER)
+            if sampler.alternatives is None:
+                return Choice(token)
+            return Choice(token, token_logprob(model_row, token, sampler.alternatives, self._vocabulary))
+
+        try:
+            return choose_while_guessed(entry, choose)
+        except GenerationError as error:
+            return error
 
     def _logits(self, rows: int) -> npt.NDArray[np.float32]:
         """The logits of the last step, a row for each that was wanted; llama.cpp's own memory, until the next one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
@@ -103,6 +104,16 @@ def metadata(model: Any, key: str) -> str | None:
         if length < room:
             return buffer.value.decode("utf-8", "replace")
         room = length + 1
+
+
+def metadata_reader(model: Any, config: LlamaCppConfig) -> Callable[[str], str | None]:
+    """Reads an entry of the model's metadata as llama.cpp does: what ``kv_overrides`` says goes before the file."""
+
+    def read(key: str) -> str | None:
+        override = config.kv_overrides.get(key)
+        return metadata(model, key) if override is None else str(override)
+
+    return read
 
 
 def _prepare_backend() -> None:

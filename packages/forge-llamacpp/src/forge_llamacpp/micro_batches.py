@@ -47,7 +47,7 @@ class MicroBatches:
         a_cell = lib.llama_model_n_embd(model) * lib.llama_model_n_layer(model) * _PARAMETERS_PER_CELL
         self._worth_it: int = lib.llama_model_n_params(model) // a_cell
 
-    def split(self, entries: Sequence[BatchEntry]) -> list[Sequence[int]]:
+    def split(self, entries: Sequence[BatchEntry[Any]]) -> list[Sequence[int]]:
         """The step's calls, in order: which of *entries* each one takes, by index."""
         whole: list[Sequence[int]] = [range(len(entries))]
         total = sum(len(entry.tokens) for entry in entries)
@@ -70,7 +70,7 @@ class MicroBatches:
         return held + tokens <= self._cells
 
 
-def _below_a_tile(entries: Sequence[BatchEntry], answers: list[int]) -> list[Sequence[int]]:
+def _below_a_tile(entries: Sequence[BatchEntry[Any]], answers: list[int]) -> list[Sequence[int]]:
     """Calls of about the same length, each below a tile's if one answer's guesses alone don't exceed it."""
     tokens = sum(len(entries[index].tokens) for index in answers)
     fair = math.ceil(tokens / math.ceil(tokens / (_TILE - 1)))

@@ -5,12 +5,12 @@ The order is core's: logit_bias, penalties, temperature, top_k, top_p, min_p, th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
-from llamaforge.requests import GenerationRequest
+from llamaforge.engine import SamplingParams
 
 _GREEDY_BELOW: Final = 1e-6
 """Temperatures under this are greedy. llama.cpp sorts by buckets and loses order where logits pass about 3e8, and a
@@ -32,36 +32,32 @@ class Sampler:
     :attr:`alternatives` is how many of the best tokens are told beside each log-probability, and None without any.
 
     Args:
-        request: what is asked for.
+        params: what is asked for.
         vocabulary_size: tokens that the model knows.
         prompt: tokens of the prompt.
         max_new_tokens: tokens that the answer may have, at most.
     """
 
     def __init__(
-        self, request: GenerationRequest, vocabulary_size: int, prompt: Iterable[int], max_new_tokens: int
+        self, params: SamplingParams, vocabulary_size: int, prompt: Iterable[int], max_new_tokens: int
     ) -> None:
-        self.alternatives = (request.top_logprobs or 0) if request.logprobs else None
+        self.alternatives = params.top_logprobs
         self.chain: Any = None
-        penalty = _clamp(1.0 if request.repetition_penalty is None else request.repetition_penalty)
-        greedy = _is_greedy(request, penalty)
-        if (
-            greedy
-            and penalty == 1
-            and not (request.logit_bias or request.frequency_penalty or request.presence_penalty)
-        ):
+        penalty = _clamp(params.repetition_penalty)
+        greedy = params.temperature * min(1.0, penalty) < _GREEDY_BELOW
+        if greedy and not params.adjusts_logits:
             return
         parameters = lib.llama_sampler_chain_default_params()
         parameters.no_perf = True
         self.chain = lib.llama_sampler_chain_init(parameters)
         try:
-            self._add_bias(request.logit_bias or {}, vocabulary_size)
+            self._add_bias(params.logit_bias, vocabulary_size)
             self._add_repetition(penalty, vocabulary_size, set(prompt), max_new_tokens)
-            self._add_answer_penalties(request, vocabulary_size, max_new_tokens)
+            self._add_answer_penalties(params, vocabulary_size, max_new_tokens)
             if greedy:
                 self._add(lib.llama_sampler_init_greedy())
             else:
-                self._add_draw(request, vocabulary_size)
+                self._add_draw(params, vocabulary_size)
         except BaseException:
             self.close()
             raise
@@ -75,7 +71,7 @@ class Sampler:
     def _add(self, sampler: Any) -> None:
         lib.llama_sampler_chain_add(self.chain, sampler)
 
-    def _add_bias(self, bias: dict[int, float], vocabulary_size: int) -> None:
+    def _add_bias(self, bias: Mapping[int, float], vocabulary_size: int) -> None:
         if bias:
             entries = (lib.llama_logit_bias * len(bias))(*(lib.llama_logit_bias(*entry) for entry in bias.items()))
             self._add(lib.llama_sampler_init_logit_bias(vocabulary_size, len(bias), entries))
@@ -89,29 +85,24 @@ class Sampler:
             for token in prompt:
                 lib.llama_sampler_accept(sampler, token)
 
-    def _add_answer_penalties(self, request: GenerationRequest, vocabulary_size: int, max_new_tokens: int) -> None:
+    def _add_answer_penalties(self, params: SamplingParams, vocabulary_size: int, max_new_tokens: int) -> None:
         """The penalties that know only the answer: the whole of it, for llama.cpp takes -1 as "none"."""
-        frequency, presence = request.frequency_penalty or 0.0, request.presence_penalty or 0.0
+        frequency, presence = params.frequency_penalty, params.presence_penalty
         if frequency or presence:
             self._add(lib.llama_sampler_init_penalties(vocabulary_size, max_new_tokens, 1.0, frequency, presence))
 
-    def _add_draw(self, request: GenerationRequest, vocabulary_size: int) -> None:
-        if request.temperature is not None and request.temperature != 1:
-            self._add(lib.llama_sampler_init_temp(request.temperature))
-            if request.temperature < _SHARP_BELOW:
+    def _add_draw(self, params: SamplingParams, vocabulary_size: int) -> None:
+        if params.temperature != 1:
+            self._add(lib.llama_sampler_init_temp(params.temperature))
+            if params.temperature < _SHARP_BELOW:
                 self._add(lib.llama_sampler_init_min_p(_NEGLIGIBLE / vocabulary_size, 1))
-        if request.top_k:
-            self._add(lib.llama_sampler_init_top_k(min(request.top_k, vocabulary_size)))
-        if request.top_p is not None and request.top_p < 1:
-            self._add(lib.llama_sampler_init_top_p(request.top_p, 1))
-        if request.min_p:
-            self._add(lib.llama_sampler_init_min_p(request.min_p, 1))
-        self._add(lib.llama_sampler_init_dist(_seed(request.seed)))
-
-
-def _is_greedy(request: GenerationRequest, penalty: float) -> bool:
-    temperature = 1.0 if request.temperature is None else request.temperature
-    return temperature * min(1.0, penalty) < _GREEDY_BELOW
+        if params.top_k:
+            self._add(lib.llama_sampler_init_top_k(min(params.top_k, vocabulary_size)))
+        if params.top_p < 1:
+            self._add(lib.llama_sampler_init_top_p(params.top_p, 1))
+        if params.min_p:
+            self._add(lib.llama_sampler_init_min_p(params.min_p, 1))
+        self._add(lib.llama_sampler_init_dist(_seed(params.seed)))
 
 
 def _clamp(penalty: float) -> float:

@@ -64,12 +64,12 @@ class BasicBackendAdapter(BaseBackend):
         self._named = dict(parameters)
 
     def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
-        """Generate text with the author's ``generate``. What it raises becomes a GenerationError."""
-        return self.generate_at_once(prompt, merge_parameters(parameters, more)).read()
+        """Generate text with the author's ``generate``. Anything that it raises becomes a GenerationError."""
+        return self._whole(prompt, merge_parameters(parameters, more)).read()
 
     def generate_at_once(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> TextStream:
         """:meth:`generate` as a stream of one piece, which can be cancelled."""
-        return self._open(prompt, parameters, streamed=False)
+        return self._whole(prompt, parameters)
 
     def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
         """Stream text from the author's ``generate_stream``; from ``generate``, in one piece, if there is none."""
@@ -79,11 +79,7 @@ class BasicBackendAdapter(BaseBackend):
         self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
     ) -> AsyncTextStream:
         """:meth:`generate_stream` for event loops: the author's method runs in a thread of its own."""
-        request, given, cancellation, validator = self._prepare_basic(prompt, merge_parameters(parameters, more))
-        events = in_thread(lambda: self._events(request, given, streamed=True), cancellation)
-        return AsyncTextStream(
-            avalidated(self._in_flight.athrough(events), validator), cancellation, validator.cancelled
-        )
+        return self._aopen(prompt, merge_parameters(parameters, more), streamed=True)
 
     def chat_stream(
         self, messages: Iterable[Message | Mapping[str, Any]], parameters: Mapping[str, Any] | None = None, **more: Any
@@ -100,10 +96,24 @@ class BasicBackendAdapter(BaseBackend):
     def __repr__(self) -> str:
         return repr(self.backend)
 
+    def _whole(self, prompt: str, parameters: Mapping[str, Any] | None) -> TextStream:
+        # The author's generate() need not say what generate_stream() says.
+        return self._open(prompt, parameters, streamed=False)
+
+    def _awhole(self, prompt: str, parameters: Mapping[str, Any] | None) -> AsyncTextStream:
+        return self._aopen(prompt, parameters, streamed=False)
+
     def _open(self, prompt: str, parameters: Mapping[str, Any] | None, *, streamed: bool) -> TextStream:
         request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
         events = validated(self._in_flight.through(self._events(request, given, streamed=streamed)), validator)
         return TextStream(events, cancellation, validator.cancelled)
+
+    def _aopen(self, prompt: str, parameters: Mapping[str, Any] | None, *, streamed: bool) -> AsyncTextStream:
+        request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
+        events = in_thread(lambda: self._events(request, given, streamed=streamed), cancellation)
+        return AsyncTextStream(
+            avalidated(self._in_flight.athrough(events), validator), cancellation, validator.cancelled
+        )
 
     def _prepare_basic(
         self, prompt: str, parameters: Mapping[str, Any] | None

@@ -37,8 +37,7 @@ class GenerationCalls:
 
         Raises a RequestError before any work is done, and an EngineError if the engine fails.
         """
-        stream: TextStream = self.generate_stream(prompt, merge_parameters(parameters, more))
-        return stream.read()
+        return self._whole(prompt, merge_parameters(parameters, more)).read()
 
     @overridable
     @takes_parameters
@@ -71,7 +70,7 @@ class GenerationCalls:
         self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """:meth:`generate` for event loops, which it never blocks."""
-        return await self.agenerate_stream(prompt, parameters, **more).read()
+        return await self._awhole(prompt, merge_parameters(parameters, more)).read()
 
     @takes_parameters
     def agenerate_stream(
@@ -124,10 +123,7 @@ class GenerationCalls:
         merged = merge_parameters(parameters, more)
 
         def start(prompt: Prompt) -> TextStream:
-            if isinstance(prompt, str):
-                stream: TextStream = self.generate_stream(prompt, merged)
-                return stream
-            return self.chat_stream(prompt, merged)
+            return self._whole(prompt, merged) if isinstance(prompt, str) else self.chat_stream(prompt, merged)
 
         return run_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
 
@@ -145,11 +141,17 @@ class GenerationCalls:
         merged = merge_parameters(parameters, more)
 
         def start(prompt: Prompt) -> AsyncTextStream:
-            if isinstance(prompt, str):
-                return self.agenerate_stream(prompt, merged)
-            return self.achat_stream(prompt, merged)
+            return self._awhole(prompt, merged) if isinstance(prompt, str) else self.achat_stream(prompt, merged)
 
         return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+
+    def _whole(self, prompt: str, parameters: Mapping[str, Any] | None) -> TextStream:
+        """A stream of the text that :meth:`generate` returns."""
+        stream: TextStream = self.generate_stream(prompt, parameters)
+        return stream
+
+    def _awhole(self, prompt: str, parameters: Mapping[str, Any] | None) -> AsyncTextStream:
+        return self.agenerate_stream(prompt, parameters)
 
     def _start(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float

@@ -10,14 +10,24 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from ..engine import BatchEntry, Choice, Engine, EngineBackend, EngineConfig, InterruptedStepError, StepResult
+from ..engine import (
+    BatchEntry,
+    Choice,
+    Engine,
+    EngineBackend,
+    EngineConfig,
+    InterruptedStepError,
+    Prompt,
+    StepResult,
+    choose_while_guessed,
+)
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from ..results import TokenLogprob
 from .spec import BackendSpec, Capabilities
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
-_END: Final = -1
+_END: Final = 1 << 32
 """The token that ends an answer."""
 
 
@@ -55,11 +65,13 @@ class EchoBackend(EngineBackend):
         return EchoEngine(config)
 
 
-class EchoEngine(Engine):
+class EchoEngine(Engine["_Echo"]):
     """Its tokens are words, with the space before them; its state is which tokens each slot holds."""
 
     can_trim = True
     can_copy = True
+    vocab_size = _END + 1
+    end_tokens = frozenset({_END})
 
     def __init__(self, config: EchoConfig) -> None:
         self.n_ctx = config.n_ctx
@@ -76,17 +88,17 @@ class EchoEngine(Engine):
         turns = ((message.role, message.text) for message in request.messages)
         return "\n".join(text if role == "user" else f"{role}: {text}" for role, text in turns)
 
-    def tokenize(self, request: GenerationRequest) -> list[int]:
+    def tokenize(self, request: GenerationRequest) -> Prompt:
         """A number for each word."""
-        return [_number(word) for word in _words(self.render(request))]
+        return Prompt([_number(word) for word in _words(self.render(request))])
+
+    def token_table(self) -> None:
+        """There is a token for every word that anybody may write: no table holds them."""
+        return
 
     def check(self, request: GenerationRequest) -> None:
         """There must be something to echo."""
         _answer(request)
-
-    def ends(self, token: int) -> bool:
-        """One token does."""
-        return token == _END
 
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> _Words:
         """Knows the words of the answer."""
@@ -103,25 +115,19 @@ class EchoEngine(Engine):
         """Which word comes next."""
         return _Echo(request)
 
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[_Echo]]) -> list[StepResult]:
         """Remember the tokens, and say the next word."""
         if self._delay and self._interrupted.wait(self._delay):
             raise InterruptedStepError
         return [self._compute(entry) for entry in entries]
 
-    def _compute(self, entry: BatchEntry) -> list[Choice]:
+    def _compute(self, entry: BatchEntry[_Echo]) -> list[Choice]:
         held = self._slots[entry.slot]
         if len(held) != entry.start:
             raise ValueError(f"Slot {entry.slot} holds {len(held)} tokens, not {entry.start}.")
         held.extend(entry.tokens)
-        if entry.sampling is None:
-            return []
-        choices: list[Choice] = []
-        for guess in (*entry.tokens[entry.certain :], None):
-            choices.append(entry.sampling.choose())
-            if choices[-1].token != guess:
-                break
-        return choices
+        sampling = entry.sampling
+        return [] if sampling is None else choose_while_guessed(entry, lambda _: sampling.choose())
 
     def trim(self, slot: int, length: int) -> int:
         """Forget what comes after."""

@@ -8,6 +8,7 @@ timings. ``docs/engines.md`` is the author's page.
 module             contents
 =================  ================================================================================
 ``interface``      :class:`Engine`, what an author writes, and what goes in and out of a step
+``sampling``       what engines share when they choose tokens: parameters, masks, guesses
 ``backend``        :class:`EngineBackend`: the contract, kept with an engine and a scheduler
 ``config``         :class:`EngineConfig`: the load parameters that all such backends share
 ``context``        how long a context may be
@@ -28,17 +29,22 @@ from .backend import EngineBackend
 from .config import EngineConfig
 from .interface import (
     BatchEntry,
+    BytesDetokenizer,
     Choice,
     Detokenizer,
     Engine,
     InterruptedStepError,
     OutOfRoomError,
+    Prompt,
     Sampling,
     StepResult,
+    TokenTable,
 )
+from .sampling import SamplingParams, allowed_tokens, apply_mask, choose_while_guessed
 
 __all__ = [
     "BatchEntry",
+    "BytesDetokenizer",
     "Choice",
     "Detokenizer",
     "Engine",
@@ -46,6 +52,12 @@ __all__ = [
     "EngineConfig",
     "InterruptedStepError",
     "OutOfRoomError",
+    "Prompt",
     "Sampling",
+    "SamplingParams",
     "StepResult",
+    "TokenTable",
+    "allowed_tokens",
+    "apply_mask",
+    "choose_while_guessed",
 ]

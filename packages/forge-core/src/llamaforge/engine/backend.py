@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
+from ..backends.memory import MemoryUsage
 from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError
 from ..requests import GenerationRequest
@@ -18,6 +19,7 @@ from .engine_thread import open_scheduler
 from .event_queue import EventQueue, LoopEventQueue, ThreadEventQueue
 from .interface import Engine
 from .prompts import prompt_tokens
+from .sampling import check_logit_bias
 from .scheduler import Scheduler
 from .sequence import SequenceState
 
@@ -36,10 +38,10 @@ class EngineBackend(BaseBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self._engine: Engine | None = None
+        self._engine: Engine[Any] | None = None
         self._scheduler: Scheduler | None = None
 
-    def open_engine(self, model_path: str, config: Any) -> Engine:
+    def open_engine(self, model_path: str, config: Any) -> Engine[Any]:
         """Load the model, with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
 
         It is called in the thread that will compute with it. Raises a ModelError; all memory is given back then.
@@ -65,6 +67,11 @@ class EngineBackend(BaseBackend):
         if scheduler is not None:
             self._closer.detach()
             scheduler.close()
+
+    def memory(self) -> MemoryUsage | None:
+        """What the engine says that the model and its slots take."""
+        engine = self._engine
+        return None if engine is None else engine.memory()
 
     @property
     def concurrency(self) -> int:
@@ -135,7 +142,7 @@ class EngineBackend(BaseBackend):
         finally:
             scheduler.drop(sequence)
 
-    def _loaded(self) -> tuple[Engine, Scheduler]:
+    def _loaded(self) -> tuple[Engine[Any], Scheduler]:
         engine, scheduler = self._engine, self._scheduler
         if engine is None or scheduler is None:
             raise ModelNotLoadedError
@@ -144,7 +151,7 @@ class EngineBackend(BaseBackend):
 
 
 def _make_sequence(
-    engine: Engine,
+    engine: Engine[Any],
     scheduler: Scheduler,
     request: GenerationRequest,
     cancellation: CancellationToken,
@@ -152,6 +159,7 @@ def _make_sequence(
     arrived: float,
 ) -> SequenceState:
     with scheduler.users:
+        check_logit_bias(request, engine.vocab_size)
         engine.check(request)
         prompt, truncated = prompt_tokens(engine, request)
         detokenizer = engine.detokenizer(request, prompt)

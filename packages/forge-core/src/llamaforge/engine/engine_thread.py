@@ -16,7 +16,7 @@ from .interface import Engine
 from .scheduler import Scheduler
 
 
-def open_scheduler(open_engine: Callable[[], Engine], **settings: Any) -> Scheduler:
+def open_scheduler(open_engine: Callable[[], Engine[Any]], **settings: Any) -> Scheduler:
     """Start the thread, and return the scheduler that runs in it once the engine is open.
 
     Args:
@@ -36,7 +36,7 @@ def open_scheduler(open_engine: Callable[[], Engine], **settings: Any) -> Schedu
         raise
 
 
-def _own(opening: list[Callable[[], Engine]], settings: dict[str, Any], opened: Future[Scheduler]) -> None:
+def _own(opening: list[Callable[[], Engine[Any]]], settings: dict[str, Any], opened: Future[Scheduler]) -> None:
     try:
         scheduler = Scheduler(opening.pop()(), **settings)
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits

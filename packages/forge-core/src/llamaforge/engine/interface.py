@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
 
+from ..backends.memory import MemoryUsage
 from ..requests import GenerationRequest
 from ..results import TokenLogprob
 
@@ -19,6 +20,35 @@ class InterruptedStepError(Exception):
     """The step was broken off by :meth:`Engine.interrupt`. What the slots of this step hold is unknown."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What the model reads of one request."""
+
+    token_ids: list[int]
+    """Its tokens, in order. Two prompts with equal ids mean the same to the model: prefixes are reused by them."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenTable:
+    """What the tokens of a model mean, for constraints on answers and for making text."""
+
+    token_bytes: Sequence[bytes]
+    """The bytes that each token adds to a text, by token id; ``vocab_size`` entries. Empty for special tokens."""
+    special: Mapping[int, str] = field(default_factory=dict)
+    """Tokens that add no text, such as ``<|im_end|>``, with how they are spelled."""
+
+
+class Sampling(Protocol):
+    """The state of one request's sampling: random numbers, and the tokens that penalties count."""
+
+    def close(self) -> None:
+        """Give its memory back. Called once, by the scheduler's thread."""
+
+
+SamplingT = TypeVar("SamplingT", bound=Sampling)
+"""An engine's own kind of :class:`Sampling`."""
+
+
 @dataclass(slots=True)
 class Choice:
     """A token that was chosen, with its log-probability where the request asks for it."""
@@ -28,12 +58,12 @@ class Choice:
 
 
 @dataclass(slots=True)
-class BatchEntry:
+class BatchEntry(Generic[SamplingT]):
     """One slot's share of a step: tokens to compute after those that the slot holds.
 
     With a ``draft``, the last tokens are guesses. A token is then chosen after the last one that is certain; while it
-    is the next guess, another one after that guess; and so on. Because each choice sees exactly what it would see
-    without guesses, the answer is the same.
+    is the next guess, another one after that guess; and so on (:func:`.sampling.choose_while_guessed`). Because each
+    choice sees exactly what it would see without guesses, the answer is the same.
     """
 
     slot: int
@@ -42,15 +72,30 @@ class BatchEntry:
     """Tokens that the slot holds already: the position of the first of ``tokens``."""
     tokens: Sequence[int]
     """What to compute; at least one."""
-    sampling: Any = None
+    sampling: SamplingT | None = None
     """What :meth:`Engine.sampling` made for the request; None where no token is wanted yet, amid a prompt."""
     draft: int = 0
     """How many of ``tokens``, at the end, are guesses."""
+    masks: Sequence[bytes | bytearray | memoryview] | None = None
+    """Which tokens may be chosen: a mask for each of the ``draft + 1`` choices; None allows every token. A mask has one
+    bit for each token id, 1 where the token is allowed, the lowest bit of the first byte for token 0; it is at least
+    ``vocab_size`` bits long. An engine applies it to the logits before anything else
+    (:func:`.sampling.apply_mask`)."""
 
     @property
     def certain(self) -> int:
         """How many of ``tokens`` are no guesses."""
         return len(self.tokens) - self.draft
+
+    @property
+    def guesses(self) -> Sequence[int]:
+        """The last ``draft`` of ``tokens``."""
+        return self.tokens[len(self.tokens) - self.draft :]
+
+    @property
+    def rows(self) -> int:
+        """Rows of logits that the engine needs for it, after its last tokens: 0 where no token is wanted."""
+        return 0 if self.sampling is None else self.draft + 1
 
 
 StepResult = list[Choice] | Exception
@@ -67,21 +112,34 @@ class Detokenizer(Protocol):
         """The rest, once the last token has come."""
 
 
-class Sampling(Protocol):
-    """The state of one request's sampling: random numbers, penalties, masks."""
+class BytesDetokenizer:
+    """For tokens that are bytes each by itself, whatever stands beside them.
 
-    def close(self) -> None:
-        """Give its memory back. Called once, by the scheduler's thread."""
+    Args:
+        token_bytes: says the bytes of a token.
+    """
+
+    def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
+        self._token_bytes = token_bytes
+
+    def feed(self, token: int) -> bytes:
+        """The bytes of *token*."""
+        return self._token_bytes(token)
+
+    def finish(self) -> bytes:
+        """Nothing is ever held back."""
+        return b""
 
 
-class Engine(abc.ABC):
+class Engine(abc.ABC, Generic[SamplingT]):
     """A loaded model with room for several sequences.
 
     A *slot* holds the computed state (keys and values) of one sequence of tokens. The scheduler decides which request
     has which slot, and calls everything under "one thread" below from its own thread alone, so that an engine needs no
     locks there. What is under "any thread" is called by callers' threads, meanwhile.
 
-    What a plugin's author writes: the abstract methods. The others have defaults that do without.
+    What a plugin's author writes: the attributes without a value, and the abstract methods. The others have defaults
+    that do without.
     """
 
     n_ctx: int
@@ -90,10 +148,19 @@ class Engine(abc.ABC):
     """Sequences that can be held at once."""
     n_batch: int
     """Tokens that a step may have, all slots together."""
+    vocab_size: int
+    """Length of the logits: token ids are 0 to ``vocab_size - 1``."""
+    end_tokens: frozenset[int]
+    """Every token that ends an answer."""
+    generation_defaults: Mapping[str, object] = {}
+    """Canonical parameters that the model's makers recommend. They apply before core's defaults, unless the model is
+    loaded with ``generation_defaults="core"``."""
     can_trim: bool = False
     """Whether :meth:`trim` can cut a sequence anywhere. Guesses need it."""
     can_copy: bool = False
     """Whether :meth:`copy` works."""
+    can_mask: bool = False
+    """Whether :meth:`compute` applies :attr:`BatchEntry.masks`. Without it none are sent."""
 
     # Any thread.
 
@@ -105,24 +172,33 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def tokenize(self, request: GenerationRequest) -> list[int]:
+    def tokenize(self, request: GenerationRequest) -> Prompt:
         """The tokens of what :meth:`render` gives, with exactly the special tokens that the model wants."""
 
-    def check(self, request: GenerationRequest) -> None:  # noqa: B027 - there may be nothing to refuse
-        """Refuse what this model can't do with *request*, such as a bias on a token that there isn't.
+    @abc.abstractmethod
+    def token_table(self) -> TokenTable | None:
+        """What each token means; None where tokens have no bytes of their own, so that no constraint can be put on an
+        answer. It may be slow the first time; the engine keeps what it returns."""
+
+    def check(self, request: GenerationRequest) -> None:
+        """Refuse what this model can't do with *request*. Core has checked ``logit_bias``.
 
         Raises a RequestError.
         """
 
-    @abc.abstractmethod
-    def ends(self, token: int) -> bool:
-        """Whether *token* ends an answer."""
-
-    @abc.abstractmethod
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Detokenizer:
-        """What makes text of the tokens of one answer to *prompt*."""
+        """What makes text of the tokens of one answer to *prompt*: by default each token's bytes, as the table has
+        them. Override it where there is no table, or where the text of a token depends on its neighbours."""
+        table = self.token_table()
+        if table is None:
+            raise NotImplementedError(f"{type(self).__name__} has no token_table(): it must override detokenizer().")
+        return BytesDetokenizer(table.token_bytes.__getitem__)
 
-    def interrupt(self, wanted: bool) -> None:  # noqa: B027 - not every engine can
+    def memory(self) -> MemoryUsage | None:
+        """The bytes that the model and its slots take; None where that isn't known."""
+        return None
+
+    def interrupt(self, wanted: bool) -> None:
         """Break off the step that is under way, or (False) forget that this was wanted.
 
         An engine that can't ends its step as usual. :meth:`compute` raises InterruptedStepError if it was broken off.
@@ -131,11 +207,14 @@ class Engine(abc.ABC):
     # One thread.
 
     @abc.abstractmethod
-    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> Sampling:
-        """The sampling state of a new request whose answer has at most *max_new_tokens* tokens."""
+    def sampling(self, request: GenerationRequest, prompt: Sequence[int], max_new_tokens: int) -> SamplingT:
+        """The sampling state of a new request whose answer to *prompt* has at most *max_new_tokens* tokens.
+
+        :meth:`.sampling.SamplingParams.of` reads its parameters.
+        """
 
     @abc.abstractmethod
-    def compute(self, entries: Sequence[BatchEntry]) -> list[StepResult]:
+    def compute(self, entries: Sequence[BatchEntry[SamplingT]]) -> list[StepResult]:
         """One step: compute the tokens of every entry, and choose where a choice is wanted. One result an entry.
 
         The entries have different slots, and at most *n_batch* tokens together. A chosen token is not computed: it
@@ -172,5 +251,5 @@ class Engine(abc.ABC):
         is empty."""
         return True
 
-    def close(self) -> None:  # noqa: B027 - there may be nothing to give back
+    def close(self) -> None:
         """Give all memory back. Nobody is in any method, and none is called afterwards."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from ..errors import ContextOverflowError, EmptyPromptError, InvalidParameterError
@@ -11,7 +13,7 @@ from .interface import Engine
 _ADVICE = 'Shorten the prompt, load the model with a larger n_ctx, or pass truncation="auto".'
 
 
-def prompt_tokens(engine: Engine, request: GenerationRequest) -> tuple[list[int], int]:
+def prompt_tokens(engine: Engine[Any], request: GenerationRequest) -> tuple[list[int], int]:
     """The tokens of the prompt, and how many were left out.
 
     Raises EmptyPromptError where there are none, ContextOverflowError where no room would be left for the answer, and
@@ -27,28 +29,28 @@ def prompt_tokens(engine: Engine, request: GenerationRequest) -> tuple[list[int]
     return tokens, 0
 
 
-def _tokenize(engine: Engine, request: GenerationRequest) -> list[int]:
+def _tokenize(engine: Engine[Any], request: GenerationRequest) -> list[int]:
     try:
-        return engine.tokenize(request)
+        return engine.tokenize(request).token_ids
     except UnicodeEncodeError as error:
         name = "messages" if request.messages else "prompt"
         expected = f"text without halves of surrogate pairs ({error.object[error.start : error.end]!r})"
         raise InvalidParameterError(name, None, expected, show_value=False) from None
 
 
-def _most(engine: Engine, request: GenerationRequest) -> int:
+def _most(engine: Engine[Any], request: GenerationRequest) -> int:
     """Tokens that a prompt which may be cut can have: room is left for max_tokens, or a quarter of the context, and
     never more than half of it."""
     room = min(request.max_tokens or engine.n_ctx // 4, engine.n_ctx // 2)
     return engine.n_ctx - max(room, 1)
 
 
-def _truncate(engine: Engine, request: GenerationRequest, tokens: list[int]) -> tuple[list[int], int]:
+def _truncate(engine: Engine[Any], request: GenerationRequest, tokens: list[int]) -> tuple[list[int], int]:
     """Leave out the oldest turns, but no system turn and not the last one; of a text without turns its beginning."""
     most = _most(engine, request)
     if request.prompt is not None and engine.render(request).endswith(request.prompt):
         # What the tokenizer puts before every text stays.
-        first = engine.tokenize(msgspec.structs.replace(request, prompt="", raw=True))
+        first = engine.tokenize(msgspec.structs.replace(request, prompt="", raw=True)).token_ids
         opening = first if tokens[: len(first)] == first else []
         kept = opening + tokens[len(tokens) - most + len(opening) :]
         return kept, len(tokens) - len(kept)

@@ -6,7 +6,8 @@ import itertools
 import logging
 import threading
 from collections import deque
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
@@ -46,12 +47,13 @@ class Scheduler:
         lookup: tokens to guess at a time; 0 is off.
     """
 
-    def __init__(self, engine: Engine, *, parallel: int, max_queue: int, keep: int = 0, lookup: int = 0) -> None:
+    def __init__(self, engine: Engine[Any], *, parallel: int, max_queue: int, keep: int = 0, lookup: int = 0) -> None:
         self.engine = engine
         # Half of a step is left for prompts: answers under way could fill all of it, and newcomers would starve.
         self._parallel = min(parallel, engine.n_slots, max(1, engine.n_batch // 2))
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
+        self._end_tokens = engine.end_tokens
         self._slots = Slots(engine, keep)
         self.users = InFlight()
         """Callers' threads that use the engine itself, to make tokens of a text, say: it is closed after they left."""
@@ -222,6 +224,7 @@ class Scheduler:
         try:
             self._slots.settle()
             results = self.engine.compute(entries)
+            _check_results(entries, results)
         except OutOfRoomError:
             self._make_room()
         except InterruptedStepError:
@@ -237,7 +240,7 @@ class Scheduler:
                 self._computing = []
                 self.engine.interrupt(False)
 
-    def _plan(self) -> tuple[list[SequenceState], list[BatchEntry]]:
+    def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]]]:
         """Who computes what in the next step."""
         budget = self.engine.n_batch
         shares = split_budget([sequence.pending for sequence in self._running], budget)
@@ -265,7 +268,7 @@ class Scheduler:
             )
         return sequences, entries
 
-    def _advance(self, sequence: SequenceState, entry: BatchEntry, result: StepResult) -> None:
+    def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
         """*result* is what came of *entry*."""
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
@@ -278,7 +281,7 @@ class Scheduler:
         try:
             for choice in result:
                 right += 1
-                done = sequence.take(choice, ends=self.engine.ends(choice.token))
+                done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done:
                     break
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
@@ -336,6 +339,20 @@ class Scheduler:
         self._slots.release(sequence.slot, keep=keep)
         self._running.remove(sequence)  # last: if the engine fails at it, the sequence is still known
         self._full = False
+
+
+def _check_results(entries: Sequence[BatchEntry[Any]], results: Sequence[StepResult]) -> None:
+    """A wrong count would make a request go on without end. Raises GenerationError."""
+    if len(results) != len(entries):
+        raise GenerationError(f"The engine returned {len(results)} results for {len(entries)} entries of a step.")
+    for entry, result in zip(entries, results, strict=True):
+        if isinstance(result, Exception):
+            continue
+        least = min(entry.rows, 1)
+        if not least <= len(result) <= entry.rows:
+            raise GenerationError(
+                f"The engine returned {len(result)} choices for an entry of a step that wants {least} to {entry.rows}."
+            )
 
 
 def _arrival(sequence: SequenceState) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from .interface import Engine
 
@@ -31,7 +31,7 @@ class Slots:
         keep: slots that may be kept for their tokens while nobody uses them.
     """
 
-    def __init__(self, engine: Engine, keep: int) -> None:
+    def __init__(self, engine: Engine[Any], keep: int) -> None:
         self._engine = engine
         self._keep = keep
         self._empty = list(range(engine.n_slots - 1, -1, -1))
