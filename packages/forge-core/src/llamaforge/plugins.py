@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import sys
-import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
+from .forks import ForkSafeLock
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
@@ -51,7 +51,7 @@ class PluginGroup:
         """The last failure of each name that failed; empty for what was never loaded."""
         self._found: dict[str, list[Contribution]] | None = None
         self._loaded: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def names(self) -> list[str]:
         """Every name that an installed distribution contributes, sorted. Imports nothing of them."""
