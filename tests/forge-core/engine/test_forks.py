@@ -7,11 +7,13 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from llamaforge import LlamaForge, register_backend
+from llamaforge.backends import registry
 from llamaforge.engine.scheduler import Scheduler
 from support.forking import in_child
 
@@ -122,7 +124,8 @@ def test_a_backend_that_nobody_holds_any_more_ends_quietly_in_the_child() -> Non
 
 class TestFrontDoor:
     @pytest.fixture
-    def forge(self, tmp_path: Any) -> Iterator[LlamaForge]:
+    def forge(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LlamaForge]:
+        monkeypatch.setattr(registry, "_registered", {})
         register_backend("toy", ToyBackend)
         with LlamaForge(config_path=tmp_path / "models.toml") as forge:
             forge.add_model("one", "toy", backend="toy")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import sys
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
 from .forks import ForkSafeLock
+from .installing import metadata
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
@@ -156,11 +156,6 @@ def import_object(target: str) -> Any:
     if not (module and colon and attribute):
         raise ValueError(f"{target!r} should read 'module:Class'")
     return getattr(importlib.import_module(module), attribute)
-
-
-def metadata() -> Any:
-    """The metadata library: its backport below Python 3.13, for ``Distribution.origin``."""
-    return importlib.import_module("importlib.metadata" if sys.version_info >= (3, 13) else "importlib_metadata")
 
 
 def damaged_distributions() -> dict[str, str]:

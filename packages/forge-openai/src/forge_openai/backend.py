@@ -125,7 +125,8 @@ class OpenAIBackend(BaseBackend):
 
         def decoder(server: ServerClient) -> AnswerDecoder:
             here = stops_here(request, server.endpoint, settings)
-            return AnswerDecoder(AnswerReader(request, server.translator, here), server.translator)
+            reader = AnswerReader(request, server.translator, server.report, here)
+            return AnswerDecoder(reader, server.translator, server.report)
 
         compose(session.servers[0].endpoint)  # what can't be said is refused now
         return session, Call(compose, decoder, self.explain)

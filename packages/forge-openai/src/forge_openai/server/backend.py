@@ -21,7 +21,7 @@ from llamaforge.errors import (
 
 from ..backend import OpenAIBackend
 from ..plugin import SPEC
-from .config import API, OpenAIServerConfig
+from .config import OpenAIServerConfig
 from .probe import Probe
 
 _FIRST_ANSWER: Final = 120.0
@@ -95,13 +95,12 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         config: Any = self.config_class.read(self._given)
         if config.served_model_name is not None:
             return str(config.served_model_name)
-        status, body = self._probe(endpoint).ask(f"{API}/models")
+        status, cards = self._probe(endpoint).models()
         if status == 0:
             raise ConnectionFailedError(endpoint, "nobody answers there.")
-        cards = body.get("data") if isinstance(body, dict) else None
-        names = [card["id"] for card in cards or () if isinstance(card, dict) and isinstance(card.get("id"), str)]
+        names = [card.name for card in cards or ()]
         if len(names) == 1:
-            return str(names[0])
+            return names[0]
         listed = f"; it has {', '.join(names)}" if names else f" (HTTP {status} for its list of models)"
         raise InvalidParameterError("model", None, f"given: the server at {endpoint} has no single model{listed}")
 
@@ -117,8 +116,9 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         probe = self._probe(endpoint)
         if not probe.is_healthy(self.health_endpoint()):
             return False
-        names = probe.models()
-        if names is not None and names and self.served_model not in names:
+        _, cards = probe.models()
+        names = [name for card in cards or () for name in card.names]
+        if names and self.served_model not in names:
             raise ModelNotFoundError(
                 f"it has the model {' and '.join(names)}, and not {self.served_model!r} (served_model_name).",
                 self.served_model,

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from ..model_list import ModelCard, read_body, read_models
+from .config import API
+
 _NOT_OFFERED: Final = (404, 405, 501)
 _LATER: Final = (429, 503)
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -28,24 +31,17 @@ class Probe:
         status, _ = self.ask(path)
         return 200 <= status < 300
 
-    def models(self) -> list[str] | None:
-        """The names of its models, aliases included; None where it doesn't list any."""
-        status, body = self.ask("/v1/models")
-        cards = body.get("data") if isinstance(body, dict) else body
-        if status != 200 or not isinstance(cards, list):
-            return None
-        names = []
-        for card in cards:
-            if isinstance(card, dict):
-                names += [name for name in (card.get("id"), *(card.get("aliases") or ())) if isinstance(name, str)]
-        return names
+    def models(self) -> tuple[int, list[ModelCard] | None]:
+        """The status of its list of models, 0 where nobody answers; and the list, None where there is none."""
+        status, body = self.ask(f"{API}/models")
+        return status, read_models(body) if status == 200 else None
 
     def answers(self, model: str, patience: float) -> bool:
         """Whether it generates a token. A refusal of the request itself is an answer, too: the model is there."""
         message = [{"role": "user", "content": "Hi"}]
         for path, body in (
-            ("/v1/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
-            ("/v1/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
+            (f"{API}/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
+            (f"{API}/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
         ):
             status, _ = self.ask(path, body, patience)
             if status not in _NOT_OFFERED:
@@ -53,7 +49,7 @@ class Probe:
         return False
 
     def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, Any]:
-        """GET *path*, or POST *body* there: the status, 0 where nobody answers, and the JSON, None where it is none."""
+        """GET *path*, or POST *body* there: the status, 0 where nobody answers, and the JSON, or the text."""
         try:
             return self._ask(path, body, patience)
         except (OSError, http.client.HTTPException):
@@ -72,7 +68,4 @@ class Probe:
             text = answer.read()
         finally:
             connection.close()
-        try:
-            return answer.status, json.loads(text)
-        except ValueError:
-            return answer.status, None
+        return answer.status, read_body(text)

@@ -4,36 +4,58 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib
-import os
-import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..endpoint import Endpoint
 from ..errors import Translator
+from ..side_fields import SideFieldReport
+from .environment import NetworkSettingsError, find_proxy, make_client
 from .network import bound_network
 from .sdk import load_sdk, sdk
 
 if TYPE_CHECKING:
     import openai
 
+ClientT = TypeVar("ClientT")
+
 _PLACEHOLDER = "not-needed"
 """What a server that wants no key gets as one: the SDK insists on sending some."""
 
 
 class ServerClient:
-    """A way to one server. Any number of threads and event loops may use it at once."""
+    """A way to one server. Any number of threads and event loops may use it at once.
 
-    __slots__ = ("_clients", "_lock", "_timeout", "bounded", "client", "endpoint", "load", "rests_until", "translator")
+    Raises ConnectionFailedError where the environment names a proxy or certificates that can't be used.
+    """
+
+    __slots__ = (
+        "_clients",
+        "_lock",
+        "_timeout",
+        "bounded",
+        "client",
+        "endpoint",
+        "load",
+        "report",
+        "rests_until",
+        "translator",
+    )
 
     def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
         load_sdk()
         self.endpoint = endpoint
-        self.translator = Translator(address=endpoint.address, model=model, secrets=endpoint.secrets())
+        proxy = find_proxy(endpoint.address)
+        self.translator = Translator(
+            address=endpoint.address,
+            model=model,
+            secrets=endpoint.secrets(),
+            route=f"The way there is {proxy.shown}." if proxy is not None else "",
+        )
+        self.report = SideFieldReport(endpoint.address)
+        """Told of what its answers have that can't be read."""
         self.load = 0
         """Requests that are under way."""
         self.rests_until = 0.0
@@ -41,7 +63,7 @@ class ServerClient:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
-        http = sdk.DefaultHttpxClient(verify=_trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+        http = self._make_http(sdk.DefaultHttpxClient)
         self.bounded = bound_network(http)
         """Whether scopes hold at the socket."""
         self.client: openai.OpenAI = self._make("OpenAI", http)
@@ -53,8 +75,7 @@ class ServerClient:
         if loop not in self._clients:
             from .aio import bind_to_loop
 
-            trust = _trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            http = sdk.DefaultAsyncHttpxClient(verify=trust)
+            http = self._make_http(sdk.DefaultAsyncHttpxClient)
             bind_to_loop(http)
             client = self._make("AsyncOpenAI", http)
             keeper = self._keep(loop, client)
@@ -88,6 +109,14 @@ class ServerClient:
                 self._clients.pop(loop, None)
             await client.close()
 
+    def _make_http(self, make: Callable[..., ClientT]) -> ClientT:
+        """An HTTP client. Raises ConnectionFailedError where the environment's settings don't allow one."""
+        try:
+            return make_client(make, self.endpoint.address)
+        except NetworkSettingsError as error:
+            reason = str(error)
+        raise self.translator.gone(reason)
+
     def _make(self, kind: str, http: Any) -> Any:
         endpoint = self.endpoint
         given: dict[str, Any] = {
@@ -106,7 +135,7 @@ class ServerClient:
                 project=endpoint.project,
                 **given,
             )
-        make = getattr(importlib.import_module("openai.lib.azure"), kind.replace("OpenAI", "AzureOpenAI"))
+        make = getattr(sdk, kind.replace("OpenAI", "AzureOpenAI"))
         token = endpoint.azure.token
         return make(
             api_key=key,
@@ -125,11 +154,3 @@ def _close_soon(loop: asyncio.AbstractEventLoop, client: Any) -> None:
 
 
 _closing: set[asyncio.Task[None]] = set()
-
-
-@functools.cache
-def _trust(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
-    """The certificates that HTTP libraries trust here. Reading them takes most of a client's time to be made."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
