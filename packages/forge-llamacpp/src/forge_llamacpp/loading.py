@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.errors import ModelLoadError
+from llamaforge.forks import ForkSafeLock
 
 from . import llama_params, log_control
 from .config import LlamaCppConfig
 from .errors import load_error
 
-_backend_lock: Final = threading.Lock()
+_backend_lock: Final = ForkSafeLock()
 _backend_ready = False
 
 
