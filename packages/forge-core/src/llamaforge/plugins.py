@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
+from .forks import ForkSafeLock
 from .installing import metadata
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class PluginGroup:
         """The last error of each plugin that failed to load."""
         self._found: dict[str, list[Contribution]] | None = None
         self._loaded: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def names(self) -> list[str]:
         """The names of all installed plugins, sorted. Imports none of them."""
