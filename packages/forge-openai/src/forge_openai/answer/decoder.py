@@ -148,8 +148,9 @@ class AnswerDecoder:
 
     def _read_events(self, sent_events: list[tuple[str, bytes]], events: list[Event]) -> LlamaForgeError | None:
         read, may_end = self._reader.read, self._reader.has_stops
-        for kind, sent in sent_events:
+        if sent_events:
             self._saw_event = True
+        for kind, sent in sent_events:
             if sent == DONE:
                 self.is_over = True
                 return None
