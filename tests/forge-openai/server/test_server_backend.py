@@ -24,7 +24,7 @@ from llamaforge.errors import (
     ServerStartError,
 )
 from llamaforge.secrets import Secret
-from support.scripted import Reply, ScriptedServer, error_reply, json_reply, models_reply
+from support.scripted import Reply, ScriptedServer, delta, error_reply, json_reply, models_reply, stream_reply
 
 
 class OwnConfig(OpenAIServerConfig, frozen=True, kw_only=True):
@@ -185,6 +185,7 @@ def test_openai_s_variables_are_not_for_it(monkeypatch: pytest.MonkeyPatch, serv
         monkeypatch.setenv(name, "sk-for-openai-alone")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: sk-for-openai-alone\nAuthorization: sk-for-openai-alone")
     assert ClientConfig.reads_environment is False
+    server.on("POST", "/v1/chat/completions", stream_reply(delta("Hi", "stop")))
     with OwnBackend({"model": "m-1", "endpoint": server.root, "headers": {"x-own": "ours"}}) as backend:
         backend.generate("Hi")
         asyncio.run(backend.agenerate("Hi"))

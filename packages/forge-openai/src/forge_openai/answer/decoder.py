@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,12 +37,13 @@ _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: bytes) -> object:
     """*data* decoded; as text, where it is no JSON."""
     try:
-        return msgspec.json.decode(data)
+        found: object = msgspec.json.decode(data)
     except UNREADABLE:
         return data.decode("utf-8", "replace")
+    return found
 
 
 class AnswerDecoder:
