@@ -12,8 +12,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 from .cancellation import CancellationToken
+from .errors import GenerationError
 from .results import Event
 
+_FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
 BUFFERED: Final = 64
 """Events that may wait for a slow reader before the engine waits, too."""
 
@@ -92,7 +94,7 @@ async def _arrival(ready: asyncio.Event, cancellation: CancellationToken) -> Non
 
 def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: CancellationToken) -> Iterator[Event]:
     """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
-    loop = _shared_loop()
+    loop, owner = _shared_loop(), os.getpid()
     context = contextvars.copy_context()
     events = source()
     end = object()
@@ -124,6 +126,8 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
 
     try:
         while True:
+            if os.getpid() != owner:
+                raise GenerationError(_FORKED)
             future = asyncio.run_coroutine_threadsafe(step(), loop)
             waiting[:] = [future]
             if cancellation.cancelled:
@@ -139,9 +143,10 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
                 return
             yield event
     finally:
-        closed = asyncio.run_coroutine_threadsafe(close(), loop)
-        if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
-            closed.result()
+        if os.getpid() == owner:
+            closed = asyncio.run_coroutine_threadsafe(close(), loop)
+            if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
+                closed.result()
 
 
 async def _anext(events: AsyncIterator[Event], end: object) -> Any:

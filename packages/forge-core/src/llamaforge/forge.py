@@ -26,6 +26,7 @@ from .errors import (
     UnknownBackendError,
     UnknownModelError,
 )
+from .forks import ForkSafeLock
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .parameters import read_parameters
 from .pool import LoadedModel, ModelPool
@@ -68,7 +69,7 @@ class LlamaForge(NamedModelCalls):
         self._added: dict[str, ModelEntry] = {}
         self._pool = ModelPool(self._open)
         self._current: str | None = None
-        self._lock = threading.RLock()  # for the entries added and the model file; never held while a model loads
+        self._lock = ForkSafeLock()  # for the entries added and the model file; never held while a model loads
 
     # Named models.
 
@@ -223,7 +224,8 @@ class LlamaForge(NamedModelCalls):
     def is_model_loaded(self, name: str | None = None) -> bool:
         """Whether that model is loaded; None: whether there is a current one."""
         wanted = name if name is not None else self._current
-        return wanted is not None and self._pool.get(wanted) is not None
+        backend = self._pool.get(wanted) if wanted is not None else None
+        return backend is not None and backend.is_model_loaded()
 
     def loaded_models(self) -> list[LoadedModel]:
         """What is loaded: on which backend, since when, how much memory it takes, how many requests use it.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import sys
-import threading
 import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import BrokenPluginError, DuplicatePluginError, LlamaForgeError
+from .forks import ForkSafeLock
+from .installing import metadata
 
 if TYPE_CHECKING:
     from importlib_metadata import EntryPoint
@@ -51,7 +51,7 @@ class PluginGroup:
         """The last failure of each name that failed; empty for what was never loaded."""
         self._found: dict[str, list[Contribution]] | None = None
         self._loaded: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._lock = ForkSafeLock()
 
     def names(self) -> list[str]:
         """Every name that an installed distribution contributes, sorted. Imports nothing of them."""
@@ -156,11 +156,6 @@ def import_object(target: str) -> Any:
     if not (module and colon and attribute):
         raise ValueError(f"{target!r} should read 'module:Class'")
     return getattr(importlib.import_module(module), attribute)
-
-
-def metadata() -> Any:
-    """The metadata library: its backport below Python 3.13, for ``Distribution.origin``."""
-    return importlib.import_module("importlib.metadata" if sys.version_info >= (3, 13) else "importlib_metadata")
 
 
 def damaged_distributions() -> dict[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from . import forks
 from .backends.base import BaseBackend
 from .backends.memory import MemoryUsage
 from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
@@ -66,7 +67,12 @@ class _Slot:
         self.state, self.since = state, dt.datetime.now(dt.UTC)
 
     def serves(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
-        return self.entry == entry and self.parameters == parameters
+        return self.entry == entry and self.parameters == parameters and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether its backend has lost the model: by a fork, or because it was told to unload it."""
+        return self.state == "loaded" and self.backend is not None and not self.backend.is_model_loaded()
 
     @property
     def last_used(self) -> float:
@@ -113,6 +119,15 @@ class ModelPool:
         self._loading: dict[str, _Slot] = {}
         self._unloading: list[_Slot] = []
         self._pinned: set[str] = set()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """The threads that loaded and unloaded, and those that held leases, are not there any more."""
+        self._changed = forks.renewed(self._changed, threading.Condition)
+        self._loading.clear()
+        self._unloading.clear()
+        for slot in self._slots.values():
+            slot.leases = 0
 
     def get(self, name: str) -> BaseBackend | None:
         """The backend that runs the model *name*; None if it isn't loaded."""
@@ -168,7 +183,7 @@ class ModelPool:
             yield slot.backend
         finally:
             with self._changed:
-                slot.leases -= 1
+                slot.leases = max(0, slot.leases - 1)  # a forked child forgets leases
                 slot.used = time.monotonic()
                 self._changed.notify_all()
 
@@ -224,7 +239,7 @@ class ModelPool:
         """The models that are loading, loaded or unloading."""
         with self._changed:
             slots = [*self._slots.values(), *self._loading.values(), *self._unloading]
-        return [self._describe(slot) for slot in slots]
+        return [self._describe(slot) for slot in slots if not slot.lost]
 
     def _claim(
         self, entry: ModelEntry, parameters: Mapping[str, Any]

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from .. import forks
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
@@ -70,6 +71,8 @@ class BaseBackend(GenerationCalls):
         self._named: Mapping[str, Any] = {}
         self._loading = threading.RLock()
         self._in_flight = InFlight()
+        self._lost: str | None = None  # why a model that was loaded isn't any more
+        forks.watch(self)
 
     # What a full backend writes.
 
@@ -117,6 +120,13 @@ class BaseBackend(GenerationCalls):
         for name in options:
             if name not in known:
                 raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+
+    def after_fork(self) -> None:
+        """In the child of a fork, before anything else runs there: give up what only the parent can use.
+
+        No other thread exists there. Override it to forget connections, say, and call ``super().after_fork()``.
+        """
+        self._loading = forks.renewed(self._loading, threading.RLock)
 
     # What every backend has.
 
@@ -243,7 +253,7 @@ class BaseBackend(GenerationCalls):
 
     def _loaded_from(self, path: str, config: BackendConfig | None = None) -> None:
         """A model is loaded now: let requests in."""
-        self._model_path, self._config = path, config
+        self._model_path, self._config, self._lost = path, config, None
         self._in_flight.open()
 
     @contextlib.contextmanager
@@ -320,4 +330,4 @@ class BaseBackend(GenerationCalls):
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():
-            raise ModelNotLoadedError()
+            raise ModelNotLoadedError() if self._lost is None else ModelNotLoadedError(self._lost)

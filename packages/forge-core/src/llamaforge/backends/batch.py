@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
@@ -70,6 +71,13 @@ def run_batch(
         except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
             return BatchItem(index, None, _typed(error))
 
+    owner = os.getpid()
+
+    def result(future: Future[BatchItem]) -> BatchItem:
+        if os.getpid() != owner:
+            raise GenerationError("This process was forked amid a batch: it goes on in the parent alone.")
+        return future.result()
+
     with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
         waiting: deque[Future[BatchItem]] = deque()
         try:
@@ -77,10 +85,10 @@ def run_batch(
                 run = contextvars.copy_context().run  # a context can be entered by one thread at a time
                 waiting.append(pool.submit(run, answer, index, prompt))
                 if len(waiting) >= concurrency * _AHEAD:
-                    yield waiting.popleft().result()
+                    yield result(waiting.popleft())
                     advance(1)
             while waiting:
-                yield waiting.popleft().result()
+                yield result(waiting.popleft())
                 advance(1)
         finally:
             left.set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .. import installing
+
 DISTRIBUTIONS: Final = {
     "llama.cpp": "forge-llamacpp",
     "huggingface": "forge-hf",
@@ -16,8 +18,5 @@ DISTRIBUTIONS: Final = {
 
 
 def install_command(name: str) -> str:
-    """What to type to install the backend *name*.
-
-    The range keeps a resolver that does not see our packages from installing a stranger's of the same name.
-    """
-    return f'pip install "{DISTRIBUTIONS[name]}>=2.0,<3"'
+    """What to type to install the backend *name*."""
+    return installing.install_command(f"{DISTRIBUTIONS[name]}{installing.OUR_RANGE}")

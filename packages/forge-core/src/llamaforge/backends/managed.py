@@ -263,6 +263,8 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
             self._require_loaded()
             if self._server is None:
                 raise ServerStartError(self.name, "it is not ours to restart: we are only connected to it.")
+            if not self._server.ours:
+                raise ServerStartError(self.name, "it belongs to the process that this one was forked from.")
             limit = getattr(self.config, "max_restarts", 0)
             if self._restarts >= limit:
                 raise ServerStartError(
@@ -343,6 +345,8 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         return [text for text in _revealed(self.config) if len(text) >= _SHORTEST_SECRET]
 
     def _end(self, server: ServerProcess, *, keep_log: bool) -> None:
+        if not server.ours:  # in a fork of the process that started it
+            return
         server.stop()
         if not keep_log and getattr(self.config, "log_file", None) is None:
             server.log.discard()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
@@ -13,6 +12,7 @@ from ..errors import (
     NoBackendForModelError,
     UnknownBackendError,
 )
+from ..forks import ForkSafeLock
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .config import BackendConfig
 
 _registered: dict[str, type[BaseBackend]] = {}
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 
 
 def list_backends() -> list[str]:

@@ -6,13 +6,13 @@ import contextlib
 import logging.handlers
 import os
 import re
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ..files import check_regular, is_null_device
+from ..forks import ForkSafeLock
 from ..secrets import MASK
 
 LARGEST: Final = 10_000_000
@@ -44,7 +44,7 @@ class ServerLog:
         self._on_line = on_line
         self._lines: deque[str] = deque(maxlen=_REMEMBERED)
         self._rest = b""
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
         self._file: _File | None = None
         if path is not None and not is_null_device(path):
             try:

@@ -38,6 +38,7 @@ class ServerProcess:
         self.ended = threading.Event()
         """Set once the process has ended, and all that came of it."""
         self._grace = grace
+        self._owner = os.getpid()
         self._guard = subprocess.Popen(
             [sys.executable, "-I", "-S", str(_GUARD), str(os.getpid()), str(grace), "--", *command],
             stdin=subprocess.PIPE,
@@ -52,6 +53,11 @@ class ServerProcess:
         ).start()
         # Also when nobody holds it any more, and when the interpreter ends.
         self._stop = weakref.finalize(self, _stop, self._guard, grace, self.ended, os.getpid())
+
+    @property
+    def ours(self) -> bool:
+        """Whether this process started it; not so in a fork of the one that did."""
+        return os.getpid() == self._owner
 
     @property
     def pid(self) -> int:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, TextIO
+
+from ..forks import ForkSafeLock
 
 
 class ServerState(enum.StrEnum):
@@ -45,7 +46,7 @@ class StateTracker:
     def __init__(self, on_change: Callable[[ServerState, str], None]) -> None:
         self.state = ServerState.STOPPED
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def set(self, state: ServerState, line: str = "") -> None:
         """It is in *state* now."""
