@@ -143,7 +143,7 @@ def test_a_lora_adapter_changes_the_answer_by_its_scale(
 
 def test_a_context_that_memory_cannot_hold(empty: LlamaCppBackend, gguf_model: Path, tiny_gguf: Path) -> None:
     with pytest.raises(ModelLoadError, match="context of 16777216 tokens") as caught:
-        empty.load_model(gguf_model, {"n_ctx": 2**24})
+        empty.load_model(gguf_model, {"n_ctx": 2**24, "rope_freq_scale": 0.01})
     assert "alloc" in caught.value.reason
     assert not empty.is_model_loaded()
     empty.load_model(tiny_gguf, SMALL)
@@ -190,7 +190,7 @@ def test_a_failed_load_gives_everything_back(gguf_model: Path) -> None:
 
     def fail() -> None:
         with pytest.raises(ModelLoadError):
-            backend.load_model(gguf_model, {"n_ctx": 2**24, "use_mmap": False})
+            backend.load_model(gguf_model, {"n_ctx": 2**24, "rope_freq_scale": 0.01, "use_mmap": False})
 
     fail()
     before = memory_held()

@@ -74,7 +74,8 @@ with llamaforge.LlamaForge() as forge:
     print(forge.generate("it works"))
 """,
     )
-    assert out.splitlines() == ["2.0.0 []", 'pip install "forge-llamacpp>=2.0,<3"', "it works"]
+    command = f'pip install --find-links {wheels["forge-core"].parent} "forge-llamacpp>=2.0,<3"'
+    assert out.splitlines() == ["2.0.0 []", command, "it works"]
     command = python.parent / "llamaforge"
     shown = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
     assert "2.0.0" in shown.stdout
@@ -99,7 +100,9 @@ except BackendNotInstalledError as error:
     )
     assert out.splitlines()[0] == "['llama.cpp', 'llama-server'] llama.cpp"
     assert "Paris" in out
-    assert out.splitlines()[-1] == 'pip install "forge-llamacpp[server]>=2.0,<3"'
+    assert out.splitlines()[-1] == (
+        f'pip install --find-links {wheels["forge-core"].parent} "forge-llamacpp[server]>=2.0,<3"'
+    )
 
 
 def test_core_with_hf(environment: Environment, wheels: dict[str, Path], hf_model: Path) -> None:
