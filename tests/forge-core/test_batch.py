@@ -138,16 +138,22 @@ def test_a_basic_backend_answers_batches_too():
             return prompt
 
         def generate_stream(self, prompt, parameters=None):
-            yield prompt
+            yield f"{prompt}, in pieces"
 
         def is_model_loaded(self):
             return True
+
+    async def asynchronously(forge):
+        assert await forge.agenerate("a") == "a"
+        return [item.text async for item in forge.agenerate_batch(["a", "b"])]
 
     register_backend("basic-for-batches", Basic)
     with LlamaForge() as forge:
         forge.add_model("basic", "anything", backend="basic-for-batches")
         forge.load_model("basic")
+        # Whole answers come from generate(), however they are asked for.
         assert [item.text for item in forge.generate_batch(["a", "b"])] == ["a", "b"]
+        assert asyncio.run(asynchronously(forge)) == ["a", "b"]
 
 
 class TestUnloading:

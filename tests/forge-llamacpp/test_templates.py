@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from forge_llamacpp import LlamaCppBackend
 from llamaforge.errors import InvalidParameterError, NoChatTemplateError
+from support.gguf_files import byte_texts, make_tiny_gguf
 from support.llama_engine import engine_of, tokens_of
 
 CONVERSATIONS: list[list[dict[str, Any]]] = [
@@ -92,3 +94,33 @@ def test_a_model_without_a_template(empty: LlamaCppBackend, plain_gguf: Path) ->
         empty.chat([{"role": "user", "content": "Hi"}])
     empty.load_model(plain_gguf, {"n_ctx": 64, "n_threads": 1, "chat_template": "{{ messages[0].content }}!"})
     assert empty.render("Once upon") == "Once upon!"
+
+
+SHOWS_SPECIAL = "[{{ bos_token }}|{{ eos_token }}|{{ pad_token }}]{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def test_a_token_that_the_file_does_not_name_is_no_special_one(tmp_path: Path) -> None:
+    """llama.cpp takes token 11 where byte-pair encoding names none."""
+    unnamed = {f"tokenizer__ggml__{name}_token_id": None for name in ("bos", "eos")}
+    path = make_tiny_gguf(tmp_path / "tiny.gguf", template=SHOWS_SPECIAL, add_bos=True, **unnamed)
+    with LlamaCppBackend() as backend:
+        backend.load_model(path, {"n_threads": 1})
+        assert backend.render("Hello") == "[||]Hello"
+        assert backend.render("Hello", parameters={"raw": True}) == "Hello"
+        assert tokens_of(backend, "A") == [byte_texts().index("A")]
+        answer = backend.generate("Hello", {"max_tokens": 3, "logit_bias": {11: 100}, "temperature": 0})
+        assert (answer, answer.finish_reason) == ("\x0b" * 3, "length")
+
+
+def test_a_named_token_is_special_whichever_it_is(tmp_path: Path) -> None:
+    path = make_tiny_gguf(
+        tmp_path / "tiny.gguf",
+        template=SHOWS_SPECIAL,
+        tokenizer__ggml__bos_token_id=np.uint32(11),
+        tokenizer__ggml__eos_token_id=None,
+    )
+    with LlamaCppBackend() as backend:
+        backend.load_model(path, {"n_threads": 1, "kv_overrides": {"tokenizer.ggml.eos_token_id": 12}})
+        assert backend.render("Hello") == f"[{byte_texts()[11]}|{byte_texts()[12]}|]Hello"
+        answer = backend.generate("Hello", {"max_tokens": 3, "logit_bias": {12: 100}, "temperature": 0})
+        assert (answer, answer.finish_reason) == ("", "stop")

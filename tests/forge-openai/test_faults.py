@@ -180,7 +180,7 @@ FAILING: dict[str, tuple[Fault, type[LlamaForgeError], int]] = {
         1,
     ),
     "only the end mark": (sent(event("[DONE]")), ConnectionFailedError, 1),
-    "no reason at the end": (sent(event(delta("Hel")), event("[DONE]")), ConnectionFailedError, 1),
+    "no reason at the end": (sent(event(delta("Hel"))), ConnectionFailedError, 1),
     "a whole answer without a stream": (
         instead(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + b'{"choices": []}'
@@ -198,7 +198,11 @@ FAILING: dict[str, tuple[Fault, type[LlamaForgeError], int]] = {
         ModelNotFoundError,
         1,
     ),
-    "a page": (replaced(b"text/event-stream", b"text/html; q=1234"), ServerError, 1),
+    "a page": (
+        instead(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n" + b"<html>Hi</html>"),
+        ServerError,
+        1,
+    ),
     "no JSON": (replaced(b'{"object"', b'{"object '), ServerError, 1),
     "an error in the stream": (sent(event(delta("Hel")), BROKEN, event(delta("lo", "stop"))), ServerError, 1),
 }

@@ -16,7 +16,18 @@ from llamaforge.errors import (
     RateLimitError,
     ServerError,
 )
-from support.scripted import Cut, Reply, ScriptedServer, error_reply, json_reply, models_reply, stream_of
+from support.scripted import (
+    Cut,
+    Reply,
+    ScriptedServer,
+    delta,
+    error_reply,
+    event,
+    json_reply,
+    models_reply,
+    stream_of,
+    stream_reply,
+)
 
 Load = Callable[..., OpenAIBackend]
 
@@ -43,6 +54,7 @@ def test_nobody_at_the_address(load: Load) -> None:
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_key(status: int, server: ScriptedServer, load: Load) -> None:
     server.on("GET", "/models", error_reply(status, "Bad key."))
+    server.chat(error_reply(status, "Bad key."))
     with pytest.raises(AuthenticationError, match="Bad key") as caught:
         load()
     assert caught.value.status == status
@@ -108,6 +120,54 @@ def test_a_server_that_lists_no_models_may_still_name_the_model(server: Scripted
         load()
 
 
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 410, 422])
+def test_a_key_that_may_generate_and_not_list_models(status: int, server: ScriptedServer, load: Load) -> None:
+    server.on("GET", "/models", error_reply(status, "Missing scope: list models."))
+    server.chat(error_reply(400, "messages is required"), stream_reply(delta("Hi", "stop")))
+    assert load().generate("x") == "Hi"
+
+
+def test_an_error_that_is_told_with_a_success(server: ScriptedServer, load: Load) -> None:
+    server.on("GET", "/models", json_reply({"base_resp": {"status_code": 1004, "status_msg": "No such key."}}))
+    with pytest.raises(ServerError, match="No such key"):
+        load()
+
+
+LISTS: dict[str, object] = {
+    "names": ["other", "m-1"],
+    "names in data": {"data": ["other", "m-1"]},
+    "Ollama's own": {"models": [{"name": "other", "model": "other"}, {"name": "m-1"}]},
+    "Cloudflare's": {"success": True, "errors": [], "result": [{"name": "other"}, {"name": "m-1"}]},
+    "an object of names": {"data": {"other": {}, "m-1": {"max_model_len": 9}}},
+    "odd cards beside": {
+        "data": [None, 3, {}, {"id": 5}, {"id": "m-1", "aliases": 3, "meta": [], "max_model_len": "x"}]
+    },
+    "aliases alone": [{"aliases": ["m-1"]}],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_models_in_other_shapes(name: str, server: ScriptedServer, load: Load) -> None:
+    server.on("GET", "/models", json_reply(LISTS[name]))
+    server.chat(error_reply(404))
+    assert load().is_model_loaded()
+    with pytest.raises(ModelNotFoundError, match="m-1"):
+        load("m-2")
+
+
+def test_a_list_of_models_that_comes_as_an_event(server: ScriptedServer, load: Load) -> None:
+    server.on("GET", "/models", stream_of([event({"data": [{"id": "m-1"}]}), event("[DONE]")]))
+    server.chat(error_reply(404))
+    assert load().is_model_loaded()
+
+
+@pytest.mark.parametrize("body", [{"hello": "world"}, None, {"data": 3}, {"data": None}, [1, 2], "text"])
+def test_a_list_that_can_not_be_read_is_none(body: object, server: ScriptedServer, load: Load) -> None:
+    server.on("GET", "/models", json_reply(body))
+    server.chat(error_reply(400, "messages is required"))
+    assert load().is_model_loaded()
+
+
 @pytest.mark.parametrize(("path", "hint"), [("", "/v1'"), ("/api", "/api/v1'"), ("/v1/x", "Check api_base")])
 def test_a_path_where_nothing_is(path: str, hint: str, server: ScriptedServer, load: Load) -> None:
     with pytest.raises(ConnectionFailedError, match="looks wrong") as caught:
@@ -118,6 +178,7 @@ def test_a_path_where_nothing_is(path: str, hint: str, server: ScriptedServer, l
 @pytest.mark.parametrize("reply", [HTML, json_reply({"hello": "world"}), json_reply(None), json_reply({"data": 3})])
 def test_something_else_at_the_address(reply: Reply, server: ScriptedServer, load: Load) -> None:
     server.on("GET", "/models", reply)
+    server.chat(HTML if reply is HTML else error_reply(404))
     with pytest.raises(ConnectionFailedError, match="looks wrong"):
         load()
 

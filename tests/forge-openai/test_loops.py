@@ -238,6 +238,8 @@ async def test_through_a_proxy(server: ScriptedServer, load: Load, monkeypatch: 
 
 
 async def test_encrypted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "cert.pem"))
     with ScriptedServer() as server:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -255,10 +257,11 @@ async def test_encrypted(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
             await anext(stream)
         backend.close()
         monkeypatch.delenv("SSL_CERT_FILE")
-        with pytest.raises(ConnectionFailedError, match="certificate"):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(TLS / "cert.pem"))
+        with pytest.raises(ConnectionFailedError, match=r"certificate.*SSL_CERT_FILE.*REQUESTS_CA_BUNDLE is set"):
             await asyncio.to_thread(load, api_base=server.url.replace("http:", "https:"))
         strange = load(api_base=server.url.replace("http:", "https:"), check_model=False)
-        with pytest.raises(ConnectionFailedError, match="certificate"):
+        with pytest.raises(ConnectionFailedError, match=r"certificate.*SSL_CERT_FILE"):
             await strange.agenerate("Hi")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from forge_openai import OpenAIBackend
-from forge_openai.doctor import probe
+from forge_openai.probe import probe
 from llamaforge.errors import LlamaForgeError
 from support.scripted import Cut, Reply, ScriptedServer, delta, error_reply, event, json_reply, stream_of
 
@@ -91,6 +91,7 @@ def test_no_error_shows_a_secret(
 def test_nor_does_one_at_load(fault: str, server: ScriptedServer, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     server.on("GET", "/models", FAULTS[fault])
+    server.chat(FAULTS[fault])
     with pytest.raises(LlamaForgeError) as caught:
         load(api_key=KEY, headers={"X-Team": HEADER, "X-Basic": f"Basic {PASSWORD}"})
     shown = everything(caught.value) + logged(caplog)

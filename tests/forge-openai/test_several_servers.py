@@ -179,6 +179,7 @@ def test_at_load_no_one_may_be_wrong(
     reply: Reply, kind: type[Exception], servers: list[ScriptedServer], load: Open
 ) -> None:
     servers[2].on("GET", "/models", reply)
+    servers[2].chat(reply)
     with pytest.raises(kind) as caught:
         load()
     assert servers[2].url in str(caught.value)

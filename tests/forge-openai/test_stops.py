@@ -17,6 +17,7 @@ from forge_openai.answer.reader import AnswerReader
 from forge_openai.endpoint import find_endpoints
 from forge_openai.errors import Translator
 from forge_openai.request.body import build
+from forge_openai.side_fields import SideFieldReport
 from llamaforge.requests import read_request
 from llamaforge.results import Event, Finished, TextDelta, Usage
 from support.scripted import ScriptedServer, delta, event, stream_of, stream_reply, usage
@@ -168,7 +169,8 @@ def test_reasoning_is_not_searched(server: ScriptedServer, load: Load) -> None:
 
 def read(pieces: list[str], stops: list[str], logprobs: bool) -> list[Event]:
     request = read_request("Hi", None, {"stop": stops, "logprobs": logprobs or None})
-    reader = AnswerReader(request, Translator(address="http://host/v1", model="m"), stops_here=True)
+    address = "http://host/v1"
+    reader = AnswerReader(request, Translator(address=address, model="m"), SideFieldReport(address), stops_here=True)
     events: list[Event] = []
     for piece in pieces:
         sent = with_tokens(*piece) if logprobs and piece else delta(piece)

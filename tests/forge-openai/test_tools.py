@@ -14,8 +14,8 @@ from forge_openai.answer.chunks import ToolCallPart
 from forge_openai.answer.tools import ToolCallAssembler
 
 
-def assemble(*parts: dict[str, Any]) -> list[tuple[str, str, str]]:
-    assembler = ToolCallAssembler()
+def assemble(*parts: dict[str, Any], names: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
+    assembler = ToolCallAssembler(names)
     for part in parts:
         assembler.feed(msgspec.convert(part, ToolCallPart))
     return [(call.id, call.function.name, call.function.arguments) for call in assembler.finish()]
@@ -91,3 +91,49 @@ def test_arguments_as_an_object() -> None:
 
 def test_a_piece_without_a_function() -> None:
     assert assemble({"index": 0, "id": "a"}, part(0, None, "f", "{}")) == [("a", "f", "{}")]
+
+
+WHOLE = st.lists(
+    st.tuples(st.sampled_from(["tide", "moon"]), st.dictionaries(st.text(max_size=5), st.integers(), max_size=2)),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(WHOLE, st.sampled_from([0, None]), st.sampled_from([None, "", "same"]), st.booleans())
+def test_whole_calls_that_nothing_tells_apart_but_their_being_whole(
+    calls: list[tuple[str, dict[str, int]]], index: int | None, ident: str | None, as_objects: bool
+) -> None:
+    """Each call in a chunk of its own, all at one index, without ids or all with the same."""
+    texts = [(name, json.dumps(arguments, ensure_ascii=False)) for name, arguments in calls]
+    sent = [part(index, ident, name, json.loads(text) if as_objects else text) for name, text in texts]
+    made = assemble(*sent)
+    assert [call[1:] for call in made] == texts
+    assert len({call[0] for call in made}) == len(calls)
+
+
+def test_calls_in_pieces_at_one_index() -> None:
+    sent = [
+        part(0, None, "tide", '{"a"'),
+        part(0, None, None, ":1}"),
+        part(0, None, "moon", ""),
+        part(0, None, None, "{}"),
+    ]
+    assert [call[1:] for call in assemble(*sent)] == [("tide", '{"a":1}'), ("moon", "{}")]
+
+
+def test_a_name_that_is_repeated_at_the_end_is_no_call() -> None:
+    sent = [part(0, "a", "tide", "{}"), part(0, "a", "tide", ""), part(0, None, None, "")]
+    assert assemble(*sent) == [("a", "tide", "{}")]
+
+
+def test_functions_without_arguments_are_told_apart_by_the_names_that_are_offered() -> None:
+    sent = [part(0, None, "tide"), part(0, None, "moon")]
+    assert [call[1] for call in assemble(*sent, names=("tide", "moon"))] == ["tide", "moon"]
+    assert [call[1] for call in assemble(*sent, names=("tidemoon",))] == ["tidemoon"]
+
+
+def test_an_empty_object_that_is_followed_by_the_arguments() -> None:
+    assert assemble(part(0, "a", "f", "{}"), part(0, None, None, '{"x"'), part(0, None, None, ":1}")) == [
+        ("a", "f", '{"x":1}')
+    ]

@@ -10,26 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.environments import BARE, ROOT, CleanEnvironment, build_wheel
+from support.environments import BARE, PACKAGES, CleanEnvironment
 from support.servers import LiveServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(1500)]
-
-PACKAGES = {
-    "forge-core": "llamaforge",
-    "forge-llamacpp": "forge_llamacpp",
-    "forge-hf": "forge_hf",
-    "forge-openai": "forge_openai",
-    "forge-vllm": "forge_vllm",
-    "forge-tgi": "forge_tgi",
-}
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("wheels")
-    return {name: build_wheel(ROOT / "packages" / name, folder) for name in PACKAGES}
-
 
 Environment = Callable[..., Path]
 
@@ -90,7 +74,8 @@ with llamaforge.LlamaForge() as forge:
     print(forge.generate("it works"))
 """,
     )
-    assert out.splitlines() == ["2.0.0 []", 'pip install "forge-llamacpp>=2.0,<3"', "it works"]
+    command = f'pip install --find-links {wheels["forge-core"].parent} "forge-llamacpp>=2.0,<3"'
+    assert out.splitlines() == ["2.0.0 []", command, "it works"]
     command = python.parent / "llamaforge"
     shown = subprocess.run([str(command), "--version"], capture_output=True, text=True, check=True)
     assert "2.0.0" in shown.stdout
@@ -115,7 +100,9 @@ except BackendNotInstalledError as error:
     )
     assert out.splitlines()[0] == "['llama.cpp', 'llama-server'] llama.cpp"
     assert "Paris" in out
-    assert out.splitlines()[-1] == 'pip install "forge-llamacpp[server]>=2.0,<3"'
+    assert out.splitlines()[-1] == (
+        f'pip install --find-links {wheels["forge-core"].parent} "forge-llamacpp[server]>=2.0,<3"'
+    )
 
 
 def test_core_with_hf(environment: Environment, wheels: dict[str, Path], hf_model: Path) -> None:

@@ -80,7 +80,7 @@ def stream_of(body: Iterable[bytes]) -> Reply:
     return Reply(200, {"Content-Type": "text/event-stream"}, body)
 
 
-def delta(content: str | None = None, finish_reason: str | None = None, **fields: object) -> dict[str, Any]:
+def delta(content: object = None, finish_reason: str | None = None, **fields: object) -> dict[str, Any]:
     """A chunk of a chat answer."""
     said = {"content": content} if content is not None else {}
     return {

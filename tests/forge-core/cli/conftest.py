@@ -41,6 +41,7 @@ class CommandLine:
             **inherited,
             "LLAMAFORGE_CONFIG": str(self.config),
             "LLAMAFORGE_CACHE": str(self.cache),
+            "LLAMAFORGE_HISTORY": str(folder / "history"),
             "PYTHONPATH": str(self.plugins),
         }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,15 @@ def test_commands(quickly: Any) -> None:
         ("/nonsense", "There is no command /nonsense"),
         ("/undo", "nothing to undo"),
         ("/save", "needs a file's name"),
-        ("/save there.txt", "is there already"),
+        ("/save there.txt", "exists already"),
+        ("/load", "needs a file's name"),
+        ("/load gone.json", "can't be read"),
+        ("/load there.txt", "is not JSON"),
+        ("/retry", "nothing to answer again"),
+        ("/set nonsense=1", "There is no parameter 'nonsense'"),
+        ("/set raw=true", "There is no parameter 'raw'"),
+        ("/set top_k=-1", "top_k must be"),
+        ("/model no-such-model", "There is no model 'no-such-model'"),
         ("/save no/such/folder/x.json", "can't be written"),
     ],
 )
@@ -77,6 +86,58 @@ def test_a_command_that_fails_ends_a_piped_chat(quickly: Any, line: str, says: s
     assert (done.returncode, done.stdout) == (2, "")
     assert says in done.stderr
     assert (quickly.folder / "there.txt").read_text() == "precious"
+
+
+def test_a_saved_conversation_goes_on(quickly: Any) -> None:
+    quickly.fine(*ECHO, "-s", "be kind", stdin="one\n/save first.json\n")
+    quickly.fine(*ECHO, stdin="lost\n/load first.json\ntwo\n/save second.json\n")
+    expected = [("system", "be kind"), ("user", "one"), ("assistant", "one"), ("user", "two"), ("assistant", "two")]
+    assert saved(quickly.folder / "second.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{}", "no conversation"),
+        ('{"messages": {}}', "no conversation"),
+        ('{"messages": [{"role": "user"}]}', "lacks a role or a content"),
+        ('{"messages": [{"role": "user", "content": [1]}]}', "lacks a role or a content"),
+        ('{"messages": [{"role": "assistant", "content": "a"}]}', "don't alternate: turn 1"),
+        ('{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}', "alternate: turn 2"),
+        ("[" * 100_000, "is not JSON"),
+    ],
+)
+def test_what_is_no_conversation_is_not_loaded(quickly: Any, text: str, says: str) -> None:
+    (quickly.folder / "x.json").write_text(text)
+    done = quickly(*ECHO, stdin="/load x.json\n")
+    assert done.returncode == 2
+    assert says in done.stderr
+
+
+def test_a_question_without_an_answer_can_be_asked_again(quickly: Any) -> None:
+    messages = [{"role": "user", "content": "again"}]
+    (quickly.folder / "x.json").write_text(json.dumps({"messages": messages}))
+    done = quickly(*ECHO, stdin="/load x.json\n/retry\n/retry\n/save x.json\n")
+    assert (done.returncode, done.stdout) == (0, "again\nagain\n")
+    assert saved(quickly.folder / "x.json") == [("user", "again"), ("assistant", "again")]
+
+
+def test_parameters_are_set_for_the_turns_that_follow(quickly: Any) -> None:
+    first = '/set max_tokens=2\na b c\n/set\n/set max_tokens=\na b c\n/set stop ["b"]\na b c\n'
+    done = quickly(*ECHO, "--seed", "7", stdin=f"{first}/set stop=\n/set seed=\n/set\n")
+    assert (done.returncode, done.stdout) == (0, "a b\na b c\na \n")
+    shown = "max_tokens is 2.", "seed=7\nmax_tokens=2\n", "max_tokens is unset.", 'stop is ["b"].', "Nothing is set."
+    for text in shown:
+        assert text in done.stderr
+
+
+def test_the_model_is_changed_and_the_conversation_stays(quickly: Any) -> None:
+    quickly.fine("models", "add", "second", "x", "--backend", "echo")
+    done = quickly(*ECHO, stdin="one\n/model second\ntwo\n/model\n/save out.json\n")
+    assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
+    assert "second on echo.\nOthers: smollm2-135m-instruct" in done.stderr
+    assert len(saved(quickly.folder / "out.json")) == 4
+    assert json.loads((quickly.folder / "out.json").read_text())["model"] == "second"
 
 
 def test_a_conversation_may_be_saved_again_to_its_own_file(quickly: Any) -> None:
@@ -163,6 +224,73 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(terminal: Callable[..., Any
     assert turns[0][1].startswith(turns[1][1])
     assert len(turns[1][1]) < len(turns[0][1])
     assert turns[3] == ("assistant", "again")
+
+
+def test_ctrl_c_before_the_first_word_keeps_the_question(terminal: Callable[..., Any]) -> None:
+    screen = terminal(*ECHO, "-p", "delay=3")
+    at = screen.expect("> ", 0)
+    screen.type("hello\n")
+    at = screen.expect("hello\n", at)
+    screen.press("Ctrl-C", at_once=True)
+    at = screen.expect("(stopped; /retry asks again)", at)
+    at = screen.expect("> ", at)
+    screen.type("/retry\n")
+    at = screen.expect("/retry\nhello\n> ", at)
+    screen.press("Ctrl-D")
+    assert screen.end() == 0
+
+
+def test_typed_lines_are_known_in_the_next_chat(terminal: Callable[..., Any], tmp_path: Path) -> None:
+    history = tmp_path / "history"
+    screen = terminal(*ECHO)
+    at = screen.expect("> ", 0)
+    screen.type("grüße von gestern\n")
+    screen.expect("gestern\ngrüße von gestern\n> ", at)
+    screen.press("Ctrl-D")
+    assert screen.end() == 0
+    assert history.read_text("utf-8") == "grüße von gestern\n"
+    assert history.stat().st_mode & 0o777 == 0o600
+
+    screen = terminal(*ECHO)
+    at = screen.expect("> ", 0)
+    screen.type("\x10\n")  # Ctrl-P: the line before
+    screen.expect("grüße von gestern\ngrüße von gestern\n> ", at)
+    screen.press("Ctrl-D")
+    assert screen.end() == 0
+    assert history.read_text("utf-8").count("gestern") in (1, 2), "readline may keep a repeated line once"
+
+
+def test_a_history_that_can_not_be_kept_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import readline
+
+    from llamaforge.cli.history import line_editing
+
+    def chat() -> str:
+        before = readline.get_current_history_length()
+        with line_editing():
+            readline.add_history("typed now")
+        while readline.get_current_history_length() > before:
+            readline.remove_history_item(readline.get_current_history_length() - 1)
+        return capsys.readouterr().err
+
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    os.mkfifo(tmp_path / "pipe")
+    for path, says in (("folder", "a folder is there"), ("pipe", "a named pipe is there"), ("file/history", "history")):
+        monkeypatch.setenv("LLAMAFORGE_HISTORY", str(tmp_path / path))
+        said = chat()
+        assert says in said
+        assert "LLAMAFORGE_HISTORY names another file" in said
+    monkeypatch.setenv("LLAMAFORGE_HISTORY", os.devnull)
+    assert chat() == ""
+    assert not Path(os.devnull).is_file()
+    monkeypatch.setenv("LLAMAFORGE_HISTORY", str(tmp_path / "new" / "history"))
+    monkeypatch.setattr("llamaforge.cli.history._LINES", 3)
+    for _ in range(5):
+        assert chat() == ""
+    assert (tmp_path / "new" / "history").read_text() == "typed now\n" * 3
 
 
 def test_ctrl_c_twice_tears_a_stuck_engine_away(terminal: Callable[..., Any], llamaforge: Any) -> None:

@@ -76,7 +76,7 @@ def test_three_sabotaged_plugins_are_named_and_nothing_else_suffers(llamaforge: 
     assert "wrong_hook" not in done.stdout
     assert "  sound: ok\n" in done.stdout
     assert "  exits: BROKEN\n" in done.stdout
-    assert "mend it with: pip install --upgrade dist-exits" in done.stdout
+    assert "repair it with: pip install --upgrade dist-exits" in done.stdout
     assert "Traceback" in done.stdout
     assert "Traceback" not in done.stderr
 
@@ -197,9 +197,43 @@ def test_a_requirement_that_is_not_installed(quickly: Any) -> None:
     assert one["mend"] == 'pip install "absent-library>=1"'
 
 
+def test_an_engine_that_only_an_extra_needs(quickly: Any) -> None:
+    make_probed(quickly.plugins, "return {}", 'engine="No_Such.Engine"', requires=("no-such-engine; extra == 'y'",))
+    one = examined(quickly, "probed")["by_name"]["backend", "probed"]
+    assert (one["problem"], one["mend"], one["engine_version"]) == (None, None, None)
+    assert "engine: No_Such.Engine (not installed)" in quickly.fine("doctor", "probed")
+
+
+def test_a_backend_that_is_an_extra_is_not_broken(quickly: Any) -> None:
+    source = """
+        from llamaforge import BackendSpec, hookimpl
+
+        @hookimpl
+        def llamaforge_backend(name):
+            return BackendSpec(name=name, target="extra_module:Backend", config="extra_module:Config", summary="")
+
+        def __getattr__(name):
+            from llamaforge.errors import BackendNotInstalledError
+            raise BackendNotInstalledError("optional", "dist-optional[more]", "pip install dist-optional[more]")
+    """
+    make_distribution(
+        quickly.plugins,
+        "dist-optional",
+        {"llamaforge.backends": {"optional": "extra_module"}},
+        {"extra_module": source},
+    )
+    found = examined(quickly, "optional")
+    assert (found["broken"], found["plugins"]) == (0, [])
+    assert found["not_installed"] == {"optional": "pip install dist-optional[more]"}
+    shown = quickly.fine("doctor", "optional")
+    assert "  optional: not installed. pip install dist-optional[more]\n" in shown
+    assert shown.endswith("All is well.\n")
+
+
 def test_a_plugin_with_a_hole_is_told_from_a_broken_engine(quickly: Any) -> None:
     make_probed(quickly.plugins, "import probed_module.missing", 'engine="click"')
-    assert examined(quickly, "probed")["by_name"]["backend", "probed"]["mend"] == "pip install --upgrade dist-probed"
+    one = examined(quickly, "probed")["by_name"]["backend", "probed"]
+    assert one["mend"] == "pip install --force-reinstall --no-deps dist-probed"
 
 
 def test_a_plugin_that_crashes_while_it_is_imported(quickly: Any) -> None:
@@ -314,10 +348,3 @@ def test_a_module_of_the_working_folder_is_not_taken_for_an_engine(quickly: Any)
     (one,) = json.loads(done.stdout)["plugins"]
     assert one["problem"] is None
     assert os.fspath(quickly.folder / "click.py") not in one["visible"]
-
-
-def test_upgrading_our_own_never_gets_a_stranger(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distributions, "describe", lambda name: {"editable": False})
-    assert distributions.upgrade("forge-hf") == 'pip install --upgrade "forge-hf>=2.0,<3"'
-    assert distributions.upgrade("another") == "pip install --upgrade another"
-    assert distributions.upgrade(None) is None

@@ -63,7 +63,8 @@ def test_adding_again(quickly: Any) -> None:
     quickly.fine(*add)
     done = quickly(*add, "-p", "n_ctx=8")
     assert done.returncode == 2
-    assert "On the command line: --replace" in done.stderr
+    assert "or pass --replace." in done.stderr
+    assert "replace=True" not in done.stderr
     quickly.fine(*add, "-p", "n_ctx=8", "--replace")
     assert listed(quickly)["mine"]["parameters"] == {"n_ctx": 8}
 

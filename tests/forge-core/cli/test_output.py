@@ -126,14 +126,34 @@ def test_closed_descriptors(llamaforge: Any, closed: str) -> None:
     done = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, env=llamaforge.environment, stdin=subprocess.DEVNULL
     )
-    assert done.returncode == 0
-    assert done.stdout == ("" if ">&-" in closed.replace("2>&-", "") else "hello\n")
-    assert done.stderr == ""
+    if ">&-" in closed.replace("2>&-", ""):
+        assert (done.returncode, done.stdout) == (6, "")
+        assert done.stderr == ("" if "2>&-" in closed else "Error: Standard output can't be written: it is closed.\n")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n", "")
+
+
+@pytest.mark.parametrize("redirected", [">&-", ">/dev/full"])
+@pytest.mark.parametrize("arguments", ["--help", "--version", "run --help", "models list", "backends show echo --json"])
+def test_text_that_goes_nowhere_is_no_success(llamaforge: Any, redirected: str, arguments: str) -> None:
+    line = f"{sys.executable} -m llamaforge {arguments} {redirected}"
+    done = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, env=llamaforge.environment, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 6
+    assert "Standard output can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_command_that_prints_nothing_needs_no_standard_output(llamaforge: Any) -> None:
+    line = f"{sys.executable} -m llamaforge models add mine x --backend echo >&-"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, env=llamaforge.environment)
+    assert (done.returncode, done.stderr) == (0, f"Added mine to {llamaforge.config}.\n")
 
 
 def test_a_full_disk_is_no_success(llamaforge: Any) -> None:
     with Path("/dev/full").open("wb") as full, llamaforge.start(*ECHO, "hello", stdout=full) as process:
-        assert process.wait(60) == 1
+        assert process.wait(60) == 6
         said = process.stderr.read().decode()
     assert "No space left" in said
     assert "Traceback" not in said

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
+import subprocess
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +48,53 @@ def test_the_prompt_is_the_argument_then_the_piped_text(
 ) -> None:
     arguments = [argument] if argument is not None else []
     assert json.loads(quickly.fine(*ECHO, "--json", *arguments, stdin=piped))["text"] == prompt
+
+
+def test_a_dash_is_standard_input_alone(quickly: Any) -> None:
+    assert quickly.fine(*ECHO, "-", stdin="piped\n") == "piped\n"
+
+
+def test_no_stdin_leaves_standard_input_to_others(llamaforge: Any) -> None:
+    line = f'while read word; do {sys.executable} -m llamaforge run --backend echo --no-stdin "$word"; done'
+    done = subprocess.run(
+        ["bash", "-c", line], input="one\ntwo\nthree\n", capture_output=True, text=True, env=llamaforge.environment
+    )
+    assert (done.stdout, done.stderr) == ("one\ntwo\nthree\n", "")
+
+
+def test_no_stdin_does_not_wait_for_a_pipe_that_nobody_feeds(llamaforge: Any) -> None:
+    read, write = os.pipe()
+    try:
+        with llamaforge.start(*ECHO, "--no-stdin", "hello", stdin=read) as process:
+            assert process.communicate(timeout=120)[0] == b"hello\n"
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_no_stdin_needs_a_prompt(quickly: Any) -> None:
+    for arguments in ([], ["-"]):
+        done = quickly(*ECHO, "--no-stdin", *arguments, stdin="piped")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "the prompt must be given" in done.stderr
+
+
+def test_waiting_for_standard_input_is_said(
+    quickly: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from llamaforge.cli import run
+
+    said = threading.Event()
+    monkeypatch.setattr(run, "_WAIT", 0.0)
+    monkeypatch.setattr(run, "say", lambda text: said.set())
+
+    class Slow(io.BytesIO):
+        def read(self, *size: int) -> bytes:
+            assert said.wait(60)
+            return super().read(*size)
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(Slow(b"text")))
+    assert run.read_stdin(has_prompt=True) == "text"
 
 
 def test_raw_leaves_piped_text_alone(quickly: Any) -> None:
@@ -105,7 +157,7 @@ def test_a_parameter_that_the_backend_lacks_is_refused_or_dropped(quickly: Any) 
     refused = quickly(*ECHO, "--grammar", "root ::= x", "hi")
     assert refused.returncode == 2
     assert "does not support the parameter grammar" in refused.stderr
-    assert "On the command line: --on-unsupported drop" in refused.stderr
+    assert "--on-unsupported drop leaves it out" in refused.stderr
     dropped = quickly(*ECHO, "--grammar", "root ::= x", "--on-unsupported", "drop", "hi")
     assert (dropped.returncode, dropped.stdout) == (0, "hi\n")
     assert "grammar" in dropped.stderr

@@ -1,7 +1,7 @@
 """The canonical generation parameters: names, types, ranges, defaults, aliases.
 
-One table, :class:`Parameters`, is the meaning of every name on every backend. The order in which the
-sampling parameters apply is part of that meaning: logit_bias, penalties, temperature, top_k, top_p, min_p.
+:class:`Parameters` defines what every name means on every backend. The order in which the sampling parameters apply is
+part of that meaning: logit_bias, penalties, temperature, top_k, top_p, min_p.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from .validation import convert, plain_value
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What may be asked of a generation. None means: not asked for."""
+    """Generation parameters. None means that a parameter is not set."""
 
     max_tokens: (
         Annotated[
             int,
             Meta(
-                ge=1, description="Longest answer, in tokens. Not set: until the model ends it or the context is full."
+                ge=1,
+                description="Maximum length of the answer, in tokens. Not set: until the model or the context ends it.",
             ),
         ]
         | None
@@ -42,7 +43,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             Meta(
                 gt=0,
                 le=1,
-                description="Keep the smallest set of tokens whose probability reaches this. Default 1: all.",
+                description="Keep the smallest set of tokens whose total probability reaches this. Default 1: all.",
             ),
         ]
         | None
@@ -52,7 +53,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             float,
             Meta(
-                ge=0, le=1, description="Keep tokens with at least this share of the best one's probability. Default 0."
+                ge=0,
+                le=1,
+                description="Keep tokens with at least this fraction of the best token's probability. Default 0.",
             ),
         ]
         | None
@@ -60,28 +63,28 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1)], ...],
-            Meta(description="A string or a list of strings that end the answer; none of them is part of it."),
+            Meta(description="A string or a list of strings that end the answer and are not part of it."),
         ]
         | None
     ) = None
     seed: (
         Annotated[
             int,
-            Meta(ge=0, le=2**32 - 1, description="Same seed, same answer, on the same engine and machine."),
+            Meta(ge=0, le=2**32 - 1, description="The same seed gives the same answer on the same engine and machine."),
         ]
         | None
     ) = None
     presence_penalty: (
         Annotated[
             float,
-            Meta(ge=-2, le=2, description="Taken off the logit of each token that the answer has already. Default 0."),
+            Meta(ge=-2, le=2, description="Subtracted from the logit of each token in the answer so far. Default 0."),
         ]
         | None
     ) = None
     frequency_penalty: (
         Annotated[
             float,
-            Meta(ge=-2, le=2, description="Taken off a token's logit for each time that the answer has it. Default 0."),
+            Meta(ge=-2, le=2, description="Subtracted from a token's logit for each occurrence so far. Default 0."),
         ]
         | None
     ) = None
@@ -89,7 +92,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             float,
             Meta(
-                gt=0, description="Divides (a negative logit: multiplies) tokens of prompt and answer. Default 1: off."
+                gt=0,
+                description="Divides logits of tokens in prompt and answer; multiplies negative ones. Default 1: off.",
             ),
         ]
         | None
@@ -97,22 +101,22 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     logit_bias: (
         Annotated[
             dict[int, Annotated[float, Meta(ge=-100, le=100)]],
-            Meta(description="Token id to a number that is added to its logit, from -100 to 100."),
+            Meta(description="Maps token ids to numbers from -100 to 100 that are added to their logits."),
         ]
         | None
     ) = None
     logprobs: Annotated[bool, Meta(description="Return the log-probability of each token.")] | None = None
     top_logprobs: (
-        Annotated[int, Meta(ge=0, le=20, description="Return this many alternatives for each token, too.")] | None
+        Annotated[int, Meta(ge=0, le=20, description="Number of alternatives to return for each token.")] | None
     ) = None
     response_format: (
-        Annotated[dict[str, Any], Meta(description="The answer's form: {'type': 'json_schema', 'json_schema': {...}}.")]
+        Annotated[
+            dict[str, Any], Meta(description="Format of the answer: {'type': 'json_schema', 'json_schema': {...}}.")
+        ]
         | None
     ) = None
     grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
-    tools: (
-        Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may ask to call.")] | None
-    ) = None
+    tools: Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may call.")] | None = None
     tool_choice: (
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
@@ -122,7 +126,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             Literal["disabled", "auto"],
             Meta(
                 description="What to do with a prompt that is too long: 'disabled' refuses it; 'auto' leaves out the "
-                "oldest turns, or the beginning of a raw text, and tells how many tokens. Default: disabled."
+                "oldest turns, or the beginning of a raw text, and reports how many tokens. Default: disabled."
             ),
         ]
         | None
@@ -130,7 +134,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     chat_template_kwargs: (
         Annotated[
             dict[str, Any],
-            Meta(description="Variables that the model's chat template reads: {'enable_thinking': False}."),
+            Meta(description="Variables for the model's chat template: {'enable_thinking': False}."),
         ]
         | None
     ) = None
@@ -138,21 +142,21 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             bool,
             Meta(
-                description="Read control tokens that messages spell, such as <|im_end|>, as these tokens. Default "
-                "false: as plain text. A raw prompt's always are tokens."
+                description="Read control tokens spelled in messages, such as <|im_end|>, as control tokens. Default "
+                "false: as plain text. In a raw prompt they always are control tokens."
             ),
         ]
         | None
     ) = None
-    raw: Annotated[bool, Meta(description="Send the prompt as it stands, without the chat template.")] | None = None
-    timeout: Annotated[float, Meta(gt=0, description="Seconds that the whole call may take.")] | None = None
-    engine: (
-        Annotated[dict[str, Any], Meta(description="Options of one engine alone, checked by that engine.")] | None
-    ) = None
+    raw: Annotated[bool, Meta(description="Send the prompt unchanged, without the chat template.")] | None = None
+    timeout: Annotated[float, Meta(gt=0, description="Deadline for the whole call, in seconds.")] | None = None
+    engine: Annotated[dict[str, Any], Meta(description="Engine-specific options, checked by the backend.")] | None = (
+        None
+    )
     on_unsupported: (
         Annotated[
             Literal["error", "drop"],
-            Meta(description="What to do with a parameter that this backend can't honour. Default: error."),
+            Meta(description="What to do with a parameter that the backend doesn't support. Default: error."),
         ]
         | None
     ) = None
@@ -199,10 +203,10 @@ NAMES: tuple[str, ...] = Parameters.__struct_fields__
 _NAMES = frozenset(NAMES)
 
 UNIVERSAL = frozenset({"raw", "timeout", "on_unsupported", "engine"})
-"""Names that the base class sees to, on every backend."""
+"""Names that the base class handles on every backend."""
 
 ALIASES = {"max_new_tokens": "max_tokens", "repeat_penalty": "repetition_penalty"}
-"""Other names of the same thing. ``do_sample`` is one, too: False means temperature 0."""
+"""Other names of parameters. ``do_sample`` is also accepted: False means temperature 0."""
 
 DEFAULTS: dict[str, Any] = {
     "temperature": 1.0,
@@ -215,7 +219,7 @@ DEFAULTS: dict[str, Any] = {
     "repetition_penalty": 1.0,
     "truncation": "disabled",
 }
-"""What a parameter is where the request doesn't say, on every engine that leaves the choice to us."""
+"""Core's defaults, on every engine that leaves the choice to us."""
 
 
 _NO_TEMPLATE_KWARGS = {
@@ -223,13 +227,13 @@ _NO_TEMPLATE_KWARGS = {
     "tools": "a parameter of its own",
     "add_generation_prompt": "set by whether the last turn is the assistant's",
 }
-"""Variables of chat templates that are not the caller's to set."""
+"""Variables of chat templates that callers may not set."""
 
 
 def canonical(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Rename aliases, drop what is None, make values plain, and refuse contradictions. Ranges are not checked yet.
+    """Rename aliases, drop None, make values plain, and refuse contradictions. Ranges are not checked yet.
 
-    Raises InvalidParameterError for what is no mapping, UnknownParameterError and ConflictingParametersError.
+    Raises InvalidParameterError if *parameters* is not a mapping, UnknownParameterError and ConflictingParametersError.
     """
     if not parameters:
         if parameters is None or isinstance(parameters, Mapping):
@@ -286,7 +290,7 @@ def _apply_do_sample(named: dict[str, Any], sample: Any) -> None:
 def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
     """Check *parameters* (names, types, ranges, contradictions) and make them canonical.
 
-    Raises UnknownParameterError, InvalidParameterError and ConflictingParametersError; nothing was done then.
+    Raises UnknownParameterError, InvalidParameterError and ConflictingParametersError.
     """
     read: Parameters = convert(canonical(parameters), Parameters)
     check_combinations(read)
@@ -294,7 +298,7 @@ def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
 
 
 def check_combinations(parameters: Parameters) -> None:
-    """Raise ConflictingParametersError or InvalidParameterError for parameters that don't go together."""
+    """Raise ConflictingParametersError or InvalidParameterError for parameters that contradict each other."""
     if parameters.top_logprobs and not parameters.logprobs:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:

@@ -25,13 +25,14 @@ from llamaforge.engine import (
     apply_mask,
     choose_while_guessed,
 )
-from llamaforge.errors import GenerationError, NoChatTemplateError
+from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
 from . import llama_params, loading, log_control
 from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
+from .deep_stack import UntokenizableTextError
 from .errors import NOT_A_NUMBER, decode_error
 from .kv_swap import KvSwap
 from .logprobs import token_logprob
@@ -88,10 +89,7 @@ class LlamaCppEngine(Engine[Sampler]):
             self.can_trim = self.can_copy = by_token and bool(lib.llama_memory_can_shift(self._memory))
             plain = self._in_main_memory and by_token and not self._window
             self._micro_batches = MicroBatches(model, self._context, config, splittable=plain)
-            unknown = loading.metadata(model, "tokenizer.ggml.unknown_token_id")
-            self._vocabulary = Vocabulary(
-                lib.llama_model_get_vocab(model), int(unknown) if unknown and unknown.isdecimal() else None
-            )
+            self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
             self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
             self._template = self._find_template(config, model)
             self._resources = stack.pop_all()
@@ -103,7 +101,11 @@ class LlamaCppEngine(Engine[Sampler]):
     def tokenize(self, request: GenerationRequest) -> Prompt:
         """The tokens of the rendered text. Special tokens in it are recognised; there is one BOS where the model wants
         it, and none is added otherwise."""
-        return Prompt(self._vocabulary.tokenize(self._prompt(request)))
+        try:
+            return Prompt(self._vocabulary.tokenize(self._prompt(request)))
+        except UntokenizableTextError as error:
+            name = "messages" if request.messages else "prompt"
+            raise InvalidParameterError(name, None, str(error), show_value=False) from None
 
     def token_table(self) -> TokenTable:
         """llama.cpp's tokens are bytes, each by itself."""

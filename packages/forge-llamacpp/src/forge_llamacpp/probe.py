@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from llamaforge.backends.accelerators import nvidia_cards
 
+from .build_options import ignored_options
+
 _KINDS: Final = {0: "processor", 1: "graphics card", 2: "integrated graphics", 3: "accelerator", 4: "several devices"}
 """ggml_backend_dev_type of ggml-backend.h."""
 
-_BUILD: Final = 'CMAKE_ARGS="{}" pip install --force-reinstall --no-cache-dir llama-cpp-python'
+REBUILD: Final = "pip install --force-reinstall --no-cache-dir --no-deps llama-cpp-python"
+_BUILD: Final = f'CMAKE_ARGS="{{}}" {REBUILD}'
 PORTABLE_BUILD: Final = _BUILD.format("-DGGML_NATIVE=OFF")
 CUDA_BUILD: Final = _BUILD.format("-DGGML_CUDA=on")
 METAL_BUILD: Final = _BUILD.format("-DGGML_METAL=on")
@@ -41,6 +44,11 @@ def probe() -> dict[str, list[str]]:
 def _see_build(lib: Any, report: dict[str, list[str]]) -> None:
     features = _features(lib.llama_print_system_info().decode("utf-8", "replace"))
     report["compiled"] += features
+    if ignored := ignored_options(features):
+        report["advice"].append(
+            f"This build was made without {' '.join(ignored)}, which CMAKE_ARGS asks for: pip takes a build from its "
+            f"cache whatever CMAKE_ARGS says. Build it again: {REBUILD}"
+        )
     if any("AMX" in feature for feature in features):
         report["advice"].append(
             "This build uses AMX, and some such builds crash at the first token, in ggml_backend_amx_mul_mat. "

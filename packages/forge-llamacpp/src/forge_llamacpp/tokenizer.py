@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import ctypes
 import functools
+from collections.abc import Callable
+from typing import Final
 
 from llama_cpp import llama_cpp as lib
 
 from llamaforge.chat import ControlToken, ControlTokens, RenderedPrompt
 from llamaforge.engine import TokenTable
 
+from .deep_stack import DeepStack
+
 _UNKNOWN, _CONTROL, _LSTRIP, _RSTRIP = 1 << 0, 1 << 3, 1 << 7, 1 << 8
 """``llama_token_attr``, as far as it matters here."""
 
 
-class Vocabulary:
-    """The tokenizer of a loaded model. Safe in any thread while the model is loaded."""
+_SPECIAL_TOKENS: Final = {
+    "bos_token": ("bos", lib.llama_vocab_bos),
+    "eos_token": ("eos", lib.llama_vocab_eos),
+    "unk_token": ("unknown", None),
+    "sep_token": ("seperator", lib.llama_vocab_sep),  # as the format spells it
+    "pad_token": ("padding", lib.llama_vocab_pad),
+    "mask_token": ("mask", lib.llama_vocab_mask),
+}
+"""Special tokens by the names that chat templates use: what the metadata calls each, and what llama.cpp says."""
 
-    def __init__(self, pointer: int, unknown: int | None = None) -> None:
+
+class Vocabulary:
+    """The tokenizer of a loaded model. Safe in any thread while the model is loaded.
+
+    Args:
+        pointer: llama.cpp's vocabulary.
+        metadata: reads an entry of the model's metadata; None where it isn't there.
+    """
+
+    def __init__(self, pointer: int, metadata: Callable[[str], str | None]) -> None:
         self._vocab = pointer
+        self._metadata = metadata
         self.size: int = lib.llama_vocab_n_tokens(pointer)
-        self.bos: int | None = self._special(lib.llama_vocab_bos(pointer))
+        self._named = {name: self._find_special(name) for name in _SPECIAL_TOKENS}
+        self.bos = self._named["bos_token"]
         self.adds_bos = bool(lib.llama_vocab_get_add_bos(pointer)) and self.bos is not None
         self._bytes: dict[int, bytes] = {}
-        self._named = {
-            "bos_token": self.bos,
-            "eos_token": self._special(lib.llama_vocab_eos(pointer)),
-            "unk_token": self._special(unknown),
-            "sep_token": self._special(lib.llama_vocab_sep(pointer)),
-            "pad_token": self._special(lib.llama_vocab_pad(pointer)),
-            "mask_token": self._special(lib.llama_vocab_mask(pointer)),
-        }
+        self._stack = DeepStack(metadata("tokenizer.ggml.pre"))
 
     @functools.cached_property
     def end_tokens(self) -> frozenset[int]:
-        """Every token that ends an answer."""
-        return frozenset(token for token in range(self.size) if lib.llama_vocab_is_eog(self._vocab, token))
+        """Every token that ends an answer; not one that llama.cpp only assumes (see :meth:`_find_special`)."""
+        ends = {token for token in range(self.size) if lib.llama_vocab_is_eog(self._vocab, token)}
+        if self._named["eos_token"] is None:
+            ends.discard(lib.llama_vocab_eos(self._vocab))
+        return frozenset(ends)
 
     @functools.cached_property
     def token_table(self) -> TokenTable:
@@ -48,8 +66,8 @@ class Vocabulary:
         """The tokens that llama.cpp makes of their spelling only where it is told to."""
         found = []
         for token in range(self.size):
-            attributes = lib.llama_vocab_get_attr(self._vocab, token)
-            if attributes & (_CONTROL | _UNKNOWN):
+            if self._is_control(token):
+                attributes = lib.llama_vocab_get_attr(self._vocab, token)
                 text = lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
                 found.append(ControlToken(text, bool(attributes & _LSTRIP), bool(attributes & _RSTRIP)))
         return tuple(found)
@@ -92,13 +110,30 @@ class Vocabulary:
             if token is not None
         }
 
-    def _special(self, token: int | None) -> int | None:
-        return token if token is not None and 0 <= token < self.size else None
+    def _find_special(self, name: str) -> int | None:
+        """The special token of that name.
+
+        Where a file names none, llama.cpp assumes the one that is usual for the type of tokenizer. For byte-pair
+        encoding that is token 11, an ordinary one in most vocabularies: it counts only if the file says that it is
+        special.
+        """
+        key, find = _SPECIAL_TOKENS[name]
+        told = self._metadata(f"tokenizer.ggml.{key}_token_id")
+        named = int(told) if told is not None and told.isdecimal() else None
+        token: int | None = named if find is None else find(self._vocab)
+        if token is None or not 0 <= token < self.size:
+            return None
+        return token if token == named or self._is_control(token) else None
+
+    def _is_control(self, token: int) -> bool:
+        return bool(lib.llama_vocab_get_attr(self._vocab, token) & (_CONTROL | _UNKNOWN))
 
     def _tokenize(self, text: bytes, room: int | None = None, *, parse: bool = True) -> list[int]:
         room = len(text) + 8 if room is None else room
         buffer = (lib.llama_token * room)()
-        count = lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse)
+        count: int = self._stack.call(
+            text, lambda: lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse)
+        )
         if count < 0:
             return self._tokenize(text, -count, parse=parse)
         return buffer[:count]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import email.utils
 import functools
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,9 +27,12 @@ from llamaforge.errors import (
 )
 from llamaforge.secrets import MASK
 
+from .error_shapes import error_fields, error_text
 from .wire.cancel_scope import CancelScope
+from .wire.environment import certificate_advice
 
 _LONGEST_REASON = 500
+_PROXY_AUTHENTICATION: Final = 407
 
 OVERFLOW_CODES: Final = frozenset(
     {
@@ -49,6 +53,12 @@ class Translator:
     model: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
     context_size: int | None = None
+    route: str = ""
+    """What to say of the way to the server, where it can't be reached."""
+    key_variable: str = ""
+    """The environment variable that the key is from."""
+    has_key: bool = True
+    """Whether the server is sent credentials."""
 
     def translate(self, error: BaseException, scope: CancelScope | None = None) -> LlamaForgeError:
         """Our error for an exception of the SDK or of the HTTP library; anything else is a GenerationError.
@@ -57,6 +67,8 @@ class Translator:
         """
         if scope is not None and scope.expired:
             return GenerationTimeoutError(scope.timeout or 0.0)
+        if isinstance(error, LlamaForgeError):
+            return error
         table = exception_table()
         for kind in type(error).__mro__:
             make = table.get(kind)
@@ -68,29 +80,41 @@ class Translator:
         self, status: int | None, body: object, headers: Mapping[str, str] | None = None
     ) -> LlamaForgeError:
         """Our error for a status and an error object. *status* is None for one inside a stream."""
-        fields = unwrap(body)
-        reason = self.clean(say(fields, body))
+        fields = error_fields(body)
+        reason = self.clean(error_text(fields, body))
         marks = {mark for mark in (fields.get("code"), fields.get("type")) if isinstance(mark, str)}
         param = fields.get("param")
         if marks & OVERFLOW_CODES or param in OVERFLOW_PARAMS:
             return ContextOverflowError(
-                whole(fields.get("n_prompt_tokens")),
-                whole(fields.get("n_ctx")) or self.context_size,
+                _whole(fields.get("n_prompt_tokens")),
+                _whole(fields.get("n_ctx")) or self.context_size,
                 f"The server says: {reason}",
             )
         if marks & NO_MODEL_CODES or (status == 404 and param == "model"):
             return ModelNotFoundError(f"The server at {self.address} has no model {self.model!r}: {reason}", self.model)
         # A stream has sent its status already, so that some servers put the real one into the error.
-        effective = status if status is not None else whole(fields.get("code"))
+        effective = status if status is not None else _whole(fields.get("code"))
         if effective in (401, 403):
-            return AuthenticationError(self.address, effective, reason)
+            return AuthenticationError(self.address, effective, reason + self._about_key())
         if effective == 429 or marks & SLOW_DOWN_CODES:
             return RateLimitError(self.address, status, reason, retry_after(headers or {}))
+        if effective == _PROXY_AUTHENTICATION and self.route:
+            reason = self.clean(f"{reason} {self.route}")
         return ServerError(self.address, status, reason)
+
+    def unreached(self, reason: str) -> ConnectionFailedError:
+        """No connection to the server, or none that held: :meth:`gone`, and which way it was tried."""
+        return self.gone(f"{reason.rstrip('.')}. {self.route}" if self.route else reason)
 
     def gone(self, reason: str) -> ConnectionFailedError:
         """The server can't be reached, or went away."""
         return ConnectionFailedError(self.address, self.clean(reason))
+
+    def _about_key(self) -> str:
+        """Where the key that was refused is from, where the caller may not know that."""
+        if not self.has_key:
+            return " No key was sent: give the load parameter api_key."
+        return f" The key is from the environment variable {self.key_variable}." if self.key_variable else ""
 
     def clean(self, text: str) -> str:
         """*text* without our secrets, and of a readable length."""
@@ -108,7 +132,7 @@ def exception_table() -> dict[type[BaseException], Make]:
     """Exception type to our error. A test holds it against every exception of the SDK and of the HTTP library."""
     import httpcore2
     import httpx2
-    from openai import _exceptions as sdk
+    import openai as sdk
 
     def answered(translator: Translator, error: sdk.APIStatusError) -> LlamaForgeError:
         return translator.answer_error(error.status_code, error.body, error.response.headers)
@@ -120,13 +144,14 @@ def exception_table() -> dict[type[BaseException], Make]:
         return ServerError(translator.address, error.status_code, translator.clean(error.message))
 
     def unreached(translator: Translator, error: Exception) -> LlamaForgeError:
-        return translator.gone(describe(error.__cause__ or error))
+        cause = error.__cause__ or error
+        return translator.unreached(describe(cause) + tls_advice(cause))
 
     def silent(translator: Translator, error: Exception) -> LlamaForgeError:
         # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
         cause = error.__cause__ or error
         if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-            return translator.gone(f"no connection in time ({type(cause).__name__})")
+            return translator.unreached("no connection could be made in time (load parameter timeout)")
         return translator.gone("it stayed silent for too long (load parameter timeout)")
 
     def failed(translator: Translator, error: Exception) -> LlamaForgeError:
@@ -151,7 +176,6 @@ def exception_table() -> dict[type[BaseException], Make]:
         sdk.LengthFinishReasonError: failed,
         sdk.ContentFilterFinishReasonError: failed,
         sdk.InvalidWebhookSignatureError: failed,
-        sdk.SubjectTokenProviderError: failed,
         sdk.WebSocketConnectionClosedError: failed,
         sdk.WebSocketQueueFullError: failed,
         httpx2.HTTPError: unreached,
@@ -195,29 +219,42 @@ def exception_table() -> dict[type[BaseException], Make]:
     return table
 
 
+_IN_WORDS: Final = {
+    "ConnectError": "no connection could be made",
+    "ReadError": "the connection broke while the answer was read",
+    "WriteError": "the connection broke while the request was sent",
+    "CloseError": "the connection could not be closed",
+    "KeptConnectionClosed": "it closed the connection",
+    "TooManyRedirects": "it redirects without end",
+}
+"""Exceptions of the HTTP library that often come without a text."""
+
+
 def describe(error: BaseException) -> str:
-    """An exception in words: its type where it says nothing."""
-    return str(error) or type(error).__name__
+    """An exception in words. A bare value, such as a KeyError's, gets the exception's type before it."""
+    name, text = type(error).__name__, str(error)
+    if not text:
+        return f"{_IN_WORDS[name]} ({name})" if name in _IN_WORDS else name
+    told = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2", "openai")
+    return text if told else f"{name}: {text}"
 
 
-def unwrap(body: object) -> dict[str, Any]:
-    """The error object of an answer, wherever the server put it; empty where there is none."""
-    if not isinstance(body, dict):
-        return {}
-    inner = body.get("error")
-    return inner if isinstance(inner, dict) else body
+def tls_advice(error: BaseException) -> str:
+    """What to do about a failure of TLS among the causes of *error*; "" where there is none."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f". {certificate_advice()}"
+        if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
+            return ". It does not speak TLS: try http:// in place of https://."
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
-def say(fields: Mapping[str, Any], body: object) -> str:
-    """What the server says, in the places where servers say it."""
-    for text in (fields.get("message"), fields.get("detail"), fields.get("error"), body):
-        if text:
-            return text if isinstance(text, str) else repr(text)
-    return "it gave no reason"
-
-
-def whole(value: object) -> int | None:
-    """A whole number, or None."""
+def _whole(value: object) -> int | None:
+    """A whole number, which some servers write as a string; or None."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -19,7 +19,7 @@ SPEC = BackendSpec(
         server_defaults=True,
     ),
     engine="openai",
-    probe="forge_openai.doctor:probe",
+    probe="forge_openai.probe:probe",
 )
 
 

@@ -1,8 +1,10 @@
-"""Where the backends that people ask for by name can be got: data for messages, not a registry."""
+"""The distributions of well-known backends: data for messages, not a registry."""
 
 from __future__ import annotations
 
 from typing import Final
+
+from .. import installing
 
 DISTRIBUTIONS: Final = {
     "llama.cpp": "forge-llamacpp",
@@ -16,8 +18,5 @@ DISTRIBUTIONS: Final = {
 
 
 def install_command(name: str) -> str:
-    """What to type to install the backend *name*.
-
-    The range keeps a resolver that does not see our packages from installing a stranger's of the same name.
-    """
-    return f'pip install "{DISTRIBUTIONS[name]}>=2.0,<3"'
+    """The command that installs the backend *name*."""
+    return installing.install_command(f"{DISTRIBUTIONS[name]}{installing.OUR_RANGE}")

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from ..errors import EngineNotAvailableError, InvalidModelError, InvalidParameterError, NoChatTemplateError
+from ..installing import install_command
 from ..requests import GenerationRequest
 from .coverage import Coverage
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
@@ -64,9 +65,10 @@ class ChatTemplate:
         try:
             return cls(templates, model=model, **more)
         except BrokenTemplateError as error:
+            said = str(error).rstrip(".")
             raise InvalidModelError(
                 model,
-                f"its chat template ({source}) is broken: {error}. Pass another one with the load parameter "
+                f"its chat template ({source}) is broken: {said}. Pass another one with the load parameter "
                 "chat_template.",
             ) from error
 
@@ -108,7 +110,7 @@ class _Template:
         try:
             jinja = importlib.import_module("llamaforge.chat.jinja")
         except ImportError as error:
-            advice = "Install it: pip install 'forge-core[chat]'"
+            advice = f"Install it: {install_command('forge-core[chat]')}"
             raise EngineNotAvailableError("chat templates", "jinja2", str(error), advice) from error
         try:
             self._template = jinja.compile_template(text)

@@ -16,8 +16,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     from .app import run
     from .exit_codes import CLOSED_OUTPUT
-    from .output import guard_descriptors, seal
+    from .output import ClosedOutputError, UnwritableOutputError, guard_descriptors, seal
 
     guard_descriptors()
     code = run(arguments)
-    return code if seal() else CLOSED_OUTPUT
+    try:
+        seal()
+    except ClosedOutputError:
+        return CLOSED_OUTPUT
+    except UnwritableOutputError as error:
+        from .failures import report
+
+        return code or report(error)
+    return code

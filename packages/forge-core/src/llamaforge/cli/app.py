@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -12,7 +13,7 @@ import click
 
 from .._version import __version__
 from .exit_codes import CLOSED_OUTPUT, FINE, INTERRUPTED, MEANINGS, USAGE
-from .output import ClosedOutputError, is_closed_pipe
+from .output import ClosedOutputError, UnwritableOutputError, is_closed_pipe, is_writable
 from .plugin_commands import load_plugin_command, plugin_commands
 
 BUILT_IN: Final = {
@@ -20,7 +21,7 @@ BUILT_IN: Final = {
     "chat": "Talk with a model",
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
-    "doctor": "Say what is installed, what is broken, and how to mend it",
+    "doctor": "Show what is installed, what is broken, and how to repair it",
     "new-backend": "Write the package of a new backend",
 }
 """Every command of ours with its short help. ``llamaforge.cli.NAME`` (dashes underscores) holds it as ``command``."""
@@ -107,6 +108,8 @@ def _set_debug(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 
 
 _NAME: Final = "llamaforge"
+_LEAST_WIDTH: Final = 52
+"""Columns below which click's help doesn't follow the terminal."""
 _COMPLETE: Final = "_LLAMAFORGE_COMPLETE"
 """The environment variable by which a shell asks for completions, as click names it."""
 
@@ -147,6 +150,12 @@ cli = Cli(
 )
 
 
+def _narrow_width() -> int | None:
+    """How wide help may be on a terminal narrower than click's least width; None: click knows."""
+    width = shutil.get_terminal_size().columns
+    return max(width - 1, 20) if width < _LEAST_WIDTH else None
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code. Errors are shown on standard error, none is raised but SystemExit."""
     if instruction := os.environ.get(_COMPLETE):
@@ -156,7 +165,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     state = State()
     try:
         # Not cli.main(): that one turns a closed pipe into exit code 1 and keeps to itself that it was one.
-        with cli.make_context(_NAME, list(sys.argv[1:] if arguments is None else arguments), obj=state) as ctx:
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        with cli.make_context(_NAME, given, obj=state, terminal_width=_narrow_width()) as ctx:
             cli.invoke(ctx)
         return FINE
     except click.exceptions.Exit as error:
@@ -170,4 +180,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
             return CLOSED_OUTPUT
         from .failures import report
 
+        if isinstance(error, OSError) and not is_writable():  # what click itself printed
+            error = UnwritableOutputError(error)
         return report(error, debug=state.debug, plugin=state.plugin)

@@ -134,15 +134,10 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _engine_version(distribution: str | None) -> str | None:
-    from ..plugins import metadata
+    from ..installing import find_distribution
 
-    if distribution is None:
-        return None
-    library = metadata()
-    try:
-        return str(library.version(distribution))
-    except library.PackageNotFoundError:
-        return None
+    found = find_distribution(distribution) if distribution is not None else None
+    return str(found.version) if found is not None else None
 
 
 def _write_described(output: Output, described: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,10 @@ import click
 
 from ..errors import LlamaForgeError, UnsupportedError
 from ..parameters import read_parameters
-from .conversation import Conversation, LeaveChat, obey
+from .chat_commands import LeaveChat, obey
+from .conversation import Conversation
 from .failures import report, say
+from .history import line_editing
 from .input_lines import Turns, piped_lines, terminal_lines
 from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
@@ -25,21 +28,27 @@ from .values import utf8
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
 @generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
 def command(system: str | None, **options: Any) -> None:
-    """Talk with a model: every turn knows the ones before.
+    """Talk with a model, which knows all earlier turns.
 
-    At a terminal, /help lists what can be typed. Ctrl-C stops an answer and keeps what there is of it; Ctrl-D leaves.
+    At a terminal, /help lists what can be typed. Ctrl-C stops an answer and keeps the text so far; Ctrl-D leaves. The
+    arrow keys bring back lines from earlier chats.
 
-    Piped in, each line is a turn, and only the answers are printed.
+    If standard input is no terminal, each line of it is a turn, and only the answers are printed.
     """
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
     read_parameters(parameters)  # what is wrong with them, before anything is fetched
     conversation = Conversation(utf8(system, "The system prompt") if system is not None else None)
+    interactive = sys.stdin.isatty()
     with text_output() as output, loaded_model(choice) as session:
-        if session.backend.is_basic:
-            raise UnsupportedError("chat", session.backend.name, "It answers single prompts: llamaforge run.")
-        chat = Chat(session, conversation, parameters, output, interactive=sys.stdin.isatty())
-        chat.run()
+        _check_chats(session)
+        with line_editing() if interactive else contextlib.nullcontext():
+            Chat(session, conversation, parameters, output, interactive=interactive).run()
+
+
+def _check_chats(session: Session) -> None:
+    if session.backend.is_basic:
+        raise UnsupportedError("chat", session.backend.name, "It answers single prompts: llamaforge run.")
 
 
 class Chat:
@@ -54,13 +63,12 @@ class Chat:
         *,
         interactive: bool,
     ) -> None:
+        self.conversation = conversation
+        self.parameters = dict(parameters)
         self._session = session
-        self._conversation = conversation
-        self._parameters = parameters
         self._output = output
         self._interactive = interactive
         self._turns = Turns(terminal_lines(output) if interactive else piped_lines())
-        self._about = {"model": session.model, "backend": session.backend.name}
 
     def run(self) -> None:
         """Take turns until the user leaves. A failed turn ends it only where nobody is there to read of it."""
@@ -77,41 +85,58 @@ class Chat:
             except KeyboardInterrupt:
                 if not self._interactive:
                     raise
-                self._conversation.take_back()
+                self.conversation.take_back()
                 say("")
                 if leaving:
                     break
                 leaving = True
                 say("Ctrl-C once more, or Ctrl-D, leaves.")
             except (LlamaForgeError, click.UsageError) as error:
-                self._conversation.take_back()
+                self.conversation.take_back()
                 if not self._interactive:
                     raise
                 report(error)
         if self._interactive:
             say("")
 
-    def _take(self, text: str) -> None:
-        if text.startswith("/"):
-            obey(text, self._conversation, self._about, say)
-        elif text.strip():
-            self._conversation.ask(text)
-            self._answer()
+    def about(self) -> dict[str, str]:
+        """Names of the model and of its backend."""
+        return {"model": self._session.model, "backend": self._session.backend.name}
 
-    def _answer(self) -> None:
-        """Print the answer as it comes, and keep it; what there is of one that is stopped."""
-        stream = self._session.forge.chat_stream(self._conversation.messages(), self._parameters)
+    def models(self) -> list[str]:
+        """Names of the models there are."""
+        return self._session.forge.list_models()
+
+    def switch_model(self, name: str) -> None:
+        """Go on with another model. Raises what loading raises; then the old one stays."""
+        self._session = self._session.switch(name, _check_chats)
+
+    def answer(self) -> None:
+        """Print the answer to the last turn as it comes, and keep it; what there is of one that is stopped."""
+        stream = self._session.forge.chat_stream(
+            self.conversation.messages(), self.parameters, model=self._session.model
+        )
         try:
             with stream, Interruptible(stream) as interrupt:
                 for piece in stream:
                     self._output.write(piece)
+        except KeyboardInterrupt:  # pressed again, as the engine didn't stop
+            self.conversation.answer(stream.text)
+            raise
         finally:
             if stream.text and not stream.text.endswith("\n"):
                 self._output.line()
         if interrupt.pressed and not self._interactive:
             raise KeyboardInterrupt
-        self._conversation.answer(stream.text)
+        self.conversation.answer(stream.text)
         if interrupt.pressed:
-            say("(stopped)")
+            say("(stopped)" if stream.text else "(stopped; /retry asks again)")
         elif not stream.text:
             say("(The model said nothing.)")
+
+    def _take(self, text: str) -> None:
+        if text.startswith("/"):
+            obey(text, self, say)
+        elif text.strip():
+            self.conversation.ask(text)
+            self.answer()

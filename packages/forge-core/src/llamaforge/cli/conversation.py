@@ -1,13 +1,17 @@
-"""The turns of a chat, and what the slash commands do to them."""
+"""The turns of a chat: what was said, and keeping it in files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
+
+from ..files import atomic_file
+
+_ROLES = ("user", "assistant")
 
 
 class ConversationError(click.UsageError):
@@ -20,6 +24,8 @@ class Conversation:
 
     system: str | None = None
     turns: list[dict[str, str]] = field(default_factory=list)
+    unanswered: str | None = None
+    """What the user said last, where no answer came: it is no turn, but can be asked again."""
     _saved: set[Path] = field(default_factory=set)
 
     def messages(self) -> list[dict[str, str]]:
@@ -30,18 +36,28 @@ class Conversation:
     def ask(self, text: str) -> None:
         """Add the user's turn."""
         self.turns.append({"role": "user", "content": text})
+        self.unanswered = None
 
     def answer(self, text: str) -> None:
-        """Add the model's turn; an empty one takes the user's turn back, for templates want turns to alternate."""
+        """Add the model's turn; an empty one takes the user's turn back, as templates want turns to alternate."""
         if text:
             self.turns.append({"role": "assistant", "content": text})
         else:
             self.take_back()
 
     def take_back(self) -> None:
-        """Drop a user turn that has no answer."""
+        """Take out a user turn that has no answer; :meth:`retry` asks it again."""
         if self.turns and self.turns[-1]["role"] == "user":
+            self.unanswered = self.turns.pop()["content"]
+
+    def retry(self) -> None:
+        """Make the user's last turn the one that is to be answered: the unanswered one, or that of the last answer."""
+        if self.unanswered is not None:
+            self.ask(self.unanswered)
+        elif self.turns:
             self.turns.pop()
+        else:
+            raise ConversationError("There is nothing to answer again.")
 
     def undo(self) -> None:
         """Drop the last turn of the user and its answer."""
@@ -52,57 +68,56 @@ class Conversation:
     def reset(self) -> None:
         """Drop every turn; the system prompt stays."""
         self.turns.clear()
+        self.unanswered = None
 
     def save(self, file: str, about: dict[str, str]) -> Path:
-        """Write all of it and *about* as JSON to a new file, or to one that this conversation wrote."""
-        if not file:
-            raise ConversationError("/save needs a file's name.")
-        path = Path(file).expanduser().absolute()
+        """Write all of it and *about* as JSON to a new file, or to one that it wrote or read."""
+        path = _path(file, "/save")
         text = json.dumps({**about, "messages": self.messages()}, ensure_ascii=False, indent=2) + "\n"
+        if path not in self._saved and path.exists():
+            raise ConversationError(f"{path} exists already. Choose another name.")
         try:
-            with path.open("w" if path in self._saved else "x", encoding="utf-8", errors="replace") as out:
-                out.write(text)
-        except FileExistsError:
-            raise ConversationError(f"{path} is there already: choose another name.") from None
+            with atomic_file(path) as out:
+                out.write(text.encode("utf-8", errors="replace"))
         except OSError as error:
             raise ConversationError(f"{path} can't be written: {error.strerror or error}.") from None
         self._saved.add(path)
         return path
 
+    def load(self, file: str) -> Path:
+        """Replace all of it by what :meth:`save` wrote to *file*. A file that can't be read changes nothing."""
+        path = _path(file, "/load")
+        try:
+            found = json.loads(path.read_bytes().decode("utf-8-sig"))
+        except OSError as error:
+            raise ConversationError(f"{path} can't be read: {error.strerror or error}.") from None
+        except (ValueError, RecursionError):
+            raise ConversationError(f"{path} is not JSON, as /save writes it.") from None
+        turns = _turns(found, path)
+        system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
+        for index, turn in enumerate(turns):
+            if turn["role"] != _ROLES[index % 2]:
+                raise ConversationError(
+                    f"In {path} the turns don't alternate: turn {index + 1} after the system prompt is that of "
+                    f"{turn['role']!r}, where {_ROLES[index % 2]!r} is expected."
+                )
+        self.system, self.turns, self.unanswered = system, turns, None
+        self.take_back()
+        self._saved.add(path)
+        return path
 
-HELP = '''/help         show this
-/reset        begin anew; the system prompt stays
-/system TEXT  set the system prompt; without a text, drop it
-/undo         drop your last turn and its answer
-/save FILE    write the conversation to a new file, as JSON
-/exit         leave, as Ctrl-D does
 
-A line that ends in \\ goes on in the next one; so does all between two lines of """.
-A line that begins with a space is never a command. Ctrl-C stops an answer.'''
+def _path(file: str, command: str) -> Path:
+    if not file:
+        raise ConversationError(f"{command} needs a file's name.")
+    return Path(file).expanduser().absolute()
 
 
-class LeaveChat(Exception):
-    """The user wants to leave."""
-
-
-def obey(line: str, conversation: Conversation, about: dict[str, str], tell: Callable[[str], None]) -> None:
-    """Do the slash command in *line*. Raises ConversationError, or LeaveChat."""
-    name, _, rest = line.partition(" ")
-    rest = rest.strip()
-    if name in ("/exit", "/quit"):
-        raise LeaveChat
-    if name == "/help":
-        tell(HELP)
-    elif name == "/reset":
-        conversation.reset()
-        tell("The conversation begins anew.")
-    elif name == "/system":
-        conversation.system = rest or None
-        tell("The system prompt is set." if rest else "There is no system prompt any more.")
-    elif name == "/undo":
-        conversation.undo()
-        tell("Your last turn is gone.")
-    elif name == "/save":
-        tell(f"Saved to {conversation.save(rest, about)}.")
-    else:
-        raise ConversationError(f"There is no command {name}; /help lists them. To say it, begin with a space.")
+def _turns(found: Any, path: Path) -> list[dict[str, str]]:
+    turns = found.get("messages") if isinstance(found, dict) else found
+    if not isinstance(turns, list):
+        raise ConversationError(f'{path} holds no conversation: "messages" is missing, or no list.')
+    for turn in turns:
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+            raise ConversationError(f"In {path} a message lacks a role or a content that is text.")
+    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

@@ -10,26 +10,31 @@ USAGE: Final = 2
 BACKEND: Final = 3
 MODEL: Final = 4
 ENGINE: Final = 5
+UNWRITABLE: Final = 6
 INTERRUPTED: Final = 130
 CLOSED_OUTPUT: Final = 141
 
 MEANINGS: Final = {
-    FINE: "all went well",
+    FINE: "success",
     UNEXPECTED: "an unexpected failure: a bug, here or in a plugin",
-    USAGE: "the command can't be run as it stands: wrong option, unknown parameter or model, empty prompt",
+    USAGE: "a wrong option, an unknown parameter or model, an empty prompt",
     BACKEND: "a backend is unknown, not installed or broken",
     MODEL: "the model can't be fetched or loaded",
     ENGINE: "the engine or its server failed",
+    UNWRITABLE: "standard output can't be written: it is closed, or the disk is full",
     INTERRUPTED: "stopped with Ctrl-C",
-    CLOSED_OUTPUT: "the reader of standard output went away",
+    CLOSED_OUTPUT: "the reader of standard output, such as `head`, went away",
 }
-"""Every exit code with its meaning. The last two are 128 and the signal's number, as shells have it."""
+"""Every exit code with its meaning. The last two are 128 plus a signal's number, as shells report it."""
 
 
 def exit_code(error: BaseException) -> int:
     """The exit code of *error*, by its type."""
     from .. import errors
+    from .output import UnwritableOutputError
 
+    if isinstance(error, UnwritableOutputError):
+        return UNWRITABLE
     if isinstance(
         error,
         errors.RequestError

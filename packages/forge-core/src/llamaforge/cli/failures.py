@@ -12,29 +12,19 @@ from typing import Any, Final
 
 import click
 
-from ..errors import (
-    BrokenPluginError,
-    LlamaForgeError,
-    ModelExistsError,
-    NoBackendForModelError,
-    UnsupportedError,
-)
+from ..errors import BrokenPluginError, LlamaForgeError, UnsupportedError
+from ..installing import pip_here
 from ..models.masking import shown
 from ..secrets import ENV_PREFIX, MASK
 from ..sources.redact import redact
 from .exit_codes import UNEXPECTED, USAGE, exit_code
+from .output import UnwritableOutputError
 from .values import parse_value
+from .wording import in_options
 
 _SHORTEST_SECRET = 6
 _PLACES: Final = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
 """Environment variables that sound secret and hold paths, which messages are to show."""
-
-_OPTIONS: Final = {
-    ModelExistsError: "--replace",
-    NoBackendForModelError: "--backend NAME",
-    UnsupportedError: "--on-unsupported drop, where it is a parameter",
-}
-"""Errors whose messages tell programs what to pass, and what that is here."""
 
 
 def report(error: Exception, *, debug: bool = False, plugin: str | None = None) -> int:
@@ -46,11 +36,15 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
         return USAGE if isinstance(error, click.UsageError) else error.exit_code
     if debug:
         say("".join(traceback.format_exception(error)).rstrip("\n"))
-    if isinstance(error, LlamaForgeError):
+    if isinstance(error, UnwritableOutputError):
         say(f"Error: {error}")
-        for kind, option in _OPTIONS.items():
-            if isinstance(error, kind):
-                say(f"On the command line: {option}")
+        return exit_code(error)
+    if isinstance(error, LlamaForgeError):
+        say(f"Error: {in_options(str(error))}")
+        if isinstance(error, UnsupportedError) and error.feature.startswith("the parameter"):
+            say("--on-unsupported drop leaves it out.")
+        if "pip install" in str(error) and (pip := pip_here()) is not None:
+            say(f"For this environment, type pip as: {pip}")
         if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
             say(error.traceback.rstrip("\n"))
         return exit_code(error)

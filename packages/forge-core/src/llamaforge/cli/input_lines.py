@@ -48,9 +48,7 @@ class Turns:
 
 
 def terminal_lines(output: Output) -> Callable[[str], str]:
-    """Lines typed at a terminal, with line editing and history where Python has them."""
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401 - importing it is what makes input() edit lines
+    """Lines typed at a terminal."""
 
     def read_line(prompt: str) -> str:
         with output.as_stdout():

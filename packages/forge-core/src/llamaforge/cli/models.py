@@ -23,7 +23,7 @@ from ..sources.reference import parse
 from ..sources.split import parts_of
 from .failures import say
 from .options import complete_backend, complete_model
-from .output import Output, text_output
+from .output import Output, quiet_output, text_output
 from .progress import FetchDisplay, readable_size
 from .tables import write_table
 from .values import parse_pairs
@@ -259,7 +259,7 @@ def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:
     Secrets are left out: their environment variables need not be set yet.
     """
     try:
-        with text_output():
+        with quiet_output():
             config = get_config(backend)
     except BackendError as error:
         if isinstance(error, UnknownBackendError):

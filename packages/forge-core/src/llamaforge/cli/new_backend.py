@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from ..backends.distributions import DISTRIBUTIONS
-from ..plugins import BACKENDS, metadata
+from ..installing import find_distribution, install_command
+from ..plugins import BACKENDS
 from ..scaffold import KINDS, Names, derive, render, write
 from ..scaffold.names import normalized
 from .failures import say
@@ -58,7 +59,7 @@ def command(name: str, kind: str, output: Path | None, package: str | None, forc
     folder = output if output is not None else Path(names.distribution)
     _write(folder, kind, names)
     if kind == "openai-server" and importlib.util.find_spec(_BASE) is None:
-        say("Note: it builds on forge-openai, which is not installed here. Install that first.")
+        say(f"Note: it builds on forge-openai, which is not installed here. First: {install_command('forge-openai')}")
     with text_output() as out:
         out.line(f"cd {shlex.quote(str(folder))}")
         out.line('python -m pip install -e ".[test]"')
@@ -93,12 +94,7 @@ def _taken(names: Names) -> str | None:
 
 
 def _is_installed(distribution: str) -> bool:
-    library = metadata()
-    try:
-        library.distribution(distribution)
-    except library.PackageNotFoundError:
-        return False
-    return True
+    return find_distribution(distribution) is not None
 
 
 def _is_importable(package: str) -> bool:

@@ -22,8 +22,20 @@ class ClosedOutputError(Exception):
     """Whoever read standard output is gone, as ``head`` is after its last line."""
 
 
+class UnwritableOutputError(Exception):
+    """Standard output can't be written: it is closed, or its disk is full."""
+
+    def __init__(self, error: OSError) -> None:
+        self.error = error
+        reason = "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+        super().__init__(f"Standard output can't be written: {reason}.")
+
+
 class Output:
-    """Where a command's text goes. Raises ClosedOutputError where nobody reads it any more."""
+    """Where a command's text goes.
+
+    Every method that writes raises ClosedOutputError where nobody reads it any more, and UnwritableOutputError.
+    """
 
     def __init__(self, stream: TextIO, *, descriptor: int | None = None) -> None:
         self._stream = stream
@@ -36,9 +48,7 @@ class Output:
             self._stream.write(text)
             self._stream.flush()
         except OSError as error:
-            if is_closed_pipe(error):
-                raise ClosedOutputError from None
-            raise
+            raise _written(error) from error
 
     def line(self, text: str = "") -> None:
         """Write *text* and a line break."""
@@ -86,7 +96,21 @@ def text_output() -> Iterator[Output]:
     """Keep standard output for what is written to the :class:`Output`; all else goes to standard error.
 
     Where ``sys.stdout`` is no file, as under a test runner that captures it, only ``sys.stdout`` is replaced.
+
+    Raises UnwritableOutputError where standard output is closed: before the work is done whose result nobody gets.
     """
+    if _is_descriptor_1(sys.stdout):
+        try:
+            os.write(_STDOUT, b"")
+        except OSError as error:
+            raise _written(error) from error
+    with quiet_output() as output:
+        yield output
+
+
+@contextlib.contextmanager
+def quiet_output() -> Iterator[Output]:
+    """:func:`text_output` for what needs no standard output, and so doesn't mind that it is closed."""
     stdout = sys.stdout
     diverted: TextIO = sys.stderr if sys.stderr is not None else io.StringIO()
     if not _is_descriptor_1(stdout):
@@ -109,12 +133,15 @@ def text_output() -> Iterator[Output]:
 
 
 def guard_descriptors() -> None:
-    """Open what the caller closed (``>&-``), so that no model file takes its number, and make all text UTF-8 safe."""
+    """Open what the caller closed (``>&-``), so that no model file takes its number, and make all text UTF-8 safe.
+
+    In the place of a closed standard output stands a descriptor that can't be written, as nothing else could tell.
+    """
     for number, name, mode in ((_STDIN, "stdin", "r"), (_STDOUT, "stdout", "w"), (_STDERR, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
+            opened = os.open(os.devnull, os.O_RDONLY if number == _STDOUT else os.O_RDWR)
             if opened != number:
                 os.dup2(opened, number)
                 os.close(opened)
@@ -128,22 +155,30 @@ def guard_descriptors() -> None:
             stream.reconfigure(encoding="utf-8", errors="replace" if stream is sys.stdout else "backslashreplace")
 
 
-def seal() -> bool:
+def seal() -> None:
     """Flush standard output and close it to the rest of the process: what engines print as they go is not its text.
 
-    Returns False where nobody reads it any more.
+    Raises ClosedOutputError where nobody reads it any more, and UnwritableOutputError.
     """
-    heard = True
     if not _is_descriptor_1(sys.stdout):
-        return heard
+        return
     try:
         sys.stdout.flush()
     except OSError as error:
-        if not is_closed_pipe(error):
-            raise
-        heard = False
-    _point_stdout_at_stderr() if heard else _point_stdout_at_nothing()
-    return heard
+        _point_stdout_at_nothing()
+        raise _written(error) from error
+    _point_stdout_at_stderr()
+
+
+def is_writable() -> bool:
+    """Whether standard output takes what has been printed."""
+    try:
+        if _is_descriptor_1(sys.stdout):
+            sys.stdout.flush()
+            os.write(_STDOUT, b"")
+    except OSError:
+        return False
+    return True
 
 
 def is_closed_pipe(error: BaseException | None) -> bool:
@@ -151,6 +186,11 @@ def is_closed_pipe(error: BaseException | None) -> bool:
     return isinstance(error, BrokenPipeError) or (
         os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL
     )
+
+
+def _written(error: OSError) -> ClosedOutputError | UnwritableOutputError:
+    """What a failure to write standard output means."""
+    return ClosedOutputError() if is_closed_pipe(error) else UnwritableOutputError(error)
 
 
 def _point_stdout_at_stderr() -> None:

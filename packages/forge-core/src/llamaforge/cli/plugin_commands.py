@@ -32,10 +32,10 @@ def load_plugin_command(name: str, *, quiet: bool) -> click.Command | None:
     """
     from ..errors import BrokenPluginError, LlamaForgeError
     from ..plugins import COMMANDS
-    from .output import text_output
+    from .output import quiet_output
 
     try:
-        with text_output():  # what its import prints is no text of ours
+        with quiet_output():  # what its import prints is no text of ours
             command = COMMANDS.load(name)
         if not isinstance(command, click.Command):
             reason = f"its hook returned {type(command).__name__}, not a click.Command"

@@ -9,11 +9,14 @@ from typing import Any, Self
 
 from .failures import say
 
+_WIDE = 80
+"""Columns of a terminal that has room for all of a bar."""
+
 
 class FetchDisplay:
     """Shows on standard error what is being fetched; pass it as ``progress``.
 
-    It may be called from any thread, and not at all.
+    It may be called from any thread, and not at all. It can be entered again.
     """
 
     def __init__(self) -> None:
@@ -33,6 +36,8 @@ class FetchDisplay:
                 self._bars.update(self._tasks[what], completed=done, total=total)
 
     def __enter__(self) -> Self:
+        with self._lock:
+            self._bars, self._tasks, self._closed = None, {}, False
         return self
 
     def __exit__(
@@ -56,20 +61,20 @@ def _bars() -> Any:
     """Bars that are being drawn; None where the terminal can't move its cursor."""
     from rich import progress
     from rich.console import Console
+    from rich.table import Column
 
     console = Console(stderr=True)
     if console.is_dumb_terminal:
         return None
+    what = Column(no_wrap=True, overflow="ellipsis", ratio=1 if console.width < _WIDE else None)
+    columns: list[Any] = [progress.TextColumn("{task.description}", markup=False, table_column=what)]
+    if console.width >= _WIDE:
+        columns.append(progress.BarColumn(table_column=Column(min_width=10)))
+    columns.append(progress.DownloadColumn(table_column=Column(no_wrap=True)))
+    if console.width >= _WIDE:
+        columns += [progress.TransferSpeedColumn(), progress.TimeRemainingColumn()]
     bars = progress.Progress(
-        progress.TextColumn("{task.description}", markup=False),
-        progress.BarColumn(),
-        progress.DownloadColumn(),
-        progress.TransferSpeedColumn(),
-        progress.TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        redirect_stdout=False,
-        redirect_stderr=False,
+        *columns, console=console, transient=True, expand=True, redirect_stdout=False, redirect_stderr=False
     )
     bars.start()
     return bars

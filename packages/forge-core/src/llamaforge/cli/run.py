@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -20,6 +21,9 @@ from .output import Output, text_output
 from .session import ModelChoice, Session, loaded_model
 from .values import utf8
 
+_WAIT: Final = 3.0
+"""Seconds without the end of standard input after which the user is told what is waited for."""
+
 
 @click.command("run", short_help="Answer one prompt")
 @click.argument("prompt", required=False)
@@ -27,18 +31,24 @@ from .values import utf8
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the user's turn.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings and more.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
+@click.option("--no-stdin", is_flag=True, help="Don't read standard input: PROMPT is the whole prompt. For loops.")
 @generation_options()
-def command(prompt: str | None, system: str | None, as_json: bool, no_stream: bool, **options: Any) -> None:
-    """Answer PROMPT, or what is piped into standard input.
+def command(
+    prompt: str | None, system: str | None, as_json: bool, no_stream: bool, no_stdin: bool, **options: Any
+) -> None:
+    """Answer PROMPT, or the text piped into standard input.
 
-    Given both, the prompt comes first, then an empty line, then the piped text. A line break at the very end of the
-    piped text is dropped, but with --raw.
+    If both are given, PROMPT comes first, then an empty line, then the piped text. `-` as PROMPT stands for standard
+    input alone. A line break at the very end of the piped text is dropped, except with --raw.
+
+    Standard input is read to its end unless it is a terminal. In a `while read` loop, and where nothing ever closes
+    it (cron, CI), use --no-stdin, or `< /dev/null`.
 
     The answer streams to standard output. A line break follows unless it ends in one; --json has the exact text.
     """
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
-    text = _whole_prompt(prompt, raw=bool(parameters.get("raw")))
+    text = _whole_prompt(prompt, raw=bool(parameters.get("raw")), no_stdin=no_stdin)
     conversation = None
     if system is not None:
         turns = (("system", utf8(system, "The system prompt")), ("user", text))
@@ -61,10 +71,16 @@ def command(prompt: str | None, system: str | None, as_json: bool, no_stream: bo
         _remark(stream.result, parameters)
 
 
-def _whole_prompt(argument: str | None, *, raw: bool) -> str:
+def _whole_prompt(argument: str | None, *, raw: bool, no_stdin: bool) -> str:
+    if argument == "-":
+        argument = None
+    if no_stdin:
+        if argument is None:
+            raise click.UsageError("With --no-stdin the prompt must be given: llamaforge run --no-stdin PROMPT")
+        return utf8(argument, "The prompt")
     parts = [utf8(argument, "The prompt")] if argument is not None else []
     if argument is None or not sys.stdin.isatty():
-        piped = read_stdin()
+        piped = read_stdin(has_prompt=argument is not None)
         if not raw and piped.endswith("\n"):
             piped = piped[:-1].removesuffix("\r")
         if piped.strip() or argument is None:
@@ -72,16 +88,25 @@ def _whole_prompt(argument: str | None, *, raw: bool) -> str:
     return "\n\n".join(parts)
 
 
-def read_stdin() -> str:
-    """All of standard input. Raises UsageError where it is not UTF-8; a byte order mark is dropped."""
+def read_stdin(*, has_prompt: bool) -> str:
+    """All of standard input. Raises UsageError where it is not UTF-8; a byte order mark is dropped.
+
+    *has_prompt*: there is a prompt already, so that the user may not know what is waited for.
+    """
     if sys.stdin.isatty():
         say("Type the prompt; Ctrl-D on an empty line ends it.")
+    hint = threading.Timer(_WAIT, say, ["Waiting for standard input to end. --no-stdin doesn't read it."])
+    hint.daemon = True
+    if has_prompt:
+        hint.start()
     try:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(
             f"Standard input is not UTF-8 text (byte {error.start}). Convert it first, for instance with iconv."
         ) from None
+    finally:
+        hint.cancel()
 
 
 def _start(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -40,6 +40,25 @@ class Session:
     forge: LlamaForge
     model: str
     backend: BaseBackend
+    _display: FetchDisplay
+
+    def switch(self, model: str, check: Callable[[Session], None]) -> Session:
+        """Load another model, and then unload this one. Raises what ``LlamaForge.load_model`` or *check* raises.
+
+        Whatever goes wrong, this one stays loaded.
+        """
+        if model == self.model:
+            return self
+        with self._display:
+            backend = self.forge.load_model(model)
+        other = Session(self.forge, model, backend, self._display)
+        try:
+            check(other)
+        except BaseException:
+            self.forge.unload_model(model)
+            raise
+        self.forge.unload_model(self.model)
+        return other
 
 
 @contextlib.contextmanager
@@ -50,7 +69,7 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
         name = _settle(forge, choice)
         with display:
             backend = forge.load_model(name, choice.load)
-        yield Session(forge, name, backend)
+        yield Session(forge, name, backend, display)
 
 
 def _settle(forge: LlamaForge, choice: ModelChoice) -> str:

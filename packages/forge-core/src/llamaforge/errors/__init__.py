@@ -1,52 +1,52 @@
 """Every error that LlamaForge raises on purpose.
 
-Each is also the builtin that a caller would guess, and carries what it knows as attributes::
+Most are also subclasses of a matching built-in exception. Details are attributes::
 
     LlamaForgeError
     ├── BackendError
-    │   ├── UnknownBackendError         LookupError      no such name; the closest ones
-    │   ├── BackendNotInstalledError    ImportError      known name; the pip command
+    │   ├── UnknownBackendError         LookupError      no such backend; the closest names
+    │   ├── BackendNotInstalledError    ImportError      known, not installed; the pip command
     │   ├── EngineNotAvailableError     ImportError      the engine's own library can't be imported
-    │   ├── BrokenPluginError           ImportError      installed; what it raised, kept
-    │   ├── DuplicatePluginError        RuntimeError     two distributions claim one name
+    │   ├── BrokenPluginError           ImportError      installed, but raised an exception
+    │   ├── DuplicatePluginError        RuntimeError     two distributions provide one name
     │   ├── ContractVersionError        RuntimeError     written for another API_VERSION
-    │   └── NoBackendForModelError      LookupError      nothing installed takes this model
+    │   └── NoBackendForModelError      LookupError      no installed backend runs this model
     ├── ModelError
-    │   ├── UnknownModelError           LookupError      no model of that name; the closest ones
-    │   ├── MemoryBudgetError           MemoryError      it doesn't fit into the memory budget
+    │   ├── UnknownModelError           LookupError      no such model; the closest names
+    │   ├── MemoryBudgetError           MemoryError      the model doesn't fit into the memory budget
     │   ├── ModelExistsError            ValueError       the name is taken by another model
-    │   ├── ModelNotLoadedError         RuntimeError     generate before load
+    │   ├── ModelNotLoadedError         RuntimeError     no model is loaded
     │   ├── ModelNotFoundError          FileNotFoundError  no such file, folder or remote model
-    │   ├── InvalidModelError           ValueError       the file is damaged or is no model
-    │   ├── ModelLoadError              RuntimeError     the engine could not load it
-    │   └── DeviceNotAvailableError     RuntimeError     the device asked for is not there
+    │   ├── InvalidModelError           ValueError       the file is damaged or not a model
+    │   ├── ModelLoadError              RuntimeError     the engine could not load the model
+    │   └── DeviceNotAvailableError     RuntimeError     the requested device doesn't exist
     ├── SourceError
     │   ├── InvalidReferenceError       ValueError       a model reference that can't be read
-    │   ├── SourceNotFoundError         FileNotFoundError  nothing stands under that reference
+    │   ├── SourceNotFoundError         FileNotFoundError  the reference leads nowhere
     │   ├── ChecksumError               ValueError       the SHA-256 is not the expected one
     │   ├── DownloadError               ConnectionError  the download failed or was cut off
     │   └── MissingDependencyError      ImportError      an optional package is needed; the pip command
-    ├── ModelFileError                  ValueError       the user's model file is damaged; its line
+    ├── ModelFileError                  ValueError       the user's model file is damaged; the line
     ├── RequestError
-    │   ├── UnknownParameterError       ValueError       no such parameter; the closest ones
+    │   ├── UnknownParameterError       ValueError       no such parameter; the closest names
     │   ├── InvalidParameterError       ValueError       wrong type or out of range
     │   ├── ConflictingParametersError  ValueError       two parameters contradict each other
     │   ├── UnsupportedError            NotImplementedError  this backend can't do that
-    │   ├── EmptyPromptError            ValueError       nothing to generate from
+    │   ├── EmptyPromptError            ValueError       the prompt or conversation is empty
     │   ├── NoChatTemplateError         ValueError       the model has no chat template
     │   └── ContextOverflowError        ValueError       the prompt does not fit; both counts
     └── EngineError
         ├── GenerationError             RuntimeError     the engine failed while generating
         ├── GenerationTimeoutError      TimeoutError     the deadline passed
-        ├── QueueFullError              RuntimeError     too many requests wait already
+        ├── QueueFullError              RuntimeError     too many requests are waiting
         ├── ContractError               RuntimeError     a backend broke the contract
-        ├── ConnectionFailedError       ConnectionError  the server can't be reached, or went away
-        │   └── ServerCrashedError      ConnectionError  a server of ours has ended by itself
-        ├── ServerStartError            RuntimeError     a server of ours did not get ready; the end of its log
-        │   ├── PortInUseError          RuntimeError     the port that it was to get is taken
+        ├── ConnectionFailedError       ConnectionError  the server can't be reached, or closed the connection
+        │   └── ServerCrashedError      ConnectionError  a server that we started has crashed
+        ├── ServerStartError            RuntimeError     a server did not start; the end of its log
+        │   ├── PortInUseError          RuntimeError     its port is in use
         │   └── ServerProgramNotFoundError  FileNotFoundError  its program is not installed
         ├── AuthenticationError         PermissionError  the server refused the key
-        ├── RateLimitError              RuntimeError     the server asks to slow down
+        ├── RateLimitError              RuntimeError     the server limits the request rate
         └── ServerError                 RuntimeError     the server answered with an error
 """
 

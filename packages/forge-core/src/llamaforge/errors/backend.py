@@ -1,4 +1,4 @@
-"""A backend can't be had."""
+"""A backend can't be used."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import LlamaForgeError, closest, did_you_mean
 
 
 class BackendError(LlamaForgeError):
-    """A backend can't be had."""
+    """A backend can't be used."""
 
 
 class UnknownBackendError(BackendError, LookupError):
@@ -16,7 +16,7 @@ class UnknownBackendError(BackendError, LookupError):
 
     Attributes: ``name``; ``known`` (every name there is); ``suggestions`` (the closest ones).
 
-    What to do: take one of ``suggestions``, or look at ``llamaforge backends``.
+    What to do: use one of ``suggestions``, or list the backends with ``llamaforge backends``.
     """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -29,7 +29,7 @@ class UnknownBackendError(BackendError, LookupError):
 class BackendNotInstalledError(BackendError, ImportError):
     """The name is known, but its distribution is not installed.
 
-    Attributes: ``backend``; ``distribution``; ``command`` (what to type).
+    Attributes: ``backend``; ``distribution``; ``command`` (the one that installs it).
 
     What to do: run ``command``.
     """
@@ -42,29 +42,31 @@ class BackendNotInstalledError(BackendError, ImportError):
 
 
 class EngineNotAvailableError(BackendError, ImportError):
-    """The plugin is sound, but the engine that it drives can't be imported.
+    """The plugin works, but its engine can't be imported.
 
-    Attributes: ``backend``; ``module``; ``reason``. The original exception is ``__cause__``.
+    Attributes: ``backend``; ``module`` (empty where the library doesn't name it); ``reason``. The original exception is
+    ``__cause__``.
 
-    What to do: follow the advice in the message; ``llamaforge doctor`` shows what the engine's library says.
+    What to do: follow the advice in the message; ``llamaforge doctor`` shows the library's own error.
     """
 
     def __init__(self, backend: str, module: str, reason: str, advice: str) -> None:
         self.backend = backend
         self.module = module
         self.reason = reason
-        super().__init__(f"The backend {backend!r} can't import its engine {module}: {reason}. {advice}")
+        what = f"can't import its engine {module}" if module else "lacks a package"
+        super().__init__(f"The backend {backend!r} {what}: {reason}. {advice}")
 
 
 class BrokenPluginError(BackendError, ImportError):
-    """The plugin is installed, but could not be loaded.
+    """The plugin is installed but raised an exception when it was imported.
 
     Attributes: ``plugin`` (its name; ImportError has a ``name`` of its own); ``kind`` (``backend``, ``source`` or
     ``command``); ``distribution`` (or None); ``reason``; ``traceback`` (text of the original traceback). The
     original exception is ``__cause__``.
 
-    What to do: ``llamaforge doctor`` shows the traceback and the command that mends it. Everything else works
-    meanwhile.
+    What to do: run ``llamaforge doctor``, which shows the traceback and the command that repairs the plugin. Other
+    plugins are not affected.
     """
 
     def __init__(self, kind: str, plugin: str, distribution: str | None, reason: str, traceback: str) -> None:
@@ -80,7 +82,7 @@ class BrokenPluginError(BackendError, ImportError):
 
 
 class DuplicatePluginError(BackendError, RuntimeError):
-    """Two distributions claim one name.
+    """Two distributions provide the same name.
 
     Attributes: ``kind``; ``name``; ``distributions``.
 
@@ -102,7 +104,8 @@ class ContractVersionError(BackendError, RuntimeError):
 
     Attributes: ``name``; ``distribution``; ``plugin_version``; ``core_version``.
 
-    What to do: upgrade what the message names: forge-core where the plugin is newer, else the plugin.
+    What to do: upgrade the distribution that the message names: forge-core if the plugin is newer, otherwise the
+    plugin.
     """
 
     def __init__(self, name: str, distribution: str | None, plugin_version: int, core_version: int) -> None:
@@ -118,9 +121,9 @@ class ContractVersionError(BackendError, RuntimeError):
 
 
 class NoBackendForModelError(BackendError, LookupError):
-    """No installed backend takes this model.
+    """No installed backend can run this model.
 
-    Attributes: ``reference``; ``hints`` (what would help).
+    Attributes: ``reference``; ``hints`` (suggestions).
 
     What to do: install a backend for it (``hints`` has the commands), or name one with ``backend=...``.
     """

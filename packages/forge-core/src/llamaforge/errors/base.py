@@ -1,4 +1,4 @@
-"""The root of the tree, and how close names are found."""
+"""The base class, and suggestions for misspelt names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LlamaForgeError(Exception):
-    """Base of every error that LlamaForge raises on purpose."""
+    """Base class of every error that LlamaForge raises on purpose."""
 
     message: str
     """What went wrong and what to do about it."""
@@ -26,7 +26,7 @@ class LlamaForgeError(Exception):
 
 
 def closest(name: str, known: Iterable[str]) -> list[str]:
-    """The names in *known* that *name* was probably meant to be, best first, three at most."""
+    """The names in *known* most similar to *name*, best first, at most three."""
     import difflib
 
     folded: dict[str, str] = {}

@@ -12,17 +12,17 @@ class EngineError(LlamaForgeError):
 class GenerationError(EngineError, RuntimeError):
     """The engine failed while generating.
 
-    What to do: read the message, which has the engine's own words; ``__cause__`` has its exception, where there is
-    one.
+    What to do: read the message, which includes the engine's own reason. The engine's exception, if any, is
+    ``__cause__``.
     """
 
 
 class GenerationTimeoutError(EngineError, TimeoutError):
     """The deadline passed.
 
-    Attributes: ``timeout`` (seconds); ``text`` (what had come until then).
+    Attributes: ``timeout`` (seconds); ``text`` (the answer so far).
 
-    What to do: raise ``timeout``, or lower ``max_tokens``. ``text`` is what had come until then, and may do.
+    What to do: raise ``timeout``, or lower ``max_tokens``. ``text`` has the answer so far.
     """
 
     def __init__(self, timeout: float, text: str = "") -> None:
@@ -32,11 +32,11 @@ class GenerationTimeoutError(EngineError, TimeoutError):
 
 
 class QueueFullError(EngineError, RuntimeError):
-    """Too many requests wait for the model already.
+    """Too many requests are already waiting for the model.
 
     Attributes: ``waiting`` (requests); ``limit`` (the load parameter ``max_queue``).
 
-    What to do: ask again later, with fewer requests at once, or load the model with a larger ``max_queue``.
+    What to do: try again later, send fewer requests at once, or load the model with a larger ``max_queue``.
     """
 
     def __init__(self, waiting: int, limit: int) -> None:
@@ -53,7 +53,7 @@ class ContractError(EngineError, RuntimeError):
 
     Attributes: ``backend``; ``reason``.
 
-    What to do: nothing at your end: report it to the author of the backend.
+    What to do: report it to the author of the backend; the caller can't fix it.
     """
 
     def __init__(self, backend: str, reason: str) -> None:
@@ -63,11 +63,11 @@ class ContractError(EngineError, RuntimeError):
 
 
 class ConnectionFailedError(EngineError, ConnectionError):
-    """The server can't be reached, or went away.
+    """The server can't be reached, or closed the connection.
 
     Attributes: ``endpoint``; ``reason``.
 
-    What to do: see whether the server runs and whether ``endpoint`` is its address.
+    What to do: check that the server is running and that ``endpoint`` is its address.
     """
 
     def __init__(self, endpoint: str, reason: str) -> None:
@@ -81,7 +81,7 @@ class AuthenticationError(EngineError, PermissionError):
 
     Attributes: ``endpoint``; ``status`` (HTTP).
 
-    What to do: check the key, and that it belongs to ``endpoint``.
+    What to do: check the key, and that it is for ``endpoint``.
     """
 
     def __init__(self, endpoint: str, status: int, reason: str) -> None:
@@ -95,7 +95,7 @@ class ServerError(EngineError, RuntimeError):
 
     Attributes: ``endpoint``; ``status`` (HTTP, or None inside a stream).
 
-    What to do: read ``reason``; a ``status`` of 500 and more may pass by itself, one of 400 and more will not.
+    What to do: read ``reason``. A ``status`` of 500 or above may be temporary; one from 400 to 499 is not.
     """
 
     def __init__(self, endpoint: str, status: int | None, reason: str) -> None:
@@ -107,11 +107,11 @@ class ServerError(EngineError, RuntimeError):
 
 
 class RateLimitError(ServerError):
-    """The server asks to slow down.
+    """The server limits the request rate.
 
     Attribute: ``retry_after`` (seconds, or None).
 
-    What to do: wait ``retry_after`` seconds, where it is given, then ask again.
+    What to do: wait ``retry_after`` seconds, if it is set, then try again.
     """
 
     def __init__(self, endpoint: str, status: int | None, reason: str, retry_after: float | None = None) -> None:

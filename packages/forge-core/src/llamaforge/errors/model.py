@@ -17,8 +17,8 @@ class UnknownModelError(ModelError, LookupError):
 
     Attributes: ``name``; ``known``; ``suggestions``.
 
-    What to do: take one of ``suggestions``, or look at ``llamaforge models``. A reference to a file has a slash or
-    ends in ``.gguf``.
+    What to do: use one of ``suggestions``, or list the models with ``llamaforge models``. A reference to a file has a
+    slash or ends in ``.gguf``.
     """
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
@@ -29,7 +29,7 @@ class UnknownModelError(ModelError, LookupError):
 
 
 class ModelExistsError(ModelError, ValueError):
-    """Another model has that name already.
+    """Another model already has that name.
 
     Attribute: ``name``.
 
@@ -44,9 +44,9 @@ class ModelExistsError(ModelError, ValueError):
 class ModelNotLoadedError(ModelError, RuntimeError):
     """No model is loaded.
 
-    Attribute: ``name`` (the model asked for, or None).
+    Attribute: ``name`` (the requested model, or None).
 
-    What to do: call ``load_model`` first, or load the model again where it was unloaded meanwhile.
+    What to do: call ``load_model`` first, or load the model again if it was unloaded meanwhile.
     """
 
     def __init__(self, message: str = "No model is loaded: call load_model first.", name: str | None = None) -> None:
@@ -55,11 +55,11 @@ class ModelNotLoadedError(ModelError, RuntimeError):
 
 
 class MemoryBudgetError(ModelError, MemoryError):
-    """A model doesn't fit into the memory that all models together may take.
+    """A model doesn't fit into the memory budget for all models.
 
     Attributes: ``name``; ``needed``, ``budget`` and ``taken``, in bytes.
 
-    What to do: unload or unpin other models, wait until they are idle, raise the budget, or take a smaller model.
+    What to do: unload or unpin other models, wait until they are idle, raise the budget, or use a smaller model.
     """
 
     def __init__(self, name: str, needed: int, budget: int, taken: int = 0) -> None:
@@ -74,9 +74,9 @@ class MemoryBudgetError(ModelError, MemoryError):
 class ModelNotFoundError(ModelError, FileNotFoundError):
     """There is no such file, folder or remote model.
 
-    Attributes: ``model``; ``known`` (what there is, if known).
+    Attributes: ``model``; ``known`` (the models that exist, if known).
 
-    What to do: check the path or the id; ``known`` has what is there, where that is known.
+    What to do: check the path or the id; ``known`` lists the models that exist, if known.
     """
 
     def __init__(self, message: str, model: str, known: Iterable[str] = ()) -> None:
@@ -86,11 +86,11 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class InvalidModelError(ModelError, ValueError):
-    """The file is damaged, cut short, or is no model.
+    """The file is damaged, truncated, or not a model.
 
     Attributes: ``model``; ``reason``.
 
-    What to do: fetch the file again, or name one that is a model of this backend.
+    What to do: download the file again, or use a model that this backend supports.
     """
 
     def __init__(self, model: str, reason: str) -> None:
@@ -104,8 +104,8 @@ class ModelLoadError(ModelError, RuntimeError):
 
     Attributes: ``model``; ``reason``.
 
-    What to do: read ``reason``, which has the engine's own words: most often memory, or an engine too old for the
-    model.
+    What to do: read ``reason``, which includes the engine's own message. Most often memory is short, or the engine is
+    too old for the model.
     """
 
     def __init__(self, model: str, reason: str) -> None:
@@ -115,11 +115,11 @@ class ModelLoadError(ModelError, RuntimeError):
 
 
 class DeviceNotAvailableError(ModelError, RuntimeError):
-    """The device asked for is not there.
+    """The requested device is not available.
 
     Attributes: ``device``; ``available``.
 
-    What to do: name one of ``available``, or install a build of the engine for that device (``llamaforge doctor``).
+    What to do: use one of ``available``, or install a build of the engine for that device (see ``llamaforge doctor``).
     """
 
     def __init__(self, device: str, available: Sequence[str], advice: str = "") -> None:
@@ -136,7 +136,7 @@ class ModelFileError(LlamaForgeError, ValueError):
 
     Attributes: ``path``; ``line`` (or None); ``reason``.
 
-    What to do: mend that line, or move the file away and begin a new one.
+    What to do: fix that line, or move the file away and start a new one.
     """
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:

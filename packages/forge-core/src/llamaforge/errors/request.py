@@ -16,7 +16,7 @@ class UnknownParameterError(RequestError, ValueError):
 
     Attributes: ``name``; ``known``; ``suggestions``.
 
-    What to do: take one of ``suggestions``. An option of one engine belongs into ``engine={...}``.
+    What to do: use one of ``suggestions``. Engine-specific options go into ``engine={...}``.
     """
 
     def __init__(self, name: str, known: Iterable[str], where: str = "parameter") -> None:
@@ -31,7 +31,7 @@ class InvalidParameterError(RequestError, ValueError):
 
     Attributes: ``name``; ``value``; ``expected``.
 
-    What to do: give ``name`` a value of the kind that ``expected`` tells.
+    What to do: give ``name`` a value as described by ``expected``.
     """
 
     def __init__(self, name: str, value: object, expected: str, *, show_value: bool = True) -> None:
@@ -60,7 +60,7 @@ class UnsupportedError(RequestError, NotImplementedError):
 
     Attributes: ``feature``; ``backend``.
 
-    What to do: leave it out, take a backend that does it, or pass ``on_unsupported="drop"`` for a parameter.
+    What to do: leave it out, use a backend that supports it, or, for a parameter, pass ``on_unsupported="drop"``.
     """
 
     def __init__(self, feature: str, backend: str, advice: str = "") -> None:
@@ -70,9 +70,9 @@ class UnsupportedError(RequestError, NotImplementedError):
 
 
 class EmptyPromptError(RequestError, ValueError):
-    """There is nothing to generate from.
+    """The prompt or the conversation is empty.
 
-    What to do: give the prompt, or the conversation, some text.
+    What to do: add some text.
     """
 
     def __init__(self, message: str = "The prompt is empty: give it some text.") -> None:
@@ -80,12 +80,12 @@ class EmptyPromptError(RequestError, ValueError):
 
 
 class NoChatTemplateError(RequestError, ValueError):
-    """The model has no chat template, and none is ever guessed.
+    """The model has no chat template, and LlamaForge never guesses one.
 
     Attribute: ``model``.
 
-    What to do: load the model with ``chat_template=...``, take the instruct variant of the model, or send one text
-    with ``raw=True``.
+    What to do: load the model with ``chat_template=...``, use the instruct variant of the model, or send text with
+    ``raw=True``.
     """
 
     def __init__(self, model: str, advice: str = "") -> None:
@@ -99,9 +99,9 @@ class NoChatTemplateError(RequestError, ValueError):
 class ContextOverflowError(RequestError, ValueError):
     """The prompt does not fit into the context.
 
-    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None where a server keeps a count to itself).
+    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None if a server doesn't report it).
 
-    What to do: shorten the prompt, or load the model with a larger ``n_ctx`` if it was trained for one.
+    What to do: shorten the prompt, or load the model with a larger ``n_ctx`` if it was trained for that.
     """
 
     def __init__(self, prompt_tokens: int | None, context_size: int | None, advice: str = "") -> None:

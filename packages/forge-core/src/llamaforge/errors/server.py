@@ -1,4 +1,4 @@
-"""A server that we start, or should start, and what became of it."""
+"""A server that LlamaForge starts has failed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from .engine import ConnectionFailedError, EngineError
 
 
 class ServerStartError(EngineError, RuntimeError):
-    """A server of ours did not get ready.
+    """A server that LlamaForge started did not become ready.
 
-    Attributes: ``server`` (the backend's name); ``reason``; ``exit_code`` (of its process; negative for the signal that
-    ended it; None where it had not ended); ``log_tail`` (the end of what it printed, secrets masked); ``log_file``
-    (the path of all of it, or None).
+    Attributes: ``server`` (the backend's name); ``reason``; ``exit_code`` (of its process; a negative signal number
+    if a signal ended it; None if it had not ended); ``log_tail`` (the end of its log, secrets masked); ``log_file``
+    (the path of the whole log, or None).
 
-    What to do: read ``log_tail``, which mostly has the server's own words; then the load parameters that it names.
+    What to do: read ``log_tail``, which usually has the server's own message, then check the load parameters.
     """
 
     def __init__(
@@ -38,11 +38,11 @@ class ServerStartError(EngineError, RuntimeError):
 
 
 class PortInUseError(ServerStartError):
-    """The port that a server was to get is taken.
+    """The port for a server is in use.
 
     Attributes: ``host``; ``port``.
 
-    What to do: name another port, or leave ``port`` out, and a free one is chosen.
+    What to do: choose another port, or leave out ``port`` to get a free one.
     """
 
     def __init__(self, server: str, host: str, port: int, reason: str = "is taken") -> None:
@@ -54,11 +54,11 @@ class PortInUseError(ServerStartError):
 
 
 class ServerProgramNotFoundError(ServerStartError, FileNotFoundError):
-    """The program of a server is not installed, or not where it was looked for.
+    """The program of a server was not found.
 
-    Attributes: ``program``; ``tried`` (where it was looked for, in order).
+    Attributes: ``program``; ``tried`` (the places searched, in order).
 
-    What to do: install it, or say where it is with the load parameter ``executable`` or the environment variable that
+    What to do: install it, or give its path with the load parameter ``executable`` or the environment variable that
     the message names.
     """
 
@@ -74,11 +74,12 @@ class ServerProgramNotFoundError(ServerStartError, FileNotFoundError):
 
 
 class ServerCrashedError(ConnectionFailedError):
-    """A server of ours has ended by itself.
+    """A server that LlamaForge started has crashed.
 
-    Attributes: ``server`` (the backend's name); ``exit_code`` (negative for the signal that ended it); ``log_tail``.
+    Attributes: ``server`` (the backend's name); ``exit_code`` (a negative signal number if a signal ended
+    it); ``log_tail``.
 
-    What to do: ``restart()`` of the backend starts it again; ``log_tail`` may say why it ended.
+    What to do: start it again with the backend's ``restart()``; ``log_tail`` may say why it crashed.
     """
 
     def __init__(self, server: str, endpoint: str, exit_code: int | None, log_tail: str = "") -> None:

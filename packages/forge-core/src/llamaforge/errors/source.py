@@ -1,4 +1,4 @@
-"""A model can't be fetched."""
+"""A model can't be found or downloaded."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from .base import LlamaForgeError
 
 
 class SourceError(LlamaForgeError):
-    """A model can't be fetched."""
+    """A model can't be found or downloaded."""
 
 
 class InvalidReferenceError(SourceError, ValueError):
-    """The model reference can't be read.
+    """The model reference is not valid.
 
     Attributes: ``reference``; ``reason``.
 
-    What to do: write it as ``reason`` says.
+    What to do: correct it as ``reason`` says.
     """
 
     def __init__(self, reference: str, reason: str) -> None:
@@ -24,11 +24,11 @@ class InvalidReferenceError(SourceError, ValueError):
 
 
 class SourceNotFoundError(SourceError, FileNotFoundError):
-    """Nothing stands under that reference.
+    """The reference leads nowhere.
 
     Attributes: ``reference``; ``reason``.
 
-    What to do: check the reference; ``reason`` names what comes close.
+    What to do: check the reference; ``reason`` suggests similar ones.
     """
 
     def __init__(self, reference: str, reason: str) -> None:
@@ -38,11 +38,11 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 
 
 class ChecksumError(SourceError, ValueError):
-    """The content's SHA-256 is not the expected one.
+    """The file doesn't have the expected SHA-256.
 
     Attributes: ``reference``; ``expected``; ``actual``.
 
-    What to do: check the reference, then fetch again. Use the file all the same only if you know why it changed.
+    What to do: check the reference, then download again. Accept the new checksum only if you know why the file changed.
     """
 
     def __init__(self, reference: str, expected: str, actual: str) -> None:
@@ -56,11 +56,11 @@ class ChecksumError(SourceError, ValueError):
 
 
 class DownloadError(SourceError, ConnectionError):
-    """The download failed or was cut off; nothing incomplete is kept.
+    """The download failed or was cut off; no partial file is kept.
 
     Attributes: ``reference``; ``reason``.
 
-    What to do: check the network, and pip's own configuration for ``pypi:``, then try again.
+    What to do: check the network and, for ``pypi:``, pip's configuration, then try again.
     """
 
     def __init__(self, reference: str, reason: str) -> None:
@@ -70,7 +70,7 @@ class DownloadError(SourceError, ConnectionError):
 
 
 class MissingDependencyError(SourceError, ImportError):
-    """An optional package is needed.
+    """An optional package is missing.
 
     Attributes: ``needed_by``; ``package``; ``command``.
 

@@ -15,6 +15,7 @@ from ..errors import (
     MissingDependencyError,
     SourceNotFoundError,
 )
+from ..installing import install_command
 from .hub_progress import reporting
 from .local import closest_paths, is_repository
 from .network_settings import blame
@@ -83,7 +84,9 @@ def _fetch(
     except ModuleNotFoundError as error:
         if error.name != "huggingface_hub":
             raise
-        raise MissingDependencyError("An hf: reference", "huggingface_hub", "pip install huggingface_hub") from None
+        raise MissingDependencyError(
+            "An hf: reference", "huggingface_hub", install_command("huggingface_hub")
+        ) from None
     switched_off = "offline" if offline else "HF_HUB_OFFLINE" if constants.HF_HUB_OFFLINE else None
 
     def get(file: str | None, revision: str | None, progress: Progress | None, refresh: bool) -> Path:

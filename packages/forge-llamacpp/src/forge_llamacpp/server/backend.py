@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from forge_openai.server import OpenAIServerBackend
+from llamaforge.installing import install_command
 
 from ..model_check import check_model_file
 from .config import LlamaServerConfig
@@ -16,7 +17,7 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
 
     spec = SPEC
     program_module = "forge_llamacpp.server"
-    program_advice = 'Install llama.cpp\'s llama-server, or: pip install "forge-llamacpp[server]"'
+    program_advice = f"Install llama.cpp's llama-server, or: {install_command('forge-llamacpp[server]')}"
 
     def build_launch_command(self) -> list[str]:
         """The flags of ``llama-server``, which :mod:`forge_llamacpp.server.__main__` understands as well."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llamaforge.errors import BackendNotInstalledError
+from llamaforge.installing import install_command
 
 try:
     from .backend import LlamaServerBackend
@@ -10,7 +11,7 @@ try:
 except ModuleNotFoundError as error:
     if error.name != "forge_openai":
         raise
-    command = 'pip install "forge-llamacpp[server]>=2.0,<3"'
-    raise BackendNotInstalledError("llama-server", "forge-llamacpp[server]", command) from None
+    missing = "forge-llamacpp[server]"
+    raise BackendNotInstalledError("llama-server", missing, install_command(missing)) from None
 
 __all__ = ["LlamaServerBackend", "LlamaServerConfig"]

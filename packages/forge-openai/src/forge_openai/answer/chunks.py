@@ -1,12 +1,10 @@
 """The chunks of a streamed answer, as far as we read them. Unknown fields pass.
 
 https://platform.openai.com/docs/api-reference/chat-streaming and .../completions, with the fields that vLLM, llama.cpp,
-OpenRouter and others add to them.
+OpenRouter and others add to them. A chunk of these types is read at once; any other goes through :mod:`.lenient`.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import msgspec
 
@@ -15,7 +13,7 @@ class FunctionPart(msgspec.Struct, gc=False):
     """A piece of a called function: its name, and a piece of its arguments (an object, from some servers)."""
 
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: str | dict[str, object] | None = None
 
 
 class ToolCallPart(msgspec.Struct, gc=False):
@@ -27,13 +25,15 @@ class ToolCallPart(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct, gc=False):
-    """A piece of a chat answer."""
+    """A piece of a chat answer; or all of it, where the server doesn't stream."""
 
     content: str | None = None
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
     tool_calls: list[ToolCallPart] | None = None
+    function_call: FunctionPart | None = None
+    """OpenAI's older way of calling one function."""
 
 
 class LogprobItem(msgspec.Struct, gc=False):
@@ -52,18 +52,6 @@ class Logprobs(msgspec.Struct, gc=False):
     tokens: list[str] | None = None
     token_logprobs: list[float | None] | None = None
     top_logprobs: list[dict[str, float | None] | None] | None = None
-
-
-class Choice(msgspec.Struct, gc=False):
-    """One answer's piece."""
-
-    index: int = 0
-    delta: Delta | None = None
-    text: str | None = None
-    logprobs: Logprobs | None = None
-    finish_reason: str | None = None
-    stop_reason: Any = None
-    """vLLM: the stop string or token that was met."""
 
 
 class PromptDetails(msgspec.Struct, gc=False):
@@ -87,10 +75,29 @@ class UsageCounts(msgspec.Struct, gc=False):
     completion_tokens_details: CompletionDetails | None = None
 
 
+class Choice(msgspec.Struct, gc=False):
+    """One answer's piece."""
+
+    index: int | None = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    """In place of ``delta``, where the server doesn't stream."""
+    text: str | None = None
+    logprobs: Logprobs | None = None
+    finish_reason: str | None = None
+    stop_reason: object = None
+    """vLLM: the stop string or token that was met."""
+    error: object = None
+    """OpenRouter: why the answer failed."""
+    usage: UsageCounts | None = None
+    """Moonshot: the token counts."""
+
+
 class Chunk(msgspec.Struct, gc=False):
     """One event's data."""
 
     choices: list[Choice] | None = None
     usage: UsageCounts | None = None
-    error: Any = None
-    object: str | None = None
+    error: object = None
+    base_resp: object = None
+    """MiniMax: whether the request succeeded."""

@@ -6,6 +6,7 @@ import math
 
 from llamaforge.results import TokenLogprob
 
+from .characters import mend
 from .chunks import LogprobItem, Logprobs
 
 
@@ -22,17 +23,17 @@ def read_logprobs(sent: Logprobs | None, alternatives: int) -> tuple[TokenLogpro
     tops = sent.top_logprobs or [None] * len(tokens)
     return tuple(
         TokenLogprob(
-            token,
+            mend(token),
             _number(value),
-            top=_best([TokenLogprob(t, _number(v)) for t, v in (top or {}).items()], alternatives),
+            top=_best([TokenLogprob(mend(t), _number(v)) for t, v in (top or {}).items()], alternatives),
         )
         for token, value, top in zip(tokens, values, tops, strict=False)
     )
 
 
 def _read_item(item: LogprobItem, alternatives: int) -> TokenLogprob:
-    others = [TokenLogprob(other.token, _number(other.logprob), other.id) for other in item.top_logprobs or ()]
-    return TokenLogprob(item.token, _number(item.logprob), item.id, _best(others, alternatives))
+    others = [TokenLogprob(mend(other.token), _number(other.logprob), other.id) for other in item.top_logprobs or ()]
+    return TokenLogprob(mend(item.token), _number(item.logprob), item.id, _best(others, alternatives))
 
 
 def _best(tokens: list[TokenLogprob], count: int) -> tuple[TokenLogprob, ...]:
@@ -40,4 +41,5 @@ def _best(tokens: list[TokenLogprob], count: int) -> tuple[TokenLogprob, ...]:
 
 
 def _number(value: float | None) -> float:
-    return -math.inf if value is None else value
+    # A server that isn't strict about JSON sends NaN where a probability of 0 underflowed.
+    return -math.inf if value is None or math.isnan(value) else float(value)

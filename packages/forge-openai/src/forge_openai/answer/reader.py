@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
-from llamaforge.errors import ServerError
+from llamaforge.errors import LlamaForgeError, ServerError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import (
     Event,
@@ -19,7 +20,9 @@ from llamaforge.results import (
 from llamaforge.text import StopMatcher, TextBuffer
 
 from ..errors import Translator
-from .chunks import Choice, Chunk, Delta
+from ..side_fields import Report
+from .characters import CharacterJoiner, mend
+from .chunks import Choice, Chunk, Delta, ToolCallPart
 from .counts import estimate_usage, read_usage
 from .logprobs import read_logprobs
 from .tools import ToolCallAssembler
@@ -31,12 +34,22 @@ FINISH_REASONS: Final[dict[str, FinishReason]] = {
     "function_call": "tool_calls",  # OpenAI's older name
     "content_filter": "content_filter",
     "eos_token": "stop",  # TGI
-    "stop_sequence": "stop",  # TGI
+    "stop_sequence": "stop",  # TGI, Anthropic
+    "eos": "stop",  # Together
+    "end_turn": "stop",  # Anthropic
+    "tool_use": "tool_calls",  # Anthropic
+    "max_tokens": "length",  # Anthropic, Gemini
+    "model_length": "length",  # Mistral
+    "safety": "content_filter",  # Gemini
+    "sensitive": "content_filter",  # Zhipu
 }
-"""Any other reason is ``unknown``: the answer is whole, but nobody can say what ended it."""
+"""By the reason in lower case. Any other is ``unknown``: the answer is whole, but nobody can say what ended it."""
 
-FAILURES: Final = frozenset({"error", "abort"})
-"""Reasons with which servers (vLLM, OpenRouter) end an answer that failed."""
+FAILURES: Final = frozenset({"error", "abort", "network_error", "insufficient_system_resource"})
+"""Reasons with which servers (vLLM, OpenRouter; Zhipu; DeepSeek) end an answer that failed."""
+
+NO_REASONS: Final = frozenset({"", "null", "none"})
+"""What servers (gateways before Ollama; DashScope) write in place of null while an answer goes on."""
 
 
 class AnswerReader:
@@ -47,18 +60,27 @@ class AnswerReader:
     Args:
         request: what was asked for.
         translator: makes our errors.
+        report: is told of fields that are left out.
         stops_here: whether the server wasn't told of the stop strings, so that it would go on after one.
     """
 
     __slots__ = (
         "_alternatives",
+        "_error",
         "_finish_reason",
         "_goes_on",
+        "_index",
+        "_joins",
         "_length",
+        "_message",
+        "_reason_was_early",
+        "_reasoning_joiner",
+        "_report",
         "_request",
         "_stop",
         "_stops",
         "_stops_here",
+        "_text_joiner",
         "_tokens",
         "_tools",
         "_translator",
@@ -68,15 +90,29 @@ class AnswerReader:
         "text",
     )
 
-    def __init__(self, request: GenerationRequest, translator: Translator, stops_here: bool = False) -> None:
+    def __init__(
+        self,
+        request: GenerationRequest,
+        translator: Translator,
+        report: Report,
+        stops_here: bool = False,
+    ) -> None:
         self._request = request
         self._alternatives = request.top_logprobs or 0
         self.has_stops = bool(request.stop)
         """Whether there are stop strings to be met."""
         self._stops_here = stops_here
         self._stops = StopMatcher(request.stop or ())
-        self._tools = ToolCallAssembler()
+        self._tools = ToolCallAssembler(_function_names(request))
         self._translator = translator
+        self._report = report
+        self._index: int | None = None
+        self._joins = False
+        self._text_joiner = CharacterJoiner()
+        self._reasoning_joiner = CharacterJoiner()
+        self._message: str | None = None
+        self._error: object = None
+        self._reason_was_early = False
         self._finish_reason: str | None = None
         self._usage: Usage | None = None
         self._usage_is_final = False
@@ -90,10 +126,18 @@ class AnswerReader:
     def read(self, chunk: Chunk, events: list[Event]) -> None:
         """Append the events of the next chunk to *events*."""
         for choice in chunk.choices or ():
-            if choice.index == 0:
+            # The first choice is the answer, whatever its index is; others weren't asked for.
+            if choice.index == self._index or choice.index is None or self._index is None:
                 self._read_choice(choice, events)
+            else:
+                self._report(f"choices[{choice.index}]", {})
         if chunk.usage is not None and (usage := read_usage(chunk.usage)) is not None:
             self._usage, self._usage_is_final = usage, True
+
+    def read_mended(self, chunk: Chunk, events: list[Event]) -> None:
+        """:meth:`read` for a chunk whose texts may hold surrogates (see :mod:`.characters`)."""
+        self._joins = True
+        self.read(chunk, events)
 
     @property
     def is_over(self) -> bool:
@@ -103,26 +147,39 @@ class AnswerReader:
         """
         return self._goes_on or (self._stops_here and self._stops.matched is not None and self._finish_reason is None)
 
-    def finish(self) -> list[Event]:
+    @property
+    def has_ended(self) -> bool:
+        """Whether the server has said why the answer ends."""
+        return self._finish_reason is not None and not self._reason_was_early
+
+    def finish(self, is_complete: bool = False, last_words: str = "") -> list[Event]:
         """The last events, once the stream is at its end.
+
+        Args:
+            is_complete: whether the server has said that this is the end, or has sent one complete JSON value.
+            last_words: what it sent that is no part of an answer.
 
         Raises ConnectionFailedError where that end came too early, and ServerError where the answer failed.
         """
         reason = self._finish_reason
+        if self._error:
+            raise self._translator.answer_error(None, {"error": self._error})
         if reason in FAILURES:
             raise ServerError(self._translator.address, None, f"the answer ended with the reason {reason!r}")
-        matched = self._stops.matched
-        if reason is None and matched is None:
-            raise self._translator.gone(f"it ended the stream before the answer was complete, after {self._so_far()}")
         events: list[Event] = []
+        if self._joins:
+            self._flush(events)
+        matched = self._stops.matched
+        if matched is None and not self._is_whole(is_complete):
+            raise self._cut(is_complete, last_words)
         if tail := self._stops.finish():
             events.append(TextDelta(self._note(tail)))
         calls = self._tools.finish()
         events.extend(ToolCallDelta(call) for call in calls)
-        ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "stop"
+        ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "unknown"
         if matched is not None:
             ended = "stop"
-        elif calls and ended == "stop":
+        elif calls and (ended == "stop" or reason is None):
             ended = "tool_calls"  # OpenAI says "stop" where the call was forced
         usage = self._usage
         if self.is_over and not self._usage_is_final:
@@ -130,17 +187,52 @@ class AnswerReader:
         events.append(Finished(finish_reason=ended, usage=usage, stop=matched or self._stop))
         return events
 
+    def _is_whole(self, is_complete: bool) -> bool:
+        if self._finish_reason is None:
+            return is_complete and self._tokens > 0
+        return is_complete or not self._reason_was_early
+
+    def _cut(self, is_complete: bool, last_words: str) -> LlamaForgeError:
+        """What an answer that isn't whole is."""
+        so_far = self._so_far()
+        if last_words:
+            said = self._translator.clean(last_words)
+            return ServerError(self._translator.address, None, f"it sent no complete answer ({so_far}), but: {said}")
+        if is_complete:
+            return self._translator.gone(f"it ended the answer without a reason, and with {so_far}")
+        return self._translator.gone(f"it ended the stream before the answer was complete, after {so_far}")
+
+    def _flush(self, events: list[Event]) -> None:
+        """Pass on the halves of characters that still wait."""
+        if rest := self._reasoning_joiner.finish():
+            events.append(ReasoningDelta(rest))
+        if rest := self._text_joiner.finish():
+            self._pass(rest, (), events)
+
     def _read_choice(self, choice: Choice, events: list[Event]) -> None:
+        if self._index is None:
+            self._index = choice.index
         text = choice.text or ""
         if choice.delta is not None:
             text += self._read_delta(choice.delta, events)
+        elif choice.message is not None:
+            text += self._read_message(choice.message, events)
+        if self._joins:
+            text = self._text_joiner.feed(text)
         logprobs = () if choice.logprobs is None else read_logprobs(choice.logprobs, self._alternatives)
         if text or logprobs:
+            # Some servers give a reason with every chunk: then only the end mark says that the answer is whole.
+            if self._finish_reason is not None:
+                self._reason_was_early = True
             self._pass(text, logprobs, events)
-        if choice.finish_reason is not None:
-            self._finish_reason = choice.finish_reason
+        if choice.finish_reason is not None and (reason := choice.finish_reason.casefold()) not in NO_REASONS:
+            self._finish_reason = reason
         if isinstance(choice.stop_reason, str):
-            self._stop = choice.stop_reason
+            self._stop = mend(choice.stop_reason)
+        if choice.error:
+            self._error = choice.error
+        if choice.usage is not None and (usage := read_usage(choice.usage)) is not None:
+            self._usage, self._usage_is_final = usage, True
 
     def _read_delta(self, delta: Delta, events: list[Event]) -> str:
         """The text of *delta*; whatever else it has goes its own way."""
@@ -148,11 +240,31 @@ class AnswerReader:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
             self._tokens += 1
-            events.append(ReasoningDelta(reasoning))
+            if self._joins:
+                reasoning = self._reasoning_joiner.feed(reasoning)
+            if reasoning:
+                events.append(ReasoningDelta(reasoning))
         for part in delta.tool_calls or ():
             self._tokens += 1
             self._tools.feed(part)
+        if delta.function_call is not None:
+            self._tokens += 1
+            self._tools.feed(ToolCallPart(function=delta.function_call))
         return (delta.content or "") + (delta.refusal or "")
+
+    def _read_message(self, message: Delta, events: list[Event]) -> str:
+        """The text of a message in place of a delta: the whole answer, or as much of it as there is by now.
+
+        After deltas it repeats what they said.
+        """
+        if self._message is None and self._tokens:
+            return ""
+        before, text = self._message or "", self._read_delta(message, events)
+        if before and text.startswith(before):
+            self._message, text = text, text[len(before) :]
+        else:
+            self._message = before + text
+        return text
 
     def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
         """Let through what comes before a stop string, with every token up to the one that completes it."""
@@ -182,3 +294,10 @@ class AnswerReader:
 
     def _so_far(self) -> str:
         return f"{self._length} characters" if self._length else "no text at all"
+
+
+def _function_names(request: GenerationRequest) -> frozenset[str]:
+    """The functions that the request's tools are."""
+    functions = [tool.get("function") for tool in request.tools or () if isinstance(tool, Mapping)]
+    names = [function.get("name") for function in functions if isinstance(function, Mapping)]
+    return frozenset(name for name in names if isinstance(name, str))

@@ -53,6 +53,17 @@ class EventParser:
             self._read_lines(rest, events)
         return events
 
+    def close(self) -> list[ServerSentEvent]:
+        """The event that the end of the stream left without its empty line, if there is one.
+
+        By the standard it is none, because it may be cut; whoever knows what data is complete may take it.
+        """
+        events: list[ServerSentEvent] = []
+        if self._line:
+            self._end_line(events)
+        self._end_line(events)
+        return events
+
     def _read_lines(self, piece: bytes, events: list[ServerSentEvent]) -> None:
         *ended, rest = piece.split(b"\n")
         for part in ended:

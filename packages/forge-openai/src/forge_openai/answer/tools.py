@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Collection
 
 from llamaforge.messages import FunctionCall, ToolCall
 
-from .chunks import ToolCallPart
+from .characters import mend
+from .chunks import FunctionPart, ToolCallPart
+
+_EMPTY = "{}"
 
 
 class _Call:
@@ -19,57 +23,89 @@ class _Call:
         self.name = ""
         self.arguments: list[str] = []
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the arguments are a complete object, which nothing can continue."""
+        text = "".join(self.arguments).strip()
+        if not text.endswith("}"):
+            return False
+        try:
+            return isinstance(json.loads(text), dict)
+        except (ValueError, RecursionError):
+            return False
+
 
 class ToolCallAssembler:
     """Pieces in, whole calls out.
 
-    Pieces belong together by index, and without one by id. Servers differ: some send whole calls that all have the same
-    index, some repeat the name in each piece, some give each piece an id of its own. So at a known index a new call
-    begins where both the id is another and a function is named.
+    Pieces belong together by index, and without one by id, and without either to the latest call. Servers differ: some
+    send whole calls that all have the same index, with ids or without; some repeat the name in each piece, some give
+    each piece an id of its own. So where a piece names a function, it begins a new call if
+
+    * both its id and the call's are given and are not the same, or
+    * the call's arguments are complete, so that nothing can be added to them, or
+    * both names are among *names*, and not the same.
+
+    Args:
+        names: the functions that the request offers.
     """
 
-    __slots__ = ("_calls",)
+    __slots__ = ("_calls", "_names")
 
-    def __init__(self) -> None:
+    def __init__(self, names: Collection[str] = ()) -> None:
         self._calls: list[_Call] = []
+        self._names = names
 
     def feed(self, part: ToolCallPart) -> None:
         """Take the next piece."""
-        call = self._find(part)
-        call.id = call.id or part.id or ""
-        if part.function is None:
-            return
-        name, arguments = part.function.name, part.function.arguments
-        if name and name != call.name:
-            call.name += name
+        function = part.function if part.function is not None else FunctionPart()
+        name, arguments = function.name or "", function.arguments
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
+        arguments = arguments or ""
+        call = self._find(part, name, arguments)
+        call.id = call.id or part.id or ""
+        if name and name != call.name:
+            call.name += name
         if arguments:
+            if not name and arguments.strip().startswith("{") and "".join(call.arguments).strip() == _EMPTY:
+                call.arguments.clear()  # a gateway from Anthropic's API began with an empty object in place of none
             call.arguments.append(arguments)
 
     def finish(self) -> tuple[ToolCall, ...]:
-        """The calls, in the order in which they began. One that came without an id is given one."""
-        return tuple(
-            ToolCall(
-                id=call.id or f"call_{secrets.token_hex(12)}",
-                function=FunctionCall(name=call.name, arguments="".join(call.arguments)),
-            )
-            for call in self._calls
-        )
+        """The calls, in the order in which they began. One that came without an id of its own is given one."""
+        made: list[ToolCall] = []
+        taken: set[str] = set()
+        for call in self._calls:
+            ident = mend(call.id)
+            if not ident or ident in taken:
+                ident = f"call_{secrets.token_hex(12)}"
+            taken.add(ident)
+            function = FunctionCall(name=mend(call.name), arguments=mend("".join(call.arguments)))
+            made.append(ToolCall(id=ident, function=function))
+        return tuple(made)
 
-    def _find(self, part: ToolCallPart) -> _Call:
+    def _find(self, part: ToolCallPart, name: str, arguments: str) -> _Call:
         """The call that *part* belongs to; a new one where it begins one."""
-        begins = part.function is not None and bool(part.function.name)
         if part.index is not None:
             same = [call for call in self._calls if call.index == part.index]
-            if same and not (begins and part.id and same[-1].id and part.id != same[-1].id):
-                return same[-1]
         elif part.id:
             same = [call for call in self._calls if call.id == part.id]
-            if same:
-                return same[-1]
-        elif self._calls and not (begins and self._calls[-1].name):
-            return self._calls[-1]
+        else:
+            same = self._calls
+        if same and not (name and self._begins(same[-1], part.id or "", name, arguments)):
+            return same[-1]
         call = _Call(part.index)
         self._calls.append(call)
         return call
+
+    def _begins(self, call: _Call, ident: str, name: str, arguments: str) -> bool:
+        """Whether a piece with a *name* is the first one of another call."""
+        if not call.name:
+            return False
+        if ident and call.id and ident != call.id:
+            return True
+        if name != call.name and name in self._names and call.name in self._names:
+            return True
+        # The last piece of a call may repeat its name, without arguments.
+        return bool(arguments.strip() or name != call.name) and call.is_whole

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, ClassVar, Final
 
@@ -21,7 +22,7 @@ from llamaforge.errors import (
 
 from ..backend import OpenAIBackend
 from ..plugin import SPEC
-from .config import API, OpenAIServerConfig
+from .config import OpenAIServerConfig
 from .probe import Probe
 
 _FIRST_ANSWER: Final = 120.0
@@ -91,19 +92,20 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
             super().check_model(model_path, config)
 
     def find_model(self, endpoint: str) -> str:
-        """The server's only model. Raises InvalidParameterError, with the names, where it has several or tells none."""
+        """The server's only model.
+
+        Raises InvalidParameterError, with the names, where it has several or tells none; and ConnectionFailedError,
+        AuthenticationError or ServerError where it doesn't answer.
+        """
         config: Any = self.config_class.read(self._given)
         if config.served_model_name is not None:
             return str(config.served_model_name)
-        status, body = self._probe(endpoint).ask(f"{API}/models")
-        if status == 0:
-            raise ConnectionFailedError(endpoint, "nobody answers there.")
-        cards = body.get("data") if isinstance(body, dict) else None
-        names = [card["id"] for card in cards or () if isinstance(card, dict) and isinstance(card.get("id"), str)]
+        names = [card.name for card in self._probe(endpoint).models()]
         if len(names) == 1:
-            return str(names[0])
-        listed = f"; it has {', '.join(names)}" if names else f" (HTTP {status} for its list of models)"
-        raise InvalidParameterError("model", None, f"given: the server at {endpoint} has no single model{listed}")
+            return names[0]
+        known = f"has several: {', '.join(names)}" if names else "does not tell which models it has"
+        expected = f"given, because the server at {endpoint} {known}"
+        raise InvalidParameterError("model", None, expected, show_value=False)
 
     def is_healthy(self, endpoint: str) -> bool:
         """Whether the health endpoint is answered with a 2xx."""
@@ -115,10 +117,12 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         Raises ModelNotFoundError where it has another model.
         """
         probe = self._probe(endpoint)
+        names: list[str] = []
         if not probe.is_healthy(self.health_endpoint()):
             return False
-        names = probe.models()
-        if names is not None and names and self.served_model not in names:
+        with contextlib.suppress(LlamaForgeError):
+            names = [name for card in probe.models() for name in card.names]
+        if names and self.served_model not in names:
             raise ModelNotFoundError(
                 f"it has the model {' and '.join(names)}, and not {self.served_model!r} (served_model_name).",
                 self.served_model,

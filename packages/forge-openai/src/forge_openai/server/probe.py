@@ -6,10 +6,18 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
+from llamaforge.errors import AuthenticationError, ConnectionFailedError, ServerError
+
+from ..error_shapes import error_fields, error_text
+from ..errors import describe, tls_advice
+from ..model_list import ModelCard, read_body, read_models
+from .config import API
+
 _NOT_OFFERED: Final = (404, 405, 501)
+_REFUSED: Final = (401, 403)
 _LATER: Final = (429, 503)
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -28,38 +36,45 @@ class Probe:
         status, _ = self.ask(path)
         return 200 <= status < 300
 
-    def models(self) -> list[str] | None:
-        """The names of its models, aliases included; None where it doesn't list any."""
-        status, body = self.ask("/v1/models")
-        cards = body.get("data") if isinstance(body, dict) else body
-        if status != 200 or not isinstance(cards, list):
-            return None
-        names = []
-        for card in cards:
-            if isinstance(card, dict):
-                names += [name for name in (card.get("id"), *(card.get("aliases") or ())) if isinstance(name, str)]
-        return names
+    def models(self) -> list[ModelCard]:
+        """Its models; none where its list can't be read.
+
+        Raises ConnectionFailedError, AuthenticationError or ServerError where it gives no list.
+        """
+        status, body = self.ask(f"{API}/models")
+        if status == 0:
+            raise ConnectionFailedError(self.endpoint, str(body))
+        if status >= 400 and status not in _NOT_OFFERED:
+            reason = error_text(error_fields(body), body)
+            if status in _REFUSED:
+                advice = "A key that may generate and not list models needs the load parameter model."
+                raise AuthenticationError(self.endpoint, status, f"{reason} {advice}")
+            raise ServerError(self.endpoint, status, reason)
+        return read_models(body) or []
 
     def answers(self, model: str, patience: float) -> bool:
         """Whether it generates a token. A refusal of the request itself is an answer, too: the model is there."""
         message = [{"role": "user", "content": "Hi"}]
         for path, body in (
-            ("/v1/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
-            ("/v1/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
+            (f"{API}/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
+            (f"{API}/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
         ):
             status, _ = self.ask(path, body, patience)
             if status not in _NOT_OFFERED:
                 return 0 < status < 500 and status not in _LATER
         return False
 
-    def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, Any]:
-        """GET *path*, or POST *body* there: the status, 0 where nobody answers, and the JSON, None where it is none."""
+    def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, object]:
+        """GET *path*, or POST *body* there: the status, and the JSON or the text.
+
+        Where nobody answers, the status is 0, and the reason is in place of the body.
+        """
         try:
             return self._ask(path, body, patience)
-        except (OSError, http.client.HTTPException):
-            return 0, None
+        except (OSError, http.client.HTTPException) as error:
+            return 0, describe(error) + tls_advice(error)
 
-    def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, Any]:
+    def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, object]:
         address = urlsplit(self.endpoint)
         timeout = self.patience if patience is None else patience
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
@@ -72,7 +87,4 @@ class Probe:
             text = answer.read()
         finally:
             connection.close()
-        try:
-            return answer.status, json.loads(text)
-        except ValueError:
-            return answer.status, None
+        return answer.status, read_body(text)

@@ -16,8 +16,10 @@ from llamaforge.errors import (
     closest,
 )
 
-from ..answer.decoder import read_json
+from ..error_shapes import is_error
+from ..model_list import ModelCard, read_body, read_card, read_models
 from ..request.body import CHAT
+from ..side_fields import logger
 from .cancel_scope import CancelScope
 from .sdk import sdk
 from .server_client import ServerClient
@@ -26,6 +28,8 @@ from .session import Session
 _PATIENCE: Final = 30.0
 """Seconds for the whole check, where the load parameter timeout sets no other limit."""
 _NOT_OFFERED: Final = (404, 405, 501)
+_REFUSED: Final = (401, 403)
+_IN_TROUBLE: Final = (408, 429)
 _SHOWN: Final = 8
 
 
@@ -41,7 +45,8 @@ def check_server(session: Session, model: str, timeout: float | None) -> None:
     """Ask each server for its models, and note the model's context size where it tells.
 
     Raises ConnectionFailedError (nobody there, or the address is no such API), AuthenticationError (the key is refused)
-    and ModelNotFoundError (the model isn't there). A server that lists no models passes. Of several, one may be down.
+    and ModelNotFoundError (the model isn't there). A server that lists no models passes, as does a key that may only
+    generate. Of several servers, one may be down.
     """
     down: list[LlamaForgeError] = []
     for server in session.servers:
@@ -62,21 +67,26 @@ def _check_server(session: Session, server: ServerClient, model: str, scope: Can
         _check_chat(session, server, model, None, scope)
         return None
     answer = _ask(session, server, _get(server, "/models"), scope)
-    if answer.status in _NOT_OFFERED:
-        _check_chat(session, server, model, answer, scope)
-        return None
-    if answer.status >= 400:
+    if answer.status in _IN_TROUBLE or (answer.status >= 500 and answer.status not in _NOT_OFFERED):
         raise server.translator.answer_error(answer.status, answer.body)
-    cards = _cards(answer.body)
+    if answer.status == 200 and is_error(answer.body):
+        raise server.translator.answer_error(None, answer.body)
+    cards = read_models(answer.body) if answer.status < 400 else None
     if cards is None:
-        raise server.translator.gone(
-            f"it answers, but its list of models is {answer.kind or 'of no content type'} that can't be read. "
-            + _hint(server)
+        # No list, none that can be read, or none for this key, which may well be allowed to generate.
+        _check_chat(session, server, model, answer, scope)
+        logger.info(
+            "The server at %s gave no list of models (HTTP %d, %s): whether it has %s was not checked.",
+            server.endpoint.address,
+            answer.status,
+            answer.kind or "no content type",
+            model,
         )
-    card = _find(cards, model) or _ask_by_name(session, server, model, scope)
+        return None
+    card = next((card for card in cards if model in card.names), None) or _ask_by_name(session, server, model, scope)
     if card is None:
-        raise _no_such_model(server, model, [str(card["id"]) for card in cards if card.get("id")])
-    return _context_size(card)
+        raise _no_such_model(server, model, [card.name for card in cards])
+    return card.context_size
 
 
 def _get(server: ServerClient, path: str) -> Callable[[], Any]:
@@ -98,7 +108,7 @@ def _ask(session: Session, server: ServerClient, call: Callable[[], Any], scope:
     else:
         asked, answered = response.history[0].request.url if response.history else response.url, response.url
         if (asked.scheme, asked.host, asked.port) == (answered.scheme, answered.host, answered.port):
-            body = read_json(response.content)
+            body = read_body(response.content)
             return _Answer(response.status_code, _content_type(response), body)
         # Credentials don't follow to another host, nor does a POST: the next request would fail in a stranger way.
         failure = server.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
@@ -118,14 +128,16 @@ def _check_chat(
         return server.client.post(CHAT, body={"model": model}, cast_to=httpx2.Response)
 
     answer = _ask(session, server, call, scope)
-    if answer.status in (401, 403):
+    if answer.status in _REFUSED:
         raise server.translator.answer_error(answer.status, answer.body)
-    if answer.status in _NOT_OFFERED:
+    page = answer.kind == "text/html"
+    if answer.status in _NOT_OFFERED or page:
         error = server.translator.answer_error(answer.status, answer.body)
         if isinstance(error, ModelNotFoundError):
             raise error
+        said = f"{answer.status} with a web page" if page else str(answer.status)
         listed = f"HTTP {listing.status} to /models and " if listing is not None else "HTTP "
-        raise server.translator.gone(f"it answers {listed}{answer.status} to {CHAT}. {_hint(server)}")
+        raise server.translator.gone(f"it answers {listed}{said} to {CHAT}. {_hint(server)}")
 
 
 def _hint(server: ServerClient) -> str:
@@ -137,23 +149,12 @@ def _hint(server: ServerClient) -> str:
     return f"The address looks wrong: such an API usually stands under /v1; try api_base={address + '/v1'!r}."
 
 
-def _cards(body: Any) -> list[dict[str, Any]] | None:
-    """The models' cards; a few servers send the bare list."""
-    cards = body.get("data") if isinstance(body, dict) else body
-    return [card for card in cards if isinstance(card, dict)] if isinstance(cards, list) else None
-
-
-def _find(cards: list[dict[str, Any]], model: str) -> dict[str, Any] | None:
-    return next((card for card in cards if model == card.get("id") or model in (card.get("aliases") or ())), None)
-
-
-def _ask_by_name(session: Session, server: ServerClient, model: str, scope: CancelScope) -> dict[str, Any] | None:
+def _ask_by_name(session: Session, server: ServerClient, model: str, scope: CancelScope) -> ModelCard | None:
     """The card of a model that is not in the list: servers know names (Ollama: without a tag) that they don't list."""
     if not model:
         return None
     answer = _ask(session, server, _get(server, f"/models/{quote(model, safe='')}"), scope)
-    known = answer.status == 200 and isinstance(answer.body, dict) and isinstance(answer.body.get("id"), str)
-    return answer.body if known else None
+    return read_card(answer.body) if answer.status == 200 else None
 
 
 def _no_such_model(server: ServerClient, model: str, known: list[str]) -> ModelNotFoundError:
@@ -165,15 +166,6 @@ def _no_such_model(server: ServerClient, model: str, known: list[str]) -> ModelN
     return ModelNotFoundError(
         f"{message} A model that it has and doesn't list can be loaded with check_model=False.", model, ordered
     )
-
-
-def _context_size(card: dict[str, Any]) -> int | None:
-    """vLLM's ``max_model_len``, or llama.cpp's ``meta.n_ctx``."""
-    meta = card.get("meta")
-    for size in (card.get("max_model_len"), meta.get("n_ctx") if isinstance(meta, dict) else None):
-        if isinstance(size, int) and size > 0:
-            return size
-    return None
 
 
 def _content_type(response: Any) -> str:

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from llamaforge.errors import GenerationTimeoutError, LlamaForgeError, ServerError
+from llamaforge.errors import GenerationTimeoutError, LlamaForgeError
 from llamaforge.results import Event
 
-from ..answer.decoder import EXCERPT, AnswerDecoder, read_json
+from ..answer.decoder import AnswerDecoder
 from ..endpoint import Endpoint
 from .cancel_scope import CancelScope
 from .retries import Attempts
 from .server_client import ServerClient
 from .session import Session
-
-_NO_STREAM: Final = ("application/json", "text/html")
-"""Content types that are certainly no event stream."""
-_LONGEST_REASON: Final = 3000
 
 
 class Call(NamedTuple):
@@ -84,8 +80,8 @@ def exchange(call: Call, session: Session, scope: CancelScope) -> Exchange:
 def _exchange(call: Call, session: Session, scope: CancelScope) -> Exchange:
     server, head = yield from _open(call, session, scope)
     decoder = call.decoder(server)
+    decoder.content_type = head.headers.get("content-type", "").partition(";")[0].strip()
     try:
-        yield from _check_type(server, head, scope)
         while not decoder.is_over:
             piece = yield from _read(server, scope)
             if piece is None:
@@ -132,19 +128,3 @@ def _read(server: ServerClient, scope: CancelScope) -> Generator[Step, Any, byte
             return piece
         failure = GenerationTimeoutError(scope.timeout or 0.0)
     raise failure
-
-
-def _check_type(server: ServerClient, head: Any, scope: CancelScope) -> Generator[Step, Any, None]:
-    """Refuse an answer that is no event stream, with what it is instead."""
-    kind = head.headers.get("content-type", "").partition(";")[0].strip().casefold()
-    if kind not in _NO_STREAM:
-        return
-    text = b""
-    while len(text) < _LONGEST_REASON and (piece := (yield from _read(server, scope))) is not None:
-        text += piece
-    found = read_json(text)
-    if isinstance(found, dict) and found.get("error"):
-        raise server.translator.answer_error(None, found)
-    excerpt = text.decode("utf-8", "replace")[:EXCERPT]
-    reason = f"it sent {kind} instead of an event stream; is the address right? It begins: {excerpt}"
-    raise ServerError(server.endpoint.address, head.status_code, server.translator.clean(reason))

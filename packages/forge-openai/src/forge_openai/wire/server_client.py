@@ -4,36 +4,62 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
-import importlib
 import os
-import ssl
 import threading
 import weakref
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..endpoint import Endpoint
+from ..endpoint import Endpoint, custom_headers
 from ..errors import Translator
+from ..side_fields import SideFieldReport
+from .environment import NetworkSettingsError, find_proxy, make_client
 from .network import bound_network
 from .sdk import load_sdk, sdk
 
 if TYPE_CHECKING:
     import openai
 
+ClientT = TypeVar("ClientT")
+
 _PLACEHOLDER = "not-needed"
 """What a server that wants no key gets as one: the SDK insists on sending some."""
 
 
 class ServerClient:
-    """A way to one server. Any number of threads and event loops may use it at once."""
+    """A way to one server. Any number of threads and event loops may use it at once.
 
-    __slots__ = ("_clients", "_lock", "_timeout", "bounded", "client", "endpoint", "load", "rests_until", "translator")
+    Raises ConnectionFailedError where the environment names a proxy or certificates that can't be used.
+    """
+
+    __slots__ = (
+        "_clients",
+        "_lock",
+        "_timeout",
+        "bounded",
+        "client",
+        "endpoint",
+        "load",
+        "report",
+        "rests_until",
+        "translator",
+    )
 
     def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
         load_sdk()
         self.endpoint = endpoint
-        self.translator = Translator(address=endpoint.address, model=model, secrets=endpoint.secrets())
+        proxy = find_proxy(endpoint.address)
+        headers = {name.casefold() for name in endpoint.headers}
+        self.translator = Translator(
+            address=endpoint.address,
+            model=model,
+            secrets=endpoint.secrets(),
+            key_variable=endpoint.key_variable,
+            has_key=endpoint.api_key is not None or endpoint.azure is not None or "authorization" in headers,
+            route=f"The way there is {proxy.shown}." if proxy is not None else "",
+        )
+        self.report = SideFieldReport(endpoint.address)
+        """Told of what its answers have that can't be read."""
         self.load = 0
         """Requests that are under way."""
         self.rests_until = 0.0
@@ -41,7 +67,7 @@ class ServerClient:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
-        http = sdk.DefaultHttpxClient(verify=_trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")))
+        http = self._make_http(sdk.DefaultHttpxClient)
         self.bounded = bound_network(http)
         """Whether scopes hold at the socket."""
         self.client: openai.OpenAI = self._make("OpenAI", http)
@@ -53,8 +79,7 @@ class ServerClient:
         if loop not in self._clients:
             from .aio import bind_to_loop
 
-            trust = _trust(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
-            http = sdk.DefaultAsyncHttpxClient(verify=trust)
+            http = self._make_http(sdk.DefaultAsyncHttpxClient)
             bind_to_loop(http)
             client = self._make("AsyncOpenAI", http)
             keeper = self._keep(loop, client)
@@ -88,25 +113,30 @@ class ServerClient:
                 self._clients.pop(loop, None)
             await client.close()
 
+    def _make_http(self, make: Callable[..., ClientT]) -> ClientT:
+        """An HTTP client. Raises ConnectionFailedError where the environment's settings don't allow one."""
+        try:
+            return make_client(make, self.endpoint.address)
+        except NetworkSettingsError as error:
+            reason = str(error)
+        raise self.translator.gone(reason)
+
     def _make(self, kind: str, http: Any) -> Any:
         endpoint = self.endpoint
         given: dict[str, Any] = {
             "timeout": self._timeout if self._timeout is not None else sdk.DEFAULT_TIMEOUT,
             "max_retries": 0,  # ours, so that a deadline can end them
-            "default_headers": {name: value.reveal() for name, value in endpoint.headers.items()},
+            "default_headers": self._headers(),
             "http_client": http,
         }
         key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
         if endpoint.azure is None:
             make = getattr(sdk, kind)
-            return make(
-                api_key=key or _PLACEHOLDER,
-                base_url=endpoint.address,
-                organization=endpoint.organization,
-                project=endpoint.project,
-                **given,
-            )
-        make = getattr(importlib.import_module("openai.lib.azure"), kind.replace("OpenAI", "AzureOpenAI"))
+            client = make(api_key=key or _PLACEHOLDER, base_url=endpoint.address, **given)
+            # Not as arguments: the SDK takes OpenAI's environment variables for None, whoever the server is.
+            client.organization, client.project = endpoint.organization, endpoint.project
+            return client
+        make = getattr(sdk, kind.replace("OpenAI", "AzureOpenAI"))
         token = endpoint.azure.token
         return make(
             api_key=key,
@@ -117,6 +147,17 @@ class ServerClient:
             **given,
         )
 
+    def _headers(self) -> dict[str, Any]:
+        """Our headers, and none of those that the SDK would add from the environment for another server."""
+        ours = {name: value.reveal() for name, value in self.endpoint.headers.items()}
+        known = {name.casefold() for name in ours}
+        left_out = {name: sdk.Omit() for name in custom_headers(os.environ) if name.casefold() not in known}
+        for name in [name for name in left_out if name.casefold() == "authorization"]:
+            del left_out[name]  # the SDK insists on one, and takes a given one before that of the environment
+            key = self.endpoint.api_key
+            ours["Authorization"] = f"Bearer {key.reveal() if key is not None else _PLACEHOLDER}"
+        return left_out | ours
+
 
 def _close_soon(loop: asyncio.AbstractEventLoop, client: Any) -> None:
     closing = loop.create_task(client.close())
@@ -125,11 +166,3 @@ def _close_soon(loop: asyncio.AbstractEventLoop, client: Any) -> None:
 
 
 _closing: set[asyncio.Task[None]] = set()
-
-
-@functools.cache
-def _trust(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
-    """The certificates that HTTP libraries trust here. Reading them takes most of a client's time to be made."""
-    import httpx2
-
-    return httpx2.create_ssl_context()

@@ -1,4 +1,4 @@
-"""``llamaforge doctor``: what is installed, what is broken and why, and the command that mends it."""
+"""``llamaforge doctor``: what is installed, what is broken and why, and the command that repairs it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _check(names: tuple[str, ...]) -> None:
             raise click.UsageError(f"There is no plugin {name!r}." + (f" Did you mean {near}?" if near else ""))
 
 
-@click.command("doctor", short_help="Say what is installed, what is broken, and how to mend it")
+@click.command("doctor", short_help="Show what is installed, what is broken, and how to repair it")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("-v", "--verbose", is_flag=True, help="Show whole tracebacks.")
 @click.option(
@@ -31,17 +31,18 @@ def _check(names: tuple[str, ...]) -> None:
     type=click.FloatRange(min=0, min_open=True),
     default=_TIMEOUT,
     show_default=True,
-    help="Seconds that looking at one plugin and its engine may take.",
+    help="Seconds to wait for each plugin and its engine. One that takes longer counts as broken.",
 )
 @click.argument("names", metavar="[PLUGIN]...", nargs=-1, shell_complete=complete_backend)
 @click.pass_context
 def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, verbose: bool, timeout: float) -> None:
-    """Say what is installed, from where, and what it runs on; what is broken, why, and the command that mends it.
+    """Show what is installed, from where, and what it runs on; what is broken, why, and the command that repairs it.
 
-    With the names of backends, sources or commands: look at those plugins alone.
+    With PLUGIN, the name of a backend, source or command: check only that one.
 
-    Every plugin and its engine is looked at in a process of its own: whatever it does there, the others are seen to.
-    No secret is shown. The exit code is 3 where something is broken.
+    Each plugin and its engine is checked in a process of its own, so that one that crashes doesn't hide the others.
+    Secrets are masked. Optional parts that aren't installed are listed with the command that installs them. The exit
+    code is 3 if something is broken, else 0.
     """
     from .examine import examine
     from .report import write_report

@@ -12,7 +12,14 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ...errors import BrokenPluginError, ContractVersionError, DuplicatePluginError, LlamaForgeError
+from ...errors import (
+    BackendNotInstalledError,
+    BrokenPluginError,
+    ContractVersionError,
+    DuplicatePluginError,
+    LlamaForgeError,
+)
+from ...installing import install_command, reinstall_command
 from ...plugins import BACKENDS, COMMANDS, SOURCES, PluginGroup, guarded, import_object
 from ..output import seal, text_output
 from . import distributions
@@ -34,6 +41,9 @@ def main(kind: str, name: str) -> None:
             output.json({"begins": title})
             try:
                 found = act()
+            except BackendNotInstalledError as error:  # an extra of its distribution, which nobody has to have
+                output.json({"install": error.command, "complete": True})
+                return
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it is, it is what is asked for
                 output.json({"failed": title, **_failure(error, group, name)})
                 return
@@ -113,14 +123,14 @@ def _mend(error: BaseException, group: PluginGroup, name: str) -> str | None:
     if isinstance(error, DuplicatePluginError):
         return f"pip uninstall {group.contributions(name)[-1].distribution}"
     if isinstance(error, ContractVersionError) and error.plugin_version > error.core_version:
-        return distributions.upgrade("forge-core")
+        return reinstall_command("forge-core")
     owner = group.owner(name)
     missing = distributions.missing_requirements(owner)
     if missing:
-        return "pip install " + " ".join(f'"{each}"' for each in missing)
+        return install_command(*missing)
     package = group.contributions(name)[0].target.partition(".")[0]
     lacks_own = any(_top(each) == package for each in _chain(error) if isinstance(each, ModuleNotFoundError))
-    return distributions.upgrade(owner) if lacks_own else None
+    return reinstall_command(owner, damaged=True) if lacks_own and owner is not None else None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,20 +1,13 @@
-"""What is installed, from where, and the pip command that mends it."""
+"""What is installed, from where, and what it requires."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
-from ...backends.distributions import DISTRIBUTIONS
-from ...plugins import metadata
+from ...installing import find_distribution, split
 from ...sources.redact import redact
-
-_NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
-_OURS = frozenset({"forge-core", *DISTRIBUTIONS.values()})
-_RANGE = ">=2.0,<3"
-"""Keeps a resolver that does not see our packages from installing a stranger's of the same name."""
 
 
 def describe(name: str | None) -> dict[str, Any]:
@@ -40,49 +33,23 @@ def version(name: str) -> str | None:
 
 def missing_requirements(name: str | None) -> list[str]:
     """What the distribution *name* requires and is not installed, as pip takes it. Extras and markers are left out."""
+    return [text for text in _required(name) if find_distribution(split(text)[0]) is None]
+
+
+def requirement(name: str | None, wanted: str) -> str | None:
+    """How the distribution *name* requires *wanted*, as pip takes it; None: it does not, or only an extra does."""
+    return next((text for text in _required(name) if split(text)[0] == split(wanted)[0]), None)
+
+
+def _required(name: str | None) -> list[str]:
     found = _find(name)
-    plain = [text for text in (found.requires or [] if found is not None else []) if ";" not in text]
-    return [text for text in plain if _find(_name_of(text)) is None]
-
-
-def requirement(name: str | None, wanted: str) -> str:
-    """How the distribution *name* requires *wanted*, as pip takes it; else just *wanted*."""
-    found = _find(name)
-    for text in (found.requires or []) if found is not None else []:
-        if _normal(_name_of(text)) == _normal(wanted):
-            return str(text).partition(";")[0].strip()
-    return wanted
-
-
-def upgrade(name: str | None) -> str | None:
-    """The command that installs the distribution *name* anew, with all that it requires; None: it has no name."""
-    if name is None:
-        return None
-    described = describe(name)
-    if described["editable"]:
-        return f'pip install -e "{described["location"]}"'
-    return f'pip install --upgrade "{name}{_RANGE}"' if name in _OURS else f"pip install --upgrade {name}"
+    return [text for text in (found.requires or [] if found is not None else []) if ";" not in text]
 
 
 def _find(name: str | None) -> Any:
-    if name is None:
-        return None
-    library = metadata()
-    try:
-        return library.distribution(name)
-    except library.PackageNotFoundError:
-        return None
+    return find_distribution(name) if name is not None else None
 
 
 def _path_of(url: object) -> str:
     parts = urlsplit(str(url))
     return url2pathname(unquote(parts.path)) if parts.scheme == "file" else redact(str(url))
-
-
-def _name_of(text: str) -> str:
-    found = _NAME.match(text)
-    return found[1] if found else text
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -13,6 +13,7 @@ from typing import Any
 from ...backends.distributions import DISTRIBUTIONS, install_command
 from ...errors import LlamaForgeError
 from ...forge import LlamaForge
+from ...installing import pip_here
 from ...models import ModelFile
 from ...models.masking import shown
 from ...plugins import BACKENDS, damaged_distributions
@@ -30,19 +31,23 @@ def examine(timeout: float, names: Sequence[str] = ()) -> dict[str, Any]:
 
     *timeout*: seconds for each plugin.
     """
-    plugins, model_file, cache = look_at_plugins(timeout, names), _model_file(), _cache()
+    looked_at, model_file, cache = look_at_plugins(timeout, names), _model_file(), _cache()
+    absent = {one["name"]: one["install"] for one in looked_at if one["install"] is not None}
+    absent |= {name: install_command(name) for name in _absent(names)}
+    plugins = [one for one in looked_at if one.pop("install") is None]
     found = {
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),
             "executable": sys.executable,
             "environment": sys.prefix,
+            "pip": pip_here(),
         },
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "core": distributions.describe("forge-core"),
         "plugins": plugins,
-        "not_installed": {name: install_command(name) for name in _absent(names)},
+        "not_installed": absent,
         "damaged": _damaged(),
         "model_file": model_file,
         "cache": cache,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+from ...installing import install_command, reinstall_command
 from ...plugins import BACKENDS, COMMANDS, SOURCES, Contribution
 from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..app import BUILT_IN as BUILT_IN_COMMANDS
@@ -29,6 +30,9 @@ _TAKEN: Final = {
 
 def look_at_plugins(timeout: float, names: Sequence[str] = ()) -> list[dict[str, Any]]:
     """What there is to tell of each plugin, backends first.
+
+    ``problem`` says what is broken, ``mend`` the command that mends it; ``install`` is the command for a backend that
+    is an extra of its distribution, and isn't installed.
 
     Args:
         timeout: seconds for each.
@@ -54,6 +58,7 @@ def _look_at(kind: str, name: str, found: list[Contribution], timeout: float) ->
         "problem": None,
         "traceback": None,
         "mend": None,
+        "install": None,
     }
     if name in _TAKEN[kind]:
         about["problem"] = f"LlamaForge has a {kind} {name!r} of its own, so the one of {found[0].owner} is never used."
@@ -63,13 +68,14 @@ def _look_at(kind: str, name: str, found: list[Contribution], timeout: float) ->
     repair = answer.pop("repair", None)
     about |= answer
     engine = about.get("engine")
-    if engine and about["engine_version"] is None:
+    required = distributions.requirement(owner, engine) if engine and about["engine_version"] is None else None
+    if required is not None:
         about["problem"] = about["problem"] or f"Its engine, the distribution {engine}, is not installed."
-        about["mend"] = repair or f'pip install "{distributions.requirement(owner, engine)}"'
+        about["mend"] = repair or install_command(required)
     elif failed_at == ENGINE_STEP and engine:
         about["mend"] = about["mend"] or repair or f"pip install --force-reinstall --no-cache-dir --no-deps {engine}"
-    elif failed_at is not None:
-        about["mend"] = about["mend"] or distributions.upgrade(owner)
+    elif failed_at is not None and owner is not None:
+        about["mend"] = about["mend"] or reinstall_command(owner)
     return about
 
 

@@ -20,11 +20,13 @@ def write_report(output: Output, found: dict[str, Any], *, verbose: bool) -> Non
         for line in lines:
             output.line(f"  {line}")
         output.line()
+    if found["python"]["pip"] and "pip install" in str((found["plugins"], found["not_installed"])):
+        output.line(f"For this environment, type pip as: {found['python']['pip']}")
     broken = found["broken"]
     if broken:
         output.line(output.styled(f"{broken} thing{'s are' if broken > 1 else ' is'} broken.", fg="red", bold=True))
     else:
-        output.line(output.styled("Everything is sound.", fg="green", bold=True))
+        output.line(output.styled("All is well.", fg="green", bold=True))
 
 
 def _sections(output: Output, found: dict[str, Any], verbose: bool) -> Iterator[tuple[str, list[str]]]:
@@ -76,7 +78,7 @@ def _plugin(output: Output, plugin: dict[str, Any], verbose: bool) -> Iterator[s
         for line in lines:
             yield f"  | {line}"
         if plugin["mend"]:
-            yield f"  mend it with: {output.styled(plugin['mend'], bold=True)}"
+            yield f"  repair it with: {output.styled(plugin['mend'], bold=True)}"
 
 
 def _origin(about: dict[str, Any]) -> str:

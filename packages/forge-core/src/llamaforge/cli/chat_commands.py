@@ -1,0 +1,154 @@
+"""What can be typed in a chat beside turns: the slash commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from ..parameters import NAMES, read_parameters
+from .conversation import Conversation, ConversationError
+from .values import parse_value
+
+HELP = '''/help            show this
+/retry           answer your last turn again
+/undo            drop your last turn and its answer
+/reset           start over; the system prompt stays
+/system TEXT     set the system prompt; without TEXT, drop it
+/set             show the generation parameters
+/set NAME=VALUE  set one; without VALUE, unset it
+/model           show the model; and which there are
+/model NAME      go on with another model
+/save FILE       write the conversation to FILE (JSON)
+/load FILE       go on with a saved conversation
+/exit            leave, as Ctrl-D does
+
+A line that ends in \\ continues in the next one;
+so does all between two lines of """.
+A line that begins with a space is no command.
+Ctrl-C stops an answer.'''
+
+_NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
+"""Parameters that make no sense in a conversation of plain text."""
+
+
+class LeaveChat(Exception):
+    """The user wants to leave."""
+
+
+class Chat(Protocol):
+    """What the commands act on."""
+
+    conversation: Conversation
+    parameters: dict[str, Any]
+
+    def answer(self) -> None:
+        """Answer the conversation's last turn."""
+
+    def about(self) -> dict[str, str]:
+        """Names of the model and of its backend."""
+
+    def models(self) -> list[str]:
+        """Names of the models there are."""
+
+    def switch_model(self, name: str) -> None:
+        """Go on with another model."""
+
+
+def obey(line: str, chat: Chat, tell: Callable[[str], None]) -> None:
+    """Do the slash command in *line*. Raises ConversationError, LeaveChat, or what loading and answering raise."""
+    name, _, rest = line.partition(" ")
+    if name == "/quit":
+        name = "/exit"
+    if name not in _COMMANDS:
+        raise ConversationError(f"There is no command {name}; /help lists them. To say it, begin with a space.")
+    _COMMANDS[name](chat, rest.strip(), tell)
+
+
+def _help(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    tell(HELP)
+
+
+def _exit(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    raise LeaveChat
+
+
+def _reset(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    chat.conversation.reset()
+    tell("The conversation starts over.")
+
+
+def _system(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    chat.conversation.system = rest or None
+    tell("The system prompt is set." if rest else "There is no system prompt any more.")
+
+
+def _undo(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    chat.conversation.undo()
+    tell("Your last turn is gone.")
+
+
+def _retry(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    chat.conversation.retry()
+    chat.answer()
+
+
+def _save(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    tell(f"Saved to {chat.conversation.save(rest, chat.about())}.")
+
+
+def _load(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    path = chat.conversation.load(rest)
+    count = len(chat.conversation.turns)
+    tell(f"Loaded {count} turn{'s' if count != 1 else ''} from {path}.")
+    if chat.conversation.unanswered is not None:
+        tell("Its last turn has no answer yet: /retry asks for one.")
+
+
+def _set(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    if not rest:
+        tell("\n".join(f"{name}={_shown(value)}" for name, value in chat.parameters.items()) or "Nothing is set.")
+        return
+    name, _, text = (part.strip() for part in rest.replace(" ", "=", 0 if "=" in rest else 1).partition("="))
+    known = [each for each in NAMES if each not in _NOT_HERE]
+    if name not in known:
+        from ..errors import UnknownParameterError
+
+        raise UnknownParameterError(name, known)
+    changed = {key: value for key, value in chat.parameters.items() if key != name}
+    if text:
+        changed[name] = parse_value(text)
+        read_parameters(changed)
+    chat.parameters = changed
+    tell(f"{name} is {_shown(changed[name])}." if text else f"{name} is unset.")
+
+
+def _model(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
+    if rest:
+        chat.switch_model(rest)
+    about = chat.about()
+    tell(f"{about['model']} on {about['backend']}.")
+    others = [name for name in chat.models() if name != about["model"]]
+    if not rest and others:
+        tell(f"Others: {', '.join(others)}. /model also takes a path or another reference.")
+
+
+def _shown(value: Any) -> str:
+    import json
+
+    if isinstance(value, Mapping | list | tuple | bool) or value is None:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)
+
+
+_COMMANDS: Mapping[str, Callable[[Chat, str, Callable[[str], None]], None]] = {
+    "/exit": _exit,
+    "/help": _help,
+    "/load": _load,
+    "/model": _model,
+    "/reset": _reset,
+    "/retry": _retry,
+    "/save": _save,
+    "/set": _set,
+    "/system": _system,
+    "/undo": _undo,
+}
