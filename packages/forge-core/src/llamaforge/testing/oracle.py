@@ -23,6 +23,7 @@ NEAR: Final = 2e-3
 """Log-probabilities nearer than this are equal, as far as rounding tells."""
 ONE_IN: Final = 1e6
 """A sound backend fails one comparison of a distribution in so many; the kit makes a few dozen of them."""
+_RANKS: Final = (1, 2, 3, 5, 8, 13, 20)
 _TILTS: Final = tuple(sign * 1.25**power for power in range(-24, 8) for sign in (1, -1))
 """Exponents that are tried for the tightest of Chernoff's bounds."""
 
@@ -151,38 +152,57 @@ def forbidden(draws: Sequence[Drawn]) -> Drawn | None:
 def improbable(draws: Sequence[Drawn]) -> str | None:
     """What tells that *draws* were not made from their distributions; None where nothing does.
 
-    Two statistics, both with bounds that hold for any number of draws: the mean logarithm of the probability of what
-    was drawn, by Chernoff's bound, and how often draws fall among the more probable tokens, by the inequality of
-    Dvoretzky, Kiefer and Wolfowitz. Each is exceeded by chance once in :data:`ONE_IN` at most.
+    Looked at are the mean logarithm of the probability of what was drawn, and how often the draw is none of the most
+    probable tokens, for several numbers of them. Each is exceeded by chance once in :data:`ONE_IN` at most, by
+    Chernoff's bound, which holds for any number of draws from any distributions.
     """
     if not draws:
         return None
-    log = math.log(2 * ONE_IN)
-    surplus, places, cells = 0.0, [], []
+    mean = _Surplus()
+    beyond = {rank: _Surplus() for rank in _RANKS}
     for draw in draws:
         ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
         weights = [draw.probabilities[token] for token in ranked] + ([draw.rest] if draw.rest > 0 else [])
-        values = [math.log(weight) for weight in weights]
-        if draw.rest > 0:  # many tokens, none more probable than the last one that is known
-            values[-1] = values[-2]
         place = ranked.index(draw.chosen) if draw.chosen in draw.probabilities else len(ranked)
         if place >= len(weights):
             return f"{draw.chosen!r} was drawn, which can't come"
-        mean = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / math.fsum(weights)
-        cells.append([(weight, value - mean) for weight, value in zip(weights, values, strict=True)])
-        surplus += values[place] - mean
-        start = math.fsum(weights[:place])
-        places.append((start, start + weights[place]))
-    if _chance(cells, surplus) < -log:
-        how = "more" if surplus > 0 else "less"
+        values = [math.log(weight) for weight in weights]
+        if draw.rest > 0:  # many tokens, none more probable than the last one that is known
+            values[-1] = values[-2]
+        mean.add(weights, values, place)
+        for rank, each in beyond.items():
+            if rank < len(weights):
+                each.add(weights, [float(other >= rank) for other in range(len(weights))], place)
+    if mean.is_improbable:
+        how = "more" if mean.value > 0 else "less"
         return (
             f"over {len(draws)} draws, the tokens that came are {how} probable than they should be: the logarithm of "
-            f"their probability is off by {surplus / len(draws):+.3f} on average"
+            f"their probability is off by {mean.value / len(draws):+.3f} on average"
         )
-    far = _distance(places)
-    if far > math.sqrt(log / (2 * len(draws))):
-        return f"over {len(draws)} draws, probable tokens come too often or too seldom: a distance of {far:.3f}"
+    for rank, each in beyond.items():
+        if each.is_improbable:
+            how = "often" if each.value > 0 else "seldom"
+            return f"over {len(draws)} draws, others than the {rank} most probable tokens come too {how}"
     return None
+
+
+class _Surplus:
+    """By how much the sum of a value over all draws is more than it should be."""
+
+    def __init__(self) -> None:
+        self.value = 0.0
+        self._draws: list[list[tuple[float, float]]] = []
+
+    def add(self, weights: Sequence[float], values: Sequence[float], place: int) -> None:
+        """A draw of the outcome at *place*, and the values of all outcomes with their probabilities."""
+        mean = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / math.fsum(weights)
+        self._draws.append([(weight, value - mean) for weight, value in zip(weights, values, strict=True)])
+        self.value += values[place] - mean
+
+    @property
+    def is_improbable(self) -> bool:
+        """Whether chance alone comes as far once in :data:`ONE_IN` at most."""
+        return _chance(self._draws, self.value) < -math.log(2 * ONE_IN)
 
 
 def _chance(cells: Sequence[Sequence[tuple[float, float]]], surplus: float) -> float:
@@ -197,21 +217,6 @@ def _chance(cells: Sequence[Sequence[tuple[float, float]]], surplus: float) -> f
             bound += math.log(math.fsum(weight * math.exp(min(600.0, tilt * value)) for weight, value in draw))
         best = min(best, bound)
     return best
-
-
-def _distance(places: Sequence[tuple[float, float]]) -> float:
-    """How far the draws' places in their distributions are from being spread evenly over 0 to 1.
-
-    A draw stands for the whole stretch of its token, of which each point is as good: its part below a point is counted.
-    """
-    furthest = 0.0
-    for step in range(1, 100):
-        point = step / 100
-        below = math.fsum(
-            1.0 if end <= point else (point - start) / (end - start) if start < point else 0.0 for start, end in places
-        )
-        furthest = max(furthest, abs(below / len(places) - point))
-    return furthest
 
 
 def _normal(logits: Sequence[float]) -> list[float]:

@@ -38,8 +38,7 @@ class ArithmeticChecks(Kit):
         Why: a penalty with the wrong sign, of the wrong text or count, and a bias that is rounded, all change the
         answer somehow. Look at: what is counted (the answer alone), the sign, whole numbers in place of fractions.
         """
-        if not subject.declares("top_logprobs", "temperature"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "top_logprobs", "temperature"):
             return
         measured = 0
         for pull in self._pulls(subject):
@@ -60,8 +59,7 @@ class ArithmeticChecks(Kit):
         Why: it shows sign, count and text of a penalty at once. Look at: the prompt counted with the answer; a token
         counted once; ``+`` and ``-``.
         """
-        if not subject.declares("logprobs", "logit_bias", "temperature"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "logprobs", "logit_bias", "temperature"):
             return
         measured = 0
         for token in self._ids(subject)[:4]:
@@ -111,8 +109,7 @@ class ArithmeticChecks(Kit):
         Why: at their extremes (a top_k of 1) most mistakes don't show. Look at: the order, in which the temperature
         comes first; ``<`` and ``<=``; filters of the engine's own defaults.
         """
-        if not subject.declares("top_logprobs", "temperature", "top_k"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "top_logprobs", "temperature", "top_k"):
             return
         for given, draws in self._draws(subject):
             wrong = forbidden(draws)
@@ -127,8 +124,7 @@ class ArithmeticChecks(Kit):
         Why: an answer looks sampled whatever the distribution is. Look at: the temperature, and what is done twice or
         in another order; log-probabilities in another base or of another step.
         """
-        if not subject.declares("top_logprobs", "temperature"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "top_logprobs", "temperature"):
             return
         measured = 0
         for given, draws in self._draws(subject):
@@ -143,8 +139,7 @@ class ArithmeticChecks(Kit):
         Why: a hidden default changes every answer of everybody. Look at: the engine's own defaults (top_k 40, a
         repetition penalty of 1.1), which core's replace.
         """
-        if not subject.declares("top_logprobs", "temperature"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "top_logprobs", "temperature"):
             return
         plain = subject.ask(**subject.limit(LONG), **LOGPROBS)
         set_for_it = {name: value for name, value in plain.parameters.items() if name in _SHAPES}
@@ -169,8 +164,7 @@ class ArithmeticChecks(Kit):
         Why: the best token's number under every token is wrong only where they differ. Look at: which token's entry is
         reported; what is only done for greedy answers, or for prompts in the cache.
         """
-        if not subject.declares("top_logprobs", "temperature"):
-            self._refuses_alternatives(subject)
+        if self._lacks(subject, "top_logprobs", "temperature"):
             return
         cold = f"{subject.prompt} (It is {id(self)} o'clock.)"
         answer = subject.ask(cold, **subject.limit(16), temperature=1.5, logprobs=True, top_logprobs=5)
@@ -242,16 +236,25 @@ class ArithmeticChecks(Kit):
         found = [drawn(step, given) for seed in SEEDS for step in steps(answers[seed].logprobs)]
         return [draw for draw in found if draw is not None]
 
-    def _refuses_alternatives(self, subject: Subject) -> None:
-        """What the arithmetic needs is refused, at least, where it isn't declared."""
+    def _lacks(self, subject: Subject, *names: str) -> bool:
+        """Whether one of *names* isn't declared. Those are refused then, or the check fails."""
         __tracebackhide__ = True
-        if subject.declares("top_logprobs"):
-            lacking = {"temperature": 1.5, "top_k": 12}
-            subject.refuses(**{name: value for name, value in lacking.items() if not subject.declares(name)})
-        else:
-            subject.refuses(**LOGPROBS)
+        if subject.declares(*names):
+            return False
+        lacking = {name: value for name, value in _EXAMPLES.items() if name in names and not subject.declares(name)}
+        if "top_logprobs" in lacking:
+            lacking["logprobs"] = True
+        subject.refuses(**lacking)
+        return True
 
 
+_EXAMPLES: Final[dict[str, Any]] = {
+    "logprobs": True,
+    "top_logprobs": 3,
+    "temperature": 1.5,
+    "top_k": 12,
+    "logit_bias": {65: 1.0},
+}
 _SHAPES: Final = {
     "temperature": 1.0,
     "top_k": 0,
