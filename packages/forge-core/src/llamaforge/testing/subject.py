@@ -56,6 +56,8 @@ class Subject:
         if greedy is None:
             greedy = {"temperature": 0} if self.declares("temperature") else {}
         self.greedy = dict(greedy)
+        self.remembered: dict[str, dict[str, Any]] = {}
+        """What groups of checks have asked already, by their names."""
         self._known: dict[tuple[str, int], GeneratedText] = {}
         self._has_template: bool | None = None
         self._pace: float | None = None

@@ -15,7 +15,7 @@ from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
 from ..subject import Subject
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
-LONG: Final = 24
+LONG: Final = 16
 SEEDS: Final = (0, 1, 2, 3, 4, 5, 6, 2**32 - 1)
 """Seeds of the answers that are drawn; the smallest and the largest among them."""
 ENOUGH: Final = 32
@@ -219,11 +219,12 @@ class ArithmeticChecks(Kit):
 
     def _draws(self, subject: Subject) -> Iterator[tuple[Mapping[str, Any], list[Drawn]]]:
         """Parameters, and the draws of answers with them. Asked only once for all checks."""
-        known: dict[int, list[tuple[Mapping[str, Any], list[Drawn]]]] = _ASKED
-        if id(subject) not in known:
-            known.clear()
-            known[id(subject)] = [(given, self._drawn_with(subject, given)) for given in _samplings(subject)]
-        yield from known[id(subject)]
+        known = subject.remembered.setdefault("draws", {})
+        for given in _samplings(subject):
+            key = repr(given)
+            if key not in known:
+                known[key] = self._drawn_with(subject, given)
+            yield given, known[key]
 
     def _drawn_with(self, subject: Subject, given: Mapping[str, Any]) -> list[Drawn]:
         answers: dict[int, GeneratedText] = {}
@@ -265,16 +266,16 @@ _SHAPES: Final = {
     "frequency_penalty": 0.0,
 }
 """Parameters that shape the distribution, and the values with which they don't."""
-_ASKED: dict[int, list[tuple[Mapping[str, Any], list[Drawn]]]] = {}
 
 
 def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
     """Ways to sample whose distribution can be computed, of what is declared. High temperatures make the tokens that a
     filter leaves out as probable as the others, so that a wrong edge shows."""
+    plain = {name: value for name, value in _SHAPES.items() if subject.declares(name)}  # a server has its own defaults
     if not subject.declares("top_k"):
-        return [{"temperature": 1.0}]
-    ways: list[Mapping[str, Any]] = [
-        {"temperature": 1.0},
+        return [plain]
+    ways: list[dict[str, Any]] = [
+        plain,
         {"temperature": 0.6, "top_k": 20},
         {"temperature": 1.6, "top_k": 12},
         {"temperature": 4.0, "top_k": 3},
@@ -283,9 +284,10 @@ def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
         ways.append({"temperature": 2.5, "top_k": 20, "top_p": 0.5})
     if subject.declares("min_p"):
         ways.append({"temperature": 2.5, "top_k": 20, "min_p": 0.3})
-    if subject.declares("presence_penalty", "frequency_penalty"):
+    # What a server counts for penalties is seen by greedy answers already.
+    if subject.declares("presence_penalty", "frequency_penalty") and not subject.backend.capabilities.server_defaults:
         ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})
-    return ways
+    return [{**plain, **way} for way in ways]
 
 
 def _repeats(gaps: list[float], pull: Mapping[str, float], bias: float) -> int:

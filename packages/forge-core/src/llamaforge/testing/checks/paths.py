@@ -14,7 +14,7 @@ from ..expect import Told, expect, expect_equal, expect_refusal
 from ..kit import Kit
 from ..subject import Subject
 
-TOKENS: Final = 8
+TOKENS: Final = 6
 COLOURS: Final = {
     "type": "object",
     "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
@@ -130,12 +130,21 @@ class PathChecks(Kit):
             if but & given.keys():
                 continue
             try:
-                wanted = subject.generate(None, given)
+                wanted = self._by_generate(subject, given)
             except LlamaForgeError as error:  # this model can't, or not in these words
                 expect_refusal(type(error), partial(ask, given), f"{path}() with {given}, as generate() refuses it")
                 continue
             came = subject.in_time(partial(ask, given), f"{path}() with {given}")
             self._is_alike(subject, came, wanted, f"{path}() with {given}")
+
+    def _by_generate(self, subject: Subject, given: Mapping[str, Any]) -> GeneratedText:
+        """What ``generate`` answers. Asked only once for all paths."""
+        known = subject.remembered.setdefault("paths", {})
+        key = repr(sorted(given.items()))
+        if key not in known:
+            known[key] = subject.generate(None, given)
+        answer: GeneratedText = known[key]
+        return answer
 
     def _requests(self, subject: Subject) -> Iterator[dict[str, Any]]:
         """Parameters that each change the greedy answer, or what is told of it."""
@@ -152,8 +161,8 @@ class PathChecks(Kit):
             {"logprobs": True, "top_logprobs": 3},
             {"response_format": FORMAT, "max_tokens": 24},
             {"grammar": 'root ::= "yes" | "no"'},
-            {"tools": TOOLS, "tool_choice": "required", "max_tokens": 48},
-            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "paint"}}, "max_tokens": 48},
+            {"tools": TOOLS, "tool_choice": "required", "max_tokens": 32},
+            {"tools": TOOLS, "tool_choice": {"type": "function", "function": {"name": "paint"}}, "max_tokens": 32},
             {"tools": TOOLS, "tool_choice": "none"},
         ]
         if subject.declares("seed", "temperature") and not subject.rounding:
