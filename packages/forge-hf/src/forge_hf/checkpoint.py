@@ -91,7 +91,7 @@ def check_tokenizer(folder: Path, name: str) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """What a tokenizer is made of."""
+    """What a tokenizer is made of, but for the settings beside it."""
     return [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
 
 

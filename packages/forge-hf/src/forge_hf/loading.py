@@ -218,7 +218,9 @@ def _want_logits_alone(settings: Any) -> None:
 def _tokenizer_files(folder: Path, source: ModelSource) -> str:
     if source.gguf_file is not None:
         return "the metadata in its header"
-    return ", ".join(sorted(file.name for file in tokenizer_files(folder)))
+    beside = [folder / "tokenizer_config.json", folder / "special_tokens_map.json"]
+    files = [*tokenizer_files(folder), *(file for file in beside if file.is_file())]
+    return " and ".join(sorted(file.name for file in files))
 
 
 def _try_out(
