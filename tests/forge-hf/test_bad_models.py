@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import errors as hub_errors
 from hypothesis import HealthCheck, given, settings
@@ -31,8 +32,10 @@ from llamaforge.errors import (
     UnknownParameterError,
 )
 from llamaforge.formats.gguf import DamagedFileError, read_header
+from support.gguf_files import SPECIAL, byte_texts, make_tiny_gguf
 
 Change = Callable[..., Path]
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
 SETTINGS = [
     *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     *("generation_config.json", "chat_template.json", "processor_config.json"),
@@ -159,12 +162,12 @@ class TestWhatItIs:
     @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
     def test_a_pointer_of_git_lfs(self, changed: Change, file: str) -> None:
         folder = changed()
-        (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        (folder / file).write_text(POINTER)
         with pytest.raises(InvalidModelError, match=f"{file} is not the file itself .*git lfs pull"):
             load(folder)
 
     def test_a_gguf_file_that_git_lfs_left_out(self, tmp_path: Path) -> None:
-        (tmp_path / "model.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        (tmp_path / "model.gguf").write_text(POINTER)
         with pytest.raises(InvalidModelError, match="git lfs pull"):
             load(tmp_path / "model.gguf")
 
@@ -210,7 +213,15 @@ class TestFiles:
             load(changed(model_type=None))
 
     @pytest.mark.parametrize("file", SETTINGS)
-    @pytest.mark.parametrize("content", [b"\xff\xfe", b"version https://git-lfs.github.com/spec/v1\n", b"{% for %}"])
+    def test_a_small_file_that_is_damaged_is_named(self, changed: Change, file: str) -> None:
+        folder = changed()
+        for content in (b"", b"{", b"[]", b"\xff\xfe", POINTER.encode()):
+            (folder / file).write_bytes(content)
+            with pytest.raises(InvalidModelError, match=file) as caught:
+                load(folder)
+            assert ("git lfs pull" in caught.value.reason) == (b"git-lfs" in content)
+
+    @pytest.mark.parametrize("content", [b"\xff\xfe", POINTER.encode(), b"{% for %}"])
     def test_a_chat_template_that_is_damaged_is_named(self, changed: Change, content: bytes) -> None:
         folder = changed()
         (folder / "chat_template.jinja").write_bytes(content)
@@ -586,3 +597,51 @@ def test_any_other_error_is_a_failed_load() -> None:
     ours = errors.load_error(KeyError("it"), "org/model")
     assert isinstance(ours, ModelLoadError)
     assert "KeyError" in ours.reason
+
+
+class TestTinyGguf:
+    """What transformers makes of a GGUF file, whose weights are only unpacked at load."""
+
+    @pytest.fixture
+    def made(self, tmp_path: Path) -> Change:
+        def make(name: str = "tiny.gguf", **extra: Any) -> Path:
+            tokens = [*byte_texts(), *SPECIAL, "Āā"]
+            kinds = [1] * 256 + [3] * len(SPECIAL) + [1]
+            named = {"tokenizer__ggml__tokens": tokens, "tokenizer__ggml__token_type": kinds}
+            return make_tiny_gguf(tmp_path / name, **{**named, **extra})
+
+        return make
+
+    def test_a_file_needs_no_suffix(self, made: Change) -> None:
+        blob = made("sha256-1234")
+        with load(blob) as one, load(blob.parent, gguf_file=blob.name) as other:
+            ask = {"temperature": 0, "max_tokens": 4, "raw": True}
+            assert one.generate("Hi", ask) == other.generate("Hi", ask)
+
+    @pytest.mark.parametrize(
+        ("extra", "says"),
+        [
+            ({"general__architecture": "perceptron"}, "can't use the metadata in its header (ValueError: .*perceptron"),
+            ({"tokenizer__ggml__model": "words"}, "make a tokenizer of the metadata in its header .*words"),
+            ({"template": "{% for %}"}, r"chat template \(tokenizer\.chat_template in its metadata\) is broken"),
+            ({"llama__attention__head_count": np.uint32(0)}, "its header"),
+        ],
+    )
+    def test_what_its_header_says_wrong_costs_nothing(
+        self, tiny: HuggingFaceBackend, made: Change, extra: dict[str, Any], says: str
+    ) -> None:
+        path = made(**extra)
+        with pytest.raises((InvalidModelError, ModelLoadError), match=says.replace("header (V", r"header \(V")):
+            tiny.load_model(path, {"device": "cpu"})
+        assert tiny.generate("Hello", seed=1, max_tokens=2)
+
+    @pytest.mark.parametrize(
+        ("extra", "says"),
+        [
+            ({"llama__block_count": np.uint32(3)}, "it lacks 9 of the weights"),
+            ({"llama__embedding_length": np.uint32(48)}, "has the shape"),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_told(self, made: Change, extra: dict[str, Any], says: str) -> None:
+        with pytest.raises(InvalidModelError, match=says):
+            load(made(**extra))
