@@ -30,8 +30,8 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
         Annotated[
             Dtype,
             Meta(
-                description="Type of the weights in memory. 'auto': the checkpoint's. Not set: the same, but float32 on a "
-                "CPU that doesn't compute with it natively."
+                description="Type of the weights in memory. 'auto': the checkpoint's. Not set: the same, but float32 "
+                "on a CPU that doesn't compute with it natively."
             ),
         ]
         | None

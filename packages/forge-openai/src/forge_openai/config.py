@@ -93,17 +93,15 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
     max_tokens_field: (
         Annotated[
             Literal["max_tokens", "max_completion_tokens"],
-            Meta(
-                description="The server's name for max_tokens. Default: max_completion_tokens at OpenAI, else max_tokens."
-            ),
+            Meta(description="The server's name for max_tokens. Default: max_completion_tokens at OpenAI."),
         ]
         | None
     ) = None
     include_usage: Annotated[
         bool | Literal["continuous"],
         Meta(
-            description="Ask for token counts. False: for servers that refuse stream_options. continuous: for servers that "
-            "can send them with every chunk (vLLM), so that answers cut by the client are counted, too."
+            description="Ask for token counts. False: for servers that refuse stream_options. continuous: "
+            "for servers that can send them with every chunk (vLLM), so that answers cut by the client are counted, too."
         ),
     ] = True
     stop_strings: Annotated[
@@ -116,8 +114,8 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(
-            description="How the server continues a final assistant turn: not at all, automatically (llama.cpp), or with "
-            "the field continue_final_message (vLLM)."
+            description="How the server continues a final assistant turn: not at all, automatically (llama.cpp), "
+            "or with the field continue_final_message (vLLM)."
         ),
     ] = "refuse"
 

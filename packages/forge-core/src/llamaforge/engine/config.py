@@ -28,8 +28,8 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=256,
-            description="Finished texts whose computed state is kept, so that requests which begin with the same tokens "
-            "can reuse it. 0 keeps none.",
+            description="Finished texts whose computed state is kept, so that requests which begin with the same "
+            "tokens can reuse it. 0 keeps none.",
         ),
     ] = 8
     prompt_lookup: Annotated[
