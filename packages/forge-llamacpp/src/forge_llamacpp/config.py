@@ -67,8 +67,8 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             Meta(
                 ge=1,
                 le=2**20,
-                description="Tokens in a step, all requests together; a longer prompt takes several steps. Not set: 128 "
-                "on a processor, 512 with a graphics card.",
+                description="Tokens in a step, all requests together; a longer prompt takes several steps. Not set: "
+                "128 on a processor, 512 with a graphics card.",
             ),
         ]
         | None

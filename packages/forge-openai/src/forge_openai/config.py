@@ -101,14 +101,14 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         bool | Literal["continuous"],
         Meta(
             description="Ask for token counts. False: for servers that refuse stream_options. continuous: "
-            "for servers that can send them with every chunk (vLLM), so that answers cut by the client are counted, too."
+            "for servers that can send them with every chunk (vLLM), so that answers cut by the client are counted."
         ),
     ] = True
     stop_strings: Annotated[
         Literal["server", "client"],
         Meta(
-            description="Who looks for stop strings. client: LlamaForge does, and closes the connection at the match; for "
-            "servers that can't, or that lose text or log-probabilities. Automatic for more than four at OpenAI."
+            description="Who looks for stop strings. client: LlamaForge does, and closes the connection at the match; "
+            "for servers that can't, or that lose text or log-probabilities. Automatic for more than four at OpenAI."
         ),
     ] = "server"
     prefill: Annotated[
