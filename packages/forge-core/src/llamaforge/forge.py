@@ -21,16 +21,18 @@ from .backends.registry import get_backend, is_registered, list_backends, match_
 from .errors import (
     ConflictingParametersError,
     InvalidParameterError,
+    LlamaForgeError,
     ModelExistsError,
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
+    UnknownParameterError,
 )
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .parameters import read_parameters
 from .pool import LoadedModel, ModelPool
 from .sources import resolve
-from .sources.kinds import is_fetched, offered_location, reads_as_reference
+from .sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
 from .sources.spec import Progress
 
 
@@ -94,12 +96,13 @@ class LlamaForge(NamedModelCalls):
         Args:
             name: what to call it.
             path: a path, a hub id, or another reference that :mod:`llamaforge.sources` lists; with a backend that
-                has models of its own (``openai``), the model's name there.
+                has models of its own (``openai``), the model's name there. A relative path is made absolute now: it
+                means the folder in which the model was added.
             backend: the backend's name. None: the reference decides when it is loaded.
             parameters: load parameters of that backend.
             generation: generation parameters that hold where a request doesn't say otherwise.
             sha256: the SHA-256 that the file must have, in hexadecimal.
-            save: write it to the model file, for later programs and the command line; a local path is made absolute.
+            save: write it to the model file, for later programs and the command line.
             replace: replace a different model of that name.
 
         Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
@@ -114,7 +117,7 @@ class LlamaForge(NamedModelCalls):
             read_parameters(generation or {})
         entry = ModelEntry(
             name=name,
-            path=_lasting(os.fspath(path)) if save else os.fspath(path),
+            path=absolute_reference(os.fspath(path), backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -288,6 +291,15 @@ class LlamaForge(NamedModelCalls):
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         """Check all that can be checked before anything is fetched, then fetch, then load."""
+        try:
+            return self._open_entry(entry, parameters)
+        except LlamaForgeError as error:
+            if entry.origin != "memory" and _is_of_entry(error, entry, parameters):
+                where = "built in" if entry.origin == "built-in" else f"of {self.config_path}"
+                error.message = f"The model {entry.name!r} ({where}): {error.message}"
+            raise
+
+    def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         name = entry.backend
         fetched = is_fetched(entry.path)
         if name is None:
@@ -312,10 +324,13 @@ class LlamaForge(NamedModelCalls):
         return backend
 
 
-def _lasting(path: str) -> str:
-    """A local path as an absolute one, so that it holds in whichever folder a later program runs."""
-    local = os.path.expanduser(path)
-    return os.path.abspath(local) if not is_fetched(path) and os.path.exists(local) else path
+def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+    """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
+    if not isinstance(error, UnknownParameterError | InvalidParameterError):
+        return True
+    own = entry.parameters
+    passed = {name for name, value in parameters.items() if name not in own or own[name] is not value}
+    return error.name.partition("[")[0] not in passed
 
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
