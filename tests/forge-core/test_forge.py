@@ -126,7 +126,7 @@ def test_a_mistake_in_the_model_file_is_told_with_its_place(forge: LlamaForge) -
     with pytest.raises(InvalidParameterError, match=re.escape(f"The model 'm' (of {forge.config_path}): n_ctx must")):
         forge.load_model("m")
     forge.load_model("m", {"n_ctx": 8})
-    with pytest.raises(InvalidParameterError, match="^n_ctx must"):
+    with pytest.raises(InvalidParameterError, match=r"^n_ctx must"):
         forge.load_model("m", {"n_ctx": "few"})
 
 

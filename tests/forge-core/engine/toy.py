@@ -64,7 +64,7 @@ class ToyEngine(Engine["Greedy"]):
         self.can_trim, self.can_copy, self.can_rest = can_trim, can_copy, can_rest
         self.capacity = capacity
         self.before = before
-        self.memory = memory
+        self.remembers = memory
         self.slots: list[list[int]] = [[] for _ in range(n_slots)]
         self.resting: dict[int, list[int]] = {}
         self.steps = 0
@@ -122,12 +122,12 @@ class ToyEngine(Engine["Greedy"]):
         slot.extend(entry.tokens[: entry.certain])
         choices: list[Choice] = []
         if entry.sampling is not None:
-            choices.append(Choice(next_token(slot, self.memory)))
+            choices.append(Choice(next_token(slot, self.remembers)))
         for guess in entry.tokens[entry.certain :]:
             right = choices[-1].token == guess and len(choices) == len(slot) - entry.start - entry.certain + 1
             slot.append(guess)
             if right:
-                choices.append(Choice(next_token(slot, self.memory)))
+                choices.append(Choice(next_token(slot, self.remembers)))
         return choices
 
     def trim(self, slot: int, length: int) -> int:

@@ -1,4 +1,4 @@
-"""From sync to async and back, so that an author writes one side, and no event loop is ever blocked."""
+"""Bridges between threads and event loops: an author writes one side, and no event loop is blocked."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 from .cancellation import CancellationToken
+from .errors import GenerationError
 from .results import Event
 
+_FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
 BUFFERED: Final = 64
-"""Events that may wait for a slow reader before the engine waits, too."""
+"""Events that are buffered for a slow reader before the engine has to wait."""
 
 
 async def in_thread(source: Callable[[], Iterator[Event]], cancellation: CancellationToken) -> AsyncIterator[Event]:
-    """Read a synchronous stream in a thread of its own.
+    """Read a synchronous stream in a separate thread.
 
-    The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *cancellation* is
-    cancelled and the thread ends with the engine's next look at it, or its next event.
+    The reader's loop is woken for each event and never blocks. When the reader leaves, *cancellation* is cancelled, and
+    the thread ends when the engine next checks it or yields its next event.
     """
     loop = asyncio.get_running_loop()
     arrived: deque[tuple[Event | None, BaseException | None]] = deque()
@@ -91,8 +93,8 @@ async def _arrival(ready: asyncio.Event, cancellation: CancellationToken) -> Non
 
 
 def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: CancellationToken) -> Iterator[Event]:
-    """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
-    loop = _shared_loop()
+    """Read an asynchronous stream from a thread. All such streams run in one shared event loop."""
+    loop, owner = _shared_loop(), os.getpid()
     context = contextvars.copy_context()
     events = source()
     end = object()
@@ -124,6 +126,8 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
 
     try:
         while True:
+            if os.getpid() != owner:
+                raise GenerationError(_FORKED)
             future = asyncio.run_coroutine_threadsafe(step(), loop)
             waiting[:] = [future]
             if cancellation.cancelled:
@@ -139,9 +143,10 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
                 return
             yield event
     finally:
-        closed = asyncio.run_coroutine_threadsafe(close(), loop)
-        if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
-            closed.result()
+        if os.getpid() == owner:
+            closed = asyncio.run_coroutine_threadsafe(close(), loop)
+            if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
+                closed.result()
 
 
 async def _anext(events: AsyncIterator[Event], end: object) -> Any:
@@ -173,7 +178,7 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
 
 
 def _forget_loop() -> None:
-    """In a forked child the loop has no thread: the next stream starts one."""
+    """After a fork, the child has no thread for the loop: the next stream starts one."""
     global _loop, _loop_lock
     _loop, _loop_lock = None, threading.Lock()
 

@@ -1,4 +1,4 @@
-"""Which models are loaded, and for whom: loading, leases, unloading, a memory budget."""
+"""The pool of loaded models: loading, leases, unloading, and a memory budget."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from . import forks
 from .backends.base import BaseBackend
 from .backends.memory import MemoryUsage
 from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
@@ -23,26 +24,26 @@ _FOREVER: Final = threading.TIMEOUT_MAX
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model in a pool, as it was when it was asked for."""
+    """A snapshot of a model in a pool."""
 
     name: str
     """The model's name."""
     backend: str | None
-    """The name of the backend that runs it; None while it is still being found."""
+    """The name of its backend; None until that is known."""
     state: State
     """``loading``, ``loaded`` or ``unloading``."""
     since: dt.datetime
-    """When it got into that state, in UTC."""
+    """When it entered that state, in UTC."""
     memory: MemoryUsage | None
-    """What it takes. None: unknown, or not loaded yet."""
+    """The memory that it takes. None if unknown, or if it is not loaded yet."""
     requests: int
-    """Requests in flight."""
+    """The number of running requests."""
     leases: int
-    """Leases held; see :meth:`ModelPool.lease`."""
+    """The number of leases; see :meth:`ModelPool.lease`."""
     idle: float | None
-    """Seconds since the last request or lease ended or the model was asked for; None while it is in use."""
+    """Seconds since its last use (a request, a lease, or a call of ``load``); None while it is in use."""
     pinned: bool
-    """Whether it is never unloaded to make room."""
+    """Whether it is exempt from being unloaded automatically."""
 
 
 @dataclass(eq=False, slots=True)
@@ -66,7 +67,12 @@ class _Slot:
         self.state, self.since = state, dt.datetime.now(dt.UTC)
 
     def serves(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
-        return self.entry == entry and self.parameters == parameters
+        return self.entry == entry and self.parameters == parameters and not self.lost
+
+    @property
+    def lost(self) -> bool:
+        """Whether its backend has lost the model: by a fork, or because it was told to unload it."""
+        return self.state == "loaded" and self.backend is not None and not self.backend.is_model_loaded()
 
     @property
     def last_used(self) -> float:
@@ -83,18 +89,18 @@ class _Slot:
 
 
 class ModelPool:
-    """Models by name, each loaded once however many callers ask for it.
+    """Loaded models by name.
 
-    Loading is single-flight: callers that ask for a model while it loads wait for that load, and share its error. No
-    lock is held while a model loads or unloads, so all other models go on answering.
+    Loading is single-flight: if several callers request a model, it is loaded once, and all of them wait for that load
+    and get its error. No lock is held while a model loads or unloads, so all other models keep answering.
 
-    Every method may be called from any thread.
+    All methods are thread-safe.
 
     Args:
         open_model: loads a model on its backend: ``open_model(entry, parameters)``. It runs in the caller's thread.
-        memory_budget: bytes that all models together may take. Before a model is loaded, models that nobody uses are
-            unloaded, least recently used first. None: no limit.
-        estimate: bytes that a model will take, before it is loaded: ``estimate(entry)``, which may be None.
+        memory_budget: bytes that all models together may take. Before a model is loaded, idle models are unloaded, the
+            least recently used first. None: no limit.
+        estimate: estimates the bytes that a model will take: ``estimate(entry)``, which may return None.
     """
 
     def __init__(
@@ -113,6 +119,15 @@ class ModelPool:
         self._loading: dict[str, _Slot] = {}
         self._unloading: list[_Slot] = []
         self._pinned: set[str] = set()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """The threads that loaded and unloaded, and those that held leases, are not there any more."""
+        self._changed = forks.renewed(self._changed, threading.Condition)
+        self._loading.clear()
+        self._unloading.clear()
+        for slot in self._slots.values():
+            slot.leases = 0
 
     def get(self, name: str) -> BaseBackend | None:
         """The backend that runs the model *name*; None if it isn't loaded."""
@@ -128,14 +143,14 @@ class ModelPool:
     ) -> BaseBackend:
         """Load a model, unless it is loaded with the same parameters already.
 
-        A model of that name that is loaded otherwise is unloaded as soon as the new one is there.
+        If a model of that name is loaded with other parameters, it is unloaded once the new one is ready.
 
         Args:
             entry: the model.
             parameters: its load parameters.
-            abandoned: whether the caller has given up; the model is unloaded again if nobody else waits for it.
+            abandoned: whether the caller has given up; the model is then unloaded again, unless others wait for it.
 
-        Raises what ``open_model`` raises, and MemoryBudgetError.
+        Raises MemoryBudgetError and the errors of ``open_model``.
         """
         while True:
             slot, part = self._claim(entry, parameters)
@@ -150,12 +165,12 @@ class ModelPool:
 
     @contextlib.contextmanager
     def lease(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> Iterator[BaseBackend]:
-        """Use a model for as long as the ``with`` block lasts; it is loaded if need be.
+        """Use a model for the length of the ``with`` block; it is loaded if necessary.
 
-        The lease begins before the model is loaded. Until it ends, the model is not unloaded to make room, and
-        ``unload(wait=True)`` waits.
+        The lease begins before the model is loaded. Until it ends, the model is not unloaded automatically, and
+        ``unload(wait=True)`` waits for it.
 
-        Raises what :meth:`load` raises.
+        Raises the errors of :meth:`load`.
         """
         while True:
             self.load(entry, parameters)
@@ -168,17 +183,17 @@ class ModelPool:
             yield slot.backend
         finally:
             with self._changed:
-                slot.leases -= 1
+                slot.leases = max(0, slot.leases - 1)  # a forked child forgets leases
                 slot.used = time.monotonic()
                 self._changed.notify_all()
 
     def unload(self, name: str, *, wait: bool | float = False) -> None:
-        """Unload a model. One that is being loaded is unloaded as soon as it is there.
+        """Unload a model. If it is still loading, it is unloaded once it is loaded.
 
         Args:
             name: the model.
-            wait: for the requests in flight and the leases; see :meth:`.BaseBackend.unload_model`. Callers that ask for
-                the model meanwhile load it anew.
+            wait: whether to wait for running requests and leases; see :meth:`.BaseBackend.unload_model`. Callers that
+                request the model meanwhile load it again.
 
         Raises ModelNotLoadedError.
         """
@@ -193,7 +208,7 @@ class ModelPool:
         self._release(slot, wait)
 
     def unload_all(self) -> None:
-        """Unload everything. Raises the first error, after all were tried."""
+        """Unload all models. Tries all of them before it raises the first error."""
         errors: list[Exception] = []
         while names := [*self._slots, *self._loading]:
             for name in names:
@@ -207,7 +222,7 @@ class ModelPool:
             raise errors[0]
 
     def unload_idle(self, seconds: float) -> list[str]:
-        """Unload the models that nobody has used for so many seconds, but no pinned one. Returns their names."""
+        """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
         now = time.monotonic()
         with self._changed:
             idle = [
@@ -216,7 +231,7 @@ class ModelPool:
         return [name for name in idle if self._evict(name)]
 
     def pin(self, name: str, pinned: bool = True) -> None:
-        """Never unload *name* to make room or because it is idle; False takes that back."""
+        """Exempt *name* from being unloaded automatically; False ends that."""
         with self._changed:
             (self._pinned.add if pinned else self._pinned.discard)(name)
 
@@ -224,7 +239,7 @@ class ModelPool:
         """The models that are loading, loaded or unloading."""
         with self._changed:
             slots = [*self._slots.values(), *self._loading.values(), *self._unloading]
-        return [self._describe(slot) for slot in slots]
+        return [self._describe(slot) for slot in slots if not slot.lost]
 
     def _claim(
         self, entry: ModelEntry, parameters: Mapping[str, Any]

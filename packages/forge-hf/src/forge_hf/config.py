@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -10,6 +9,7 @@ from msgspec import Meta
 
 from llamaforge.engine import EngineConfig
 from llamaforge.errors import ConflictingParametersError
+from llamaforge.formats.local import local_path
 from llamaforge.secrets import Secret
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
@@ -154,7 +154,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     @property
     def cache_folder(self) -> str | None:
         """``cache_dir`` with ``~`` as the home folder."""
-        return None if self.cache_dir is None else os.path.expanduser(self.cache_dir)
+        return None if self.cache_dir is None else str(local_path(self.cache_dir))
 
     @property
     def chosen_dtype(self) -> Dtype | None:

@@ -6,12 +6,13 @@ import functools
 import importlib
 import logging
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_lock = threading.Lock()
+from llamaforge.forks import ForkSafeLock
+
+_lock = ForkSafeLock()
 _restore: list[list[Callable[[], None]]] = []
 """One entry for every load that is under way; what restores the host's settings is in the first one."""
 

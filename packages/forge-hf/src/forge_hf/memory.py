@@ -7,7 +7,6 @@ import math
 import mmap
 import os
 import sys
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -15,13 +14,14 @@ import torch
 from torch import Tensor
 
 from llamaforge.backends.memory import MemoryUsage
+from llamaforge.forks import ForkSafeLock
 
 _KEPT = "256"
 """Enough for the steps that repeat: one per width of a step and shape of a weight; 16 callers need some 80."""
 _NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 """The variables that torch's two caches read: ideep's, of each thread, and oneDNN's, of the process."""
 
-_lock = threading.Lock()
+_lock = ForkSafeLock()
 _loads = 0
 _ours: list[str] = []
 _WORTH_IT = 2**17

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from llamaforge.engine import EngineConfig
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError
+from llamaforge.formats.local import local_path
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 
@@ -205,8 +206,15 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
 
     @property
     def adapters(self) -> tuple[LoraAdapter, ...]:
-        """The LoRA adapters, each with its scale."""
-        return tuple(each if isinstance(each, LoraAdapter) else LoraAdapter(each) for each in self.lora)
+        """The LoRA adapters, each with its scale; a ``~`` in a path is the home folder."""
+        given = (each if isinstance(each, LoraAdapter) else LoraAdapter(each) for each in self.lora)
+        return tuple(LoraAdapter(str(local_path(each.path)), each.scale) for each in given)
+
+    @property
+    def stretches_context(self) -> bool:
+        """Whether parameters change the rotary embedding, and so for how many tokens the model is good."""
+        names = ("rope_freq_base", "rope_freq_scale", "rope_scaling_type", "yarn_ext_factor", "yarn_orig_ctx")
+        return any(getattr(self, name) is not None for name in names)
 
     @property
     def _kv_type(self) -> Literal["f16", "f32"]:

@@ -8,12 +8,13 @@ is large enough, and a run that would need too large a one is refused.
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Final, TypeVar
+
+from llamaforge.forks import ForkSafeLock
 
 T = TypeVar("T")
 
@@ -104,7 +105,7 @@ _DIGITS: Final = _table(b"0123456789")
 _SLOW: Final = {"superbpe": (_DIGITS, 2_000, "digits"), "jais-2": (_SPACES, 20_000, "white space characters")}
 """Pre-tokenizers that look again and again to the end of such a run: its longest one takes 0.2 seconds, measured."""
 
-_stack_size = threading.Lock()
+_stack_size = ForkSafeLock()
 
 
 def _in_thread(work: Callable[[], T], stack: int) -> T:
@@ -133,13 +134,3 @@ def _in_thread(work: Callable[[], T], stack: int) -> T:
     except KeyboardInterrupt:  # the model must not go while the thread reads its vocabulary
         thread.join()
         raise
-
-
-def _forget_lock() -> None:
-    """In a forked child nobody would release it."""
-    global _stack_size
-    _stack_size = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_lock)

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
+from llamaforge.forks import ForkSafeLock
+
 logger = logging.getLogger("forge_llamacpp")
 
 _LEVELS: Final = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logging.ERROR}
@@ -84,7 +86,7 @@ class troubles:  # noqa: N801 - it is used like a function
         _thread.troubles, _thread.quiet = self._before
 
 
-_verbose_lock: Final = threading.Lock()
+_verbose_lock: Final = ForkSafeLock()
 _verbose_users = 0
 _verbose_handler: logging.Handler | None = None
 _level_before = logging.NOTSET

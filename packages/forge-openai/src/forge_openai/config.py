@@ -184,12 +184,17 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
 
 def check_header(name: str, value: Secret) -> None:
     """Refuse what can't stand in a header, before the HTTP library does so in a message that shows the value."""
-    if not name or not name.isascii() or not all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name):
+    if not is_header(name):
         raise InvalidParameterError("headers", name, "a mapping whose names are HTTP header names")
     if not is_printable(value.reveal()):
         raise InvalidParameterError(
             f"headers[{name!r}]", None, "printable ASCII, without line breaks", show_value=False
         )
+
+
+def is_header(name: str) -> bool:
+    """Whether *name* can be the name of an HTTP header (a token of RFC 9110, section 5.6.2)."""
+    return bool(name) and name.isascii() and all(c.isalnum() or c in "!#$%&'*+-.^_`|~" for c in name)
 
 
 def is_printable(text: str) -> bool:

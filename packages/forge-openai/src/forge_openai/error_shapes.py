@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 _HOLDERS: Final = ("error", "base_resp", "fault", "header")
 """Fields that hold the error as an object of its own."""
@@ -24,7 +24,7 @@ _SUCCESS: Final = frozenset({"", "0", "200", "ok", "success", "succeeded", "none
 _FAILURE: Final = frozenset({"error", "failed", "failure", "fail"})
 
 
-def error_fields(body: object) -> dict[str, Any]:
+def error_fields(body: object) -> Mapping[str, object]:
     """The error object of an answer, wherever the server put it; empty where there is none."""
     if isinstance(body, list):
         body = next((each for each in body if isinstance(each, dict)), None)
@@ -36,7 +36,7 @@ def error_fields(body: object) -> dict[str, Any]:
     return body
 
 
-def error_text(fields: Mapping[str, Any], body: object) -> str:
+def error_text(fields: Mapping[str, object], body: object) -> str:
     """What the server says, in the places where servers say it."""
     for name in _MESSAGES:
         if text := _words(fields.get(name)):
@@ -65,7 +65,7 @@ def is_error(body: object) -> bool:
     return _is_bad(body) and any(body.get(name) for name in _MESSAGES)
 
 
-def _is_bad(fields: Mapping[str, Any]) -> bool:
+def _is_bad(fields: Mapping[str, object]) -> bool:
     """Whether a code among *fields* is none of success."""
     codes = (fields.get(name) for name in _NUMBERS)
     return any(str(code).casefold() not in _SUCCESS for code in codes if isinstance(code, int | str))

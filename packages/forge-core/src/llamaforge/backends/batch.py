@@ -1,10 +1,11 @@
-"""Many prompts, one call: answers in order, each with its own failure, in constant memory."""
+"""Batches: many prompts in one call, answers in order, an error for each failed prompt, constant memory."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import contextvars
+import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sized
@@ -26,18 +27,18 @@ _AHEAD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
-    """What came of one prompt of a batch."""
+    """The answer to one prompt of a batch, or its error."""
 
     index: int
-    """Its place among the prompts, from 0."""
+    """The position of its prompt, from 0."""
     answer: GeneratedText | None
-    """None where it failed."""
+    """The answer; None if it failed."""
     error: LlamaForgeError | None = None
-    """Why it failed."""
+    """The error; None if it succeeded."""
 
     @property
     def text(self) -> GeneratedText:
-        """The answer. Raises the error where there is none."""
+        """The answer. Raises the error if it failed."""
         if self.answer is None:
             raise self.error or LlamaForgeError("The prompt has no answer.")
         return self.answer
@@ -70,6 +71,13 @@ def run_batch(
         except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
             return BatchItem(index, None, _typed(error))
 
+    owner = os.getpid()
+
+    def result(future: Future[BatchItem]) -> BatchItem:
+        if os.getpid() != owner:
+            raise GenerationError("This process was forked amid a batch: it goes on in the parent alone.")
+        return future.result()
+
     with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
         waiting: deque[Future[BatchItem]] = deque()
         try:
@@ -77,10 +85,10 @@ def run_batch(
                 run = contextvars.copy_context().run  # a context can be entered by one thread at a time
                 waiting.append(pool.submit(run, answer, index, prompt))
                 if len(waiting) >= concurrency * _AHEAD:
-                    yield waiting.popleft().result()
+                    yield result(waiting.popleft())
                     advance(1)
             while waiting:
-                yield waiting.popleft().result()
+                yield result(waiting.popleft())
                 advance(1)
         finally:
             left.set()

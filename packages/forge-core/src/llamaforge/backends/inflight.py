@@ -1,4 +1,4 @@
-"""Who is at work with a model, so that it is not taken away under them."""
+"""Counts requests in flight, so that a model is not unloaded while it is in use."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from .. import forks
 from ..errors import ModelNotLoadedError
 from ..results import Event
 
 
 class InFlight:
-    """Counts those at work: in a ``with`` block of it, or reading events through it. Closed, it lets no more in."""
+    """Counts the requests in flight: ``with`` blocks, or streams read through it. Once closed, it admits no more."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -24,6 +25,13 @@ class InFlight:
         """When the last one went out, by ``time.monotonic()``; 0 if nobody has."""
         self._ends: list[float] = []
         """Until when each of those who want the gate closed is ready to wait, by ``time.monotonic()``."""
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nobody is inside whose thread is still there, but perhaps the one that forked."""
+        self._changed = forks.renewed(self._changed, threading.Condition)
+        self._inside = 0
+        self._ends.clear()
 
     @property
     def count(self) -> int:
@@ -92,7 +100,7 @@ class InFlight:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         with self._changed:
-            self._inside -= 1
+            self._inside = max(0, self._inside - 1)  # a forked child may leave what its parent entered
             self.last_exit = time.monotonic()
             if self._closed:
                 self._changed.notify_all()

@@ -65,9 +65,10 @@ class ChatTemplate:
         try:
             return cls(templates, model=model, **more)
         except BrokenTemplateError as error:
+            said = str(error).rstrip(".")
             raise InvalidModelError(
                 model,
-                f"its chat template ({source}) is broken: {error}. Pass another one with the load parameter "
+                f"its chat template ({source}) is broken: {said}. Pass another one with the load parameter "
                 "chat_template.",
             ) from error
 

@@ -20,7 +20,7 @@ from .event_queue import EventQueue, LoopEventQueue, ThreadEventQueue
 from .interface import Engine
 from .prompts import prompt_tokens
 from .sampling import check_logit_bias
-from .scheduler import Scheduler
+from .scheduler import FORKED, Scheduler
 from .sequence import SequenceState
 
 _LONG: Final = 20_000
@@ -72,6 +72,14 @@ class EngineBackend(BaseBackend):
         """What the engine says that the model and its slots take."""
         engine = self._engine
         return None if engine is None else engine.memory()
+
+    def after_fork(self) -> None:
+        """The engine's thread stayed in the parent, and so did the model: this process may load one of its own."""
+        super().after_fork()
+        if self._scheduler is not None:
+            self._engine = self._scheduler = None
+            self._model_path = self._config = None
+            self._lost = FORKED
 
     @property
     def concurrency(self) -> int:

@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
+from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
+from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
 from .sequence import SequenceState
@@ -25,6 +27,12 @@ _LOOKED_AT: Final = 32
 """Waiting requests, beyond those that fit, among which one is looked for that need not wait for another one."""
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
+FORKED: Final = (
+    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "fork, in each process, or start the processes with multiprocessing's 'spawn'."
+)
+_left_behind: Final[list[Scheduler]] = []
+"""In a forked child, the parent's: neither their memory nor their devices are the child's to give back."""
 UNLOADED: Final = "The model was unloaded while this answer was being written."
 
 
@@ -67,6 +75,18 @@ class Scheduler:
         # The scheduler's thread alone:
         self._running: list[SequenceState] = []  # in order of arrival
         self._full = False
+        self._left_behind = False
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """The thread stayed in the parent: whoever reads here gets an error, and nothing is given back."""
+        _left_behind.append(self)
+        self._left_behind = True
+        self._end_error = ModelNotLoadedError(FORKED)
+        self._changed = forks.renewed(self._changed, threading.Condition)
+        for sequence in {*self._running, *self._waiting, *self._computing}:
+            if isinstance(sequence.event_queue, ThreadEventQueue):  # an event loop does not outlive a fork
+                sequence.fail_like(self._end_error)
 
     # Any thread.
 
@@ -109,6 +129,8 @@ class Scheduler:
 
     def close(self) -> None:
         """End: what is under way fails with ModelNotLoadedError, and the engine's memory is given back."""
+        if self._left_behind:
+            return
         with self._changed:
             if self._end_error is None:
                 self._end_error = ModelNotLoadedError(UNLOADED)

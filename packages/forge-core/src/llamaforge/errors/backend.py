@@ -44,7 +44,8 @@ class BackendNotInstalledError(BackendError, ImportError):
 class EngineNotAvailableError(BackendError, ImportError):
     """The plugin works, but its engine can't be imported.
 
-    Attributes: ``backend``; ``module``; ``reason``. The original exception is ``__cause__``.
+    Attributes: ``backend``; ``module`` (empty where the library doesn't name it); ``reason``. The original exception is
+    ``__cause__``.
 
     What to do: follow the advice in the message; ``llamaforge doctor`` shows the library's own error.
     """
@@ -53,7 +54,8 @@ class EngineNotAvailableError(BackendError, ImportError):
         self.backend = backend
         self.module = module
         self.reason = reason
-        super().__init__(f"The backend {backend!r} can't import its engine {module}: {reason}. {advice}")
+        what = f"can't import its engine {module}" if module else "lacks a package"
+        super().__init__(f"The backend {backend!r} {what}: {reason}. {advice}")
 
 
 class BrokenPluginError(BackendError, ImportError):

@@ -1,31 +1,32 @@
-"""How far a server is, and how that is shown."""
+"""The state of a server, and how it is displayed."""
 
 from __future__ import annotations
 
 import enum
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, TextIO
 
+from ..forks import ForkSafeLock
+
 
 class ServerState(enum.StrEnum):
-    """Where a server is between its launch and its end."""
+    """The states of a server."""
 
     STARTING = "starting"
-    """Its process has begun."""
+    """Its process has started."""
     DOWNLOADING = "downloading"
-    """It fetches its model, as its log says."""
+    """It downloads its model, according to its log."""
     LOADING = "loading"
-    """It reads its model, as its log says, or as its health endpoint does."""
+    """It loads its model, according to its log or its health endpoint."""
     READY = "ready"
     """It has answered a request."""
     FAILED = "failed"
-    """It did not get ready, or it has ended by itself."""
+    """It did not become ready, or it has crashed."""
     STOPPED = "stopped"
-    """We ended it, or never began it."""
+    """It was stopped, or never started."""
 
 
 HINTS: Final = (
@@ -45,7 +46,7 @@ class StateTracker:
     def __init__(self, on_change: Callable[[ServerState, str], None]) -> None:
         self.state = ServerState.STOPPED
         self._on_change = on_change
-        self._lock = threading.Lock()
+        self._lock = ForkSafeLock()
 
     def set(self, state: ServerState, line: str = "") -> None:
         """It is in *state* now."""

@@ -85,7 +85,8 @@ def make_client(make: Callable[..., ClientT], address: str) -> ClientT:
 
 def certificate_advice() -> str:
     """What to do where a server's certificate isn't trusted."""
-    named = [f"{name} is {os.environ[name]}" for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)]
+    paths = [(name, path) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (path := os.environ.get(name))]
+    named = [f"{name} is {path}{'' if os.path.exists(path) else ', which does not exist'}" for name, path in paths]
     unread = [name for name in _UNREAD if os.environ.get(name)]
     advice = "To trust it, name the file of its authority's certificate in the environment variable SSL_CERT_FILE."
     if named:
