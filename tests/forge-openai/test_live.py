@@ -64,7 +64,7 @@ def test_generate(live: OpenAIBackend) -> None:
 
 
 def test_what_the_readme_says_of_control_tokens_holds(live: OpenAIBackend) -> None:
-    """The server reads them in a message, as one token each; and leaves the one that ends the answer out of the text."""
+    """The server reads them in a message, as one token each; the one that ends the answer is not in the text."""
 
     def prompt_tokens(text: str) -> int:
         usage = live.chat([{"role": "user", "content": text}], max_tokens=1).usage
