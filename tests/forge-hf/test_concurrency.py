@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import resource
 import threading
 import time
 import weakref
@@ -18,6 +17,7 @@ import torch
 
 from forge_hf import HuggingFaceBackend
 from llamaforge.errors import GenerationError, GenerationTimeoutError, ModelNotLoadedError
+from support.processes import memory_held
 
 NEVER_ENDS = {2: -100}
 """Forbids the end token."""
@@ -308,7 +308,7 @@ class TestUnloading:
             backend.load_model(tiny_model, {"device": "cpu"})
             at_once(backend, [(STORY * 3, {"seed": n, "max_tokens": 5}) for n in range(4)])
             backend.unload_model()
-            used.append(resident())
+            used.append(memory_held())
         assert used[-1] < used[1] * 1.05
 
 
@@ -422,12 +422,6 @@ def fails(error: Exception) -> Any:
         raise error
 
     return hook
-
-
-def resident() -> int:
-    """Pages of this process in memory."""
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def make_other(tiny_model: Path, folder: Path, kind: str, **settings: Any) -> Path:

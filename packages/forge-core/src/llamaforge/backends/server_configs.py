@@ -1,4 +1,4 @@
-"""Load parameters of backends whose engine is a server: where it is, or how it is started."""
+"""Load parameters of backends whose engine is a server: its address, or how to start it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
 
 
 def check_endpoint(endpoint: str | None) -> None:
-    """Refuse an address with a user and a password in it, or with a query: it is shown in messages."""
+    """Refuse an address with credentials or a query, because messages show it."""
     if endpoint is not None and any(character in endpoint for character in "@?# "):
         expected = "a plain http:// or https:// address; put keys into api_key or headers"
         raise InvalidParameterError("endpoint", None, expected, show_value=False)
