@@ -27,6 +27,9 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
     reads_environment: ClassVar[bool] = True
     """Whether OpenAI's environment variables fill in what is left open. Another server must not get OpenAI's key."""
 
+    uses_proxies: ClassVar[bool] = True
+    """Whether requests take the proxies that environment variables name."""
+
     api_key: (
         Annotated[
             Secret,

@@ -28,6 +28,12 @@ class ClientConfig(OpenAIConfig, frozen=True, kw_only=True):
     reads_environment: ClassVar[bool] = False
 
 
+class OwnServerConfig(ClientConfig, frozen=True, kw_only=True):
+    """How a server that we started is asked. It is on this machine, where no proxy leads."""
+
+    uses_proxies: ClassVar[bool] = False
+
+
 class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
     """Where the server is, or how ours is started; and how it is asked.
 
@@ -88,11 +94,15 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "endpoint", endpoint)
         self.client(endpoint or _SOMEWHERE)
 
-    def client(self, endpoint: str) -> ClientConfig:
-        """How the server at *endpoint* is asked. Raises InvalidParameterError for what can't be asked with."""
-        ours = self.api_base is None or endpoint != self.endpoint
-        return self._client(f"{endpoint.rstrip('/').removesuffix(API)}{API}" if ours else self.api_base)
+    def client(self, endpoint: str, *, own: bool = False) -> ClientConfig:
+        """How the server at *endpoint*, or our *own* one, is asked.
 
-    def _client(self, api_base: str | tuple[str, ...] | None) -> ClientConfig:
+        Raises InvalidParameterError for what can't be asked with.
+        """
+        derived = self.api_base is None or endpoint != self.endpoint
+        base = f"{endpoint.rstrip('/').removesuffix(API)}{API}" if derived else self.api_base
+        return self._client(base, OwnServerConfig if own else ClientConfig)
+
+    def _client(self, api_base: str | tuple[str, ...] | None, kind: type[ClientConfig] = ClientConfig) -> ClientConfig:
         shared = {name: getattr(self, name) for name in ClientConfig.__struct_fields__ if hasattr(self, name)}
-        return ClientConfig(**{**shared, "api_base": api_base})
+        return kind(**{**shared, "api_base": api_base})
