@@ -147,6 +147,9 @@ def exception_table() -> dict[type[BaseException], Make]:
         cause = error.__cause__ or error
         return translator.unreached(describe(cause) + tls_advice(cause))
 
+    def garbled(translator: Translator, error: Exception) -> LlamaForgeError:
+        return translator.gone(f"its answer is not compressed as its header Content-Encoding says ({error})")
+
     def silent(translator: Translator, error: Exception) -> LlamaForgeError:
         # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
         cause = error.__cause__ or error
@@ -196,7 +199,7 @@ def exception_table() -> dict[type[BaseException], Make]:
         httpx2.RemoteProtocolError: unreached,
         httpx2.ProxyError: unreached,
         httpx2.UnsupportedProtocol: unreached,
-        httpx2.DecodingError: unreached,
+        httpx2.DecodingError: garbled,
         httpx2.TooManyRedirects: unreached,
         httpx2.HTTPStatusError: unreached,
         httpx2.InvalidURL: unreached,

@@ -75,10 +75,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
 
     def attach(self, model: str, endpoint: str, config: Any) -> None:
         """Make a client. The server's model was asked for already where it isn't our server."""
+        client = config.client(endpoint, own=self._server is not None)
         if self._server is not None:
             model = self.served_model
-            OpenAIBackend.check_model(self, model, config.client(endpoint))
-        OpenAIBackend.load(self, model, config.client(endpoint))
+            OpenAIBackend.check_model(self, model, client)
+        OpenAIBackend.load(self, model, client)
 
     def detach(self) -> None:
         """Close the connections."""
