@@ -251,6 +251,10 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "counts in the choice": lambda: stream_reply(
         delta("High "), {"choices": [{**delta("tide.", "stop")["choices"][0], "usage": usage(3, 2)["usage"]}]}
     ),
+    "an empty error": lambda: stream_reply(
+        {**STREAM[0], "error": {"message": "", "type": "", "param": None, "code": 0}}, *STREAM[1:]
+    ),
+    "a mark before the JSON": lambda: stream_of([b"data: \xef\xbb\xbf" + event(chunk)[6:] for chunk in STREAM]),
     "a success that is told": lambda: stream_reply(
         {**STREAM[0], "base_resp": {"status_code": 0, "status_msg": ""}, "code": 0, "error": None}, *STREAM[1:]
     ),
@@ -269,6 +273,9 @@ def test_the_text_arrives(name: str, server: ScriptedServer, load: Load, ask: As
 UNKNOWN: dict[str, Callable[[], Reply]] = {
     "the end mark without a reason": lambda: stream_reply(delta("High tide."), delta()),
     "an empty reason and the end mark": lambda: stream_reply(delta("High ", ""), delta("tide.", "")),
+    "a reason that is no text": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High tide."}, "finish_reason": {"type": 7}}]}, done=False
+    ),
     "JSON without a reason": lambda: json_reply({"choices": [{"message": {"content": "High tide."}}]}),
 }
 
@@ -285,6 +292,9 @@ CUT: dict[str, Callable[[], Reply]] = {
     "the word null in every chunk": lambda: stream_reply(delta("High ", "null"), delta("ti", "null"), done=False),
     "a reason in every chunk": lambda: stream_reply(delta("High ", "stop"), delta("ti", "stop"), done=False),
     "half an event": lambda: stream_of([event(delta("High ti")), event(delta("de.", "stop"))[:-9]]),
+    "a reason that is false": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High ti"}, "finish_reason": False}]}, done=False
+    ),
     "half of the end mark": lambda: stream_of([event(delta("High ti")), b"data: [DON"]),
     "half of a JSON value": lambda: with_type(stream_of([json.dumps(WHOLE).encode()[:-9]]), "application/json"),
     "nothing but the end mark": lambda: stream_reply(),

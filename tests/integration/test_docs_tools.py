@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import re
 import subprocess
@@ -14,17 +13,7 @@ from types import ModuleType
 import pytest
 
 from support.documents import ROOT
-
-TOOLS = ROOT / "tools"
-
-
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from support.tools import TOOLS, tool
 
 
 def test_the_generated_pages_are_up_to_date() -> None:

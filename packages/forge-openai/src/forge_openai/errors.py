@@ -55,6 +55,10 @@ class Translator:
     context_size: int | None = None
     route: str = ""
     """What to say of the way to the server, where it can't be reached."""
+    key_variable: str = ""
+    """The environment variable that the key is from."""
+    has_key: bool = True
+    """Whether the server is sent credentials."""
 
     def translate(self, error: BaseException, scope: CancelScope | None = None) -> LlamaForgeError:
         """Our error for an exception of the SDK or of the HTTP library; anything else is a GenerationError.
@@ -91,7 +95,7 @@ class Translator:
         # A stream has sent its status already, so that some servers put the real one into the error.
         effective = status if status is not None else _whole(fields.get("code"))
         if effective in (401, 403):
-            return AuthenticationError(self.address, effective, reason)
+            return AuthenticationError(self.address, effective, reason + self._about_key())
         if effective == 429 or marks & SLOW_DOWN_CODES:
             return RateLimitError(self.address, status, reason, retry_after(headers or {}))
         if effective == _PROXY_AUTHENTICATION and self.route:
@@ -105,6 +109,12 @@ class Translator:
     def gone(self, reason: str) -> ConnectionFailedError:
         """The server can't be reached, or went away."""
         return ConnectionFailedError(self.address, self.clean(reason))
+
+    def _about_key(self) -> str:
+        """Where the key that was refused is from, where the caller may not know that."""
+        if not self.has_key:
+            return " No key was sent: give the load parameter api_key."
+        return f" The key is from the environment variable {self.key_variable}." if self.key_variable else ""
 
     def clean(self, text: str) -> str:
         """*text* without our secrets, and of a readable length."""
@@ -136,6 +146,9 @@ def exception_table() -> dict[type[BaseException], Make]:
     def unreached(translator: Translator, error: Exception) -> LlamaForgeError:
         cause = error.__cause__ or error
         return translator.unreached(describe(cause) + tls_advice(cause))
+
+    def garbled(translator: Translator, error: Exception) -> LlamaForgeError:
+        return translator.gone(f"its answer is not compressed as its header Content-Encoding says ({error})")
 
     def silent(translator: Translator, error: Exception) -> LlamaForgeError:
         # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
@@ -186,7 +199,7 @@ def exception_table() -> dict[type[BaseException], Make]:
         httpx2.RemoteProtocolError: unreached,
         httpx2.ProxyError: unreached,
         httpx2.UnsupportedProtocol: unreached,
-        httpx2.DecodingError: unreached,
+        httpx2.DecodingError: garbled,
         httpx2.TooManyRedirects: unreached,
         httpx2.HTTPStatusError: unreached,
         httpx2.InvalidURL: unreached,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import ChecksumError, DownloadError, MissingDependencyError, SourceNotFoundError, closest
 from .network_settings import blame
-from .pypi import WheelFile
+from .pypi_cache import WheelFile
 from .redact import redact
 from .spec import Progress
 from .versions import sort_key
@@ -64,7 +64,7 @@ def download(wanted: WheelFile, staging: Path, progress: Progress | None) -> Pat
 
 def _pip() -> list[str]:
     if not sys.executable or getattr(sys, "frozen", False) or importlib.util.find_spec("pip") is None:
-        raise MissingDependencyError("A pypi: reference", "pip", f"{sys.executable or 'python'} -m ensurepip --upgrade")
+        raise MissingDependencyError("A pypi: reference", "pip", "python -m ensurepip --upgrade")
     return [sys.executable, "-P", "-m", "pip"]  # -P: a folder named pip in the working directory is not pip
 
 
@@ -78,7 +78,9 @@ def _version() -> tuple[int, ...]:
 
 
 def _run(command: list[str], scratch: Path, output: deque[str], what: str, progress: Progress | None) -> int:
-    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    # PIP_QUIET would keep pip's reasons from us, and PIP_VERBOSE bury them.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PIP_QUIET", "PIP_VERBOSE")}
+    environment |= {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
     environment |= {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
     child: subprocess.Popen[str] | None = None
     try:
