@@ -289,6 +289,8 @@ def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load
 
 CUT: dict[str, Callable[[], Reply]] = {
     "an empty reason in every chunk": lambda: stream_reply(delta("High ", ""), delta("ti", ""), done=False),
+    "an empty reason in the only chunk": lambda: stream_reply(delta("High ti", ""), done=False),
+    "the word null in the only chunk": lambda: stream_reply(delta("High ti", "null"), done=False),
     "the word null in every chunk": lambda: stream_reply(delta("High ", "null"), delta("ti", "null"), done=False),
     "a reason in every chunk": lambda: stream_reply(delta("High ", "stop"), delta("ti", "stop"), done=False),
     "half an event": lambda: stream_of([event(delta("High ti")), event(delta("de.", "stop"))[:-9]]),
