@@ -284,7 +284,11 @@ class TestGguf:
         with pytest.raises(InvalidModelError, match="begins"):
             load(tmp_path / "text.gguf")
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=200,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(noise=st.binary(max_size=200), tensors=st.integers(0, 2**64 - 1), entries=st.integers(0, 2**64 - 1))
     def test_noise_is_refused_at_once(self, tmp_path: Path, noise: bytes, tensors: int, entries: int) -> None:
         path = tmp_path / "noise.gguf"

@@ -144,5 +144,5 @@ class ModelFileError(LlamaForgeError, ValueError):
         self.reason = reason
         self.line = line
         where = f"{path}, line {line}" if line is not None else str(path)
-        advice = "It was left as it is: correct it or move it away."
+        advice = "It was not changed: fix it, or move it away."
         super().__init__(f"The model file can't be used: {where}: {reason}. {advice}")
