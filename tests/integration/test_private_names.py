@@ -1,4 +1,4 @@
-"""Every private name of a dependency that the packages use stands in docs/architecture.md, beside a test that exists."""
+"""Each private name of a dependency that the packages use is listed in docs/architecture.md, beside its test."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ def own_names() -> set[str]:
                 found.add(node.name)
             elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 found.add(node.id)
-            elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-                if isinstance(node.value, ast.Name) and node.value.id == "self":
-                    found.add(node.attr)
+            elif (
+                isinstance(node, ast.Attribute)
+                and isinstance(node.ctx, ast.Store)
+                and isinstance(node.value, ast.Name)
+                and node.value.id == "self"
+            ):
+                found.add(node.attr)
     return found | {source.stem for source in SOURCES}
 
 
