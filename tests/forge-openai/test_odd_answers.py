@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import logging
@@ -133,6 +134,49 @@ def test_no_value_of_a_side_field_loses_the_text(place: str, name: str, value: o
     end = put(delta(None, "stop"), place, name, value)
     events = read(b"".join(map(event, [*chunks, end])) + DONE)
     assert text_of(events) == "Two tides a day."
+
+
+ITEM = {"token": "Hi", "logprob": -0.5, "id": 3, "top_logprobs": [{"token": "Hi", "logprob": -0.5}]}
+CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+COUNTS = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+OLD = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+NESTED: dict[str, tuple[str, Any]] = {
+    **{f"usage.{name}": ("usage", COUNTS) for name in COUNTS},
+    "usage.prompt_tokens_details.cached_tokens": ("usage", COUNTS),
+    **{f"logprobs.content.0.{name}": ("logprobs", {"content": [ITEM]}) for name in ITEM},
+    "logprobs.content.0.top_logprobs.0.token": ("logprobs", {"content": [ITEM]}),
+    **{f"logprobs.{name}": ("logprobs", OLD) for name in OLD},
+    "logprobs.token_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0.Hi": ("logprobs", OLD),
+    **{f"tool_calls.0.{name}": ("tool_calls", [CALL]) for name in CALL},
+    "tool_calls.0.function.name": ("tool_calls", [CALL]),
+    "tool_calls.0.function.arguments": ("tool_calls", [CALL]),
+}
+
+
+@pytest.mark.parametrize("path", NESTED)
+@given(value=ODD)
+def test_no_value_within_a_side_field_loses_the_text(path: str, value: object) -> None:
+    field, sound = NESTED[path]
+    holder = copy.deepcopy({field: sound})
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    at: Any = holder
+    for step in way:
+        at = at[step]
+    at[last] = value
+    for said in ({"delta": {"content": "Hi"}}, {"text": "Hi"}):
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", **copy.deepcopy(said)}
+        chunk: dict[str, Any] = {"choices": [choice]}
+        {"usage": chunk, "logprobs": choice, "tool_calls": choice.get("delta", choice)}[field].update(holder)
+        events = read(event(chunk) + DONE, logprobs=True, top_logprobs=1)
+        assert text_of(events) == "Hi"
+        assert isinstance(events[-1], Finished)
 
 
 @given(value=ODD)
