@@ -260,6 +260,9 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "a chunk in each line": lambda: with_type(
         stream_of([json.dumps(chunk).encode() + b"\n" for chunk in STREAM]), "application/x-ndjson"
     ),
+    "a chunk in each line, and the end mark": lambda: stream_of(
+        [json.dumps(chunk).encode() + b"\n" for chunk in STREAM] + [b"[DONE]\n"]
+    ),
     "a stream that is called JSON": lambda: with_type(stream_reply(*STREAM), "application/json"),
     "a stream that is called a page": lambda: with_type(stream_reply(*STREAM), "text/html; charset=utf-8"),
     "a stream of no type": lambda: with_type(stream_reply(*STREAM), ""),
@@ -348,6 +351,8 @@ CUT: dict[str, Callable[[], Reply]] = {
         {"choices": [{"delta": {"content": "High ti"}, "finish_reason": False}]}, done=False
     ),
     "half of the end mark": lambda: stream_of([event(delta("High ti")), b"data: [DON"]),
+    "lines of JSON": lambda: stream_of([json.dumps(delta(piece)).encode() + b"\n" for piece in ("High ", "ti")]),
+    "a single line of JSON": lambda: stream_of([json.dumps(delta("High ti")).encode() + b"\n"]),
     "half of a JSON value": lambda: with_type(stream_of([json.dumps(WHOLE).encode()[:-9]]), "application/json"),
     "nothing but the end mark": lambda: stream_reply(),
     "no text and no reason": lambda: stream_reply(delta(""), delta()),
