@@ -4,7 +4,7 @@
 
 Threads and tasks of an event loop ask one loaded model for texts of random lengths. Some leave early, some have
 deadlines, some ask for what can't be. Each request must end in exactly one terminal event or one error of the kind that
-was to be expected; while any waits, one must end within two minutes; and the resident memory may not grow.
+was to be expected; while any waits, one must end within two minutes; and the memory in use may not grow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from measuring import ours
 from measuring.load import QUESTIONS, prose
 
@@ -206,7 +205,8 @@ async def task(soak: Soak, name: str) -> None:
 
 def run(backend: Any, n_ctx: int, longest: int, seconds: float) -> dict[str, Any]:
     """Soak *backend* and say what was seen."""
-    process = psutil.Process()
+    from support.processes import memory_held
+
     soak = Soak(backend, n_ctx, longest, time.monotonic() + seconds)
 
     async def tasks() -> None:
@@ -222,7 +222,7 @@ def run(backend: Any, n_ctx: int, longest: int, seconds: float) -> dict[str, Any
     stuck: list[str] = []
     while any(worker.is_alive() for worker in workers) and not stuck:
         time.sleep(0.5)
-        memory.append(process.memory_info().rss / 2**20)
+        memory.append(memory_held() / 2**20)
         now = time.monotonic()
         patience = PATIENCE if now - soak.last > PATIENCE else 5 * PATIENCE
         stuck = [name for name, begun in list(soak.begun.items()) if now - begun > patience]
@@ -241,7 +241,7 @@ def run(backend: Any, n_ctx: int, longest: int, seconds: float) -> dict[str, Any
 
 
 def growth(memory: list[float]) -> float:
-    """By how much the resident memory of the last quarter is above that of the second one, as a share."""
+    """By how much the memory of the last quarter is above that of the second one, as a share."""
     quarter = len(memory) // 4
     before, after = memory[quarter : 2 * quarter], memory[-quarter:]
     return statistics.median(after) / statistics.median(before) - 1 if quarter else 0.0
@@ -312,7 +312,7 @@ def show(name: str, found: dict[str, Any]) -> None:
     memory = found["memory"]
     print(f"  ended as it may not: {len(found['wrong'])} {found['wrong'][:3] or ''}")
     print(
-        f"  resident memory {memory[len(memory) // 4]:,.0f} MiB after a quarter, {memory[-1]:,.0f} MiB at the end",
+        f"  {memory[len(memory) // 4]:,.0f} MiB held after a quarter, {memory[-1]:,.0f} MiB at the end",
         end="",
     )
     print(f" ({found['growth']:+.1%} from the second quarter to the last)")

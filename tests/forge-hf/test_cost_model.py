@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from forge_hf.cost_model import AttentionCost, StepCost, parts, split
@@ -62,6 +62,7 @@ def cost_of_parts(keys: list[int], ends: tuple[int, ...], attention_cost: Attent
 
 
 @given(st.lists(st.integers(1, 3000), min_size=1, max_size=7), PARTINGS)
+@example([1, 3], AttentionCost(call=2.0, heads=2, threads=3))
 def test_attention_is_cut_where_it_costs_least(keys, attention_cost):
     ends = parts(keys, attention_cost)
     assert ends[-1] == len(keys)

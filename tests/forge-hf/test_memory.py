@@ -16,6 +16,8 @@ from forge_hf.forward import Forward
 from forge_hf.memory import fewer_kernels, memory_of
 from forge_hf.self_test import choose_rows
 from llamaforge.engine import BatchEntry
+from support.processes import memory_held
+from support.small_models import small_model
 
 pytestmark = pytest.mark.engine
 
@@ -23,22 +25,16 @@ NAMES = ("LRU_CACHE_CAPACITY", "ONEDNN_PRIMITIVE_CACHE_CAPACITY")
 MIB = 2**20
 
 
-def resident() -> int:
-    """Bytes of this process in memory."""
-    fields = Path("/proc/self/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from Linux's /proc")
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="reads the memory from Linux's /proc")
 
 
 @on_linux
 def test_what_was_freed_goes_back() -> None:
     blocks = [torch.ones(20_000) for _ in range(2000)]  # 80 kB each: from the C library's heap
-    held = resident()
+    held = memory_held()
     del blocks[::2]  # what is left keeps the heap from shrinking by itself
     memory.trim_heap()
-    assert resident() < held - 50 * MIB
+    assert memory_held() < held - 50 * MIB
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (64, 4096, 2)], ids=["small", "large"])
@@ -57,14 +53,14 @@ def test_zeros_are_a_tensor_like_any_other(shape: tuple[int, ...], dtype: torch.
 
 @on_linux
 def test_zeros_take_memory_as_they_are_written_and_give_it_back() -> None:
-    before = resident()
+    before = memory_held()
     made = memory.zeros((4, 64 * MIB), torch.zeros(1, dtype=torch.uint8))
     assert not made[1:].any(), "reading"
-    assert resident() - before < 16 * MIB
+    assert memory_held() - before < 16 * MIB
     made[0] = 1
-    assert resident() - before > 48 * MIB
+    assert memory_held() - before > 48 * MIB
     del made
-    assert resident() - before < 16 * MIB
+    assert memory_held() - before < 16 * MIB
 
 
 def test_zeros_that_there_is_no_room_for_are_a_memory_error() -> None:
@@ -98,7 +94,7 @@ from pathlib import Path
 from llamaforge.backends.huggingface import HuggingFaceBackend
 
 sys.path.insert(0, sys.argv[2])
-from test_memory import resident
+from support.processes import memory_held
 
 backend = HuggingFaceBackend()
 backend.load_model(sys.argv[1], {"device": "cpu", "dtype": "bfloat16", "prefix_cache": 0})
@@ -110,9 +106,9 @@ def ask(lengths):
 
 
 ask(range(1, 170))
-before = resident()
+before = memory_held()
 ask(range(170, 240))
-print(resident() - before)
+print(memory_held() - before)
 """
 
 
@@ -120,7 +116,7 @@ print(resident() - before)
 def test_texts_of_many_lengths_do_not_gather_kernels(tiny_model: Path) -> None:
     """In a process of its own: torch reads its limits once."""
     ran = subprocess.run(
-        [sys.executable, "-c", LENGTHS, str(tiny_model), str(Path(__file__).parent)],
+        [sys.executable, "-c", LENGTHS, str(tiny_model), str(Path(__file__).parents[1])],
         capture_output=True,
         text=True,
         check=True,
@@ -151,8 +147,6 @@ def test_what_a_loaded_model_takes_is_counted(tiny_model: Path) -> None:
 
 
 def test_the_caches_of_rows_that_share_no_passes_are_counted() -> None:
-    from support.small_models import small_model  # a process that imports this file for resident() has no such package
-
     model = small_model("bloom")
     rows, _, reason = choose_rows(Forward(model), "small", 100)
     assert reason is not None

@@ -19,7 +19,14 @@ from llama_cpp._ggml import libggml
 
 from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.model_check import check_model_file
-from llamaforge.errors import InvalidModelError, ModelLoadError, ModelNotFoundError
+from forge_llamacpp.plugin import match
+from llamaforge.errors import (
+    InvalidModelError,
+    InvalidParameterError,
+    LlamaForgeError,
+    ModelLoadError,
+    ModelNotFoundError,
+)
 from llamaforge.formats.gguf import BLOCKS, DamagedFileError, Header, read_header
 from support.gguf_files import SPECIAL, byte_texts, make_lora, make_tiny_gguf
 
@@ -191,7 +198,9 @@ def test_bits_that_flip_in_the_header_never_end_the_process(tiny_gguf: Path, tmp
     assert run.stdout == "True True\n"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_reading_a_header_gives_a_header_or_a_reason(tiny_gguf: Path, tmp_path: Path, data: st.DataObject) -> None:
     damaged = bytearray(tiny_gguf.read_bytes()[: data.draw(st.integers(0, 8000))])
@@ -277,6 +286,108 @@ def test_a_model_in_parts(empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Pat
     second.unlink()
     with pytest.raises(ModelNotFoundError, match=second.name):
         empty.load_model(first, SMALL)
+
+
+def test_a_later_part_as_gguf_split_writes_it_names_the_first(empty: LlamaCppBackend, tmp_path: Path) -> None:
+    """Its header says which part it is, and nothing of the model."""
+    from gguf import GGUFWriter
+
+    path = tmp_path / "model-00002-of-00003.gguf"
+    writer = GGUFWriter(path, "llama")
+    writer.kv_data[0].clear()
+    writer.add_uint16("split.no", 1)
+    writer.add_uint16("split.count", 3)
+    writer.add_int32("split.tensors.count", 2)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    assert "model-00001-of-00003.gguf" in refused(empty, path).reason
+
+
+def test_a_file_that_begins_as_gguf_needs_no_suffix(empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Path) -> None:
+    """Ollama's files are called after their checksum."""
+    blob = tmp_path / "sha256-1234"
+    shutil.copy(tiny_gguf, blob)
+    assert match(str(blob)) == match("any.gguf") > match(str(tmp_path)) > match(str(tmp_path / "none")) == 0
+    empty.load_model(blob, SMALL)
+    assert empty.generate("x", max_tokens=1, seed=1) is not None
+    empty.unload_model()
+    assert "sha256-1234" in refused(empty, tmp_path).reason
+
+
+def test_models_of_transformers_and_peft_are_told_apart(empty: LlamaCppBackend, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"x")
+    assert "convert_hf_to_gguf" in refused(empty, tmp_path).reason
+    assert "backend huggingface" in refused(empty, tmp_path / "model.safetensors").reason
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    assert "org/base" in refused(empty, tmp_path).reason
+
+
+def test_a_tilde_is_the_home_folder(
+    empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(tiny_gguf, tmp_path / "model.gguf")
+    make_lora(tmp_path / "lora.gguf", width=32, out=32)
+    (tmp_path / "chat.jinja").write_text("{% for m in messages %}<{{ m.content }}>{% endfor %}")
+    empty.load_model("~/model.gguf", {**SMALL, "lora": ["~/lora.gguf"], "chat_template": "~/chat.jinja"})
+    assert empty.render("Hi") == "<Hi>"
+    with pytest.raises(ModelNotFoundError, match="~/none"):
+        empty.load_model("~/none.gguf", SMALL)
+
+
+def test_bad_parameters_and_models_cost_no_loaded_model(
+    empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Path
+) -> None:
+    """What llama.cpp itself refuses is found out without the weights."""
+    broken = make_tiny_gguf(tmp_path / "broken.gguf", template="{% for %}")
+    misfit = str(make_lora(tmp_path / "misfit.gguf", width=48, out=48))
+    longer = make_tiny_gguf(tmp_path / "longer.gguf", llama__block_count=np.uint32(3))
+    unknown = make_tiny_gguf(tmp_path / "unknown.gguf", general__architecture="perceptron")
+    encoder = make_tiny_gguf(tmp_path / "encoder.gguf", general__architecture="bert")
+    empty.load_model(tiny_gguf, SMALL)
+    expected = empty.generate("x", temperature=0, max_tokens=4)
+    for path, parameters, says in [
+        (tiny_gguf, {"n_ctx": 513}, "at most 512, which this model was trained for"),
+        (tiny_gguf, {"n_ctx": "many"}, "n_ctx"),
+        (tiny_gguf, {"n_cxt": 64}, "n_ctx"),
+        (tiny_gguf, {"tensor_split": [1.0] * 1000}, "tensor_split"),
+        (tiny_gguf, {"type_v": "q8_0", "flash_attn": True}, "q8_0"),
+        (tiny_gguf, {"lora": [misfit]}, "misfit"),
+        (tiny_gguf, {"lora": [str(tmp_path / "none.gguf")]}, "LoRA"),
+        (tiny_gguf, {"chat_template": "{% for %}"}, "chat_template"),
+        (tiny_gguf, {"chat_template": "none.jinja"}, "chat_template"),
+        (tiny_gguf, {"kv_overrides": {"llama.block_count": 7}}, "blk.2"),
+        (broken, {}, "chat template"),
+        (longer, {}, "blk.2"),
+        (unknown, {}, "perceptron"),
+        (encoder, {}, ""),
+    ]:
+        with pytest.raises(LlamaForgeError) as caught:
+            empty.load_model(path, {**SMALL, **parameters})
+        assert says in str(caught.value)
+        assert empty.generate("x", temperature=0, max_tokens=4) == expected
+
+
+def test_a_context_beyond_training_is_the_callers_with_a_stretched_embedding(
+    empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidParameterError, match="at most 512"):
+        empty.load_model(tiny_gguf, {"n_ctx": 513})
+    for parameters in ({"rope_freq_scale": 0.5}, {"kv_overrides": {"llama.context_length": 1024}}):
+        empty.load_model(tiny_gguf, {"n_ctx": 1024, "n_threads": 1, **parameters})
+        assert empty.generate("x", max_tokens=1, seed=1) is not None
+    yarn = {
+        "llama__rope__scaling__type": "yarn",
+        "llama__rope__scaling__factor": np.float32(2),
+        "llama__rope__scaling__original_context_length": np.uint32(512),
+    }
+    stretched = make_tiny_gguf(tmp_path / "yarn.gguf", **yarn)
+    empty.load_model(stretched, {"n_ctx": 1024, "n_threads": 1})
+    with pytest.raises(InvalidParameterError, match="at most 1024"):
+        empty.load_model(stretched, {"n_ctx": 1025})
 
 
 def test_adapters_are_looked_at_too(empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Path) -> None:

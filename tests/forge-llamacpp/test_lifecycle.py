@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import logging
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +17,7 @@ from llamaforge.engine import BatchEntry
 from llamaforge.errors import GenerationError, ModelLoadError
 from support.gguf_files import make_lora, make_tiny_gguf
 from support.llama_engine import engine_of
+from support.processes import memory_held
 
 SMALL = {"n_threads": 1}
 GREEDY: dict[str, Any] = {"temperature": 0, "max_tokens": 30}
@@ -144,16 +143,11 @@ def test_a_lora_adapter_changes_the_answer_by_its_scale(
 
 def test_a_context_that_memory_cannot_hold(empty: LlamaCppBackend, gguf_model: Path, tiny_gguf: Path) -> None:
     with pytest.raises(ModelLoadError, match="context of 16777216 tokens") as caught:
-        empty.load_model(gguf_model, {"n_ctx": 2**24})
+        empty.load_model(gguf_model, {"n_ctx": 2**24, "rope_freq_scale": 0.01})
     assert "alloc" in caught.value.reason
     assert not empty.is_model_loaded()
     empty.load_model(tiny_gguf, SMALL)
     assert empty.generate("x", GREEDY)
-
-
-def resident() -> int:
-    gc.collect()
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_unloading_gives_the_memory_back(gguf_model: Path) -> None:
@@ -166,9 +160,9 @@ def test_unloading_gives_the_memory_back(gguf_model: Path) -> None:
         backend.generate("Hi", max_tokens=2, seed=1, repetition_penalty=1.1, logprobs=True)
         held = backend.generate_stream("Hi", seed=1)
         next(held)
-        loaded = resident()
+        loaded = memory_held()
         backend.unload_model()
-        left.append(resident())
+        left.append(memory_held())
         assert loaded - left[-1] > 90e6
     assert left[-1] <= 1.05 * left[1]
 
@@ -186,9 +180,9 @@ def test_many_small_loads_leak_nothing(tiny_gguf: Path) -> None:
         backend.unload_model()
 
     cycles(10)
-    before = resident()
+    before = memory_held()
     cycles(80)
-    assert resident() - before < 5e6
+    assert memory_held() - before < 5e6
 
 
 def test_a_failed_load_gives_everything_back(gguf_model: Path) -> None:
@@ -196,13 +190,13 @@ def test_a_failed_load_gives_everything_back(gguf_model: Path) -> None:
 
     def fail() -> None:
         with pytest.raises(ModelLoadError):
-            backend.load_model(gguf_model, {"n_ctx": 2**24, "use_mmap": False})
+            backend.load_model(gguf_model, {"n_ctx": 2**24, "rope_freq_scale": 0.01, "use_mmap": False})
 
     fail()
-    before = resident()
+    before = memory_held()
     for _ in range(2):
         fail()
-    assert resident() - before < 20e6
+    assert memory_held() - before < 20e6
 
 
 def test_a_failed_step_is_told_and_the_next_request_works(

@@ -92,6 +92,17 @@ def test_the_port_and_processes_are_ours_alone(running: LlamaServerBackend, gguf
             LlamaServerBackend().load_model(str(gguf_model), {**SMALL, "port": port})
 
 
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks://127.0.0.1:9"])
+def test_no_proxy_stands_before_our_own_server(proxy: str, gguf_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model)}) as backend:
+        assert backend.generate("Hi", max_tokens=2)
+        assert asyncio.run(backend.agenerate("Hi", max_tokens=2))
+
+
 def test_a_key_goes_through_the_environment(gguf_model: Path) -> None:
     key = "sk-quite-a-secret"
     with LlamaServerBackend({**SMALL, "model": str(gguf_model), "api_key": key}) as backend:

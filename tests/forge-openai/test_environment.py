@@ -12,8 +12,14 @@ import pytest
 
 from forge_openai import OpenAIBackend
 from forge_openai.wire.environment import find_proxy
-from llamaforge.errors import ConnectionFailedError, LlamaForgeError
-from support.scripted import ScriptedServer
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    InvalidParameterError,
+    LlamaForgeError,
+    ServerError,
+)
+from support.scripted import ScriptedServer, error_reply
 
 Load = Callable[..., OpenAIBackend]
 
@@ -128,8 +134,60 @@ def test_tls_with_a_server_that_speaks_none(server: ScriptedServer, load: Load) 
         load(api_base=server.url.replace("http://", "https://"))
 
 
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_why_there_is_no_connection_is_told_in_words(in_loop: bool, load: Load, dead_port: int) -> None:
+    for address, words in {
+        "http://no-such-host.invalid/v1": "name of its host can't be resolved",
+        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server runs",
+    }.items():
+        backend = load(api_base=address, check_model=False)
+        with pytest.raises(ConnectionFailedError, match=words):
+            asyncio.run(backend.agenerate("Hi")) if in_loop else backend.generate("Hi")
+
+
 def test_a_settings_error_is_typed_in_a_loop_as_well(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = load()
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9")
     with pytest.raises(LlamaForgeError, match="ALL_PROXY"):
         asyncio.run(backend.agenerate("Hi"))
+
+
+def test_a_key_that_is_refused_is_named_by_its_variable(
+    server: ScriptedServer, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.chat(error_reply(401, "Bad key."))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-from-the-environment")
+    with pytest.raises(AuthenticationError, match=r"Bad key\. The key is from the environment variable OPENAI_API_KEY"):
+        load(api_key=None).generate("Hi")
+    with pytest.raises(AuthenticationError, match=r"Bad key\.$"):
+        load().generate("Hi")
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(AuthenticationError, match="No key was sent: give the load parameter api_key"):
+        load(api_key=None).generate("Hi")
+
+
+@pytest.mark.parametrize("key", ["kéy-1", "a\nb"])
+def test_a_key_that_is_none_is_named_by_its_variable(key: str, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(InvalidParameterError, match="OPENAI_API_KEY"):
+        load(api_key=None)
+
+
+def test_headers_from_the_environment_are_sent_and_kept_secret(
+    server: ScriptedServer, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: hunter-two\nno header")
+    server.chat(error_reply(500, "You are hunter-two."))
+    with pytest.raises(ServerError) as caught:
+        load().generate("Hi")
+    assert server.last.headers["x-team"] == "hunter-two"
+    assert "hunter" not in str(caught.value)
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X Team: a")
+    with pytest.raises(InvalidParameterError, match="OPENAI_CUSTOM_HEADERS"):
+        load()
+
+
+@pytest.mark.parametrize("host", ["..", "a..b", "a" * 70 + ".example"])
+def test_a_host_that_is_none(host: str, load: Load) -> None:
+    with pytest.raises(InvalidParameterError, match="api_base"):
+        load(api_base=f"http://{host}/v1")

@@ -19,7 +19,13 @@ from forge_openai.answer.decoder import AnswerDecoder
 from forge_openai.answer.reader import AnswerReader
 from forge_openai.errors import Translator
 from forge_openai.side_fields import SideFieldReport
-from llamaforge.errors import ConnectionFailedError, LlamaForgeError, ServerError
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    LlamaForgeError,
+    RateLimitError,
+    ServerError,
+)
 from llamaforge.requests import read_request
 from llamaforge.results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from support.scripted import Reply, ScriptedServer, delta, event, json_reply, stream_of, stream_reply, usage
@@ -251,6 +257,10 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "counts in the choice": lambda: stream_reply(
         delta("High "), {"choices": [{**delta("tide.", "stop")["choices"][0], "usage": usage(3, 2)["usage"]}]}
     ),
+    "an empty error": lambda: stream_reply(
+        {**STREAM[0], "error": {"message": "", "type": "", "param": None, "code": 0}}, *STREAM[1:]
+    ),
+    "a mark before the JSON": lambda: stream_of([b"data: \xef\xbb\xbf" + event(chunk)[6:] for chunk in STREAM]),
     "a success that is told": lambda: stream_reply(
         {**STREAM[0], "base_resp": {"status_code": 0, "status_msg": ""}, "code": 0, "error": None}, *STREAM[1:]
     ),
@@ -269,6 +279,9 @@ def test_the_text_arrives(name: str, server: ScriptedServer, load: Load, ask: As
 UNKNOWN: dict[str, Callable[[], Reply]] = {
     "the end mark without a reason": lambda: stream_reply(delta("High tide."), delta()),
     "an empty reason and the end mark": lambda: stream_reply(delta("High ", ""), delta("tide.", "")),
+    "a reason that is no text": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High tide."}, "finish_reason": {"type": 7}}]}, done=False
+    ),
     "JSON without a reason": lambda: json_reply({"choices": [{"message": {"content": "High tide."}}]}),
 }
 
@@ -282,9 +295,14 @@ def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load
 
 CUT: dict[str, Callable[[], Reply]] = {
     "an empty reason in every chunk": lambda: stream_reply(delta("High ", ""), delta("ti", ""), done=False),
+    "an empty reason in the only chunk": lambda: stream_reply(delta("High ti", ""), done=False),
+    "the word null in the only chunk": lambda: stream_reply(delta("High ti", "null"), done=False),
     "the word null in every chunk": lambda: stream_reply(delta("High ", "null"), delta("ti", "null"), done=False),
     "a reason in every chunk": lambda: stream_reply(delta("High ", "stop"), delta("ti", "stop"), done=False),
     "half an event": lambda: stream_of([event(delta("High ti")), event(delta("de.", "stop"))[:-9]]),
+    "a reason that is false": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High ti"}, "finish_reason": False}]}, done=False
+    ),
     "half of the end mark": lambda: stream_of([event(delta("High ti")), b"data: [DON"]),
     "half of a JSON value": lambda: with_type(stream_of([json.dumps(WHOLE).encode()[:-9]]), "application/json"),
     "nothing but the end mark": lambda: stream_reply(),
@@ -432,6 +450,29 @@ def test_an_error_in_a_stream_is_told_in_the_servers_words(
     with pytest.raises(LlamaForgeError, match=r"Out of credit\.") as caught:
         ask(load())
     assert server.url in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAID) - {"words without a mark"}))
+def test_an_error_is_none_the_less_one_for_the_end_mark(name: str, server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(delta("Hi"), SAID[name]))
+    with pytest.raises(LlamaForgeError, match=r"Out of credit\."):
+        load().generate("Hi")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"code": "429", "msg": "Slowly."}, RateLimitError),
+        ({"error": {"code": "429", "message": "Slowly."}}, RateLimitError),
+        ({"code": 401, "msg": "Bad key.", "success": False}, AuthenticationError),
+        ({"base_resp": {"status_code": 1008, "status_msg": "No."}}, ServerError),
+    ],
+)
+def test_what_kind_of_error_it_is(said: object, kind: type[Exception], server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(said))
+    with pytest.raises(kind) as caught:
+        load().generate("Hi")
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -17,7 +17,6 @@ from typing import Any
 
 import pytest
 
-from llamaforge.sources import cache_folder
 from support.documents import ROOT, Block, blocks, check_data, pages, parse, same_output
 from support.sandbox import Sandbox
 
@@ -92,7 +91,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def _sandbox(page: str, request: pytest.FixtureRequest, folder: Path) -> Sandbox:
     """A folder that looks like a clone with a model in it, and real things for the placeholders of the documents."""
     parts = {name: request.getfixturevalue(name) for name in REAL_PARTS.get(page, ())}
-    environment = {"LLAMAFORGE_CACHE": str(cache_folder()), "HF_HUB_OFFLINE": "1"}
+    environment = {"LLAMAFORGE_CACHE": str(request.getfixturevalue("model_cache")), "HF_HUB_OFFLINE": "1"}
     replacements = {}
     if "hf_model" in parts:
         replacements["HuggingFaceTB/SmolLM2-135M-Instruct"] = str(parts["hf_model"])

@@ -10,17 +10,9 @@ import pytest
 
 from llamaforge.scaffold import KINDS, derive, render, write
 from llamaforge.scaffold.names import LONGEST
-from support.environments import ROOT, CleanEnvironment, build_wheel
+from support.environments import CleanEnvironment, build_wheel
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheels")
-    for name in ("forge-core", "forge-openai"):
-        build_wheel(ROOT / "packages" / name, folder)
-    return folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -37,8 +29,8 @@ def test_every_name_is_formatted(kind: str, name: str, package: str | None, tmp_
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_works_as_it_was_written(kind: str, wheels: Path, tmp_path: Path) -> None:
-    environment = CleanEnvironment(tmp_path / "env", wheels)
+def test_it_works_as_it_was_written(kind: str, wheels: dict[str, Path], tmp_path: Path) -> None:
+    environment = CleanEnvironment(tmp_path / "env", wheels["forge-core"].parent)
     environment.install("forge-core>=2")
     typed = environment.llamaforge("new-backend", "my-engine", "--kind", kind, cwd=tmp_path)
     assert typed.splitlines() == ["cd forge-my-engine", 'python -m pip install -e ".[test]"', "python -m pytest"]

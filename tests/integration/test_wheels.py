@@ -10,26 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from support.environments import BARE, ROOT, CleanEnvironment, build_wheel
+from support.environments import BARE, PACKAGES, CleanEnvironment
 from support.servers import LiveServer
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(1500)]
-
-PACKAGES = {
-    "forge-core": "llamaforge",
-    "forge-llamacpp": "forge_llamacpp",
-    "forge-hf": "forge_hf",
-    "forge-openai": "forge_openai",
-    "forge-vllm": "forge_vllm",
-    "forge-tgi": "forge_tgi",
-}
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("wheels")
-    return {name: build_wheel(ROOT / "packages" / name, folder) for name in PACKAGES}
-
 
 Environment = Callable[..., Path]
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import venv
 from pathlib import Path
+
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 BARE = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
@@ -22,6 +25,29 @@ def build_wheel(project: Path, into: Path) -> Path:
     assert done.returncode == 0, done.stderr
     (made,) = set(into.glob("*.whl")) - before
     return made
+
+
+PACKAGES = {
+    "forge-core": "llamaforge",
+    "forge-llamacpp": "forge_llamacpp",
+    "forge-hf": "forge_hf",
+    "forge-openai": "forge_openai",
+    "forge-vllm": "forge_vllm",
+    "forge-tgi": "forge_tgi",
+}
+"""This project's distributions, and what each is imported as."""
+
+
+def build_wheels(folder: Path) -> dict[str, Path]:
+    """The wheels of all our distributions in *folder*: built once, whoever else asks for the same folder at once."""
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            unfinished = folder.with_name(f"{folder.name}-unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            for name in PACKAGES:
+                build_wheel(ROOT / "packages" / name, unfinished)
+            unfinished.rename(folder)
+    return {name: next(folder.glob(f"{name.replace('-', '_')}-*.whl")) for name in PACKAGES}
 
 
 class CleanEnvironment:

@@ -11,8 +11,8 @@ RECIPE = "smollm2-135m-instruct-bfloat16-2"
 """Change the number when what is made here changes."""
 
 
-def make_hf_model(gguf: Path) -> Path:
-    """A folder with config, safetensors, tokenizer and chat template of *gguf*: made once, kept beside it in the cache.
+def make_hf_model(gguf: Path, cache: Path | None = None) -> Path:
+    """A folder with config, safetensors, tokenizer and chat template of *gguf*: made once, kept in the *cache*.
 
     Unpacking takes half a minute. Two processes at once make it once; a folder of that name is always whole.
     """
@@ -20,7 +20,7 @@ def make_hf_model(gguf: Path) -> Path:
 
     from llamaforge.sources import cache_folder
 
-    home = cache_folder() / "tests"
+    home = (cache or cache_folder()) / "tests"
     done = home / RECIPE
     if done.is_dir():
         return done

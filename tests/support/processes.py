@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import re
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,6 +37,17 @@ def _parent(entry: Path) -> int:
         return int((entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
     except OSError:
         return -1
+
+
+def memory_held() -> int:
+    """Bytes of memory that this process has written to and not given back, after a garbage collection; of Linux.
+
+    Pages of mapped files don't count: when memory is scarce the system takes them away, and brings them back when they
+    are read.
+    """
+    gc.collect()
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return 1024 * sum(map(int, re.findall(r"^Rss(?:Anon|Shmem):\s*(\d+) kB$", status, re.M)))
 
 
 def survivors(processes: Iterable[int], within: float = 5.0) -> set[int]:

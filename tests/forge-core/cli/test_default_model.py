@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from llamaforge.models import DEFAULT_MODEL
-from llamaforge.sources import cache_folder
 
 QUESTION = "What is the capital of Germany?"
 RUN = ("run", "--max-tokens", "24", QUESTION)
@@ -42,10 +41,10 @@ def test_the_first_run_fetches_and_the_second_needs_no_network(llamaforge: Any) 
     assert "Traceback" not in absent.stderr
 
 
-def test_the_answer_as_json(llamaforge: Any, gguf_model: Path) -> None:
-    """The fixture sees to it that the file is in the usual cache, or in the one that the tests were given."""
+def test_the_answer_as_json(llamaforge: Any, gguf_model: Path, model_cache: Path) -> None:
+    """One fixture sees to it that the file is in the cache that the other one names."""
     greedy = ("--temperature", "0", "--max-tokens", "8")
-    done = llamaforge("run", "--json", *greedy, QUESTION, env=NO_NETWORK | {"LLAMAFORGE_CACHE": str(cache_folder())})
+    done = llamaforge("run", "--json", *greedy, QUESTION, env=NO_NETWORK | {"LLAMAFORGE_CACHE": str(model_cache)})
     found = json.loads(done.stdout)
     assert (found["model"], found["backend"]) == (DEFAULT_MODEL.name, "llama.cpp")
     assert "Berlin" in found["text"]

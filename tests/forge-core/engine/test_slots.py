@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,6 +125,35 @@ def test_a_text_that_finds_no_room_to_come_back_is_computed_again():
     engine.slots[other.slot] = [9, 9]
     assert slots.take(User([1, 2, 3, 4])) == (first.slot, 0)
     assert engine.slots[first.slot] == []
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_what_is_in_the_engines_memory_comes_before_what_rests(busy):
+    """There is hardly ever room for what comes back, where a copy of what is there takes none."""
+    engine = ToyEngine(n_slots=4, can_rest=True)
+    slots = Slots(engine, 3)
+    text = list(range(64))
+
+    def use(tokens):
+        user = User(tokens)
+        user.slot, _ = slots.take(user)
+        engine.slots[user.slot], user.computed = list(tokens), len(tokens)
+        return user
+
+    slots.release(use([*text, 100]).slot, keep=True)
+    slots.settle()
+    here = use([*text, 200])
+    if not busy:
+        slots.release(here.slot, keep=True)
+    sources, copy = [], engine.copy
+
+    def copying(source, target, length):
+        sources.append(source)
+        return copy(source, target, length)
+
+    engine.copy = copying
+    assert slots.take(User([*text, 300]))[1] == 64
+    assert sources == [here.slot]
 
 
 def test_a_text_that_another_one_begins_with_is_kept_once():

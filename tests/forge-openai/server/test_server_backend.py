@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from forge_openai import server as package
 from forge_openai.server import OpenAIServerBackend, OpenAIServerConfig
 from forge_openai.server.config import ClientConfig
 from llamaforge.errors import (
+    AuthenticationError,
     ConflictingParametersError,
     ConnectionFailedError,
     InvalidParameterError,
@@ -22,7 +24,7 @@ from llamaforge.errors import (
     ServerStartError,
 )
 from llamaforge.secrets import Secret
-from support.scripted import Reply, ScriptedServer, error_reply, json_reply, models_reply
+from support.scripted import Reply, ScriptedServer, delta, error_reply, json_reply, models_reply, stream_reply
 
 
 class OwnConfig(OpenAIServerConfig, frozen=True, kw_only=True):
@@ -119,9 +121,26 @@ def test_the_model_that_is_taken_where_none_is_named(server: ScriptedServer) -> 
     server.on("GET", "/v1/models", models_reply("m-1", "m-2"))
     with pytest.raises(InvalidParameterError, match="m-1, m-2"):
         backend.connect(server.root)
-    server.on("GET", "/v1/models", error_reply(404))
-    with pytest.raises(InvalidParameterError, match="HTTP 404"):
+    for reply in (error_reply(404), json_reply({"data": 3}), json_reply("text"), json_reply({"data": [{"id": 5}]})):
+        server.on("GET", "/v1/models", reply)
+        with pytest.raises(InvalidParameterError, match="does not tell which models it has"):
+            backend.connect(server.root)
+    server.on("GET", "/v1/models", json_reply({"models": [{"name": "m-1", "aliases": 7}]}))
+    assert backend.find_model(server.root) == "m-1"
+
+
+def test_why_the_model_can_not_be_found_out_is_told(server: ScriptedServer) -> None:
+    backend = OwnBackend()
+    server.on("GET", "/v1/models", error_reply(403, "Missing scope."))
+    with pytest.raises(AuthenticationError, match=r"Missing scope\..* load parameter model"):
         backend.connect(server.root)
+    server.on("GET", "/v1/models", error_reply(500, "Out of memory."))
+    with pytest.raises(ServerError, match="Out of memory"):
+        backend.connect(server.root)
+    with pytest.raises(ConnectionFailedError, match="http:// in place of https://"):
+        backend.connect(server.root.replace("http://", "https://"))
+    with pytest.raises(ConnectionFailedError, match="refused"):
+        backend.connect("http://127.0.0.1:9")
 
 
 def test_a_failure_that_is_no_crash_stays_what_it_is(server: ScriptedServer) -> None:
@@ -162,11 +181,15 @@ def test_what_is_wrong_is_named() -> None:
 
 
 def test_openai_s_variables_are_not_for_it(monkeypatch: pytest.MonkeyPatch, server: ScriptedServer) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-for-openai-alone")
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_ADMIN_KEY"):
+        monkeypatch.setenv(name, "sk-for-openai-alone")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: sk-for-openai-alone\nAuthorization: sk-for-openai-alone")
     assert ClientConfig.reads_environment is False
-    with OwnBackend({"model": "m-1", "endpoint": server.root}):
-        pass
-    assert server.requests
+    server.on("POST", "/v1/chat/completions", stream_reply(delta("Hi", "stop")))
+    with OwnBackend({"model": "m-1", "endpoint": server.root, "headers": {"x-own": "ours"}}) as backend:
+        backend.generate("Hi")
+        asyncio.run(backend.agenerate("Hi"))
+    assert server.last.headers["x-own"] == "ours"
     assert not [each for each in server.requests if "sk-for-openai-alone" in str(each.headers)]
 
 

@@ -1,4 +1,4 @@
-"""Calls that work with ``await`` and without."""
+"""Calls that work with and without ``await``."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ T = TypeVar("T")
 
 
 class AwaitableResult(Generic[T]):
-    """What a call came to, which may be awaited.
+    """The result of a call that may be awaited.
 
-    Called where no event loop runs, the work is done when the call returns. Called within one, it is done in a thread,
-    so that the loop isn't blocked: await it. Cancelling the wait calls *abort*, and waits until the work has ended.
+    Outside an event loop, the work is done when the call returns. Inside one, it runs in a thread, so that the loop
+    isn't blocked: await it. Cancelling the wait calls *abort* and waits until the work has ended.
 
-    It is as true as its result. Raises, from the call or from ``await``, what the work raises.
+    Its truth value is that of the result. Exceptions of the work are raised by the call or by ``await``.
+
+    Args:
+        work: does the work and returns the result.
+        abort: stops the work early.
     """
 
     __slots__ = ("_abort", "_future")
@@ -36,7 +40,7 @@ class AwaitableResult(Generic[T]):
             threading.Thread(target=run, args=(self._work, work), name="llamaforge-work", daemon=True).start()
 
     def result(self) -> T:
-        """The result; waits for it. Raises what the work raised."""
+        """Wait for the result and return it. Raises any exception of the work."""
         return self._future.result()
 
     def __bool__(self) -> bool:

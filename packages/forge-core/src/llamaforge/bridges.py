@@ -1,4 +1,4 @@
-"""From sync to async and back, so that an author writes one side, and no event loop is ever blocked."""
+"""Bridges between threads and event loops: an author writes one side, and no event loop is blocked."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from .results import Event
 
 _FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
 BUFFERED: Final = 64
-"""Events that may wait for a slow reader before the engine waits, too."""
+"""Events that are buffered for a slow reader before the engine has to wait."""
 
 
 async def in_thread(source: Callable[[], Iterator[Event]], cancellation: CancellationToken) -> AsyncIterator[Event]:
-    """Read a synchronous stream in a thread of its own.
+    """Read a synchronous stream in a separate thread.
 
-    The reader's loop is woken for each event and never waits for the engine. When the reader leaves, *cancellation* is
-    cancelled and the thread ends with the engine's next look at it, or its next event.
+    The reader's loop is woken for each event and never blocks. When the reader leaves, *cancellation* is cancelled, and
+    the thread ends when the engine next checks it or yields its next event.
     """
     loop = asyncio.get_running_loop()
     arrived: deque[tuple[Event | None, BaseException | None]] = deque()
@@ -93,7 +93,7 @@ async def _arrival(ready: asyncio.Event, cancellation: CancellationToken) -> Non
 
 
 def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: CancellationToken) -> Iterator[Event]:
-    """Read an asynchronous stream from a plain thread; it runs in one loop that all such streams share."""
+    """Read an asynchronous stream from a thread. All such streams run in one shared event loop."""
     loop, owner = _shared_loop(), os.getpid()
     context = contextvars.copy_context()
     events = source()
@@ -178,7 +178,7 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
 
 
 def _forget_loop() -> None:
-    """In a forked child the loop has no thread: the next stream starts one."""
+    """After a fork, the child has no thread for the loop: the next stream starts one."""
     global _loop, _loop_lock
     _loop, _loop_lock = None, threading.Lock()
 

@@ -10,10 +10,10 @@ from .errors import GenerationTimeoutError
 
 
 class CancellationToken:
-    """Whether a request is still wanted. The base class makes it, engines read it, any thread may use it.
+    """Tells an engine whether a request is still wanted. Thread-safe; the base class creates one for each request.
 
     An engine that computes for long between two events (a prompt of thousands of tokens) checks :attr:`stopped`
-    meanwhile and ends when it is true. What it raises or yields after that is not passed on.
+    meanwhile and ends when it is true. Anything that it raises or yields after that is ignored.
 
     Args:
         timeout: seconds that the whole call may take, or None.
@@ -32,7 +32,7 @@ class CancellationToken:
 
     @property
     def cancelled(self) -> bool:
-        """Whether the caller has left."""
+        """Whether the caller has cancelled the request."""
         return self._cancelled
 
     @property
@@ -42,7 +42,7 @@ class CancellationToken:
 
     @property
     def stopped(self) -> bool:
-        """Whether the work should end now, for either reason."""
+        """Whether the engine should stop now, for either reason."""
         return self._cancelled or self.expired
 
     def remaining(self) -> float | None:
@@ -55,7 +55,7 @@ class CancellationToken:
             raise GenerationTimeoutError(self.timeout or 0.0, text)
 
     def cancel(self) -> None:
-        """The caller leaves. Runs the callbacks, once."""
+        """Cancel the request. Runs the callbacks, once."""
         with self._lock:
             if self._cancelled:
                 return
@@ -65,9 +65,10 @@ class CancellationToken:
             callback()
 
     def on_cancel(self, callback: Callable[[], None]) -> None:
-        """Run *callback* when the caller leaves (to wake a wait, or to close a connection); at once if it has.
+        """Run *callback* on cancellation, for example to interrupt a wait or to close a connection.
 
-        It runs in the caller's thread, must be quick, and must not raise.
+        If the request is cancelled already, it runs at once. It runs in the cancelling thread, must be quick, and must
+        not raise.
         """
         with self._lock:
             if not self._cancelled:

@@ -1,4 +1,4 @@
-"""Holds a backend's events to the contract. No input or output of its own: one definition for sync and async."""
+"""Checks a backend's events against the contract. Without I/O, so that sync and async streams share one definition."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
 
 class EventValidator:
-    """Sees every event of one request, in order, and says what the caller gets.
+    """Checks the events of one request, in order, and decides what the caller gets.
 
     Args:
         backend: its name, for messages.
-        request: what was asked for.
-        cancellation: whether it is still wanted.
-        dropped: parameters that were dropped on request.
+        request: the request.
+        cancellation: its cancellation token.
+        dropped: parameters that were dropped because of ``on_unsupported="drop"``.
     """
 
     def __init__(

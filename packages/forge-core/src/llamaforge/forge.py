@@ -1,4 +1,4 @@
-"""The front door: named models, loaded on the backend that suits them, and asked for text."""
+"""The front door: named models, the backends that run them, and the calls for text."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from .backends.registry import get_backend, is_registered, list_backends, match_
 from .errors import (
     ConflictingParametersError,
     InvalidParameterError,
+    LlamaForgeError,
     ModelExistsError,
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
+    UnknownParameterError,
 )
 from .forks import ForkSafeLock
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .parameters import read_parameters
 from .pool import LoadedModel, ModelPool
 from .sources import resolve
-from .sources.kinds import is_fetched, offered_location, reads_as_reference
+from .sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
 from .sources.spec import Progress
 
 
@@ -45,15 +47,15 @@ class LlamaForge(NamedModelCalls):
             forge.load_model("llama")
             print(forge.generate("Explain quantum computing in simple terms"))
 
-    Models come from three places: the user's model file, :meth:`add_model`, and one that is built in
-    (``smollm2-135m-instruct``, fetched when it is first loaded). Any number may be loaded at once; the one loaded last
-    is :attr:`current_model`. All methods may be called from any thread.
+    Models come from the user's model file and from :meth:`add_model`; one is built in (``smollm2-135m-instruct``,
+    downloaded when it is first loaded). Any number may be loaded at once; the one loaded last is
+    :attr:`current_model`. All methods are thread-safe.
 
     Args:
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
             the platform's configuration folder. It need not exist.
-        progress: called while a model is fetched: ``progress(done_bytes, total_bytes_or_None, what)``.
-        offline: fetch nothing; what the cache has is used.
+        progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
+        offline: never use the network; only cached files are used.
     """
 
     def __init__(
@@ -93,14 +95,14 @@ class LlamaForge(NamedModelCalls):
         """Add a model with a specific backend.
 
         Args:
-            name: what to call it.
-            path: a path, a hub id, or another reference that :mod:`llamaforge.sources` lists; with a backend that
-                has models of its own (``openai``), the model's name there.
-            backend: the backend's name. None: the reference decides when it is loaded.
+            name: its name.
+            path: a path, a hub id, or another reference (see :mod:`llamaforge.sources`); for a server (``openai``), the
+                model's name there. A relative path is made absolute now, so it means the current folder.
+            backend: the backend's name. None: it is chosen by the reference when the model is loaded.
             parameters: load parameters of that backend.
-            generation: generation parameters that hold where a request doesn't say otherwise.
-            sha256: the SHA-256 that the file must have, in hexadecimal.
-            save: write it to the model file, for later programs and the command line; a local path is made absolute.
+            generation: default generation parameters for requests.
+            sha256: the expected SHA-256 of the file, in hexadecimal.
+            save: write it to the model file, for later programs and the command line.
             replace: replace a different model of that name.
 
         Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
@@ -115,7 +117,7 @@ class LlamaForge(NamedModelCalls):
             read_parameters(generation or {})
         entry = ModelEntry(
             name=name,
-            path=_lasting(os.fspath(path)) if save else os.fspath(path),
+            path=absolute_reference(os.fspath(path), backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -134,7 +136,7 @@ class LlamaForge(NamedModelCalls):
             return entry
 
     def remove_model(self, name: str) -> None:
-        """Forget a model, in this program and in the model file; unload it if it is loaded. Its files stay.
+        """Remove a model from this program and from the model file, and unload it. Its files stay.
 
         Raises UnknownModelError.
         """
@@ -149,11 +151,11 @@ class LlamaForge(NamedModelCalls):
             self.unload_model(name)
 
     def list_models(self) -> list[str]:
-        """Names of the models there are: from the model file, added here, built in. Raises ModelFileError."""
+        """The names of all models: from the model file, added, and built in. Raises ModelFileError."""
         return list(self._entries())
 
     def get_model(self, name: str) -> ModelEntry:
-        """What is known of a model. Raises UnknownModelError with the closest names, or ModelFileError."""
+        """A named model. Raises UnknownModelError with the closest names, or ModelFileError."""
         entries = self._entries()
         if name not in entries:
             raise UnknownModelError(name, entries)
@@ -161,20 +163,20 @@ class LlamaForge(NamedModelCalls):
 
     @property
     def default_model(self) -> str:
-        """The model that ``load_model()`` loads: the model file's ``default``, else the built-in one."""
+        """The model that ``load_model()`` loads: the model file's ``default`` or, without one, the built-in model."""
         return self._file.default or DEFAULT_MODEL.name
 
     # Loaded models.
 
     def load_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
-        """Load a model on its backend, fetching it first if need be, and make it the current one.
+        """Load a model on its backend, download it first if necessary, and make it the current model.
 
         Args:
-            name: a model's name, or directly a reference such as a path. None: the default model.
-            parameters: load parameters that go before the model's own.
+            name: a model's name, or a reference such as a path. None: the default model.
+            parameters: load parameters; they take precedence over the model's own.
 
-        A model that is loaded already with the same parameters is not loaded again, and callers that ask for it while
-        it loads wait for that one load. Other models go on answering meanwhile. Returns its backend.
+        A model that is already loaded with the same parameters is not loaded again. Callers that request it while it
+        loads wait for that load. Other models keep answering meanwhile. Returns its backend.
 
         Raises UnknownModelError, a BackendError, a SourceError, a ModelError, or UnknownParameterError and
         InvalidParameterError for load parameters. What was loaded before stays loaded.
@@ -185,9 +187,9 @@ class LlamaForge(NamedModelCalls):
         return backend
 
     async def aload_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
-        """:meth:`load_model` for event loops, which it never blocks.
+        """Asynchronous :meth:`load_model`; it never blocks the event loop.
 
-        If the wait is cancelled, the model is unloaded again as soon as it is loaded, unless others wait for it, too.
+        If it is cancelled, the model is unloaded again once it is loaded, unless other callers wait for it.
         """
         entry, merged = self._wanted(name, parameters)
         cancelled = threading.Event()
@@ -210,9 +212,9 @@ class LlamaForge(NamedModelCalls):
         return backend
 
     def unload_model(self, name: str | None = None, *, wait: bool | float = False) -> None:
-        """Unload a model and give its memory back. None: the current one. Raises ModelNotLoadedError.
+        """Unload a model and free its memory. None: the current one. Raises ModelNotLoadedError.
 
-        *wait* is for the requests in flight; see :meth:`BaseBackend.unload_model`.
+        *wait*: whether to wait for running requests; see :meth:`BaseBackend.unload_model`.
         """
         wanted = name if name is not None else self._current
         if wanted is None or not self._pool.has(wanted):
@@ -228,15 +230,15 @@ class LlamaForge(NamedModelCalls):
         return backend is not None and backend.is_model_loaded()
 
     def loaded_models(self) -> list[LoadedModel]:
-        """What is loaded: on which backend, since when, how much memory it takes, how many requests use it.
+        """The loaded models, with their backend, state, memory and running requests.
 
-        Models that are being loaded or unloaded are listed, too; ``state`` tells.
+        Models that are being loaded or unloaded are included; see ``state``.
         """
         return self._pool.loaded()
 
     @property
     def current_model(self) -> str | None:
-        """The model that is asked if none is named: the one loaded last. None: there is none."""
+        """The model that calls use if none is named: the one loaded last. None if there is none."""
         return self._current
 
     def backend(self, name: str | None = None) -> BaseBackend:
@@ -248,7 +250,7 @@ class LlamaForge(NamedModelCalls):
         return found
 
     def close(self) -> None:
-        """Unload everything. The forge can be used again afterwards. Raises the first error, after all were tried."""
+        """Unload all models. The forge can be used again afterwards. Tries all before it raises the first error."""
         self._current = None
         self._pool.unload_all()
 
@@ -290,6 +292,15 @@ class LlamaForge(NamedModelCalls):
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         """Check all that can be checked before anything is fetched, then fetch, then load."""
+        try:
+            return self._open_entry(entry, parameters)
+        except LlamaForgeError as error:
+            if entry.origin != "memory" and _is_of_entry(error, entry, parameters):
+                where = "built in" if entry.origin == "built-in" else f"of {self.config_path}"
+                error.message = f"The model {entry.name!r} ({where}): {error.message}"
+            raise
+
+    def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         name = entry.backend
         fetched = is_fetched(entry.path)
         if name is None:
@@ -314,10 +325,13 @@ class LlamaForge(NamedModelCalls):
         return backend
 
 
-def _lasting(path: str) -> str:
-    """A local path as an absolute one, so that it holds in whichever folder a later program runs."""
-    local = os.path.expanduser(path)
-    return os.path.abspath(local) if not is_fetched(path) and os.path.exists(local) else path
+def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+    """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
+    if not isinstance(error, UnknownParameterError | InvalidParameterError):
+        return True
+    own = entry.parameters
+    passed = {name for name, value in parameters.items() if name not in own or own[name] is not value}
+    return error.name.partition("[")[0] not in passed
 
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""The hooks: what a plugin may contribute.
+"""Hooks: what a plugin may contribute.
 
 A plugin is a module with hook implementations, named by an entry point. The entry point's group is the kind of
-contribution and its name is the contribution's name, so that listing needs no import:
+contribution, and its name is the contribution's name, so that listing needs no import:
 
 =======================  ======================  ==========================================
 entry-point group        hook                    returns
@@ -11,7 +11,7 @@ entry-point group        hook                    returns
 ``llamaforge.commands``  ``llamaforge_command``  :class:`click.Command`
 =======================  ======================  ==========================================
 
-One module may serve several names; the hook is told which one is asked for.
+One module may provide several names; the hook receives the requested one.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -39,14 +39,14 @@ Part = TextPart | ImagePart
 
 
 class FunctionCall(msgspec.Struct, frozen=True):
-    """A function's name and its arguments, a JSON text as the model wrote it."""
+    """A function's name and its arguments: the JSON text that the model wrote."""
 
     name: str
     arguments: str
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """One call of a tool that the model asked for."""
+    """One tool call by the model."""
 
     id: str
     function: FunctionCall
@@ -57,19 +57,19 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """One turn of a conversation."""
 
     role: Role
-    """Who speaks: system or developer (instructions), user, assistant, or tool (the result of a tool call)."""
+    """The author: system or developer (instructions), user, assistant, or tool (the result of a tool call)."""
     content: str | tuple[Part, ...] | None = None
-    """What is said: text, or a row of text and image parts. None where there are only tool calls."""
+    """The content: text, or a sequence of text and image parts. None if there are only tool calls."""
     name: str | None = None
-    """The speaker's name, where several share a role."""
+    """The author's name, if several share a role."""
     tool_calls: tuple[ToolCall, ...] = ()
-    """The calls that an assistant turn asks for."""
+    """The tool calls of an assistant turn."""
     tool_call_id: str | None = None
-    """Which call a tool turn answers."""
+    """The id of the call that a tool turn answers."""
 
     @property
     def text(self) -> str:
-        """All text of the message, its parts joined."""
+        """The text of the message; text parts are joined."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content or () if isinstance(part, TextPart))
@@ -80,17 +80,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         return not isinstance(self.content, str) and any(isinstance(part, ImagePart) for part in self.content or ())
 
     def to_dict(self) -> dict[str, Any]:
-        """The message as plain dictionaries, as templates and HTTP bodies want it. ``content`` is always there."""
+        """The message as plain dictionaries, for templates and HTTP bodies. ``content`` is always present."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         plain["role"] = self.role
         plain.setdefault("content", None)
         return plain
 
 
-def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
-    """Check *messages* and make each a :class:`Message`.
+_FIELDS: Final = frozenset(Message.__struct_fields__)
 
-    Raises InvalidParameterError, naming the message by its index, where one is not well formed.
+
+def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
+    """Check *messages* and convert each to a :class:`Message`.
+
+    Raises InvalidParameterError, with the message's index, if one is malformed.
     """
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
         raise InvalidParameterError(
@@ -102,7 +105,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
             read.append(_with_plain_text(message))
             continue
         try:
-            read.append(msgspec.convert(plain_value(message), Message))
+            read.append(msgspec.convert(_without_empty_fields(plain_value(message)), Message))
         except msgspec.ValidationError as error:
             raise InvalidParameterError(
                 f"messages[{index}]",
@@ -111,6 +114,32 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
                 show_value=False,
             ) from None
     return tuple(read)
+
+
+def _without_empty_fields(message: Any) -> Any:
+    """*message* as OpenAI's SDK gives one out, made one to send again.
+
+    Such a message has every field of an answer, most of them null or empty, and a refusal beside the content or among
+    its parts; that is what the assistant said.
+    """
+    if not isinstance(message, dict):
+        return message
+    kept = {name: value for name, value in message.items() if name in _FIELDS or value not in (None, [], ())}
+    if kept.get("tool_calls", ()) is None:
+        del kept["tool_calls"]
+    if kept.get("role") != "assistant":
+        return kept
+    content = kept.get("content")
+    if isinstance(content, list | tuple):
+        kept["content"] = [
+            {"type": "text", "text": part["refusal"]}
+            if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str)
+            else part
+            for part in content
+        ]
+    if not content and isinstance(kept.get("refusal"), str):
+        kept["content"] = kept.pop("refusal")
+    return kept
 
 
 def _with_plain_text(message: Message) -> Message:

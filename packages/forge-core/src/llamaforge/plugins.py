@@ -1,4 +1,4 @@
-"""Discovery: entry points are listed without an import, and loaded one by one; what fails harms only itself."""
+"""Discovery: entry points are listed without an import and loaded one by one; a failure affects no other plugin."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one distribution contributes under one name, known without importing it."""
+    """One plugin of a distribution, described without importing it."""
 
     kind: str
     name: str
@@ -35,10 +35,10 @@ class Contribution:
 
 
 class PluginGroup:
-    """All contributions of one kind: one entry-point group and its hook.
+    """All plugins of one kind: an entry-point group and its hook.
 
     Args:
-        kind: what people call it: ``backend``, ``source`` or ``command``.
+        kind: its name in messages: ``backend``, ``source`` or ``command``.
         group: the entry-point group.
         hook: the hook that returns the contribution.
     """
@@ -48,29 +48,29 @@ class PluginGroup:
         self.group = group
         self.hook = hook
         self.failures: dict[str, LlamaForgeError] = {}
-        """The last failure of each name that failed; empty for what was never loaded."""
+        """The last error of each plugin that failed to load."""
         self._found: dict[str, list[Contribution]] | None = None
         self._loaded: dict[str, Any] = {}
         self._lock = ForkSafeLock()
 
     def names(self) -> list[str]:
-        """Every name that an installed distribution contributes, sorted. Imports nothing of them."""
+        """The names of all installed plugins, sorted. Imports none of them."""
         return sorted(self._contributions())
 
     def contributions(self, name: str) -> list[Contribution]:
-        """Who contributes *name*: one, or several that conflict, or nobody."""
+        """The plugins with that name: none, one, or several that conflict."""
         return list(self._contributions().get(name, ()))
 
     def owner(self, name: str) -> str | None:
-        """The distribution that contributes *name*; None where nobody or no distribution does."""
+        """The distribution that provides *name*; None if none does."""
         found = self.contributions(name)
         return found[0].distribution if found else None
 
     def load(self, name: str) -> Any:
-        """What the plugin's hook returns for *name*.
+        """The value that the plugin's hook returns for *name*.
 
-        Raises KeyError where nobody contributes it, DuplicatePluginError where several do, and BrokenPluginError
-        whatever the plugin raises, SystemExit included. A failure is kept in :attr:`failures`.
+        Raises KeyError if no plugin has that name, DuplicatePluginError if several have it, and BrokenPluginError if
+        the plugin raises anything, even SystemExit. Errors are kept in :attr:`failures`.
         """
         with self._lock:
             if name in self._loaded:
@@ -87,7 +87,7 @@ class PluginGroup:
             return value
 
     def refresh(self) -> None:
-        """Look at the installed distributions anew: after an installation in a running process."""
+        """Search the installed distributions again, for example after an installation in a running process."""
         with self._lock:
             self._found = None
             self._loaded.clear()
@@ -131,9 +131,9 @@ class PluginGroup:
 
 
 class guarded:  # noqa: N801 - reads as a statement
-    """Run a plugin's code; whatever it raises becomes a BrokenPluginError with the traceback kept.
+    """Run a plugin's code; its exceptions become a BrokenPluginError with their traceback.
 
-    KeyboardInterrupt is the user's and passes; so does what is a LlamaForgeError already.
+    KeyboardInterrupt and LlamaForgeErrors pass unchanged.
     """
 
     def __init__(self, kind: str, name: str, distribution: str | None) -> None:
@@ -151,7 +151,7 @@ class guarded:  # noqa: N801 - reads as a statement
 
 
 def import_object(target: str) -> Any:
-    """What ``module:attribute`` names. Raises ValueError where *target* is not of that form."""
+    """Import ``module:attribute``. Raises ValueError if *target* does not have that form."""
     module, colon, attribute = target.partition(":")
     if not (module and colon and attribute):
         raise ValueError(f"{target!r} should read 'module:Class'")
@@ -159,7 +159,7 @@ def import_object(target: str) -> Any:
 
 
 def damaged_distributions() -> dict[str, str]:
-    """Where installed distributions are whose metadata can't be read, and why: an installation was cut short."""
+    """Paths of installed distributions with unreadable metadata (an interrupted installation), and the reasons."""
     damaged: dict[str, str] = {}
     for one in metadata().distributions():
         try:
@@ -174,7 +174,7 @@ def damaged_distributions() -> dict[str, str]:
 
 
 def _entry_points(group: str) -> list[EntryPoint]:
-    """The entry points of *group*. A distribution whose metadata is damaged contributes none and harms no other."""
+    """The entry points of *group*. A distribution with damaged metadata has none and does not affect others."""
     try:
         return list(metadata().entry_points(group=group))
     except Exception:  # noqa: BLE001 - one of the many is damaged: ask each by itself, which takes longer
@@ -186,7 +186,7 @@ def _entry_points(group: str) -> list[EntryPoint]:
 
 
 def _name_and_version(owner: Any) -> tuple[str | None, str | None]:
-    """Both are None where the distribution's metadata does not say."""
+    """The distribution's name and version; both None if its metadata doesn't have them."""
     try:
         return (owner.name, owner.version) if owner is not None else (None, None)
     except Exception:  # noqa: BLE001 - which error says so differs between versions of the library

@@ -1,4 +1,4 @@
-"""Which models are loaded, and for whom: loading, leases, unloading, a memory budget."""
+"""The pool of loaded models: loading, leases, unloading, and a memory budget."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _FOREVER: Final = threading.TIMEOUT_MAX
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadedModel:
-    """A model in a pool, as it was when it was asked for."""
+    """A snapshot of a model in a pool."""
 
     name: str
     """The model's name."""
     backend: str | None
-    """The name of the backend that runs it; None while it is still being found."""
+    """The name of its backend; None until that is known."""
     state: State
     """``loading``, ``loaded`` or ``unloading``."""
     since: dt.datetime
-    """When it got into that state, in UTC."""
+    """When it entered that state, in UTC."""
     memory: MemoryUsage | None
-    """What it takes. None: unknown, or not loaded yet."""
+    """The memory that it takes. None if unknown, or if it is not loaded yet."""
     requests: int
-    """Requests in flight."""
+    """The number of running requests."""
     leases: int
-    """Leases held; see :meth:`ModelPool.lease`."""
+    """The number of leases; see :meth:`ModelPool.lease`."""
     idle: float | None
-    """Seconds since the last request or lease ended or the model was asked for; None while it is in use."""
+    """Seconds since its last use (a request, a lease, or a call of ``load``); None while it is in use."""
     pinned: bool
-    """Whether it is never unloaded to make room."""
+    """Whether it is exempt from being unloaded automatically."""
 
 
 @dataclass(eq=False, slots=True)
@@ -89,18 +89,18 @@ class _Slot:
 
 
 class ModelPool:
-    """Models by name, each loaded once however many callers ask for it.
+    """Loaded models by name.
 
-    Loading is single-flight: callers that ask for a model while it loads wait for that load, and share its error. No
-    lock is held while a model loads or unloads, so all other models go on answering.
+    Loading is single-flight: if several callers request a model, it is loaded once, and all of them wait for that load
+    and get its error. No lock is held while a model loads or unloads, so all other models keep answering.
 
-    Every method may be called from any thread.
+    All methods are thread-safe.
 
     Args:
         open_model: loads a model on its backend: ``open_model(entry, parameters)``. It runs in the caller's thread.
-        memory_budget: bytes that all models together may take. Before a model is loaded, models that nobody uses are
-            unloaded, least recently used first. None: no limit.
-        estimate: bytes that a model will take, before it is loaded: ``estimate(entry)``, which may be None.
+        memory_budget: bytes that all models together may take. Before a model is loaded, idle models are unloaded, the
+            least recently used first. None: no limit.
+        estimate: estimates the bytes that a model will take: ``estimate(entry)``, which may return None.
     """
 
     def __init__(
@@ -143,14 +143,14 @@ class ModelPool:
     ) -> BaseBackend:
         """Load a model, unless it is loaded with the same parameters already.
 
-        A model of that name that is loaded otherwise is unloaded as soon as the new one is there.
+        If a model of that name is loaded with other parameters, it is unloaded once the new one is ready.
 
         Args:
             entry: the model.
             parameters: its load parameters.
-            abandoned: whether the caller has given up; the model is unloaded again if nobody else waits for it.
+            abandoned: whether the caller has given up; the model is then unloaded again, unless others wait for it.
 
-        Raises what ``open_model`` raises, and MemoryBudgetError.
+        Raises MemoryBudgetError and the errors of ``open_model``.
         """
         while True:
             slot, part = self._claim(entry, parameters)
@@ -165,12 +165,12 @@ class ModelPool:
 
     @contextlib.contextmanager
     def lease(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> Iterator[BaseBackend]:
-        """Use a model for as long as the ``with`` block lasts; it is loaded if need be.
+        """Use a model for the length of the ``with`` block; it is loaded if necessary.
 
-        The lease begins before the model is loaded. Until it ends, the model is not unloaded to make room, and
-        ``unload(wait=True)`` waits.
+        The lease begins before the model is loaded. Until it ends, the model is not unloaded automatically, and
+        ``unload(wait=True)`` waits for it.
 
-        Raises what :meth:`load` raises.
+        Raises the errors of :meth:`load`.
         """
         while True:
             self.load(entry, parameters)
@@ -188,12 +188,12 @@ class ModelPool:
                 self._changed.notify_all()
 
     def unload(self, name: str, *, wait: bool | float = False) -> None:
-        """Unload a model. One that is being loaded is unloaded as soon as it is there.
+        """Unload a model. If it is still loading, it is unloaded once it is loaded.
 
         Args:
             name: the model.
-            wait: for the requests in flight and the leases; see :meth:`.BaseBackend.unload_model`. Callers that ask for
-                the model meanwhile load it anew.
+            wait: whether to wait for running requests and leases; see :meth:`.BaseBackend.unload_model`. Callers that
+                request the model meanwhile load it again.
 
         Raises ModelNotLoadedError.
         """
@@ -208,7 +208,7 @@ class ModelPool:
         self._release(slot, wait)
 
     def unload_all(self) -> None:
-        """Unload everything. Raises the first error, after all were tried."""
+        """Unload all models. Tries all of them before it raises the first error."""
         errors: list[Exception] = []
         while names := [*self._slots, *self._loading]:
             for name in names:
@@ -222,7 +222,7 @@ class ModelPool:
             raise errors[0]
 
     def unload_idle(self, seconds: float) -> list[str]:
-        """Unload the models that nobody has used for so many seconds, but no pinned one. Returns their names."""
+        """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
         now = time.monotonic()
         with self._changed:
             idle = [
@@ -231,7 +231,7 @@ class ModelPool:
         return [name for name in idle if self._evict(name)]
 
     def pin(self, name: str, pinned: bool = True) -> None:
-        """Never unload *name* to make room or because it is idle; False takes that back."""
+        """Exempt *name* from being unloaded automatically; False ends that."""
         with self._changed:
             (self._pinned.add if pinned else self._pinned.discard)(name)
 

@@ -1,4 +1,4 @@
-"""What comes back: the events of a stream, and the finished text with all that is known of it."""
+"""Results: the events of a stream, and the finished text with its details."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import msgspec
 from .messages import ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled", "unknown"]
-"""Why an answer ended: the model or a stop string ended it; max_tokens or the context did; it asks for tools; the
-provider cut it; the caller left; or (backends with only the four basic methods) nobody can say."""
+"""Why an answer ended. ``stop``: the model or a stop string ended it; ``length``: it reached max_tokens or the end of
+the context; ``tool_calls``: the model calls tools; ``content_filter``: the provider cut it; ``cancelled``: the caller
+stopped it; ``unknown``: a basic backend doesn't report a reason."""
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens that a request took."""
+    """Token counts of a request."""
 
     prompt_tokens: int
     """Tokens of the rendered prompt."""
     completion_tokens: int
-    """Tokens that were generated, the one that ended the answer not counted."""
+    """Generated tokens, not counting the one that ended the answer."""
     cached_tokens: int = 0
-    """Tokens of the prompt that were not computed anew."""
+    """Tokens of the prompt that were reused from the cache."""
     reasoning_tokens: int = 0
-    """Tokens of the answer that were reasoning."""
+    """Tokens of reasoning, which are part of ``completion_tokens``."""
     truncated_tokens: int = 0
-    """Tokens of the prompt that were left out, with ``truncation="auto"``; ``prompt_tokens`` doesn't count them."""
+    """Tokens cut from the prompt by ``truncation="auto"``; they are not part of ``prompt_tokens``."""
     estimated: bool = False
-    """True where the engine gave no counts and these are a guess."""
+    """Whether the engine gave no counts, so that these are estimates."""
 
     @property
     def total_tokens(self) -> int:
@@ -36,14 +37,14 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds, counted from the caller's call."""
+    """Seconds since the caller made the call."""
 
     first_token: float | None = None
-    """Until the first text came."""
+    """Until the first piece of the answer."""
     total: float | None = None
-    """Until the end."""
+    """Until the end of the answer."""
     queued: float | None = None
-    """Waiting before the engine began, where the engine knows."""
+    """Time spent waiting in the queue, if the engine knows it."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True):
@@ -57,34 +58,34 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 
 
 class TextDelta(msgspec.Struct, frozen=True, tag="text"):
-    """A piece of the answer. Pieces joined are exactly the whole."""
+    """A piece of the answer. The joined pieces are exactly the whole answer."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
-    """A piece of what the model thinks before it answers."""
+    """A piece of the model's reasoning before its answer."""
 
     text: str
 
 
 class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
-    """A tool call, whole."""
+    """A complete tool call."""
 
     call: ToolCall
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
-    """The one terminal event."""
+    """The end of a stream: its last event."""
 
     finish_reason: FinishReason
     usage: Usage | None = None
-    """None only where the engine gives no counts."""
+    """None only if the engine gives no counts."""
     timings: Timings | None = None
     """An engine may give ``queued``; the base class sets the rest."""
     stop: str | None = None
-    """The stop string that was met, if one was."""
+    """The stop string that ended the answer, if any."""
     parameters: dict[str, Any] = {}
     """The parameters in effect; set by the base class."""
     dropped: tuple[str, ...] = ()
@@ -95,20 +96,20 @@ Event = TextDelta | ReasoningDelta | ToolCallDelta | Finished
 
 
 class GeneratedText(str):
-    """The answer: a ``str`` that knows how it came about."""
+    """An answer: a ``str`` with the details of how it was generated."""
 
     finish_reason: FinishReason
     usage: Usage | None
     timings: Timings
     parameters: dict[str, Any]
-    """The parameters in effect, core's defaults and a drawn seed among them."""
+    """The parameters in effect, including defaults and the random seed."""
     dropped: tuple[str, ...]
-    """Parameters that this backend could not honour and that were dropped on request."""
+    """Parameters that the backend doesn't support and that were dropped because of ``on_unsupported="drop"``."""
     logprobs: tuple[TokenLogprob, ...]
     tool_calls: tuple[ToolCall, ...]
     reasoning: str
     stop: str | None
-    """The stop string that ended the answer, if one did."""
+    """The stop string that ended the answer, if any."""
 
     def __new__(
         cls,
@@ -124,7 +125,7 @@ class GeneratedText(str):
         reasoning: str = "",
         stop: str | None = None,
     ) -> Self:
-        """Make one of *text* and whatever is known."""
+        """An answer with the text *text* and these details."""
         self = super().__new__(cls, text)
         self.finish_reason = finish_reason
         self.usage = usage
@@ -146,6 +147,6 @@ class GeneratedText(str):
         return (self.text,), dict(self.__dict__)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values, fit for JSON."""
+        """Everything as plain values that JSON can represent."""
         plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__})
         return plain

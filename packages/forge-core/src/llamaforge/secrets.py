@@ -1,4 +1,4 @@
-"""Values that must never be seen: API keys and tokens."""
+"""Values that must never be shown: API keys and tokens."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .errors import InvalidParameterError
 MASK: Final = "***"
 
 ENV_PREFIX: Final = "env:"
-"""``env:NAME`` stands for the value of an environment variable, so that a file need not hold the key itself."""
+"""``env:NAME`` means the value of that environment variable, so that a file need not contain the key itself."""
 
 
 class Secret:
-    """A string that shows itself only when asked to with :meth:`reveal`."""
+    """A string that is masked everywhere; :meth:`reveal` returns the value."""
 
     __slots__ = ("_value",)
 
@@ -23,9 +23,9 @@ class Secret:
 
     @classmethod
     def read(cls, value: str, name: str = "the secret") -> Secret:
-        """Make a secret of *value*; ``env:NAME`` is read from the environment now.
+        """Make a secret from *value*; ``env:NAME`` is read from the environment now.
 
-        Raises InvalidParameterError where that variable is not set.
+        Raises InvalidParameterError if that variable is not set.
         """
         if value.startswith(ENV_PREFIX):
             variable = value.removeprefix(ENV_PREFIX)

@@ -1,4 +1,4 @@
-"""Typed keyword parameters: what type checkers, editors and ``inspect`` know of the calls that take them."""
+"""Typed keyword parameters, for type checkers, editors and ``inspect``."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _KEYWORDS = tuple(
 
 
 def takes_parameters(method: M) -> M:
-    """Show the generation parameters in the signature of *method* in place of its ``**more``.
+    """Replace ``**more`` in the runtime signature of *method* with the generation parameters.
 
-    IPython and other tools that ask a live object then complete their names.
+    IPython and other tools that inspect live objects can then complete their names.
     """
     signature = inspect.signature(method)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]

@@ -1,4 +1,4 @@
-"""What callers hold while an answer comes: a stream, in a thread or in an event loop."""
+"""Streams of an answer, for threads and for event loops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _cancelled() -> Finished:
 
 
 class _Stream:
-    """What both kinds of stream keep of the events that have passed."""
+    """The state that both kinds of stream keep."""
 
     def __init__(self, cancellation: CancellationToken | None, cancelled: Callable[[], Finished] | None) -> None:
         self._cancellation = cancellation or CancellationToken()
@@ -33,14 +33,14 @@ class _Stream:
 
     @property
     def text(self) -> str:
-        """What has come so far."""
+        """The answer so far."""
         return str(self._text)
 
     @property
     def result(self) -> GeneratedText:
-        """The finished text with all that is known of it.
+        """The finished text with its details.
 
-        Raises GenerationError while the stream is not at its end, or where it failed.
+        Raises GenerationError if the stream has not ended yet or has failed.
         """
         end = self._finished
         if end is None:
@@ -60,7 +60,7 @@ class _Stream:
         )
 
     def cancel(self) -> None:
-        """Tell the engine to stop, from any thread. Whoever reads then gets the end as soon as it has."""
+        """Tell the engine to stop, from any thread. The reader gets the end of the stream once it has stopped."""
         self._cancellation.cancel()
 
     def _keep(self, event: Event) -> None:
@@ -81,7 +81,7 @@ class _Stream:
 
 
 class TextStream(_Stream, Iterator[str]):
-    """The answer as it comes: an iterator of ``str`` whose pieces, joined, are exactly the whole answer.
+    """An answer as it is generated: an iterator of ``str`` whose joined pieces are exactly the whole answer.
 
     Leaving a ``with`` block early, :meth:`close`, or dropping the stream stops the engine::
 
@@ -90,7 +90,7 @@ class TextStream(_Stream, Iterator[str]):
                 print(piece, end="")
         print(stream.result.usage)
 
-    One thread at a time may read it; :meth:`close` may be called from any.
+    One thread at a time may read it; any thread may call :meth:`close`.
     """
 
     def __init__(
@@ -116,10 +116,9 @@ class TextStream(_Stream, Iterator[str]):
         return self.result
 
     def close(self) -> None:
-        """Stop the engine, if it is still at work. The result then says ``cancelled``.
+        """Stop the engine if it is still running; the finish reason is ``cancelled`` then.
 
-        While another thread waits for the next piece, that thread gets the end of the stream as soon as the engine has
-        stopped.
+        A thread that waits for the next piece gets the end of the stream once the engine has stopped.
         """
         self._cancellation.cancel()
         if not self._at_work.acquire(blocking=False):
@@ -164,7 +163,7 @@ class TextStream(_Stream, Iterator[str]):
 
 
 class AsyncTextStream(_Stream, AsyncIterator[str]):
-    """The answer as it comes, in an event loop: like :class:`TextStream`, with ``async with`` and ``async for``.
+    """An answer as it is generated, for event loops: like :class:`TextStream`, with ``async with`` and ``async for``.
 
     Leaving it, :meth:`aclose`, or cancelling the task that reads it stops the engine.
     """
@@ -191,7 +190,7 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
         return self.result
 
     async def aclose(self) -> None:
-        """Stop the engine, if it is still at work. The result then says ``cancelled``."""
+        """Stop the engine if it is still running; the finish reason is ``cancelled`` then."""
         self._cancellation.cancel()
         close: Any = getattr(self._events, "aclose", None)
         if close is not None and not getattr(self._events, "ag_running", False):

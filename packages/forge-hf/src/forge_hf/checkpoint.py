@@ -11,20 +11,30 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
 from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
 from llamaforge.parameters import Parameters
 from llamaforge.validation import convert
 
-from .model_source import ADAPTER, CONFIG, adapter_advice, is_lfs_pointer, lfs_advice
+from .errors import words
 from .tokenizer import Vocabulary
 
 SINGLE: Final = ("model.safetensors", "pytorch_model.bin")
 """Weights in one file, in the order of preference."""
 _TOKENIZER: Final = re.compile(r"tokenizer\.|tokenization_.*\.py$|tekken|vocab|spiece|.*\.(model|tiktoken|spm)$")
+_SETTINGS: Final = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    "chat_template.json",
+    "processor_config.json",
+)
 _SHARD: Final = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 _OTHER_WEIGHTS: Final = frozenset({".h5", ".msgpack", ".onnx", ".ot", ".ckpt", ".pth", ".pt", ".safetensors", ".bin"})
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p")
@@ -34,17 +44,7 @@ INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json"
 
 def read_config(folder: Path, name: str) -> dict[str, Any]:
     """config.json. Raises InvalidModelError where it is not a JSON object."""
-    if is_lfs_pointer(folder / CONFIG):
-        raise InvalidModelError(name, lfs_advice(CONFIG))
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InvalidModelError(name, f"its {CONFIG} can't be read ({error}). Fetch that file again.") from None
-    if not isinstance(config, dict):
-        raise InvalidModelError(
-            name, f"its {CONFIG} holds {type(config).__name__}, not an object. Fetch that file again."
-        )
-    return config
+    return _read_object(folder / CONFIG, name)
 
 
 def shards(index: Path) -> list[str]:
@@ -82,12 +82,35 @@ def check_weights(folder: Path, name: str) -> list[Path]:
 
 def check_tokenizer(folder: Path, name: str) -> None:
     """Raise InvalidModelError where the folder holds nothing that a tokenizer could be made of."""
-    files = [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
+    files = tokenizer_files(folder)
     for file in files:
         if is_lfs_pointer(file):
             raise InvalidModelError(name, lfs_advice(file.name))
     if not files:
         raise InvalidModelError(name, "the folder holds no tokenizer (tokenizer.json, tokenizer.model or the like).")
+
+
+def tokenizer_files(folder: Path) -> list[Path]:
+    """What a tokenizer is made of, but for the settings beside it."""
+    return [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
+
+
+def check_settings(folder: Path, name: str) -> None:
+    """Raise InvalidModelError for a small file beside the weights that can't be read, naming it.
+
+    transformers passes over some of them, and a model without its settings ends no answer, say; of others it tells a
+    JSON parser's words and not which file it was.
+    """
+    for file in (folder / each for each in _SETTINGS):
+        if file.is_file():
+            _read_object(file, name)
+    for file in [*folder.glob("*.jinja"), *(folder / "additional_chat_templates").glob("*.jinja")]:
+        if is_lfs_pointer(file):
+            raise InvalidModelError(name, lfs_advice(file.name))
+        try:
+            file.read_text(encoding="utf-8")
+        except (ValueError, OSError) as error:
+            raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Fetch that file again.") from None
 
 
 def processor_template(folder: Path) -> str | None:
@@ -150,6 +173,19 @@ def stored_dtype(files: list[Path]) -> str | None:
     return None
 
 
+def _read_object(file: Path, name: str) -> dict[str, Any]:
+    if is_lfs_pointer(file):
+        raise InvalidModelError(name, lfs_advice(file.name))
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Fetch that file again.") from None
+    if not isinstance(told, dict):
+        kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(type(told), "a number")
+        raise InvalidModelError(name, f"its {file.name} holds {kind}, not an object. Fetch that file again.")
+    return told
+
+
 def _weight_files(folder: Path, name: str) -> tuple[list[Path], str]:
     """The files of the weights, and the index that names them."""
     for single, index in zip(SINGLE, INDEXES, strict=True):
@@ -168,7 +204,7 @@ def _weight_files(folder: Path, name: str) -> tuple[list[Path], str]:
 def _no_weights(folder: Path) -> str:
     """What a folder without weights holds, where that tells more."""
     if (folder / ADAPTER).exists():
-        return adapter_advice(folder / ADAPTER)
+        return describe_adapter(folder / ADAPTER, "transformers")
     names = sorted(file.name for file in folder.iterdir())
     parts = [name for name in names if _SHARD.fullmatch(name)]
     if parts:
@@ -190,14 +226,27 @@ def _check_safetensors(file: Path, name: str) -> None:
 
 
 def _check_pickle(file: Path, name: str) -> None:
+    """Read all of the file but the numbers, with torch's reader of weights, which runs no code that a file brings."""
+    packed = zipfile.is_zipfile(file)
     with file.open("rb") as opened:
         start = opened.read(2)
-    if start == b"PK" and not zipfile.is_zipfile(file):  # older ones are no zip archives: torch reads them
+    if start == b"PK" and not packed:
         raise InvalidModelError(name, f"{file.name} is cut short. Fetch it again.")
+    if not packed and start != b"\x80\x02":
+        raise InvalidModelError(name, f"{file.name} holds no weights: it is no file of torch's. Fetch it again.")
+    try:
+        found = torch.load(file, map_location="meta", weights_only=True, mmap=packed)
+    except Exception as error:  # noqa: BLE001 - torch raises whatever it stumbles over
+        raise InvalidModelError(
+            name, f"{file.name} is damaged, or holds other things than weights ({words(error)}). Fetch it again."
+        ) from None
+    if not isinstance(found, dict):
+        raise InvalidModelError(name, f"{file.name} holds {type(found).__name__}, not weights by name.")
 
 
-def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
-    """The template of the load parameter, or the tokenizer's; None where there is neither.
+def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's; None where there is neither. *folder* has the tokenizer's
+    files; None for one that comes from a GGUF file.
 
     Raises InvalidParameterError or InvalidModelError where it is broken.
     """
@@ -205,14 +254,27 @@ def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | 
     texts = own if given is None else read_template(given)
     if not texts:
         return None
-    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    source = _template_source(folder)
+    if not isinstance(texts, str | dict):
+        raise InvalidModelError(
+            name,
+            f"its chat template ({source}) is {type(texts).__name__}, not text. Pass another one "
+            "with the load parameter chat_template.",
+        )
     return ChatTemplate.of_model(
         texts,
         model=name,
-        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        source=source,
         special_tokens=vocabulary.tokenizer.special_tokens_map,
         control_tokens=vocabulary.control_tokens,
     )
+
+
+def _template_source(folder: Path | None) -> str:
+    if folder is None:
+        return "tokenizer.chat_template in its metadata"
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return next((file for file in files if (folder / file).is_file()), "of its tokenizer")
 
 
 def check_gguf(path: Path, name: str) -> None:

@@ -75,10 +75,11 @@ def _cost(rows: Sequence[tuple[int, int]], step_cost: StepCost) -> float:
 def parts(keys: Sequence[int], attention_cost: AttentionCost) -> list[int]:
     """Cut neighbouring rows, which have so many *keys* each, where their attention costs least; the end of each part.
 
-    A part costs its call, and its rows times the keys of its longest one.
+    Exact, by dynamic programming over the ends of the last part.
     """
     count = len(keys)
-    if count * max(keys) - sum(keys) <= attention_cost.call:
+    # Two parts or more cost at least two calls and what they read: a part's cost is never below its call and its keys.
+    if attention_cost.cost(count, max(keys)) <= 2 * attention_cost.call + sum(keys):
         return [count]
     least, begin = [0.0, *([float("inf")] * count)], [0] * (count + 1)
     for end in range(1, count + 1):

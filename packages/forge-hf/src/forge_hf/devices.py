@@ -32,8 +32,9 @@ def available_devices() -> list[str]:
     return ["cpu", *([kind] if count == 1 else [f"{kind}:{index}" for index in range(count)])]
 
 
-def choose_device(wanted: str) -> torch.device:
-    """The device called *wanted*; ``auto`` is the accelerator if there is one, else the CPU.
+def choose_device(wanted: str, parameter: str = "device") -> torch.device:
+    """The device called *wanted* by the load parameter *parameter*; ``auto`` is the accelerator if there is one, else
+    the CPU.
 
     Raises InvalidParameterError for what is no device's name, and DeviceNotAvailableError, saying what there is and why
     the other is not.
@@ -44,7 +45,7 @@ def choose_device(wanted: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise InvalidParameterError("device", wanted, "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or the like") from None
+        raise InvalidParameterError(parameter, wanted, "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or the like") from None
     if device.type == "cpu" or (device.type == kind and (device.index or 0) < torch.accelerator.device_count()):
         return device
     raise DeviceNotAvailableError(wanted, available_devices(), _why_not(device))

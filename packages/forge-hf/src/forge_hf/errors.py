@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 import transformers
@@ -33,10 +34,18 @@ HTTP_ERROR: type[Exception] = next(base for base in errors.HfHubHTTPError.__base
 """Base of the errors of the hub library's HTTP client; which client that is differs between its versions."""
 
 
-def load_error(error: Exception, model: str, failed: str = "") -> LlamaForgeError:
-    """Our error for what went wrong while *model* was loaded; *failed* says what doesn't work for it.
+def load_error(
+    error: Exception, model: str, failed: str = "", described: Mapping[str, Any] | None = None
+) -> LlamaForgeError:
+    """Our error for what went wrong while *model* was loaded.
 
     transformers wraps the hub library's errors in OSErrors that only a person can tell apart, so their causes decide.
+
+    Args:
+        error: what a library raised.
+        model: the model as the user wrote it.
+        failed: what doesn't work for it, for a sentence.
+        described: its config.json, where the reason may be in it.
     """
     for each in _chain(error):
         if isinstance(each, LlamaForgeError):
@@ -44,13 +53,32 @@ def load_error(error: Exception, model: str, failed: str = "") -> LlamaForgeErro
         for kind, make in TABLE:
             if isinstance(each, kind):
                 return make(each, model)
-    return ModelLoadError(model, f"{failed or 'it can not be loaded'} ({_words(error)}). {_advice()}")
+    reason = f"{failed or 'transformers failed'} ({words(error)})."
+    return ModelLoadError(model, f"{reason}{_where(error, described or {})} {_advice()}")
+
+
+def _where(error: Exception, described: Mapping[str, Any]) -> str:
+    """Which entry of config.json has the value that a KeyError names: a table of transformers lacks it."""
+    missing = error.args[0] if isinstance(error, KeyError) and error.args else None
+    if not isinstance(missing, str):
+        return ""
+    for key, value in _entries(described):
+        if value == missing:
+            return f" In its config.json, {key} is {missing!r}, which transformers {transformers.__version__} lacks."
+    return ""
+
+
+def _entries(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in described.items():
+        yield f"{prefix}{key}", value
+        if isinstance(value, Mapping):
+            yield from _entries(value, f"{prefix}{key}.")
 
 
 def _advice() -> str:
     return (
-        "Fetch the model again; if that doesn't help, its page says which version of transformers it needs (here is "
-        f"{transformers.__version__})."
+        "Fetch the model again. If that doesn't help, its page says which version of transformers it needs; this is "
+        f"{transformers.__version__}."
     )
 
 
@@ -67,7 +95,7 @@ def _chain(error: BaseException) -> Iterator[Exception]:
         each = each.__cause__
 
 
-def _words(error: BaseException) -> str:
+def words(error: BaseException) -> str:
     """The error's kind and its own words, on one line; libraries write whole pages."""
     words = " ".join(str(error).split())
     shown = words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."
@@ -130,16 +158,17 @@ def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
 
 
 def _damaged(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"a file is damaged or cut short ({_words(error)}). Fetch it again.")
+    return InvalidModelError(model, f"a file is damaged or cut short ({words(error)}). Fetch it again.")
 
 
 def _bad_config(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({_words(error)}). Fetch it again.")
+    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({words(error)}). Fetch it again.")
 
 
 def _missing_package(error: Exception, model: str) -> LlamaForgeError:
-    module = getattr(error, "name", None) or "an optional package"
-    return EngineNotAvailableError("huggingface", module, str(error).strip().rstrip("."), f"{model} needs it.")
+    module = getattr(error, "name", None) or ""
+    reason = " ".join(str(error).split()).rstrip(".")
+    return EngineNotAvailableError("huggingface", module, reason, f"{model} needs it.")
 
 
 def _memory(error: Exception, model: str) -> LlamaForgeError:

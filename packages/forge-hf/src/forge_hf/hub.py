@@ -7,10 +7,11 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 
 from llamaforge.errors import InvalidModelError, ModelNotFoundError, closest
+from llamaforge.formats.local import CONFIG
 
 from .checkpoint import INDEXES, SINGLE, shards
 from .config import HuggingFaceConfig
-from .model_source import CONFIG, ModelSource, is_gguf
+from .model_source import ModelSource
 
 _LIBRARY = "llamaforge"
 _NOT_NEEDED = frozenset(
@@ -95,13 +96,13 @@ def _choose(source: ModelSource, names: list[str], *, code: bool) -> tuple[list[
     """Which files to fetch first, and which weights after them. Of several kinds of weights, the first known one."""
     if source.gguf_file is not None:
         if source.gguf_file not in names:
-            ggufs = [name for name in names if is_gguf(name)]
+            ggufs = [name for name in names if name.lower().endswith(".gguf")]
             near = closest(source.gguf_file, ggufs)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
             raise ModelNotFoundError(f"{source.name} holds no file {source.gguf_file!r}.{hint}", source.name, ggufs)
         return [], [source.gguf_file]
     small = [name for name in names if _is_small(name, code=code)]
-    ggufs = sorted(name for name in names if is_gguf(name))
+    ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
     if ggufs and not {*SINGLE, *INDEXES}.intersection(names):
         raise InvalidModelError(
             source.name, f"the repository holds its weights as GGUF files. Name one: gguf_file={ggufs[0]!r}."

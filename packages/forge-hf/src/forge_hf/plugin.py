@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from llamaforge import hookimpl
 from llamaforge.backends.spec import BackendSpec, Capabilities
+from llamaforge.formats.local import describe_file, is_folder_of, is_gguf, is_model_folder, local_path
 
-from .model_source import is_gguf, is_gguf_content, is_hub_id, is_model_folder
+from .model_source import is_hub_id
 
 
 def match(location: str) -> int:
-    """How well this backend suits *location*: a folder with config.json best, then a hub id, then a GGUF file."""
+    """How well this backend suits *location*: a folder with config.json best, then a hub id, then a GGUF file.
+
+    Last come folders and files that it can't load, but of which it can say what they are.
+    """
     if is_model_folder(location):
         return 90
-    if is_gguf(location) or is_gguf_content(location):
+    if is_gguf(location):
         return 50
-    return 80 if is_hub_id(location) else 0
+    if is_hub_id(location):
+        return 80
+    return 5 if is_folder_of(location, "transformers") or describe_file(local_path(location), "transformers") else 0
 
 
 SPEC = BackendSpec(

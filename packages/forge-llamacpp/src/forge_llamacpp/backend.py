@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
+from llamaforge.formats.local import local_path
 
 from .config import LlamaCppConfig
 from .errors import IMPORT_ADVICE
-from .model_check import check_adapter_file, check_model_file
+from .model_check import check_adapter_file, check_context, check_model_file, check_template
 from .plugin import SPEC
 
 if TYPE_CHECKING:
@@ -24,14 +25,21 @@ class LlamaCppBackend(EngineBackend):
     config_class = LlamaCppConfig
 
     def check_model(self, model_path: str, config: LlamaCppConfig) -> None:
-        """Refuse what is no sound GGUF model, an adapter that is none, and a chat template that is none."""
-        check_model_file(model_path)
+        """Refuse what is no sound GGUF model, an adapter that is none, a chat template that is none, and a context that
+        the model was not trained for.
+
+        Where a model is loaded, which a failure would cost, all else is tried out that takes no weights.
+        """
+        header = check_model_file(model_path)
+        check_context(header, config)
         for adapter in config.adapters:
             check_adapter_file(adapter.path)
-        if config.chat_template is not None:
-            from llamaforge.chat import read_template
+        check_template(model_path, header, config)
+        import_engine("llama_cpp", backend=self.name, advice=IMPORT_ADVICE)
+        if self.is_model_loaded():
+            from .loading import dry_run
 
-            read_template(config.chat_template)
+            dry_run(str(local_path(model_path)), config)
 
     def open_engine(self, model_path: str, config: LlamaCppConfig) -> LlamaCppEngine:
         """Load the model; see :class:`LlamaCppConfig` for the parameters."""
@@ -39,7 +47,7 @@ class LlamaCppBackend(EngineBackend):
         from .engine import LlamaCppEngine
         from .log_control import logger
 
-        engine = LlamaCppEngine(model_path, config)
+        engine = LlamaCppEngine(str(local_path(model_path)), config)
         if config.prompt_lookup and not engine.can_trim:
             logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
         return engine

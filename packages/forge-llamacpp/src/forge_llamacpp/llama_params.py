@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
 
+from llamaforge.engine.context import context_length as engine_context
 from llamaforge.errors import InvalidParameterError
 
 from . import log_control
@@ -111,12 +112,11 @@ def batch_size(config: LlamaCppConfig) -> int:
 
 
 def context_length(config: LlamaCppConfig, trained: int) -> int:
-    """Tokens of context: what was asked for, or what the model was trained for within reason."""
-    if config.n_ctx:
-        return config.n_ctx
-    if config.n_ctx == 0:
-        return trained or DEFAULT_CONTEXT
-    return min(trained or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
+    """Tokens of context: what was asked for, or what the model was trained for within reason.
+
+    That it is not more than the model was trained for, :func:`.model_check.check_context` sees to.
+    """
+    return engine_context(config.n_ctx, trained or None, usual=DEFAULT_CONTEXT, stretched=True)
 
 
 def _set(parameters: Any, name: str, value: float | None) -> None:

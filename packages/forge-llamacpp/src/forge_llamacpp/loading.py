@@ -20,15 +20,37 @@ _backend_lock: Final = ForkSafeLock()
 _backend_ready = False
 
 
-def load_model(path: str, config: LlamaCppConfig) -> Any:
-    """The model. Raises ModelLoadError where llama.cpp can't load it."""
+def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> Any:
+    """The model, or all of it but its *weights*. Raises ModelLoadError where llama.cpp can't load it."""
     _prepare_backend()
     parameters = llama_params.model_parameters(config)
+    if not weights:
+        parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     with log_control.troubles() as log:
         model = lib.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         raise load_error(path, "Loading it", log)
     return model
+
+
+def dry_run(path: str, config: LlamaCppConfig) -> None:
+    """Do all of a load that takes no weights: what llama.cpp would refuse, it refuses now.
+
+    Raises what the load itself raises, but for what comes of the weights and of memory.
+    """
+    if not hasattr(lib.llama_model_params, "no_alloc"):  # older releases always read the weights
+        return
+    model = load_model(path, config, weights=False)
+    try:
+        refuse_what_writes_no_text(path, model)
+        n_ctx = llama_params.context_length(config, lib.llama_model_n_ctx_train(model))
+        context = make_context(path, model, config, n_ctx)
+        try:
+            apply_adapters(path, model, context, config)
+        finally:
+            lib.llama_free(context)
+    finally:
+        lib.llama_model_free(model)
 
 
 def refuse_what_writes_no_text(path: str, model: Any) -> None:

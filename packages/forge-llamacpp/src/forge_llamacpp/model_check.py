@@ -6,33 +6,71 @@ import math
 import stat
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
+from llamaforge.engine.context import context_length, trained_context
 from llamaforge.errors import InvalidModelError, ModelNotFoundError
 from llamaforge.formats.gguf import Array, DamagedFileError, Header, read_header, split_siblings
+from llamaforge.formats.local import describe_file, describe_folder, local_path
+
+from .config import LlamaCppConfig
 
 _MAX_LAYERS: Final = 512
 _MAX_EXPERTS: Final = 1024
 """LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS of llama.cpp, which asserts them."""
+TEMPLATE_KEYS: Final = {"default": "tokenizer.chat_template", "tool_use": "tokenizer.chat_template.tool_use"}
+"""Where GGUF files keep chat templates, by what each is for."""
 _ROPE_SCALINGS: Final = ("none", "linear", "yarn", "longrope")
 
 
-def check_model_file(location: str) -> None:
-    """Refuse a path where no sound model is.
+def check_model_file(location: str) -> Header:
+    """Refuse a path where no sound model is; returns the header of the one that is there.
 
     Raises ModelNotFoundError, and InvalidModelError with the reason.
     """
     path = _readable(location, "model")
     with _told_of(location):
         header = read_header(path)
+        siblings = split_siblings(path, header)  # first, for a later part's header has nothing else in it
         _check_kind(header)
         _check_shape(header)
         _check_vocabulary(header)
-        siblings = split_siblings(path, header)
     for sibling in siblings[1:]:
         _readable(str(sibling), f"part of the model {path.name}")
         with _told_of(str(sibling)):
             read_header(sibling)
+    return header
+
+
+def check_context(header: Header, config: LlamaCppConfig) -> None:
+    """Raise InvalidParameterError where more context is asked for than the model was trained for."""
+    architecture = header.metadata["general.architecture"]
+
+    def told(name: str) -> Any:
+        key = f"{architecture}.{name}"
+        return config.kv_overrides.get(key, header.metadata.get(key))
+
+    trained = trained_context(
+        told("context_length"),
+        scaling=told("rope.scaling.type"),
+        factor=told("rope.scaling.factor"),
+        original=told("rope.scaling.original_context_length"),
+    )
+    context_length(config.n_ctx, trained, stretched=config.stretches_context)
+
+
+def check_template(location: str, header: Header, config: LlamaCppConfig) -> None:
+    """Raise InvalidParameterError or InvalidModelError where the chat template is broken, the given one or the file's
+    own."""
+    from llamaforge.chat import ChatTemplate, read_template
+
+    if config.chat_template is not None:
+        read_template(config.chat_template)
+        return
+    found = {name: header.metadata.get(key) for name, key in TEMPLATE_KEYS.items()}
+    texts = {name: text for name, text in found.items() if isinstance(text, str) and text}
+    if texts:
+        ChatTemplate.of_model(texts, model=location, source=f"{TEMPLATE_KEYS['default']} in its metadata")
 
 
 def check_adapter_file(location: str) -> None:
@@ -63,7 +101,7 @@ class _told_of:  # noqa: N801 - a context manager that reads like a function
 
 
 def _readable(location: str, what: str) -> Path:
-    path = Path(location)
+    path = local_path(location)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:
@@ -71,19 +109,13 @@ def _readable(location: str, what: str) -> Path:
     except OSError as error:
         raise InvalidModelError(location, f"it can't be read: {error.strerror or error}.") from error
     if stat.S_ISDIR(mode):
-        inside = sorted(name for name in _names(path) if name.lower().endswith(".gguf"))
-        found = f" It holds {', '.join(inside[:5])}." if inside else ""
-        raise InvalidModelError(location, f"it is a folder, not a GGUF file.{found}")
+        raise InvalidModelError(location, describe_folder(path, "gguf"))
     if not stat.S_ISREG(mode):
         raise InvalidModelError(location, "it is no regular file.")
+    reason = describe_file(path, "gguf")
+    if reason is not None:
+        raise InvalidModelError(location, reason)
     return path
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return []
 
 
 def _check_kind(header: Header) -> None:

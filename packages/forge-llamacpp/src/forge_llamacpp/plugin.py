@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from llamaforge import hookimpl
 from llamaforge.backends.spec import BackendSpec, Capabilities
+from llamaforge.formats.local import is_folder_of, is_gguf
 
 
 def match(location: str) -> int:
-    """How well llama.cpp suits *location*: well for a GGUF file, not at all for anything else."""
-    return 90 if location.lower().endswith(".gguf") else 0
+    """How well llama.cpp suits *location*: well for a GGUF file, whatever its name; not at all for other models.
+
+    Last comes a folder of GGUF files, of which it can say how to name one.
+    """
+    if is_gguf(location):
+        return 90
+    return 20 if is_folder_of(location, "gguf") else 0
 
 
 SPEC = BackendSpec(

@@ -25,6 +25,8 @@ def split_address(url: str, name: str) -> tuple[str, Secret | None]:
     try:
         parts = urlsplit(url.strip())
         host, _ = parts.hostname, parts.port
+        if host and ":" not in host:
+            host.encode("idna")  # its error, of an empty or too long label, is a ValueError
     except ValueError:
         host, parts = None, urlsplit("")
     if parts.scheme not in ("http", "https") or not host or any(c.isspace() for c in parts.geturl()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
@@ -94,7 +93,7 @@ class OpenAIBackend(BaseBackend):
             "render", self.name, "The server puts the conversation into the model's words and doesn't show them."
         )
 
-    def check_engine_options(self, options: Mapping[str, Any]) -> None:
+    def check_engine_options(self, options: Mapping[str, object]) -> None:
         """Any field that has no meaning yet is passed on to the server."""
         check_engine_options(options, self.capabilities.parameters, self._settings.wire_names())
 

@@ -6,15 +6,17 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from llamaforge.errors import InvalidParameterError
 from llamaforge.secrets import Secret
 
 from .address import OFFICIAL, OFFICIAL_STOP_STRINGS, is_official, split_address
-from .config import OpenAIConfig, is_printable
+from .config import OpenAIConfig, is_header, is_printable
 
 _SHORTEST_SECRET = 4
+_KEY: Final = "OPENAI_API_KEY"
+_HEADERS: Final = "OPENAI_CUSTOM_HEADERS"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,8 @@ class Endpoint:
     most_stop_strings: int | None = None
     """How many the server takes, where there is a limit."""
     azure: Azure | None = None
+    key_variable: str = ""
+    """The environment variable that the key is from; "" where it was given, or where there is none."""
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that no message may hold, longest first."""
@@ -65,7 +69,8 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
     environ = environ if config.reads_environment else {}
     if config.azure_endpoint is not None:
         return (_azure(config, config.azure_endpoint, model, environ),)
-    headers = dict(config.headers)
+    headers = {**_environment_headers(environ), **config.headers}
+    variable = ""
     if config.api_base is None:
         address, credentials = split_address(environ.get("OPENAI_BASE_URL") or OFFICIAL, "OPENAI_BASE_URL")
         if credentials is not None:
@@ -75,10 +80,10 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
         addresses = (config.api_base,) if isinstance(config.api_base, str) else config.api_base
     authorized = any(name.casefold() == "authorization" for name in headers)
     key = config.api_key
-    if key is None and not authorized and environ.get("OPENAI_API_KEY"):
-        key = Secret(environ["OPENAI_API_KEY"])
+    if key is None and not authorized and environ.get(_KEY):
+        key, variable = Secret(environ[_KEY]), _KEY
     if key is not None:
-        key = _checked(key, "api_key")
+        key = _checked(key, variable or "api_key")
     elif any(map(is_official, addresses)) and not authorized:
         raise InvalidParameterError(
             "api_key", None, "given, or set in the environment as OPENAI_API_KEY", show_value=False
@@ -93,6 +98,7 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
             max_tokens_field=config.max_tokens_field
             or ("max_completion_tokens" if is_official(address) else "max_tokens"),
             most_stop_strings=OFFICIAL_STOP_STRINGS if is_official(address) else None,
+            key_variable=variable,
         )
         for address in addresses
     )
@@ -103,29 +109,48 @@ def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str,
     if not version:
         raise InvalidParameterError("api_version", None, "given, or set in the environment as OPENAI_API_VERSION")
     key, token = config.api_key, config.azure_ad_token
+    variable = ""
     if key is None and token is None:
         if environ.get("AZURE_OPENAI_AD_TOKEN"):
-            token = Secret(environ["AZURE_OPENAI_AD_TOKEN"])
+            variable = "AZURE_OPENAI_AD_TOKEN"
+            token = Secret(environ[variable])
         elif environ.get("AZURE_OPENAI_API_KEY"):
-            key = Secret(environ["AZURE_OPENAI_API_KEY"])
+            variable = "AZURE_OPENAI_API_KEY"
+            key = Secret(environ[variable])
         else:
             raise InvalidParameterError(
                 "api_key", None, "given, or set in the environment as AZURE_OPENAI_API_KEY", show_value=False
             )
     return Endpoint(
         address=address,
-        api_key=None if key is None else _checked(key, "api_key"),
+        api_key=None if key is None else _checked(key, variable or "api_key"),
         organization=None,
         project=None,
-        headers=dict(config.headers),
+        headers={**_environment_headers(environ), **config.headers},
+        key_variable=variable,
         max_tokens_field=config.max_tokens_field or "max_completion_tokens",
         most_stop_strings=OFFICIAL_STOP_STRINGS,
         azure=Azure(
             deployment=config.azure_deployment or model,
             version=version,
-            token=None if token is None else _checked(token, "azure_ad_token"),
+            token=None if token is None else _checked(token, variable or "azure_ad_token"),
         ),
     )
+
+
+def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
+    """The headers that ``OPENAI_CUSTOM_HEADERS`` names, one in each line, as the SDK reads them."""
+    lines = [line.partition(":") for line in environ.get(_HEADERS, "").split("\n")]
+    return {name.strip(): value.strip() for name, colon, value in lines if colon}
+
+
+def _environment_headers(environ: Mapping[str, str]) -> dict[str, Secret]:
+    headers = custom_headers(environ)
+    for name, value in headers.items():
+        if not is_header(name) or not is_printable(value):
+            expected = "lines such as 'X-Team: blue', in printable ASCII"
+            raise InvalidParameterError(_HEADERS, None, expected, show_value=False)
+    return {name: Secret(value) for name, value in headers.items()}
 
 
 def _checked(key: Secret, name: str) -> Secret:

@@ -1,6 +1,6 @@
-"""What every engine's probe asks of the machine: whether there is an NVIDIA card, and which of them a process may see.
+"""NVIDIA cards, for the engines' probes: which ones exist, and which ones a process may see.
 
-Nothing is loaded for it. The driver's own tool answers, and Linux's list of cards where the tool isn't there.
+No library is loaded. The driver's own tool answers or, without it, Linux's list of cards.
 """
 
 from __future__ import annotations

@@ -43,27 +43,27 @@ class BaseBackend(GenerationCalls):
     **To write one**, there are two levels.
 
     *Basic*: override ``load_model``, ``generate``, ``generate_stream`` and ``is_model_loaded``, as in the reference.
-    Parameters then arrive as the caller gave them, and checking them is yours. There is no chat.
+    Parameters then arrive as the caller gave them, and you check them yourself. There is no chat.
 
     *Full*: set :attr:`spec` and :attr:`config_class`, and write three methods:
 
     * ``load(model_path, config)`` opens the model; the parameters have been checked already.
-    * ``unload()`` gives its memory back.
+    * ``unload()`` frees its memory.
     * ``stream(request, cancellation)`` yields :class:`~llamaforge.results.TextDelta` events and then one
-      :class:`~llamaforge.results.Finished`; ``astream(request, cancellation)`` is the same as an asynchronous
+      :class:`~llamaforge.results.Finished`; ``astream(request, cancellation)`` does the same as an asynchronous
       generator: write one of the two. When the caller leaves, the generator is closed: stop the engine in ``finally``.
-      If the engine computes for long between two events, it must look at ``cancellation.stopped`` meanwhile. Several
+      If the engine computes for long between two events, it must check ``cancellation.stopped`` meanwhile. Several
       threads may call it at once.
 
-    Everything else is made of those: checked parameters, ``generate``, ``chat``, their streams and asynchronous twins,
-    timeouts, cancellation, timings.
-    A complete small one to read is :class:`llamaforge.backends.echo.EchoBackend`.
+    The base class provides everything else: checked parameters, ``generate``, ``chat``, their streams and asynchronous
+    versions, batches, timeouts, cancellation, timings.
+    :class:`llamaforge.backends.echo.EchoBackend` is a small complete example.
     """
 
     spec: ClassVar[BackendSpec | None] = None
-    """What the plugin says of this backend. None for a basic one."""
+    """The plugin's declaration of this backend. None for a basic backend."""
     config_class: ClassVar[type[BackendConfig]] = BackendConfig
-    """Its load parameters."""
+    """The class of its load parameters."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
@@ -81,41 +81,41 @@ class BaseBackend(GenerationCalls):
         raise NotImplementedError(f"{type(self).__name__} must override load() or load_model().")
 
     def unload(self) -> None:
-        """Give back what ``load`` took."""
+        """Free what ``load`` allocated."""
 
     def check_model(self, model_path: str, config: Any) -> None:
-        """Refuse a model that is clearly none, cheaply, before the model that is loaded now is given up."""
+        """Refuse an obviously wrong model, cheaply, before the current model is unloaded."""
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Generate: text events, then exactly one ``Finished``.
 
-        *request* is checked: all that it asks for is declared in :attr:`spec`, and where the choice is ours the
-        defaults are filled in.
+        *request* has been checked: it uses only what :attr:`spec` declares. Core's defaults are filled in, unless a
+        server chooses them.
         """
         raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
 
     def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
-        """The same as :meth:`stream`, for an engine that is asynchronous: override one of the two."""
+        """The same as :meth:`stream`, for asynchronous engines: override one of the two."""
         raise NotImplementedError(f"{type(self).__name__} must override stream(), astream(), or the basic methods.")
 
     def render_request(self, request: GenerationRequest) -> str:
-        """The text that the engine will see for *request*."""
+        """The exact text that the engine will see for *request*."""
         raise UnsupportedError("render", self.name)
 
     def default_parameters(self) -> Mapping[str, Any]:
-        """What the loaded model recommends: generation parameters by canonical name.
+        """Generation parameters that the loaded model recommends, by canonical name.
 
-        They apply before core's defaults where neither the request nor the named model gives one. The base class has
-        none.
+        They apply if neither the request nor the named model sets the parameter, before core's defaults. The base
+        class returns none.
         """
         return {}
 
     def memory(self) -> MemoryUsage | None:
-        """The memory that the loaded model takes. None: unknown, or no model is loaded."""
+        """The memory that the loaded model takes. None if unknown, or if no model is loaded."""
         return None
 
     def check_engine_options(self, options: Mapping[str, Any]) -> None:
-        """Refuse what ``engine={...}`` may not hold. The base class knows names only."""
+        """Check the engine-specific options of ``engine={...}``. The base class checks only names."""
         known = self.capabilities.engine_options
         for name in options:
             if name not in known:
@@ -137,7 +137,7 @@ class BaseBackend(GenerationCalls):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What this backend can do; a loaded model may add to or take from what the spec says."""
+        """What this backend supports. A loaded model may change what the spec declares."""
         return self.spec.capabilities if self.spec is not None else Capabilities()
 
     @property
@@ -147,24 +147,24 @@ class BaseBackend(GenerationCalls):
 
     @property
     def model_path(self) -> str | None:
-        """What is loaded now, or None."""
+        """The path or id of the loaded model, or None."""
         return self._model_path
 
     @property
     def requests_in_flight(self) -> int:
-        """How many requests are being answered: from the first event asked for to the last."""
+        """The number of running requests. A stream runs from the first event that is read until its end."""
         return self._in_flight.count
 
     @property
     def last_request_ended(self) -> float:
-        """When the last request ended, by ``time.monotonic()``; 0 if none has."""
+        """When the last request ended, by ``time.monotonic()``; 0 if there was none."""
         return self._in_flight.last_exit
 
     @overridable
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
         """Load a model from the given path with the given parameters.
 
-        A model that was loaded before is unloaded first, but not for bad parameters or a path where no model is.
+        A model that is loaded already is unloaded first, but only after the parameters and the path have been checked.
 
         Raises UnknownParameterError or InvalidParameterError for *parameters*, a ModelError for the model, and
         EngineNotAvailableError if the engine's library is missing.
@@ -181,11 +181,11 @@ class BaseBackend(GenerationCalls):
             self._loaded_from(path, config)
 
     def unload_model(self, *, wait: bool | float = False) -> None:
-        """Give the model's memory back. Without a model, do nothing.
+        """Unload the model and free its memory. Without a model, do nothing.
 
         Args:
-            wait: False cancels the requests in flight at once. True waits until they have ended and refuses new ones
-                meanwhile; a number waits at most so many seconds and cancels the rest. A stream is in flight from the
+            wait: False cancels the running requests at once. True waits until they have ended and refuses new ones
+                meanwhile; a number waits at most that many seconds and cancels the rest. A stream is running from the
                 first piece that is read until it ends or is closed. If several threads unload, the shortest wait
                 applies to all.
         """
@@ -201,9 +201,9 @@ class BaseBackend(GenerationCalls):
         return self._model_path is not None
 
     def set_defaults(self, parameters: Mapping[str, Any]) -> None:
-        """Use these generation parameters where a request gives none; a named model's parameters get here.
+        """Set default generation parameters for requests. ``LlamaForge`` sets those of a named model here.
 
-        They take precedence over what the model recommends and over core's defaults. Each call replaces the last.
+        They take precedence over the model's recommendations and core's defaults. Each call replaces the previous ones.
 
         Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError.
         """
@@ -217,16 +217,16 @@ class BaseBackend(GenerationCalls):
         messages: Iterable[Message | Mapping[str, Any]] | None = None,
         parameters: Mapping[str, Any] | None = None,
     ) -> str:
-        """The exact text that the engine will see, special tokens and all.
+        """The exact text that the engine will see, including special tokens.
 
-        Raises what :meth:`generate` raises for the same request.
+        Raises the same errors as :meth:`generate`.
         """
         self._require_full("render")
         self._require_model()
         return self.render_request(self._resolve(prompt, messages, parameters).request)
 
     def health(self) -> AwaitableResult[bool]:
-        """Whether it can answer: a model is loaded, and its server, if it has one, is well. May be awaited."""
+        """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
         return AwaitableResult(self.is_model_loaded)
 
     def close(self) -> None:

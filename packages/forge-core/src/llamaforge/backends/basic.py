@@ -1,4 +1,4 @@
-"""Backends with only the four basic methods, given the interface of all others."""
+"""Gives backends with only the four basic methods the interface of all others."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .loading import loading
 
 
 class BasicBackendAdapter(BaseBackend):
-    """A basic backend with the streams, asynchronous calls, batches and results of a full one.
+    """Wraps a basic backend: adds streams, asynchronous calls, batches and results.
 
-    Parameters reach the author's methods as the caller gave them, over the named model's. ``finish_reason`` is
-    ``unknown`` and ``usage`` None: the basic methods report neither. There is no chat: they take a prompt.
+    The author's methods get the caller's parameters unchanged, together with the named model's. ``finish_reason`` is
+    ``unknown`` and ``usage`` is None, because the basic methods report neither. Chat is refused.
 
-    Attributes that are not part of the interface are those of :attr:`backend`.
+    Other attributes are those of :attr:`backend`.
 
     Args:
         backend: the author's backend.
@@ -43,14 +43,14 @@ class BasicBackendAdapter(BaseBackend):
         return self.backend.name
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
-        """Load a model. What the author's method raises becomes a ModelLoadError."""
+        """Load a model. Anything that the author's method raises becomes a ModelLoadError."""
         path = os.fspath(model_path)
         with loading(path):
             self.backend.load_model(path, parameters)
         self._loaded_from(path)
 
     def unload_model(self, *, wait: bool | float = False) -> None:
-        """Wait for the requests under way as asked, then call the author's ``unload_model``, if there is one."""
+        """Wait for running requests as requested, then call the author's ``unload_model``, if there is one."""
         with self._unloading(wait):
             if type(self.backend).unload_model is not BaseBackend.unload_model:
                 self.backend.unload_model()
@@ -60,7 +60,7 @@ class BasicBackendAdapter(BaseBackend):
         return self.backend.is_model_loaded()
 
     def set_defaults(self, parameters: Mapping[str, Any]) -> None:
-        """Parameters that the author's methods get where a request gives none. They are not checked."""
+        """Set default parameters for the author's methods. They are not checked."""
         self._named = dict(parameters)
 
     def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
@@ -72,13 +72,13 @@ class BasicBackendAdapter(BaseBackend):
         return self._whole(prompt, parameters)
 
     def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
-        """Stream text from the author's ``generate_stream``; from ``generate``, in one piece, if there is none."""
+        """Stream text from the author's ``generate_stream`` or, without one, from ``generate`` in one piece."""
         return self._open(prompt, merge_parameters(parameters, more), streamed=True)
 
     def agenerate_stream(
         self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
     ) -> AsyncTextStream:
-        """:meth:`generate_stream` for event loops: the author's method runs in a thread of its own."""
+        """Asynchronous :meth:`generate_stream`: the author's method runs in a separate thread."""
         return self._aopen(prompt, merge_parameters(parameters, more), streamed=True)
 
     def chat_stream(

@@ -1,4 +1,4 @@
-"""Many prompts, one call: answers in order, each with its own failure, in constant memory."""
+"""Batches: many prompts in one call, answers in order, an error for each failed prompt, constant memory."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _AHEAD: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class BatchItem:
-    """What came of one prompt of a batch."""
+    """The answer to one prompt of a batch, or its error."""
 
     index: int
-    """Its place among the prompts, from 0."""
+    """The position of its prompt, from 0."""
     answer: GeneratedText | None
-    """None where it failed."""
+    """The answer; None if it failed."""
     error: LlamaForgeError | None = None
-    """Why it failed."""
+    """The error; None if it succeeded."""
 
     @property
     def text(self) -> GeneratedText:
-        """The answer. Raises the error where there is none."""
+        """The answer. Raises the error if it failed."""
         if self.answer is None:
             raise self.error or LlamaForgeError("The prompt has no answer.")
         return self.answer

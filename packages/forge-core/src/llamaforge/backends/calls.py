@@ -1,4 +1,4 @@
-"""The calls for text that every full backend has, made of two: start a stream, start an asynchronous stream."""
+"""The calls for text, built on two methods: start a stream, and start an asynchronous stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Messages = Iterable[Message | Mapping[str, Any]]
 
 
 class GenerationCalls:
-    """``generate``, ``chat``, their streams, asynchronous twins and batches."""
+    """``generate``, ``chat``, their streams, asynchronous versions and batches."""
 
     @overridable
     @takes_parameters
@@ -29,11 +29,11 @@ class GenerationCalls:
         """Generate text from the given prompt with the given parameters.
 
         Args:
-            prompt: one user turn if the model has a chat template; with ``raw=True`` it is sent as it stands.
+            prompt: one user turn if the model has a chat template; with ``raw=True`` it is sent unchanged.
             parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`).
             more: generation parameters by name.
 
-        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more.
+        Returns a ``str`` with ``finish_reason``, ``usage``, ``timings`` and more as attributes.
 
         Raises a RequestError before any work is done, and an EngineError if the engine fails.
         """
@@ -46,8 +46,8 @@ class GenerationCalls:
     ) -> TextStream:
         """Stream generated text from the given prompt with the given parameters.
 
-        The request is checked now; the engine starts when the first piece is asked for. The pieces, joined, are exactly
-        what :meth:`generate` returns.
+        The request is checked now; the engine starts when the first piece is read. The joined pieces are exactly what
+        :meth:`generate` returns.
         """
         return self._start(prompt, None, merge_parameters(parameters, more), time.perf_counter())
 
@@ -69,33 +69,33 @@ class GenerationCalls:
     async def agenerate(
         self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
-        """:meth:`generate` for event loops, which it never blocks."""
+        """Asynchronous :meth:`generate`; it never blocks the event loop."""
         return await self._awhole(prompt, merge_parameters(parameters, more)).read()
 
     @takes_parameters
     def agenerate_stream(
         self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
-        """:meth:`generate_stream` for event loops: ``async for piece in backend.agenerate_stream(...)``."""
+        """Asynchronous :meth:`generate_stream`: ``async for piece in backend.agenerate_stream(...)``."""
         return self._astart(prompt, None, merge_parameters(parameters, more), time.perf_counter())
 
     @takes_parameters
     async def achat(
         self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
-        """:meth:`chat` for event loops."""
+        """Asynchronous :meth:`chat`."""
         return await self.achat_stream(messages, parameters, **more).read()
 
     @takes_parameters
     def achat_stream(
         self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
-        """:meth:`chat_stream` for event loops."""
+        """Asynchronous :meth:`chat_stream`."""
         return self._astart(None, messages, merge_parameters(parameters, more), time.perf_counter())
 
     @property
     def concurrency(self) -> int:
-        """How many requests at once this backend makes good use of; :meth:`generate_batch` sends so many."""
+        """How many concurrent requests this backend uses well; the default of :meth:`generate_batch`."""
         return 8
 
     @takes_parameters
@@ -110,14 +110,14 @@ class GenerationCalls:
     ) -> Iterator[BatchItem]:
         """Answer any number of prompts or conversations, in constant memory.
 
-        Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are taken as they are needed. A
-        prompt that fails has its error in its own item. Leaving the iterator early cancels what is under way.
+        Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are read as needed. A prompt that
+        fails has its error in its own item. Leaving the iterator early cancels the running requests.
 
         Args:
             prompts: strings, or lists of messages.
             parameters: generation parameters for all of them.
-            concurrency: requests at once. None: :attr:`concurrency`.
-            progress: True draws a bar on standard error; a function is called with 1 after each answer.
+            concurrency: concurrent requests. None: :attr:`concurrency`.
+            progress: True shows a progress bar on standard error; a function is called with 1 after each answer.
             more: generation parameters by name.
         """
         merged = merge_parameters(parameters, more)
@@ -137,7 +137,7 @@ class GenerationCalls:
         progress: bool | Callable[[int], None] = False,
         **more: Unpack[GenerationParameters],
     ) -> AsyncIterator[BatchItem]:
-        """:meth:`generate_batch` for event loops: ``async for item in backend.agenerate_batch(prompts)``."""
+        """Asynchronous :meth:`generate_batch`: ``async for item in backend.agenerate_batch(prompts)``."""
         merged = merge_parameters(parameters, more)
 
         def start(prompt: Prompt) -> AsyncTextStream:
@@ -165,7 +165,7 @@ class GenerationCalls:
 
 
 class NamedModelCalls:
-    """The same calls for models by name: each goes to the backend that runs the model."""
+    """The same calls for named models: each goes to the backend that runs the model."""
 
     def backend(self, name: str | None = None) -> GenerationCalls:
         """The backend that runs the model *name*; None: the current one."""
@@ -182,16 +182,16 @@ class NamedModelCalls:
     ) -> GeneratedText:
         """Generate text (uses the loaded backend).
 
-        The prompt is one user turn if the model has a chat template; with ``raw=True`` it is sent as it stands.
+        The prompt is one user turn if the model has a chat template; with ``raw=True`` it is sent unchanged.
 
         Args:
             prompt: the text.
             parameters: generation parameters (see :class:`llamaforge.parameters.Parameters`). They take precedence
-                over the named model's, those over what the model recommends, and those over core's defaults.
+                over the named model's, then the model's own recommendations, then core's defaults.
             model: a loaded model's name. None: the current one.
             more: generation parameters by name.
 
-        Returns a ``str`` that also knows ``finish_reason``, ``usage``, ``timings`` and more. Raises
+        Returns a ``str`` with ``finish_reason``, ``usage``, ``timings`` and more as attributes. Raises
         ModelNotLoadedError, a RequestError before any work is done, or an EngineError.
         """
         answer: GeneratedText = self.backend(model).generate(prompt, merge_parameters(parameters, more))
@@ -219,7 +219,7 @@ class NamedModelCalls:
         model: str | None = None,
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
-        """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises what generate raises."""
+        """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises the errors of generate."""
         return self.backend(model).chat(messages, merge_parameters(parameters, more))
 
     @takes_parameters
@@ -243,7 +243,7 @@ class NamedModelCalls:
         model: str | None = None,
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
-        """:meth:`generate` for event loops, which it never blocks."""
+        """Asynchronous :meth:`generate`; it never blocks the event loop."""
         return await self.backend(model).agenerate(prompt, merge_parameters(parameters, more))
 
     @takes_parameters
@@ -255,7 +255,7 @@ class NamedModelCalls:
         model: str | None = None,
         **more: Unpack[GenerationParameters],
     ) -> AsyncTextStream:
-        """:meth:`generate_stream` for event loops: ``async for piece in forge.agenerate_stream(...)``."""
+        """Asynchronous :meth:`generate_stream`: ``async for piece in forge.agenerate_stream(...)``."""
         return self.backend(model).agenerate_stream(prompt, merge_parameters(parameters, more))
 
     @takes_parameters
@@ -267,7 +267,7 @@ class NamedModelCalls:
         model: str | None = None,
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
-        """:meth:`chat` for event loops."""
+        """Asynchronous :meth:`chat`."""
         return await self.backend(model).achat(messages, merge_parameters(parameters, more))
 
     @takes_parameters
@@ -279,7 +279,7 @@ class NamedModelCalls:
         model: str | None = None,
         **more: Unpack[GenerationParameters],
     ) -> AsyncTextStream:
-        """:meth:`chat_stream` for event loops."""
+        """Asynchronous :meth:`chat_stream`."""
         return self.backend(model).achat_stream(messages, merge_parameters(parameters, more))
 
     @takes_parameters
@@ -308,6 +308,6 @@ class NamedModelCalls:
         progress: bool | Callable[[int], None] = False,
         **more: Unpack[GenerationParameters],
     ) -> AsyncIterator[BatchItem]:
-        """:meth:`generate_batch` for event loops: ``async for item in forge.agenerate_batch(prompts)``."""
+        """Asynchronous :meth:`generate_batch`: ``async for item in forge.agenerate_batch(prompts)``."""
         merged = merge_parameters(parameters, more)
         return self.backend(model).agenerate_batch(prompts, merged, concurrency=concurrency, progress=progress)

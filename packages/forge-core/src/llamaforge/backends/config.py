@@ -14,9 +14,9 @@ from ..validation import convert, describe_field, is_secret
 
 
 class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of every backend's load parameters.
+    """Base class of every backend's load parameters.
 
-    A subclass names each parameter once, with type, range, default and description::
+    A subclass declares each parameter once, with type, range, default and description::
 
         class MyConfig(BackendConfig, frozen=True, kw_only=True):
             n_ctx: Annotated[int, Meta(ge=1, description="Context length, in tokens.")] = 4096
@@ -28,9 +28,9 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any] | None) -> Self:
-        """Check *parameters* and make them a config.
+        """Check *parameters* and return them as a config.
 
-        Raises UnknownParameterError with the closest names, or InvalidParameterError with what the value must be.
+        Raises UnknownParameterError with the closest names, or InvalidParameterError with the expected value.
         """
         if parameters is not None and not isinstance(parameters, Mapping):
             raise InvalidParameterError("parameters", parameters, "a mapping from names to values", show_value=False)
@@ -45,7 +45,7 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
         return config
 
     def public(self) -> dict[str, Any]:
-        """The parameters with every secret masked: fit to be printed."""
+        """The parameters with every secret masked, safe to print."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {
             name: MASK if value is not None and is_secret(type(self), name) else value for name, value in values.items()
@@ -68,7 +68,7 @@ def _expect_secret(kind: type[Any], value: Any) -> Any:
 
 
 class FieldInfo(msgspec.Struct, frozen=True):
-    """One parameter, for help and documents."""
+    """One parameter, for help texts and documents."""
 
     name: str
     type: str

@@ -1,4 +1,4 @@
-"""The load parameters of every backend that is installed, as one type that is told apart by ``type``."""
+"""The load parameters of all installed backends as one tagged union, discriminated by the field ``type``."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 def read_config(values: Mapping[str, Any]) -> BackendConfig:
     """The config of the backend that ``values["type"]`` names, checked: ``{"type": "vllm", "model": "org/name"}``.
 
-    Raises InvalidParameterError without a ``type``, what :func:`llamaforge.get_backend` raises for a name that is none,
-    and what :meth:`.config.BackendConfig.read` raises for the rest.
+    Raises InvalidParameterError if ``type`` is missing, the errors of :func:`llamaforge.get_backend` for an unknown
+    backend, and those of :meth:`.config.BackendConfig.read` for the other fields.
     """
     name = values.get(TAG)
     if not isinstance(name, str):
@@ -33,7 +33,7 @@ def read_config(values: Mapping[str, Any]) -> BackendConfig:
 
 
 def config_classes() -> tuple[dict[str, type[BackendConfig]], dict[str, LlamaForgeError]]:
-    """The class of each backend's load parameters, by the backend's name; and what failed, likewise."""
+    """Two mappings by backend name: the classes of load parameters, and the errors of those that failed."""
     found: dict[str, type[BackendConfig]] = {}
     failures: dict[str, LlamaForgeError] = {}
     for name in (_BUILT_IN, *list_backends()):
@@ -45,10 +45,10 @@ def config_classes() -> tuple[dict[str, type[BackendConfig]], dict[str, LlamaFor
 
 
 def config_schema(names: Iterable[str] | None = None) -> dict[str, Any]:
-    """The JSON schema (2020-12) of the load parameters of the backends *names*, by default all that can be loaded.
+    """The JSON schema (2020-12) for the load parameters of the backends *names*, by default of all that can be loaded.
 
-    A document is one backend's parameters and a ``type`` that names it. Raises what :func:`llamaforge.get_backend`
-    raises, where *names* are given.
+    A document has one backend's parameters and its name as ``type``. If *names* are given, raises the errors of
+    :func:`llamaforge.get_backend`.
     """
     classes = config_classes()[0] if names is None else {name: get_config(name) for name in names}
     references, definitions = msgspec.json.schema_components(

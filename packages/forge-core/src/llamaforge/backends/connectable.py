@@ -1,4 +1,4 @@
-"""Backends whose engine is a server: connecting to one that runs."""
+"""Backends that connect to a running server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ConfigT = TypeVar("ConfigT", bound=BackendConfig)
 class ConnectableBackend(BaseBackend, Generic[ConfigT]):
     """Base class of backends that use a running server.
 
-    **To use one**, make it with a config and connect, or load a model as with every backend::
+    **To use one**, create it with a config and connect, or load a model as with any backend::
 
         with MyBackend(MyConfig(endpoint="http://127.0.0.1:8000", model="m")) as backend:   # connects
             backend.generate("Hello")
@@ -26,15 +26,15 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         backend.connect("http://127.0.0.1:8000")
         backend.load_model("m", {"endpoint": "http://127.0.0.1:8000"})
 
-    Within an event loop, ``await`` what these methods return, and use ``async with``; ``aconnect`` and ``ahealth`` are
-    the same under the names of the other asynchronous twins.
+    In an event loop, ``await`` the results of these methods, and use ``async with``. ``aconnect`` and ``ahealth`` do
+    the same under the usual names of asynchronous methods.
 
     **To write one**, derive from ``ConnectableBackend[MyConfig]`` and write :meth:`attach`, :meth:`detach`,
     :meth:`is_healthy`, and ``stream`` or ``astream`` as for every backend.
     """
 
     base_config: ClassVar[type[BackendConfig]] = ConnectableConfig
-    """What a config of this kind has at least; a config of the author's that lacks it gets it."""
+    """The fields that every config of this kind has; they are added to the author's config if missing."""
     config_class: ClassVar[type[BackendConfig]] = ConnectableConfig
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -51,7 +51,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
     # What an author writes.
 
     def attach(self, model: str, endpoint: str, config: Any) -> None:
-        """Open what is needed to ask the server at *endpoint* for *model*; and see whether it has that.
+        """Open what requests to the server at *endpoint* need, and check that it has *model*.
 
         Raises ConnectionFailedError, AuthenticationError or ModelNotFoundError.
         """
@@ -60,65 +60,65 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         """Close what :meth:`attach` opened."""
 
     def is_healthy(self, endpoint: str) -> bool:
-        """Whether the server at *endpoint* says that it is well."""
+        """Whether the server at *endpoint* reports that it is healthy."""
         raise NotImplementedError(f"{type(self).__name__} must override is_healthy().")
 
     def find_model(self, endpoint: str) -> str:
-        """The model to use where nobody named one. Raises InvalidParameterError where that can't be known."""
+        """The model to use if none is named. Raises InvalidParameterError if that is unclear."""
         raise InvalidParameterError("model", None, "given: name the server's model")
 
     # What it has then.
 
     @property
     def config(self) -> ConfigT:
-        """The load parameters in effect: those of what is loaded, else those that it was made with."""
+        """The load parameters in effect: those of the loaded model, otherwise those given to the constructor."""
         effective = self._effective if self._effective is not None else self.config_class.read(self._given)
         return cast("ConfigT", effective)
 
     @property
     def endpoint(self) -> str | None:
-        """Address of the server in use, or of the one it was made for; None without."""
+        """The address of the server in use, or of the one given to the constructor; None without one."""
         found: str | None = getattr(self.config, "endpoint", None)
         return found
 
     def connect(self, endpoint: str | None = None) -> AwaitableResult[None]:
-        """Connect to the server at *endpoint*, by default the config's; load the config's model there.
+        """Connect to the server at *endpoint* (by default the config's) and use the config's model.
 
-        Where the config names no model, the server's only one is taken. May be awaited.
+        If the config names no model, the server's only model is used. May be awaited.
 
-        Raises InvalidParameterError without an endpoint, or without a model where the server has several; and
-        what :meth:`attach` raises.
+        Raises InvalidParameterError without an endpoint, or without a model if the server has several, and the errors
+        of :meth:`attach`.
         """
         return self._begin(lambda: self._connect(endpoint))
 
     def health(self) -> AwaitableResult[bool]:
-        """Whether the server is there and well. False, and no error, where it can't be reached. May be awaited."""
+        """Whether the server can be reached and is healthy. Never raises. May be awaited."""
         return AwaitableResult(self._health)
 
     async def aconnect(self, endpoint: str | None = None) -> None:
-        """:meth:`connect` for event loops."""
+        """Asynchronous :meth:`connect`."""
         await self.connect(endpoint)
 
     async def ahealth(self) -> bool:
-        """:meth:`health` for event loops."""
+        """Asynchronous :meth:`health`."""
         return await self.health()
 
     async def aload_model(
         self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None
     ) -> None:
-        """:meth:`load_model` for event loops."""
+        """Asynchronous :meth:`load_model`."""
         await self._begin(lambda: self.load_model(model_path, parameters))
 
     async def aclose(self) -> None:
-        """:meth:`close` for event loops."""
+        """Asynchronous :meth:`close`."""
         await AwaitableResult(self.close)
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
-        """Connect to the server that the parameters name, for the model *model_path*.
+        """Connect to the server named by the parameters and use the model *model_path*.
 
-        Parameters that are not given are those that the backend was made with.
+        Other parameters are those given to the constructor.
 
-        Raises what :meth:`BaseBackend.load_model` and :meth:`connect` raise.
+        Raises the errors of :meth:`BaseBackend.load_model` and :meth:`connect`.
         """
         given = self._given if parameters is None else {**self._given, **parameters}
         path = os.fspath(model_path)
@@ -129,7 +129,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         self._pending = None
 
     def load(self, model_path: str, config: Any) -> None:
-        """Connect. An author overrides :meth:`attach` instead."""
+        """Connect. Override :meth:`attach` instead."""
         if config.endpoint is None:
             raise InvalidParameterError("endpoint", None, "given: the address of a running server")
         self._effective = config
@@ -140,14 +140,14 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
             raise
 
     def unload(self) -> None:
-        """Let the server go. An author overrides :meth:`detach` instead."""
+        """Disconnect from the server. Override :meth:`detach` instead."""
         try:
             self.detach()
         finally:
             self._effective = None
 
     def open(self) -> AwaitableResult[None]:
-        """Do what entering ``with`` does: connect, where the backend was made with an endpoint."""
+        """Do what entering ``with`` does: connect, if the constructor got an endpoint."""
         if self.is_model_loaded() or self._given.get("endpoint") is None:
             return AwaitableResult(lambda: None)
         return self.connect()

@@ -1,4 +1,4 @@
-"""Where the backends that people ask for by name can be got: data for messages, not a registry."""
+"""The distributions of well-known backends: data for messages, not a registry."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ DISTRIBUTIONS: Final = {
 
 
 def install_command(name: str) -> str:
-    """What to type to install the backend *name*."""
+    """The command that installs the backend *name*."""
     return installing.install_command(f"{DISTRIBUTIONS[name]}{installing.OUR_RANGE}")

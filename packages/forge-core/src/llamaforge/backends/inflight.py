@@ -1,4 +1,4 @@
-"""Who is at work with a model, so that it is not taken away under them."""
+"""Counts requests in flight, so that a model is not unloaded while it is in use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..results import Event
 
 
 class InFlight:
-    """Counts those at work: in a ``with`` block of it, or reading events through it. Closed, it lets no more in."""
+    """Counts the requests in flight: ``with`` blocks, or streams read through it. Once closed, it admits no more."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

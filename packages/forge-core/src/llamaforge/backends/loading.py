@@ -1,4 +1,4 @@
-"""What loading a model takes: an engine's library imported late, and whatever goes wrong as a typed error."""
+"""Loading a model: the engine's library is imported late, and every failure becomes a typed error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..errors import EngineNotAvailableError, LlamaForgeError, ModelLoadError
 
 @contextlib.contextmanager
 def loading(model_path: str) -> Iterator[None]:
-    """Whatever a backend's own code raises while it loads becomes a ModelLoadError; typed errors pass."""
+    """Turn exceptions of a backend's own code into ModelLoadError; typed errors pass unchanged."""
     try:
         yield
     except LlamaForgeError:
@@ -22,10 +22,10 @@ def loading(model_path: str) -> Iterator[None]:
 
 
 def import_engine(module: str, *, backend: str, advice: str) -> ModuleType:
-    """Import an engine's library when a model is loaded, never before.
+    """Import an engine's library. Call it when a model is loaded, not before.
 
-    Raises EngineNotAvailableError with *advice* whatever the library raises: a missing shared library is a
-    RuntimeError or an OSError in some of them.
+    Raises EngineNotAvailableError with *advice* for any exception of the import: a missing shared library may be a
+    RuntimeError or an OSError.
     """
     try:
         return importlib.import_module(module)

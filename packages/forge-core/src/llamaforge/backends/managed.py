@@ -1,4 +1,4 @@
-"""Backends that start a server of their own, and end it."""
+"""Backends that start and stop their own server."""
 
 from __future__ import annotations
 
@@ -46,31 +46,31 @@ _CERTAINTY: Final = 1.0
 
 
 class ManagedBackend(ConnectableBackend[ConfigT]):
-    """Base class of backends that start a server of their own, or connect to one where ``endpoint`` is given.
+    """Base class of backends that start their own server, or connect to one if ``endpoint`` is given.
 
-    **To use one**, load a model, or make it with a config and start it::
+    **To use one**, load a model, or create it with a config and start it::
 
-        with MyBackend(MyConfig(model="m")) as backend:   # starts the server, and ends it
+        with MyBackend(MyConfig(model="m")) as backend:   # starts the server, and stops it
             backend.generate("Hello")
 
         backend.start()
         backend.load_model("m")
 
-    The server ends with :meth:`shutdown`, ``unload_model`` or ``close``, with this object, and with this process,
-    however that ends. A server that has crashed makes requests fail with ServerCrashedError until :meth:`restart`.
-    Within an event loop, ``await`` what these methods return; cancelling the wait ends a server that is starting.
+    The server is stopped by :meth:`shutdown`, ``unload_model`` or ``close``, with this object, and with this process,
+    however that ends. After a crash, requests raise ServerCrashedError until :meth:`restart`. In an event loop,
+    ``await`` the results of these methods; cancelling the wait stops a server that is starting.
 
     **To write one**, derive from ``ManagedBackend[MyConfig]``, and write :meth:`build_launch_command` and
-    :meth:`is_ready`, besides what a :class:`.connectable.ConnectableBackend` has: ``attach``, ``detach``,
+    :meth:`is_ready` in addition to the methods of a :class:`.connectable.ConnectableBackend`: ``attach``, ``detach``,
     ``is_healthy``, ``stream``.
     """
 
     base_config: ClassVar[type[BackendConfig]] = ManagedConfig
     config_class: ClassVar[type[BackendConfig]] = ManagedConfig
     program_module: ClassVar[str | None] = None
-    """The module that is the server's program, for ``python -m``, where PATH has none."""
+    """The server's module for ``python -m``, if its program is not on PATH."""
     program_advice: ClassVar[str] = ""
-    """What to do where the program isn't found."""
+    """What to do if the program isn't found; part of the error message."""
 
     def __init__(self, config: BackendConfig | Mapping[str, Any] | None = None) -> None:
         super().__init__(config)
@@ -83,20 +83,21 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
     # What an author writes.
 
     def build_launch_command(self) -> list[str]:
-        """The server's command, from ``self.config``, whose ``model``, ``host`` and ``port`` are set.
+        """The server's command, made from ``self.config``, whose ``model``, ``host`` and ``port`` are set.
 
-        A program's bare name is looked for as :meth:`find_program` says. Secrets go to :meth:`launch_environment`.
+        A program without a path is found as described in :meth:`find_program`. Pass secrets in
+        :meth:`launch_environment`.
         """
         raise NotImplementedError(f"{type(self).__name__} must override build_launch_command().")
 
     def launch_environment(self) -> dict[str, str]:
-        """Environment variables of the server beyond ours; the load parameter ``env`` goes before them."""
+        """Additional environment variables for the server; the load parameter ``env`` takes precedence."""
         return {}
 
     def is_ready(self, endpoint: str) -> bool:
-        """Whether the server at *endpoint* would answer a request now. Asked again and again while it starts.
+        """Whether the server at *endpoint* can answer a request now. Called repeatedly while it starts.
 
-        Raises a LlamaForgeError where it never will.
+        Raises a LlamaForgeError if it never will.
         """
         return self.is_healthy(endpoint)
 
@@ -104,7 +105,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
 
     @property
     def state(self) -> ServerState:
-        """Where our server is. Connected to another's: ready while a model is loaded, else stopped."""
+        """The state of our server. For another server: ready while a model is loaded, otherwise stopped."""
         server = self._server
         if server is None:
             if self._tracker.state is ServerState.STOPPED and self.is_model_loaded():
@@ -116,49 +117,49 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
 
     @property
     def server_pid(self) -> int | None:
-        """Process id of what guards our server and its children, its descendants; None without one."""
+        """The process id of the guard, whose descendants are the server's processes; None without one."""
         return self._server.pid if self._server is not None else None
 
     def log_tail(self, lines: int = 30) -> str:
-        """The last *lines* that our server printed, secrets masked; empty without one."""
+        """The last *lines* of the server's log, secrets masked; empty without a server of ours."""
         return self._server.log.tail(lines) if self._server is not None else ""
 
     def start(self) -> AwaitableResult[None]:
-        """Start a server for the config's model. Returns, or is awaited, when it answers requests.
+        """Start a server for the config's model, and wait until it answers requests. May be awaited.
 
         Raises InvalidParameterError without a model, and ServerStartError (PortInUseError,
-        ServerProgramNotFoundError) where it does not get ready.
+        ServerProgramNotFoundError) if it does not become ready.
         """
         return self._begin(self._start_server)
 
     def shutdown(self) -> AwaitableResult[None]:
-        """End our server, also one that is starting. Without one, leave the server that we are connected to."""
+        """Stop our server, even if it is still starting; disconnect from any other server."""
         self._abort()
         return AwaitableResult(self.unload_model)
 
     def restart(self) -> AwaitableResult[None]:
-        """End our server, if it still runs, and start it again, at the same address.
+        """Stop our server, if it is still running, and start it again at the same address.
 
-        Raises ModelNotLoadedError without one, and ServerStartError where it doesn't start, or for the time after
-        ``max_restarts``.
+        Raises ModelNotLoadedError without a server of ours, and ServerStartError if it doesn't start or has been
+        restarted ``max_restarts`` times.
         """
         return self._begin(self._restart_server)
 
     def close(self) -> None:
-        """Unload the model, which ends our server, also one that is starting."""
+        """Unload the model and stop our server, even if it is still starting."""
         self._abort()
         super().close()
 
     async def astart(self) -> None:
-        """:meth:`start` for event loops."""
+        """Asynchronous :meth:`start`."""
         await self.start()
 
     async def ashutdown(self) -> None:
-        """:meth:`shutdown` for event loops."""
+        """Asynchronous :meth:`shutdown`."""
         await self.shutdown()
 
     async def arestart(self) -> None:
-        """:meth:`restart` for event loops."""
+        """Asynchronous :meth:`restart`."""
         await self.restart()
 
     def open(self) -> AwaitableResult[None]:
@@ -168,7 +169,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         return super().open()
 
     def find_program(self, name: str, module: str | None = None) -> list[str]:
-        """The beginning of the command that runs the program *name*: see :func:`llamaforge.servers.find_program`."""
+        """The first words of the command that runs the program *name*; see :func:`llamaforge.servers.find_program`."""
         return find_program(
             self.name,
             name,
@@ -178,14 +179,14 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         )
 
     def check_model(self, model_path: str, config: Any) -> None:
-        """Refuse an explicit port that is taken, unless it is our own server that has it."""
+        """Refuse an explicit port that is in use, unless our own server uses it."""
         if config.endpoint is None and config.port is not None:
             ours = self._claim is not None and self._claim.port == config.port
             if not ours:
                 claim_port(self.name, config.host, config.port).close()
 
     def load(self, model_path: str, config: Any) -> None:
-        """Start a server, or connect where an endpoint is given."""
+        """Start a server, or connect if an endpoint is given."""
         if config.endpoint is not None:
             super().load(model_path, config)
             return
@@ -201,7 +202,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
             raise
 
     def unload(self) -> None:
-        """Let the server go; end it where it is ours."""
+        """Disconnect from the server; stop it if it is ours."""
         server, claim = self._server, self._claim
         failed = self.state is ServerState.FAILED
         try:
@@ -216,7 +217,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
                 self._tracker.set(ServerState.STOPPED)
 
     def crash(self) -> ServerCrashedError | None:
-        """The error for our server having ended by itself, if it has: a connection that broke may be due to that."""
+        """The error for a crash of our server, if it has crashed: a broken connection may be due to that."""
         server = self._server
         config: Any = self.config
         if server is None:
@@ -231,7 +232,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
 
     @property
     def endpoint(self) -> str | None:
-        """Address of the server in use, ours or another's; None without."""
+        """The address of the server in use, ours or another; None without one."""
         return self._address() if self._server is not None else super().endpoint
 
     def _address(self) -> str:
@@ -241,12 +242,12 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
-        """Start a server for the model *model_path*, and return when it answers requests.
+        """Start a server for the model *model_path*, and return once it answers requests.
 
-        Where the parameters give an ``endpoint``, connect to the server there, which has a model of that name. What is
-        not given is as the backend was made with.
+        If the parameters have an ``endpoint``, connect to that server and use its model of that name. Other parameters
+        are those given to the constructor.
 
-        Raises what :meth:`start` and :meth:`connect` raise.
+        Raises the errors of :meth:`start` and :meth:`connect`.
         """
         self._aborted.clear()
         super().load_model(model_path, parameters)

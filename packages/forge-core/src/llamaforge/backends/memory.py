@@ -1,4 +1,4 @@
-"""How much memory a loaded model takes."""
+"""The memory that a loaded model takes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryUsage:
-    """Memory that a loaded model takes, weights and caches together."""
+    """The memory that a loaded model takes, including its caches."""
 
     host: int = 0
-    """Bytes of main memory. A file that is mapped counts as a whole."""
+    """Bytes of main memory. A mapped file counts with its whole size."""
     devices: Mapping[str, int] = field(default_factory=dict)
     """Bytes on each accelerator, by its name."""
     measured: bool = False
-    """Whether the engine counted what it took; otherwise it is an estimate."""
+    """Whether the engine measured it; otherwise it is an estimate."""
 
     @property
     def total(self) -> int:

@@ -1,4 +1,4 @@
-"""The backends there are: installed as plugins, registered by the program, and the one built in."""
+"""The registry of backends: installed plugins, backends that the program registers, and the built-in one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _lock = ForkSafeLock()
 def list_backends() -> list[str]:
     """Names of the backends that are installed or registered. Imports none of them.
 
-    The built-in ``echo`` backend is no engine and is not listed.
+    The built-in ``echo`` backend is not an engine and is not listed.
     """
     installed = BACKENDS.names()
     usual = [name for name in DISTRIBUTIONS if name in installed]
@@ -42,8 +42,8 @@ def get_backend(name: str) -> type[BaseBackend]:
 
     Its plugin is imported now, its engine only when a model is loaded.
 
-    Raises UnknownBackendError with the closest names, BackendNotInstalledError with the command to type, and
-    BrokenPluginError, DuplicatePluginError or ContractVersionError where its plugin can't be used.
+    Raises UnknownBackendError with the closest names, BackendNotInstalledError with the command that installs it, and
+    BrokenPluginError, DuplicatePluginError or ContractVersionError if its plugin can't be used.
     """
     with _lock:
         if name in _registered:
@@ -63,9 +63,9 @@ def get_backend(name: str) -> type[BaseBackend]:
 
 
 def get_spec(name: str) -> BackendSpec:
-    """What the plugin says of the backend *name*; a registered class without a spec gets a plain one.
+    """The spec of the backend *name*; a registered class without one gets a plain spec.
 
-    Raises what :func:`get_backend` raises, but for a broken class.
+    Raises the same errors as :func:`get_backend`, except for a broken class.
     """
     with _lock:
         registered = _registered.get(name)
@@ -106,10 +106,11 @@ def get_config(name: str) -> type[BackendConfig]:
 
 
 def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = False) -> None:
-    """Make *backend* known under *name* in this process.
+    """Register the class *backend* under *name* in this process.
 
-    Raises TypeError for what is no backend class, and ValueError for a name that is taken, unless *replace*. The same
-    class, also when defined anew in a notebook, may be registered again.
+    The same class may be registered again, even if a notebook has redefined it.
+
+    Raises TypeError if *backend* is not a backend class, and ValueError if the name is taken, unless *replace* is true.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError("A backend's name must be a non-empty string.")
@@ -131,9 +132,9 @@ def is_registered(name: str | None) -> bool:
 
 
 def match_backend(location: str) -> str:
-    """The backend that suits the model at *location* best, by the plugins' own answers.
+    """The backend that suits the model at *location* best, as rated by the plugins.
 
-    A plugin that is broken is passed over, and named in the error if nobody else answers.
+    A broken plugin is skipped, and named in the error if no other plugin matches.
 
     Raises NoBackendForModelError.
     """

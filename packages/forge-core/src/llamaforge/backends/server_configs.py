@@ -1,4 +1,4 @@
-"""Load parameters of backends whose engine is a server: where it is, or how it is started."""
+"""Load parameters of backends whose engine is a server: its address, or how to start it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Endpoint = Annotated[
     str,
     Meta(
         pattern="^https?://",
-        description="Address of a server that runs, such as http://127.0.0.1:8000. Where it is given, none is started.",
+        description="Address of a running server, such as http://127.0.0.1:8000. If it is set, none is started.",
     ),
 ]
-ModelName = Annotated[str, Meta(min_length=1, description="The model; load_model's model path goes before it.")]
+ModelName = Annotated[str, Meta(min_length=1, description="The model; load_model's model path takes precedence.")]
 
 
 class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
 
 
 def check_endpoint(endpoint: str | None) -> None:
-    """Refuse an address with a user and a password in it, or with a query: it is shown in messages."""
+    """Refuse an address with credentials or a query, because messages show it."""
     if endpoint is not None and any(character in endpoint for character in "@?# "):
         expected = "a plain http:// or https:// address; put keys into api_key or headers"
         raise InvalidParameterError("endpoint", None, expected, show_value=False)
@@ -53,26 +53,26 @@ Executable = Annotated[
     ),
 ]
 ExtraArguments = Annotated[
-    tuple[str, ...], Meta(description="More arguments for the server's program. Never a secret.")
+    tuple[str, ...], Meta(description="Additional arguments for the server's program. Never put a secret here.")
 ]
 Environment = Annotated[
-    dict[str, Secret], Meta(description="More environment variables of the server; their values are never shown.")
+    dict[str, Secret], Meta(description="Additional environment variables for the server; values are never shown.")
 ]
 StartupTimeout = Annotated[
-    float, Meta(gt=0, description="Seconds that a server may take to get ready, downloads included.")
+    float, Meta(gt=0, description="Seconds that a server may take to become ready, including downloads.")
 ]
 ShutdownTimeout = Annotated[
-    float, Meta(ge=0, le=3600, description="Seconds that a server may take to end by itself, before it is killed.")
+    float, Meta(ge=0, le=3600, description="Seconds that a server may take to stop before it is killed.")
 ]
 LogFile = Annotated[
     str,
     Meta(
         min_length=1,
-        description="Where the server's log goes. Not set: a file of its own in the user's log folder, deleted when "
-        "all went well.",
+        description="Path of the server's log. Not set: a file in the user's log folder that is deleted after a clean "
+        "end.",
     ),
 ]
-MaxRestarts = Annotated[int, Meta(ge=0, description="How often restart() may start the server of one load again.")]
+MaxRestarts = Annotated[int, Meta(ge=0, description="How often restart() may restart the server after one load.")]
 
 
 class ManagedConfig(BackendConfig, frozen=True, kw_only=True):

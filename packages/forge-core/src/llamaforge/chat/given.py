@@ -1,10 +1,9 @@
-"""The load parameter ``chat_template``: a template in place of the model's own."""
+"""The load parameter ``chat_template``: a template that replaces the model's own."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..errors import InvalidParameterError
+from ..formats.local import is_lfs_pointer, lfs_advice, local_path
 from .template import BrokenTemplateError, ChatTemplate
 
 _SIGNS = ("{{", "{%", "{#", "\n")
@@ -20,9 +19,11 @@ def read_template(given: str) -> str:
     text, source = given, ""
     if not any(sign in given for sign in _SIGNS):
         try:
-            path = Path(given).expanduser()
+            path = local_path(given)
+            if is_lfs_pointer(path):
+                raise OSError(lfs_advice(path.name))
             text, source = path.read_text(encoding="utf-8-sig"), f"{path}, "
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError) as error:
             expected = f"a Jinja template, or the path of a file that holds one ({error})"
             raise InvalidParameterError("chat_template", given, expected) from error
     text = text.removeprefix("\ufeff")

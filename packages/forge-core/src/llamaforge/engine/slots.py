@@ -162,11 +162,17 @@ class Slots:
         return best, longest
 
     def _held(self) -> Iterator[tuple[int, Sequence[int], int]]:
+        """Slots, their tokens, and how many of those they hold. Those that rest come last: the engine has to make room
+        for what is copied from them, and shares what is in its memory already."""
         for slot, tokens in self._kept.items():
-            yield slot, tokens, len(tokens)
+            if slot not in self._resting:
+                yield slot, tokens, len(tokens)
         if self._engine.can_copy:
             for slot, holder in self._busy.items():
                 yield slot, holder.tokens, holder.computed
+        for slot, tokens in self._kept.items():
+            if slot in self._resting:
+                yield slot, tokens, len(tokens)
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int], limit: int) -> int:

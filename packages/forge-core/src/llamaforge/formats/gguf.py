@@ -66,12 +66,13 @@ _SPLIT_NAME: Final = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>
 
 
 class DamagedFileError(Exception):
-    """What is wrong with a file, for a sentence: "... can't be loaded: REASON"."""
+    """A damaged file; the message completes the sentence "... can't be loaded: REASON"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array in the metadata: its elements' type and how many there are; texts are kept."""
+    """An array in the metadata: the type and number of its elements. The elements themselves are kept only if they are
+    texts."""
 
     kind: int
     length: int
@@ -80,20 +81,20 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says of itself."""
+    """The header of a GGUF file."""
 
     metadata: dict[str, Any]
     tensors: int
     size: int
-    """Bytes that the whole file must have, as far as the sizes of its tensors' types are known."""
+    """The size that the whole file must have, in bytes, as far as the sizes of its tensors' types are known."""
     unknown_types: frozenset[int] = frozenset()
-    """Types of tensors that are not in :data:`BLOCKS`: newer than this release."""
+    """Tensor types that this release doesn't know."""
 
 
 def read_header(path: Path) -> Header:
     """Read the header of *path*.
 
-    Raises DamagedFileError with the reason, and OSError where the file can't be read.
+    Raises DamagedFileError with the reason, and OSError if the file can't be read.
     """
     with path.open("rb") as file:
         size = path.stat().st_size
@@ -226,7 +227,7 @@ def _about_version(version: int) -> str:
 
 
 def split_siblings(path: Path, header: Header) -> list[Path]:
-    """All files of a model that is split into several; just *path* where it is not.
+    """All files of a model: its parts, if it is split into several, otherwise just *path*.
 
     Raises DamagedFileError where *path* is not the first one, or is named so that the engine can't find the others.
     """

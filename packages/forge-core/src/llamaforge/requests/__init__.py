@@ -1,4 +1,4 @@
-"""What is asked of a model: a request, and how it is made from what the caller gave."""
+"""Requests, and how they are made from the caller's values and all defaults."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from ..validation import convert
 
 
 class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=True):
-    """A checked request. Exactly one of *prompt* and *messages* is given.
+    """A checked request. It has either *prompt* or *messages*.
 
     The canonical parameters are its attributes (``request.max_tokens``); see
-    :class:`llamaforge.parameters.Parameters`. Make one with :func:`read_request`.
+    :class:`llamaforge.parameters.Parameters`. Create one with :func:`read_request`.
     """
 
     prompt: str | None = None
@@ -38,7 +38,7 @@ def read_request(
     messages: Iterable[Message | Mapping[str, Any]] | None = None,
     parameters: Mapping[str, Any] | None = None,
 ) -> GenerationRequest:
-    """Check a prompt or a conversation and its parameters, and make them a request. No default is filled in.
+    """Check a prompt or a conversation with its parameters, and make a request of them. No defaults are filled in.
 
     Raises a RequestError (see :mod:`llamaforge.errors`) before any work is done.
     """

@@ -1,4 +1,4 @@
-"""From what the caller, the named model, the model's file and core say to one request."""
+"""Makes one request from the values of the caller, the named model, the model itself and core."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .generation import GenerationRequest, build_request
 
 
 class ResolvedRequest(NamedTuple):
-    """A request as a backend gets it, and what was left out of it."""
+    """A request as a backend gets it, and the parameters that were dropped."""
 
     request: GenerationRequest
-    """Checked, and complete where the backend leaves defaults to us."""
+    """Checked; core's defaults are filled in, unless a server chooses them."""
     dropped: tuple[str, ...]
-    """Parameters that the backend can't honour and that the caller allowed to be dropped."""
+    """Parameters that the backend doesn't support and that were dropped because of ``on_unsupported="drop"``."""
 
 
 def resolve_request(
@@ -33,25 +33,25 @@ def resolve_request(
     named: Mapping[str, Any] | None = None,
     model: Mapping[str, Any] | None = None,
 ) -> ResolvedRequest:
-    """Make one request of everything that has a say in it.
+    """Make one request from all sources of parameters.
 
-    For each parameter the first of these that sets it wins: the caller, the named model, the model's own
+    For each parameter, the first of these that sets it wins: the caller, the named model, the model's own
     recommendation, core's default.
 
     Args:
         prompt: the prompt, or None where *messages* are given.
         messages: the conversation, or None.
-        parameters: what the caller gave, under any of the names that core knows.
+        parameters: the caller's parameters, under canonical names or aliases.
         backend: its name, for errors.
         supported: canonical parameters that the backend honours.
-        server_defaults: whether a parameter that nobody sets is the server's to choose; core's defaults don't apply.
+        server_defaults: whether a server chooses unset parameters, so that core's defaults don't apply.
         named: canonical parameters of the named model.
         model: canonical parameters that the model recommends.
 
-    Where core's defaults apply, a sampled request without a seed gets a random one, so that the result can report it.
+    If core's defaults apply, a sampled request without a seed gets a random one, which the result can report.
 
     Raises a RequestError: UnsupportedError for a parameter that the caller or the named model sets and the backend
-    can't honour, unless ``on_unsupported`` is ``"drop"``.
+    doesn't support, unless ``on_unsupported`` is ``"drop"``.
     """
     given = canonical(parameters)
     if named:
@@ -86,7 +86,7 @@ def _core_defaults(supported: frozenset[str]) -> Mapping[str, Any]:
 def merge_parameters(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Parameters given as a mapping and by name, together.
 
-    Raises ConflictingParametersError where both give one name different values.
+    Raises ConflictingParametersError if they have different values for one name.
     """
     if not more:
         return parameters

@@ -1,7 +1,7 @@
-"""Servers of our own: found, given a port, launched under a guard, watched, and ended.
+"""Server processes: finding the program, claiming a port, launching under a guard, supervising, stopping.
 
-It knows processes, ports and logs, and nothing of models or HTTP; :class:`llamaforge.backends.managed.ManagedBackend`
-puts it to use.
+This package deals with processes, ports and logs, not with models or HTTP;
+:class:`llamaforge.backends.managed.ManagedBackend` uses it.
 """
 
 from __future__ import annotations

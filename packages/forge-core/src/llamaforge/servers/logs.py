@@ -1,4 +1,4 @@
-"""What a server prints: kept in a rotated file, its end in memory, secrets masked in both."""
+"""A server's log: kept in a rotated file, the last lines also in memory, secrets masked in both."""
 
 from __future__ import annotations
 
@@ -27,13 +27,12 @@ _END_OF_LINE: Final = re.compile(rb"[\r\n]+")
 class ServerLog:
     """The log of one server.
 
-    A log must never harm what it tells of: a file that can't be written, on a full disk say, is given up, and the
-    server goes on.
+    Logging must never affect the server: if the file can't be written, for example on a full disk, it is given up.
 
     Args:
         path: the file, or None for memory alone.
-        secrets: texts that must not be seen.
-        on_line: is told each line.
+        secrets: texts that are masked.
+        on_line: called with each line.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class ServerLog:
                 self._lines.append(f"(its log file {path} can't be written: {error.strerror or error})")
 
     def feed(self, data: bytes) -> None:
-        """Take what the server printed: any part of a line, or many."""
+        """Add output of the server: any part of a line, or many lines."""
         *lines, self._rest = _END_OF_LINE.split(self._rest + data)
         for line in lines:
             self._take(line)
@@ -62,7 +61,7 @@ class ServerLog:
             self._rest = b""
 
     def finish(self) -> None:
-        """The server prints no more."""
+        """End the log: the server has closed its output."""
         if self._rest:
             self._take(self._rest)
             self._rest = b""
@@ -79,12 +78,12 @@ class ServerLog:
                     path.unlink()
 
     def tail(self, lines: int = 30) -> str:
-        """The last *lines* that were printed."""
+        """The last *lines*."""
         with self._lock:
             return "\n".join([*self._lines][-lines:])
 
     def mask(self, text: str) -> str:
-        """*text* without secrets."""
+        """*text* with secrets masked."""
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text
@@ -123,7 +122,7 @@ def _open(path: Path) -> _File:
 
 
 def default_path(server: str, port: int) -> Path:
-    """Where a server's log goes if nobody says: a file of its own in the user's log folder."""
+    """The default path of a server's log: a new file in the user's log folder."""
     import platformdirs
 
     folder = platformdirs.user_log_path("llamaforge", appauthor=False) / "servers"
@@ -131,7 +130,7 @@ def default_path(server: str, port: int) -> Path:
 
 
 def prune(folder: Path, keep: int = 20) -> None:
-    """Delete all but the *keep* newest logs in *folder*: those of servers that failed stay until somebody looks."""
+    """Delete all but the *keep* newest logs in *folder*; logs of failed servers are kept for inspection."""
     with contextlib.suppress(OSError):
         found = sorted(folder.glob("*.log*"), key=lambda path: path.stat().st_mtime, reverse=True)
         for path in found[keep:]:

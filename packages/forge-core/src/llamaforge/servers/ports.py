@@ -1,4 +1,4 @@
-"""Ports: one is claimed before a server is launched, and who answers there is looked up afterwards."""
+"""Ports: claimed before a server is launched; afterwards, the process that listens there is checked."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _TABLES: Final = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 class PortClaim:
-    """A port that stays ours until a server of ours listens on it, and then for that server's next start.
+    """A port that is reserved until our server listens on it, and for its restarts.
 
-    The socket that holds it is bound and never listens. On Linux it keeps everybody from getting the port as a free
-    one, while a server, which sets SO_REUSEADDR or SO_REUSEPORT as servers do, can bind the same port beside it.
-    Elsewhere that is not allowed, so there the port is let go just before the launch.
+    The socket that holds it is bound but never listens. On Linux, nobody else gets the port as a free one, while our
+    server can bind it too, because servers set SO_REUSEADDR or SO_REUSEPORT. Other systems don't allow that, so there
+    the port is released just before the launch.
     """
 
     def __init__(self, host: str, port: int, holder: socket.socket | None) -> None:
@@ -30,7 +30,7 @@ class PortClaim:
         self._holder = holder
 
     def close(self) -> None:
-        """Let the port go."""
+        """Release the port."""
         holder, self._holder = self._holder, None
         if holder is not None:
             holder.close()
@@ -39,7 +39,7 @@ class PortClaim:
 def claim_port(server: str, host: str, port: int | None) -> PortClaim:
     """Claim *port* of *host*, or any free one, for *server* (a name for the message).
 
-    Raises PortInUseError where somebody has it, or where *host* is no address of this machine.
+    Raises PortInUseError if it is in use, or if *host* is not an address of this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -68,10 +68,10 @@ def claim_port(server: str, host: str, port: int | None) -> PortClaim:
 
 
 def answered_by(host: str, port: int, processes: Iterable[int]) -> Literal["nobody", "ours", "stranger", "unknown"]:
-    """Who would get a connection to *port* of *host*: one of *processes*, somebody else, or nobody.
+    """Who would accept a connection to *port* of *host*: one of *processes*, another process, or nobody.
 
-    It goes by the sockets that the system says are listening there, and by who holds those. Where several listen, all
-    must be ours: a connection might go to any. Without Linux's /proc it is unknown.
+    Looks up the listening sockets and the processes that hold them. If there are several, all must be ours, because a
+    connection might go to any of them. Unknown without Linux's /proc.
     """
     if not _TABLES[0].exists():
         return "unknown"

@@ -1,4 +1,4 @@
-"""A server process of ours, from its launch to its end."""
+"""A server process that we start, from its launch to its end."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from . import guard
 from .logs import ServerLog
 
 CAN_LAUNCH: Final = os.name == "posix"
-"""Whether this system has what the guard is made of: forks, sessions, signals."""
+"""Whether this system has what the guard needs: forks, sessions, signals."""
 _GUARD = Path(__file__).with_name("guard.py")
 _SLACK = 4.0
 """Seconds that the guard may take beyond the server's own."""
 
 
 class ServerProcess:
-    """A command that runs under a guard of its own (see :mod:`.guard`), and ends with us at the latest.
+    """A command that runs under a guard (see :mod:`.guard`) and never outlives this process.
 
     Args:
-        command: the program and its arguments. No secret belongs there: others can read it.
+        command: the program and its arguments, without secrets: other users can read it.
         environment: all of its environment variables.
         grace: seconds between SIGTERM and SIGKILL when it is stopped.
-        log: takes what it prints.
+        log: receives its output.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], grace: float, log: ServerLog) -> None:
         self.log = log
         self.ended = threading.Event()
-        """Set once the process has ended, and all that came of it."""
+        """Set once the process and all its descendants have ended."""
         self._grace = grace
         self._owner = os.getpid()
         self._guard = subprocess.Popen(
@@ -71,7 +71,7 @@ class ServerProcess:
 
     @property
     def running(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         return not self.ended.is_set()
 
     def processes(self) -> list[int]:
@@ -79,7 +79,7 @@ class ServerProcess:
         return guard.descendants(self.pid)
 
     def stop(self) -> None:
-        """End it: SIGTERM, and SIGKILL to whatever is left after the grace. Returns when nothing is left."""
+        """Stop it with SIGTERM and, after the grace period, SIGKILL. Returns when all its processes have ended."""
         self._stop()
 
 

@@ -1,4 +1,4 @@
-"""Where a server's program is."""
+"""Finding a server's program."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _PYTHON: Final = re.compile(r"python(\d+(\.\d+)*)?(\.exe)?", re.ASCII)
 def find_program(
     server: str, name: str, *, configured: str | None = None, module: str | None = None, advice: str = ""
 ) -> list[str]:
-    """The beginning of the command that runs the program *name*.
+    """The first words of the command that runs the program *name*.
 
-    It is looked for in this order: *configured* (the load parameter ``executable``), the environment variable that
-    :func:`variable` names, PATH, and ``python -m`` *module* of this interpreter. What the first two name may also be
-    the Python of another environment, which then runs *module*.
+    Looks in this order: *configured* (the load parameter ``executable``), the environment variable given by
+    :func:`variable`, PATH, and ``python -m`` *module* of this interpreter. The first two may also name the Python of
+    another environment, which then runs *module*.
 
-    Raises ServerProgramNotFoundError. What is configured and not there is an error, and nothing else is tried.
+    Raises ServerProgramNotFoundError, also if the configured program doesn't exist; nothing else is tried then.
     """
     tried = []
     for chosen, source in (
@@ -51,7 +51,7 @@ def find_program(
 
 
 def variable(server: str) -> str:
-    """The environment variable that says where *server*'s program is: ``LLAMAFORGE_LLAMA_SERVER_EXECUTABLE``."""
+    """The environment variable with the path of *server*'s program: ``LLAMAFORGE_LLAMA_SERVER_EXECUTABLE``."""
     return f"LLAMAFORGE_{re.sub('[^A-Z0-9]', '_', server.upper())}_EXECUTABLE"
 
 

@@ -1,4 +1,4 @@
-"""How far a server is, and how that is shown."""
+"""The state of a server, and how it is displayed."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..forks import ForkSafeLock
 
 
 class ServerState(enum.StrEnum):
-    """Where a server is between its launch and its end."""
+    """The states of a server."""
 
     STARTING = "starting"
-    """Its process has begun."""
+    """Its process has started."""
     DOWNLOADING = "downloading"
-    """It fetches its model, as its log says."""
+    """It downloads its model, according to its log."""
     LOADING = "loading"
-    """It reads its model, as its log says, or as its health endpoint does."""
+    """It loads its model, according to its log or its health endpoint."""
     READY = "ready"
     """It has answered a request."""
     FAILED = "failed"
-    """It did not get ready, or it has ended by itself."""
+    """It did not become ready, or it has crashed."""
     STOPPED = "stopped"
-    """We ended it, or never began it."""
+    """It was stopped, or never started."""
 
 
 HINTS: Final = (

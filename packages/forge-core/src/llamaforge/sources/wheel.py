@@ -19,7 +19,7 @@ from ..files import atomic_file, file_lock
 from .cache import CACHE_VARIABLE
 from .local import closest_paths
 from .pip_download import download
-from .pypi import CachedFile, Store, WheelFile
+from .pypi_cache import CachedFile, Store, WheelFile
 from .reference import stays_below
 from .spec import Progress
 from .split import parts_of

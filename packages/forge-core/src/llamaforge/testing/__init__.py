@@ -1,4 +1,4 @@
-"""The conformance kit: whether a backend keeps the contract. An extra: ``pip install "forge-core[testing]"``.
+"""The conformance kit: tests whether a backend keeps the contract. Needs the extra ``forge-core[testing]``.
 
 A plugin's whole test file::
 
@@ -10,17 +10,17 @@ A plugin's whole test file::
         parameters = {}                  # load parameters
 
 =============  =======================================================================================
-module         what is there
+module         contents
 =============  =======================================================================================
 ``suite``      :class:`BackendConformance`, all checks together
-``checks``     the checks, a module a subject
+``checks``     the checks, one module for each subject
 ``kit``        the author's settings, and the fixtures
 ``subject``    the backend under test and the ways to ask it
-``guard``      no check can be dropped silently
-``expect``     how a check says what it expected and what came
-``watching``   measurements of this process; ``importing``: what an import brings with it
-``fakes``      a toy model with a real distribution, and sound backends on it
-``defects``    backends that are broken on purpose, each with the check that catches it
+``guard``      prevents checks from being dropped silently
+``expect``     assertions that report the expected and the actual value
+``watching``   measurements of this process; ``importing``: what an import loads
+``fakes``      a toy model with a real distribution, and correct backends for it
+``defects``    deliberately broken backends, each with the check that catches it
 =============  =======================================================================================
 
 Only this package imports pytest; ``import llamaforge`` does not.

@@ -1,4 +1,4 @@
-"""How a check says what it expected and what came."""
+"""Assertions that report the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST = 600
 
 
 class NotAsExpected(AssertionError):
-    """A backend does not behave as the contract says. Attributes: ``expected``; ``came``."""
+    """A backend breaks the contract. Attributes: ``expected``; ``came`` (the actual value)."""
 
     def __init__(self, expected: str, came: object) -> None:
         self.expected = expected
@@ -25,11 +25,11 @@ class NotAsExpected(AssertionError):
 
 
 class Told(str):
-    """What came, in words rather than as a value."""
+    """The actual result in words rather than as a value."""
 
 
 def shown(value: object) -> str:
-    """*value* for a message: an exception by its type and text, anything else as its repr, cut where it is long."""
+    """*value* for a message: an exception by its type and text, anything else as its repr, shortened if it is long."""
     text = f"{type(value).__name__}: {value}" if isinstance(value, BaseException) else repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}... ({len(text)} characters)"
 
@@ -42,14 +42,14 @@ def expect(condition: object, expected: str, came: object) -> None:
 
 
 def expect_equal(came: object, wanted: object, what: str) -> None:
-    """Fail unless *came* is *wanted*; *what* says which value that is."""
+    """Fail unless *came* equals *wanted*; *what* names the value."""
     __tracebackhide__ = True
     if came != wanted:
         raise NotAsExpected(f"{what} to be {shown(wanted)}", came)
 
 
 def expect_refusal(kind: type[E] | tuple[type[E], ...], call: Callable[[], object], what: str) -> E:
-    """The error of *kind* that *call* raises. Fail where it returns, or raises something else."""
+    """The error of *kind* that *call* raises. Fail if it returns or raises something else."""
     __tracebackhide__ = True
     kinds = kind if isinstance(kind, tuple) else (kind,)
     names = " or ".join(each.__name__ for each in kinds)
@@ -63,7 +63,7 @@ def expect_refusal(kind: type[E] | tuple[type[E], ...], call: Callable[[], objec
 
 
 def within(seconds: float, call: Callable[[], T], doing: str) -> T:
-    """What *call* returns or raises. Fail, with where it stands, if it takes more than *seconds*: it hangs."""
+    """Return or raise the outcome of *call*. Fail, with its stack, if it takes more than *seconds*."""
     __tracebackhide__ = True
     outcome: list[tuple[Any, BaseException | None]] = []
 

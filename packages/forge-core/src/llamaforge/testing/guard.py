@@ -1,4 +1,4 @@
-"""The kit's guard: no check can be dropped or replaced without a reason that is reported."""
+"""Ensures that no check is dropped or replaced without a reason that is reported."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def checks_of(kit: type[Kit]) -> dict[str, Callable[..., None]]:
 def guard(cls: type[Kit], kit: type[Kit]) -> None:
     """Hold the author's class *cls* to the *kit*.
 
-    Raises TypeError where it drops or replaces a check without a reason, excuses itself from a check that there isn't
-    or without a reason, or replaces other parts of the kit. Excused checks become skipped ones.
+    Raises TypeError if it drops or replaces a check without a reason, exempts itself from an unknown check or without
+    a reason, or replaces other parts of the kit. Exempted checks become skipped ones.
     """
     checks = checks_of(kit)
     excused = _read_exceptions(cls, checks)

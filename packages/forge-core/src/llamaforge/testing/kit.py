@@ -1,4 +1,4 @@
-"""What all groups of checks share: the author's settings, and the fixtures that make and load the backend."""
+"""The base of all checks: the author's settings, and the fixtures that create and load the backend."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PROMPT = (
 
 
 class Kit:
-    """The settings of a conformance test, and its machinery.
+    """The settings and fixtures of a conformance test.
 
-    A setting may also be made by a fixture of the author's, for what is known only when the tests run::
+    A fixture may also set them, if a value is known only when the tests run::
 
         @pytest.fixture(scope="class", autouse=True)
         def server(self, request, my_server):
@@ -41,30 +41,30 @@ class Kit:
     backend: ClassVar[str | type[BaseBackend]]
     """The backend: a name that :func:`llamaforge.get_backend` knows, or a class."""
     model: ClassVar[str | os.PathLike[str]]
-    """A model for it: a reference that :mod:`llamaforge.sources` resolves, or the engine's own name of one."""
+    """A model for it: a reference for :mod:`llamaforge.sources`, or the engine's own name for a model."""
     parameters: ClassVar[Mapping[str, Any]] = {}
     """Load parameters."""
     prompt: ClassVar[str] = PROMPT
-    """A text that makes the model answer with 30 tokens or more."""
+    """A prompt that the model answers with at least 30 tokens."""
     greedy: ClassVar[Mapping[str, Any] | None] = None
-    """Parameters with which an answer is always the same. None: temperature 0 where the backend declares it, else
-    nothing, and the backend is taken to answer always the same."""
+    """Parameters that make answers deterministic. None: temperature 0 if the backend declares it; otherwise the
+    backend is assumed to be deterministic without parameters."""
     context_size: ClassVar[int | None] = None
-    """Context length of the model as loaded, in tokens. None: a backend with a load parameter ``n_ctx`` is loaded with
-    a small one to see what a prompt too long does; any other is sent a prompt of 20,000 words."""
+    """The loaded model's context length, in tokens. None: a backend with a load parameter ``n_ctx`` is loaded with a
+    small value to test prompts that are too long; any other gets a prompt of 20,000 words."""
     max_load_cycles: ClassVar[int] = 3
-    """How often the model is loaded and unloaded to see whether memory is given back."""
+    """How often the model is loaded and unloaded to test whether memory is freed."""
     patience: ClassVar[float] = 120.0
-    """Seconds that one request may take before it counts as hung. What is given back late (threads, files, memory) may
-    take a fortieth of it."""
+    """Seconds after which a request counts as hung. Resources that are freed late (threads, files, memory) may take a
+    fortieth of it."""
     rounding: ClassVar[float] = 0.0
-    """How far a log-probability may move with what else the engine computes at the time, or has in its cache: with
-    quantized weights, a few tenths. Where two tokens are nearer than this either may come, and the answer may go on
-    from there in another way. 0: answers are the same always."""
+    """How much a log-probability may depend on concurrent requests and cached prefixes: with quantized weights, a few
+    tenths. If two tokens are closer than this, either may be chosen, and the answer may continue differently from
+    there. 0: answers are always the same."""
     crowd: ClassVar[int] = 24
-    """How many requests come at once where there is a crowd of them: more than the engine runs at a time."""
+    """The number of concurrent requests in crowd checks: more than the engine computes at once."""
     exceptions: ClassVar[Mapping[str, str]] = {}
-    """Checks that this backend is excused from, with the reason: they are reported as skipped, for all to see."""
+    """Checks that this backend is exempt from, with the reason; they are reported as skipped."""
 
     @classmethod
     def backend_class(cls) -> type[BaseBackend]:

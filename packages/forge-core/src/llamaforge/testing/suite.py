@@ -1,4 +1,4 @@
-"""All checks together: what a plugin author's test class inherits."""
+"""All checks together: the base class of a plugin's tests."""
 
 from __future__ import annotations
 
@@ -55,16 +55,16 @@ class BackendConformance(
             model = "path-or-name"           # a reference is resolved through llamaforge.sources
             parameters = {}                  # load parameters
 
-    More settings, each documented where it stands in :class:`llamaforge.testing.kit.Kit`: ``prompt``, ``greedy``,
-    ``context_size``, ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``.
+    :class:`llamaforge.testing.kit.Kit` documents further settings: ``prompt``, ``greedy``, ``context_size``,
+    ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``.
 
-    Nothing is left out: what the backend does not declare is checked to be refused, and a backend with the four basic
-    methods is held to those, and to refusing the rest. A check that can't hold for a backend is excused by name, with a
-    reason, and then reported as skipped::
+    No check is left out: undeclared features must be refused, and a basic backend must refuse everything beyond its
+    four methods. If a check can't hold for a backend, exempt it by name, with a reason; it is then reported as
+    skipped::
 
             exceptions = {"test_usage_is_told": "the server counts no tokens"}
 
-    A class that deletes or overrides a check without saying why can't be made: it raises TypeError.
+    Defining a class that deletes or overrides a check without a reason raises TypeError.
     """
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import io
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -52,8 +53,11 @@ def captured_output() -> Iterator[Output]:
 class Usage:
     """What this process holds now. What the system does not tell is 0."""
 
-    resident: int
-    """Bytes of memory in use."""
+    memory: int
+    """Bytes of memory that were written to and not given back. Pages of mapped files come and go as the system likes:
+    they don't count."""
+    mapped: int
+    """Bytes of the address space where files are mapped, whether they are in memory or not."""
     traced: int
     """Bytes of Python objects, while :func:`traced` is at work."""
     files: int
@@ -65,7 +69,7 @@ class Usage:
 def usage() -> Usage:
     """Measure, after a garbage collection."""
     gc.collect()
-    return Usage(_resident(), tracemalloc.get_traced_memory()[0], _open_files(), threading.active_count())
+    return Usage(_memory(), _mapped(), tracemalloc.get_traced_memory()[0], _open_files(), threading.active_count())
 
 
 @contextlib.contextmanager
@@ -81,12 +85,22 @@ def traced() -> Iterator[None]:
             tracemalloc.stop()
 
 
-def _resident() -> int:
+def _memory() -> int:
+    return 1024 * sum(map(int, re.findall(rb"^Rss(?:Anon|Shmem):\s*(\d+) kB$", _of_this_process("status"), re.M)))
+
+
+def _mapped() -> int:
+    # Each line: 7f00-7f80 r--s 00000000 fd:00 1234 /a/file. The fifth field is 0 where there is no file.
+    files = re.findall(rb"^(\w+)-(\w+) \S+ \S+ \S+ [1-9]", _of_this_process("maps"), re.M)
+    return sum(int(end, 16) - int(begin, 16) for begin, end in files)
+
+
+def _of_this_process(what: str) -> bytes:
+    """What Linux tells; elsewhere nothing."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return Path("/proc/self", what).read_bytes()
     except OSError:
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+        return b""
 
 
 def _open_files() -> int:

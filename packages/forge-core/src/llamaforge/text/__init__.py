@@ -1,4 +1,4 @@
-"""Exact text from engines: bytes and stop strings in, the same text out whatever the chunks were."""
+"""Exact text from tokens: incremental UTF-8 decoding and stop strings, independent of how the bytes were split."""
 
 from __future__ import annotations
 

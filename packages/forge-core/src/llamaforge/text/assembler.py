@@ -1,4 +1,4 @@
-"""Bytes of tokens in, exact text out."""
+"""From the bytes of tokens to exact text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from .utf8 import Utf8Decoder
 
 
 class TextAssembler:
-    """UTF-8 and stop strings together: what every engine of this process sends its tokens through.
+    """UTF-8 decoding and stop strings together. Every in-process engine sends its tokens through one.
 
-    The pieces that come out, joined, are the same for every way of cutting the bytes.
+    The joined pieces are the same however the bytes are split.
+
+    Args:
+        stops: stop strings.
     """
 
     __slots__ = ("_decoder", "_stops")
@@ -22,13 +25,13 @@ class TextAssembler:
 
     @property
     def matched(self) -> str | None:
-        """The stop string that ended the text; None while there is none."""
+        """The stop string that ended the text; None if none has."""
         return self._stops.matched
 
     def feed(self, data: bytes) -> str:
-        """The text that is certain after these bytes."""
+        """Add bytes. Returns the text that can be released now."""
         return self._stops.feed(self._decoder.feed(data))
 
     def finish(self) -> str:
-        """The rest, once the last token has come."""
+        """The rest of the text, after the last token."""
         return self._stops.feed(self._decoder.finish()) + self._stops.finish()

@@ -1,15 +1,15 @@
-"""Text that grows."""
+"""A buffer for growing text."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _MOST: Final = 512
-"""Pieces that are kept apart."""
+"""Pieces that are kept separately before they are joined."""
 
 
 class TextBuffer:
-    """Collects the pieces of a text in about the room of the text: a list of short pieces takes ten times as much.
+    """Collects pieces of a text in about as much memory as the text; a list of short pieces takes ten times as much.
 
     (So does ``io.StringIO`` in Python 3.11, which keeps such a list.)
     """
@@ -21,7 +21,7 @@ class TextBuffer:
         self._pieces: list[str] = []
 
     def write(self, piece: str) -> None:
-        """Add to the end."""
+        """Append *piece*."""
         pieces = self._pieces
         pieces.append(piece)
         if len(pieces) == _MOST:

@@ -50,12 +50,12 @@ def _step(state: _State, character: str) -> _State:
 
 
 class StopMatcher:
-    """Pass text on until a stop string is complete, and never a character of it.
+    """Releases text until a stop string is complete, and never a character of that string.
 
-    The first stop string to be complete wins; where two end at the same character, the longer one. That does not
-    depend on how the text was cut into chunks. Text is held back only while a stop string that begins with it may win.
+    The first complete stop string counts; if two end at the same character, the longer one. That does not depend on
+    how the text is split into chunks. Text is held back only while it may be the beginning of a stop string.
 
-    The work per character depends neither on the text that went before nor on how many stop strings there are.
+    The work per character depends neither on the earlier text nor on the number of stop strings.
     """
 
     __slots__ = ("_held", "_start", "_state", "matched")
@@ -72,7 +72,7 @@ class StopMatcher:
         self.matched = None
 
     def feed(self, text: str) -> str:
-        """The text that is certain now. After a match: nothing."""
+        """Add text. Returns what can be released now; after a match, nothing."""
         if self.matched is not None:
             return ""
         start, state = self._start, self._state
@@ -94,6 +94,6 @@ class StopMatcher:
         return text[:certain]
 
     def finish(self) -> str:
-        """The text ended: what was held back comes out."""
+        """End the text. Returns what was held back."""
         tail, self._held = self._held, ""
         return tail

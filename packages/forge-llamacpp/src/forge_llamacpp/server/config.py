@@ -27,9 +27,13 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     )
     n_ctx: Annotated[
         int,
-        Meta(ge=0, le=2**24, description="Tokens that one request may take. 0: what the model was trained for."),
+        Meta(
+            ge=0,
+            le=2**24,
+            description="Context length of one request, in tokens. 0: the length that the model was trained for.",
+        ),
     ] = 4096
-    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are answered at once.")] = 4
+    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are computed at once.")] = 4
     n_gpu_layers: Annotated[
         int, Meta(ge=-1, le=2**31 - 1, description="Layers to put on the graphics card; -1 is all of them.")
     ] = -1
@@ -38,7 +42,7 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=512, description="Threads for generating. Not set: the server's choice.")] | None
     ) = None
     n_threads_batch: (
-        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: as n_threads.")] | None
+        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: n_threads.")] | None
     ) = None
     flash_attn: Annotated[bool, Meta(description="Flash attention. Not set: the server's choice.")] | None = None
     chat_template: (
@@ -47,11 +51,11 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
     stop_strings: Annotated[
         Literal["server", "client"],
-        Meta(description="Who looks for stop strings. The server loses log-probabilities and text over it."),
+        Meta(description="Who looks for stop strings. The server would lose log-probabilities and text."),
     ] = "client"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
-        Meta(description="How a last turn of the assistant is continued: llama.cpp does it by itself."),
+        Meta(description="How a final assistant turn is continued: llama.cpp does it automatically."),
     ] = "native"
 
     def __post_init__(self) -> None:

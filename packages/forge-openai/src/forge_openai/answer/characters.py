@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from typing import Final
 
 _has_surrogate = re.compile("[\ud800-\udfff]").search
 _PAIR: Final = re.compile("([\ud800-\udbff])([\udc00-\udfff])")
@@ -21,12 +21,14 @@ _BYTE: Final = 0xDC00
 _REPLACEMENT: Final = "\ufffd"
 
 
-def load_json(data: bytes) -> Any:
+def load_json(data: bytes) -> object:
     """The JSON value in *data*, whose texts may hold surrogates.
 
     It takes more than the standard: line breaks in texts, ``NaN``, ``Infinity``. Raises ValueError or RecursionError.
     """
-    return json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    found: object = json.loads(text, strict=False)
+    return found
 
 
 class CharacterJoiner:

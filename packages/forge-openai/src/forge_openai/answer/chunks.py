@@ -6,8 +6,6 @@ OpenRouter and others add to them. A chunk of these types is read at once; any o
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 
@@ -15,7 +13,7 @@ class FunctionPart(msgspec.Struct, gc=False):
     """A piece of a called function: its name, and a piece of its arguments (an object, from some servers)."""
 
     name: str | None = None
-    arguments: str | dict[str, Any] | None = None
+    arguments: str | dict[str, object] | None = None
 
 
 class ToolCallPart(msgspec.Struct, gc=False):
@@ -87,9 +85,9 @@ class Choice(msgspec.Struct, gc=False):
     text: str | None = None
     logprobs: Logprobs | None = None
     finish_reason: str | None = None
-    stop_reason: Any = None
+    stop_reason: object = None
     """vLLM: the stop string or token that was met."""
-    error: Any = None
+    error: object = None
     """OpenRouter: why the answer failed."""
     usage: UsageCounts | None = None
     """Moonshot: the token counts."""
@@ -100,7 +98,6 @@ class Chunk(msgspec.Struct, gc=False):
 
     choices: list[Choice] | None = None
     usage: UsageCounts | None = None
-    error: Any = None
-    object: Any = None
-    base_resp: Any = None
+    error: object = None
+    base_resp: object = None
     """MiniMax: whether the request succeeded."""

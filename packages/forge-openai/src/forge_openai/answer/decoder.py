@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -37,12 +37,13 @@ _FIELDS: Final = (b":", b"data:", b"event:", b"id:", b"retry:")
 _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 
 
-def read_json(data: bytes) -> Any:
+def read_json(data: bytes) -> object:
     """*data* decoded; as text, where it is no JSON."""
     try:
-        return msgspec.json.decode(data)
+        found: object = msgspec.json.decode(data)
     except UNREADABLE:
         return data.decode("utf-8", "replace")
+    return found
 
 
 class AnswerDecoder:
@@ -148,8 +149,9 @@ class AnswerDecoder:
 
     def _read_events(self, sent_events: list[tuple[str, bytes]], events: list[Event]) -> LlamaForgeError | None:
         read, may_end = self._reader.read, self._reader.has_stops
-        for kind, sent in sent_events:
+        if sent_events:
             self._saw_event = True
+        for kind, sent in sent_events:
             if sent == DONE:
                 self.is_over = True
                 return None

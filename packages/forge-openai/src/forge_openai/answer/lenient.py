@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any, Final
 
 from ..side_fields import Report
@@ -38,7 +39,7 @@ class LenientReader:
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def chunk(self, found: dict[str, Any]) -> Chunk:
+    def chunk(self, found: Mapping[str, object]) -> Chunk:
         """The chunk that *found* is."""
         choices = found.get("choices")
         if isinstance(choices, dict):
@@ -50,7 +51,6 @@ class LenientReader:
             choices=[choice for each in choices or () if (choice := self._choice(each)) is not None],
             usage=self._usage(found.get("usage")),
             error=found.get("error"),
-            object=found.get("object"),
             base_resp=found.get("base_resp"),
         )
 
@@ -62,7 +62,7 @@ class LenientReader:
         reason = found.get("finish_reason")
         if reason is not None and not isinstance(reason, str):
             self._report("finish_reason", reason)
-            reason = None
+            reason = "unknown" if reason else None  # something ended the answer
         text, reasoning = self._text(found.get("text"), "text")
         delta, message = self._delta(found.get("delta"), "delta"), self._delta(found.get("message"), "message")
         if reasoning:

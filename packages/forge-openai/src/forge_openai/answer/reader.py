@@ -19,6 +19,7 @@ from llamaforge.results import (
 )
 from llamaforge.text import StopMatcher, TextBuffer
 
+from ..error_shapes import says_error
 from ..errors import Translator
 from ..side_fields import Report
 from .characters import CharacterJoiner, mend
@@ -222,13 +223,15 @@ class AnswerReader:
         logprobs = () if choice.logprobs is None else read_logprobs(choice.logprobs, self._alternatives)
         if text or logprobs:
             # Some servers give a reason with every chunk: then only the end mark says that the answer is whole.
-            self._reason_was_early = self._reason_was_early or self._finish_reason is not None
+            if self._finish_reason is not None:
+                self._reason_was_early = True
             self._pass(text, logprobs, events)
         if choice.finish_reason is not None and (reason := choice.finish_reason.casefold()) not in NO_REASONS:
             self._finish_reason = reason
         if isinstance(choice.stop_reason, str):
             self._stop = mend(choice.stop_reason)
-        self._error = self._error or choice.error
+        if choice.error and says_error(choice.error):
+            self._error = choice.error
         if choice.usage is not None and (usage := read_usage(choice.usage)) is not None:
             self._usage, self._usage_is_final = usage, True
 

@@ -93,7 +93,7 @@ def _add_chat(body: dict[str, Any], request: GenerationRequest, endpoint: Endpoi
             body[name] = list(value) if name == "tools" else value
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
+def encode(body: Mapping[str, object]) -> bytes:
     """*body* as JSON in UTF-8. Raises InvalidParameterError, naming the field, where it can't be."""
     try:
         return _encode(body)
@@ -112,7 +112,9 @@ def _encode(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def check_engine_options(options: Mapping[str, Any], honoured: frozenset[str], extensions: Mapping[str, str]) -> None:
+def check_engine_options(
+    options: Mapping[str, object], honoured: frozenset[str], extensions: Mapping[str, str]
+) -> None:
     """Refuse fields that have a meaning of their own already; whatever else is the server's business.
 
     Raises InvalidParameterError, which says where the value belongs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from typing import Any, ClassVar, Final
 
@@ -74,10 +75,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
 
     def attach(self, model: str, endpoint: str, config: Any) -> None:
         """Make a client. The server's model was asked for already where it isn't our server."""
+        client = config.client(endpoint, own=self._server is not None)
         if self._server is not None:
             model = self.served_model
-            OpenAIBackend.check_model(self, model, config.client(endpoint))
-        OpenAIBackend.load(self, model, config.client(endpoint))
+            OpenAIBackend.check_model(self, model, client)
+        OpenAIBackend.load(self, model, client)
 
     def detach(self) -> None:
         """Close the connections."""
@@ -91,18 +93,20 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
             super().check_model(model_path, config)
 
     def find_model(self, endpoint: str) -> str:
-        """The server's only model. Raises InvalidParameterError, with the names, where it has several or tells none."""
+        """The server's only model.
+
+        Raises InvalidParameterError, with the names, where it has several or tells none; and ConnectionFailedError,
+        AuthenticationError or ServerError where it doesn't answer.
+        """
         config: Any = self.config_class.read(self._given)
         if config.served_model_name is not None:
             return str(config.served_model_name)
-        status, cards = self._probe(endpoint).models()
-        if status == 0:
-            raise ConnectionFailedError(endpoint, "nobody answers there.")
-        names = [card.name for card in cards or ()]
+        names = [card.name for card in self._probe(endpoint).models()]
         if len(names) == 1:
             return names[0]
-        listed = f"; it has {', '.join(names)}" if names else f" (HTTP {status} for its list of models)"
-        raise InvalidParameterError("model", None, f"given: the server at {endpoint} has no single model{listed}")
+        known = f"has several: {', '.join(names)}" if names else "does not tell which models it has"
+        expected = f"given, because the server at {endpoint} {known}"
+        raise InvalidParameterError("model", None, expected, show_value=False)
 
     def is_healthy(self, endpoint: str) -> bool:
         """Whether the health endpoint is answered with a 2xx."""
@@ -114,10 +118,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         Raises ModelNotFoundError where it has another model.
         """
         probe = self._probe(endpoint)
+        names: list[str] = []
         if not probe.is_healthy(self.health_endpoint()):
             return False
-        _, cards = probe.models()
-        names = [name for card in cards or () for name in card.names]
+        with contextlib.suppress(LlamaForgeError):
+            names = [name for card in probe.models() for name in card.names]
         if names and self.served_model not in names:
             raise ModelNotFoundError(
                 f"it has the model {' and '.join(names)}, and not {self.served_model!r} (served_model_name).",

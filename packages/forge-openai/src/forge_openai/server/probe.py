@@ -6,13 +6,18 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
+from llamaforge.errors import AuthenticationError, ConnectionFailedError, ServerError
+
+from ..error_shapes import error_fields, error_text
 from ..model_list import ModelCard, read_body, read_models
+from ..wire.reasons import connection_reason
 from .config import API
 
 _NOT_OFFERED: Final = (404, 405, 501)
+_REFUSED: Final = (401, 403)
 _LATER: Final = (429, 503)
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
@@ -31,10 +36,21 @@ class Probe:
         status, _ = self.ask(path)
         return 200 <= status < 300
 
-    def models(self) -> tuple[int, list[ModelCard] | None]:
-        """The status of its list of models, 0 where nobody answers; and the list, None where there is none."""
+    def models(self) -> list[ModelCard]:
+        """Its models; none where its list can't be read.
+
+        Raises ConnectionFailedError, AuthenticationError or ServerError where it gives no list.
+        """
         status, body = self.ask(f"{API}/models")
-        return status, read_models(body) if status == 200 else None
+        if status == 0:
+            raise ConnectionFailedError(self.endpoint, str(body))
+        if status >= 400 and status not in _NOT_OFFERED:
+            reason = error_text(error_fields(body), body)
+            if status in _REFUSED:
+                advice = "A key that may generate and not list models needs the load parameter model."
+                raise AuthenticationError(self.endpoint, status, f"{reason} {advice}")
+            raise ServerError(self.endpoint, status, reason)
+        return read_models(body) or []
 
     def answers(self, model: str, patience: float) -> bool:
         """Whether it generates a token. A refusal of the request itself is an answer, too: the model is there."""
@@ -48,14 +64,17 @@ class Probe:
                 return 0 < status < 500 and status not in _LATER
         return False
 
-    def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, Any]:
-        """GET *path*, or POST *body* there: the status, 0 where nobody answers, and the JSON, or the text."""
+    def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, object]:
+        """GET *path*, or POST *body* there: the status, and the JSON or the text.
+
+        Where nobody answers, the status is 0, and the reason is in place of the body.
+        """
         try:
             return self._ask(path, body, patience)
-        except (OSError, http.client.HTTPException):
-            return 0, None
+        except (OSError, http.client.HTTPException) as error:
+            return 0, connection_reason(error)
 
-    def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, Any]:
+    def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, object]:
         address = urlsplit(self.endpoint)
         timeout = self.patience if patience is None else patience
         kind = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection

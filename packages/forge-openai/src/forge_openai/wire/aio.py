@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ _HIGH_WATER: Final = 1 << 18
 """Bytes that may wait for a slow reader before the server has to."""
 
 
-def bind_to_loop(client: Any) -> bool:
+def bind_to_loop(client: object) -> bool:
     """Give an asynchronous HTTP client these sockets. Returns False where its pools are not found."""
     pools = pools_of(client)
     for pool in pools:
@@ -43,7 +44,7 @@ class LoopStream(asyncio.Protocol):
 
     # What the transport calls.
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Part of asyncio.Protocol."""
         self._transport = transport
 
@@ -108,7 +109,7 @@ class LoopStream(asyncio.Protocol):
         self._transport.abort()
 
     async def start_tls(
-        self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> LoopStream:
         """The connection with TLS on it."""
         loop = asyncio.get_running_loop()
@@ -126,7 +127,7 @@ class LoopStream(asyncio.Protocol):
         self._inlet = Inlet()
         return self
 
-    def get_extra_info(self, info: str) -> Any:
+    def get_extra_info(self, info: str) -> object:
         """What httpcore asks of a connection, by httpcore's names."""
         if info == "is_readable":
             return bool(self._came or self._ended or self._inlet.rest)

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import Any
+import ssl
+from typing import TYPE_CHECKING, Any
 
 from .cancel_scope import current_scope
 from .framing import LAST_CHUNK, Inlet, Outlet
+
+if TYPE_CHECKING:
+    from httpcore2 import NetworkStream
 
 _SOON = 0.001
 """A socket's timeout of 0 would mean not to wait at all, which is another kind of error."""
 _PIECE = 65536
 
 
-def pools_of(client: Any) -> list[Any]:
+def pools_of(client: object) -> list[Any]:
     """The connection pools of an HTTP client, those to proxies included; empty where they are not found.
 
     httpcore takes a network backend, but httpx has no way to hand one on, and a transport of our own would lose the
@@ -30,7 +34,7 @@ def pools_of(client: Any) -> list[Any]:
     return pools if all(hasattr(pool, "_network_backend") for pool in pools) else []
 
 
-def bound_network(client: Any) -> bool:
+def bound_network(client: object) -> bool:
     """Put all sockets of an HTTP client under their threads' scopes.
 
     Returns False where they are not found: deadlines are then only as exact as the client's own timeouts.
@@ -44,7 +48,7 @@ def bound_network(client: Any) -> bool:
 class ScopedStream:
     """A network stream of httpcore."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: NetworkStream) -> None:
         self._stream = stream
         self._inlet = Inlet()
         self._outlet = Outlet()
@@ -78,11 +82,13 @@ class ScopedStream:
         """Close the connection."""
         self._stream.close()
 
-    def start_tls(self, ssl_context: Any, server_hostname: str | None = None, timeout: float | None = None) -> Any:
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> ScopedStream:
         """The connection with TLS on it."""
         return ScopedStream(self._stream.start_tls(ssl_context, server_hostname, timeout=_within(timeout)))
 
-    def get_extra_info(self, info: str) -> Any:
+    def get_extra_info(self, info: str) -> object:
         """What httpcore asks of a connection, by httpcore's names."""
         if info == "is_readable" and self._inlet.rest:
             return True

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..endpoint import Endpoint
+from ..endpoint import Endpoint, custom_headers
 from ..errors import Translator
 from ..side_fields import SideFieldReport
 from .environment import NetworkSettingsError, find_proxy, make_client
@@ -33,6 +34,7 @@ class ServerClient:
 
     __slots__ = (
         "_clients",
+        "_direct",
         "_lock",
         "_timeout",
         "bounded",
@@ -44,14 +46,18 @@ class ServerClient:
         "translator",
     )
 
-    def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, timeout: float | None, direct: bool = False) -> None:
         load_sdk()
         self.endpoint = endpoint
-        proxy = find_proxy(endpoint.address)
+        self._direct = direct
+        proxy = find_proxy(endpoint.address) if not direct else None
+        headers = {name.casefold() for name in endpoint.headers}
         self.translator = Translator(
             address=endpoint.address,
             model=model,
             secrets=endpoint.secrets(),
+            key_variable=endpoint.key_variable,
+            has_key=endpoint.api_key is not None or endpoint.azure is not None or "authorization" in headers,
             route=f"The way there is {proxy.shown}." if proxy is not None else "",
         )
         self.report = SideFieldReport(endpoint.address)
@@ -112,7 +118,7 @@ class ServerClient:
     def _make_http(self, make: Callable[..., ClientT]) -> ClientT:
         """An HTTP client. Raises ConnectionFailedError where the environment's settings don't allow one."""
         try:
-            return make_client(make, self.endpoint.address)
+            return make_client(make, self.endpoint.address, self._direct)
         except NetworkSettingsError as error:
             reason = str(error)
         raise self.translator.gone(reason)
@@ -122,19 +128,16 @@ class ServerClient:
         given: dict[str, Any] = {
             "timeout": self._timeout if self._timeout is not None else sdk.DEFAULT_TIMEOUT,
             "max_retries": 0,  # ours, so that a deadline can end them
-            "default_headers": {name: value.reveal() for name, value in endpoint.headers.items()},
+            "default_headers": self._headers(),
             "http_client": http,
         }
         key = endpoint.api_key.reveal() if endpoint.api_key is not None else None
         if endpoint.azure is None:
             make = getattr(sdk, kind)
-            return make(
-                api_key=key or _PLACEHOLDER,
-                base_url=endpoint.address,
-                organization=endpoint.organization,
-                project=endpoint.project,
-                **given,
-            )
+            client = make(api_key=key or _PLACEHOLDER, base_url=endpoint.address, **given)
+            # Not as arguments: the SDK takes OpenAI's environment variables for None, whoever the server is.
+            client.organization, client.project = endpoint.organization, endpoint.project
+            return client
         make = getattr(sdk, kind.replace("OpenAI", "AzureOpenAI"))
         token = endpoint.azure.token
         return make(
@@ -145,6 +148,17 @@ class ServerClient:
             api_version=endpoint.azure.version,
             **given,
         )
+
+    def _headers(self) -> dict[str, Any]:
+        """Our headers, and none of those that the SDK would add from the environment for another server."""
+        ours = {name: value.reveal() for name, value in self.endpoint.headers.items()}
+        known = {name.casefold() for name in ours}
+        left_out = {name: sdk.Omit() for name in custom_headers(os.environ) if name.casefold() not in known}
+        for name in [name for name in left_out if name.casefold() == "authorization"]:
+            del left_out[name]  # the SDK insists on one, and takes a given one before that of the environment
+            key = self.endpoint.api_key
+            ours["Authorization"] = f"Bearer {key.reveal() if key is not None else _PLACEHOLDER}"
+        return left_out | ours
 
 
 def _close_soon(loop: asyncio.AbstractEventLoop, client: Any) -> None:

@@ -7,6 +7,7 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Final
 
 from ..expect import Told, comes_true, expect
@@ -16,7 +17,7 @@ from ..watching import Usage, traced, usage
 
 REQUESTS: Final = 10
 MEGABYTE: Final = 2**20
-NOISE: Final = Usage(resident=48 * MEGABYTE, traced=MEGABYTE, files=2, threads=0)
+NOISE: Final = Usage(memory=48 * MEGABYTE, mapped=32 * MEGABYTE, traced=MEGABYTE, files=2, threads=0)
 """What may grow for reasons of the interpreter's own."""
 
 
@@ -144,8 +145,7 @@ class MemoryChecks(Kit):
 
             def settled() -> bool:
                 now = usage()
-                names = ("resident", "traced", "files", "threads")
-                growth = {name: getattr(now, name) - getattr(before, name) for name in names}
+                growth = {each.name: getattr(now, each.name) - getattr(before, each.name) for each in fields(Usage)}
                 grown.clear()
                 grown.update({name: value for name, value in growth.items() if value > getattr(NOISE, name)})
                 return not grown
