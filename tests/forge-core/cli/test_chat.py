@@ -135,7 +135,7 @@ def test_the_model_is_changed_and_the_conversation_stays(quickly: Any) -> None:
     quickly.fine("models", "add", "second", "x", "--backend", "echo")
     done = quickly(*ECHO, stdin="one\n/model second\ntwo\n/model\n/save out.json\n")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
-    assert "second on echo.\nOthers: smollm2-135m-instruct" in done.stderr
+    assert "second on echo.\nOther models: smollm2-135m-instruct" in done.stderr
     assert len(saved(quickly.folder / "out.json")) == 4
     assert json.loads((quickly.folder / "out.json").read_text())["model"] == "second"
 
