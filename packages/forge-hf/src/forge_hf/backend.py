@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from llamaforge.backends.base import import_engine
@@ -57,16 +56,6 @@ class HuggingFaceBackend(EngineBackend):
         if prepared is not None and prepared[:2] == (model_path, config):
             return load(prepared[2], config)
         return load(prepare(model_path, config), config)
-
-    def default_parameters(self) -> Mapping[str, Any]:
-        """The seed, where one was given at load time, and what the model's makers recommend for sampling."""
-        config, engine = self._config, cast("Engine | None", self._engine)
-        found: dict[str, Any] = {}
-        if engine is not None and getattr(config, "generation_defaults", "model") == "model":
-            found.update(engine.generation_defaults)
-        if isinstance(config, HuggingFaceConfig) and config.seed is not None:
-            found["seed"] = config.seed
-        return found
 
     def memory(self) -> MemoryUsage | None:
         """The bytes of the model's weights, and of the keys and values that it holds."""

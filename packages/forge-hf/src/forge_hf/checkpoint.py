@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
-from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.formats.gguf import DamagedFileError, read_header, recommended_sampling
 from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
 from llamaforge.parameters import Parameters
 from llamaforge.validation import convert
@@ -129,13 +129,16 @@ def processor_template(folder: Path) -> str | None:
     return None
 
 
-def generation_defaults(folder: Path) -> dict[str, Any]:
+def generation_defaults(folder: Path, gguf_file: str | None = None) -> dict[str, Any]:
     """What the model's makers recommend for sampling, by canonical name, as transformers understands their file.
 
     generation_config.json counts: its sampling parameters where it says ``do_sample: true``, and its
     ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file says nothing, neither does this.
-    A value that can't be is left out: transformers itself would fail with it at the first answer.
+    A value that can't be is left out: transformers itself would fail with it at the first answer. With a *gguf_file*,
+    its own metadata count.
     """
+    if gguf_file is not None:
+        return recommended_sampling(read_header(folder / gguf_file).metadata)
     try:
         told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
@@ -51,8 +50,3 @@ class LlamaCppBackend(EngineBackend):
         if config.prompt_lookup and not engine.can_trim:
             logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
         return engine
-
-    def default_parameters(self) -> Mapping[str, Any]:
-        """The seed, where one was given to load."""
-        config = self._config
-        return {"seed": config.seed} if isinstance(config, LlamaCppConfig) and config.seed is not None else {}

@@ -92,6 +92,7 @@ class LlamaCppEngine(Engine[Sampler]):
             self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
             self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
             self._template = self._find_template(config, model)
+            self.generation_defaults = loading.generation_defaults(model, config)
             self._resources = stack.pop_all()
 
     def render(self, request: GenerationRequest) -> str:

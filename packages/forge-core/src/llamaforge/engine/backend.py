@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
@@ -57,6 +57,18 @@ class EngineBackend(BaseBackend):
         self._engine, self._scheduler = scheduler.engine, scheduler
         # A backend that is dropped without being closed must not leave a thread with a model behind.
         self._closer = weakref.finalize(self, scheduler.close)
+
+    def default_parameters(self) -> Mapping[str, Any]:
+        """What the model's makers recommend, unless it was loaded with ``generation_defaults="core"``; and the load
+        parameter ``seed``, where the backend has one and it was given."""
+        engine, config = self._engine, self._config
+        if engine is None or not isinstance(config, EngineConfig):
+            return {}
+        found = dict(engine.generation_defaults) if config.generation_defaults == "model" else {}
+        seed = getattr(config, "seed", None)
+        if seed is not None:
+            found["seed"] = seed
+        return found
 
     def unload(self) -> None:
         """Give the memory back. What is under way ends with ModelNotLoadedError."""

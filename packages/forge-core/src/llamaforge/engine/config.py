@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -32,6 +32,13 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
             "tokens can reuse it. 0 keeps none.",
         ),
     ] = 8
+    generation_defaults: Annotated[
+        Literal["model", "core"],
+        Meta(
+            description="Whose defaults apply where a request gives no sampling parameters: those that the model's "
+            "makers recommend in its files, before core's, or core's alone."
+        ),
+    ] = "model"
     prompt_lookup: Annotated[
         int,
         Meta(

@@ -9,9 +9,11 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -244,3 +246,44 @@ def split_siblings(path: Path, header: Header) -> list[Path]:
         first = f"{match['prefix']}-00001-of-{count:05}.gguf"
         raise DamagedFileError(f"it is part {int(match['number'])} of {count}: load the first one, {first}")
     return [path.with_name(f"{match['prefix']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
+
+
+_SAMPLING: Final = {
+    "general.sampling.temp": ("temperature", 0.0, math.inf),
+    "general.sampling.top_k": ("top_k", 0, 2**31),
+    "general.sampling.top_p": ("top_p", 1e-9, 1.0),
+    "general.sampling.min_p": ("min_p", 0.0, 1.0),
+    "general.sampling.penalty_repeat": ("repetition_penalty", 1e-9, math.inf),
+}
+"""Our name of each parameter, with the least and the greatest value that it may have."""
+_PENALTY_RANGE: Final = "general.sampling.penalty_last_n"
+SAMPLING_KEYS: Final = (*_SAMPLING, _PENALTY_RANGE)
+"""Entries of the metadata that :func:`recommended_sampling` reads."""
+
+
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What the makers of a model recommend for sampling, by canonical name, as the metadata of its file has it.
+
+    A value that can't be is left out. Source: the keys ``general.sampling.*`` of llama.cpp (llama-arch.cpp), which
+    reads a ``penalty_last_n`` of 0 as "no penalty".
+    """
+    found: dict[str, Any] = {}
+    for key, (name, least, most) in _SAMPLING.items():
+        value = metadata.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
+            continue
+        if name == "top_k":
+            found[name] = int(value)
+        elif math.isfinite(value):
+            found[name] = _shortest(value)
+    if metadata.get(_PENALTY_RANGE) == 0:
+        found.pop("repetition_penalty", None)
+    return found
+
+
+def _shortest(value: float) -> float:
+    """The shortest decimal that is the same number in 32 bits: files say 0.6 where they hold 0.6000000238418579."""
+    single = struct.pack("<f", value)
+    return next(
+        (short for digits in range(1, 9) if struct.pack("<f", short := float(f"{value:.{digits}g}")) == single), value
+    )
