@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import logging
@@ -135,6 +136,49 @@ def test_no_value_of_a_side_field_loses_the_text(place: str, name: str, value: o
     assert text_of(events) == "Two tides a day."
 
 
+ITEM = {"token": "Hi", "logprob": -0.5, "id": 3, "top_logprobs": [{"token": "Hi", "logprob": -0.5}]}
+CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+COUNTS = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+OLD = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+NESTED: dict[str, tuple[str, Any]] = {
+    **{f"usage.{name}": ("usage", COUNTS) for name in COUNTS},
+    "usage.prompt_tokens_details.cached_tokens": ("usage", COUNTS),
+    **{f"logprobs.content.0.{name}": ("logprobs", {"content": [ITEM]}) for name in ITEM},
+    "logprobs.content.0.top_logprobs.0.token": ("logprobs", {"content": [ITEM]}),
+    **{f"logprobs.{name}": ("logprobs", OLD) for name in OLD},
+    "logprobs.token_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0.Hi": ("logprobs", OLD),
+    **{f"tool_calls.0.{name}": ("tool_calls", [CALL]) for name in CALL},
+    "tool_calls.0.function.name": ("tool_calls", [CALL]),
+    "tool_calls.0.function.arguments": ("tool_calls", [CALL]),
+}
+
+
+@pytest.mark.parametrize("path", NESTED)
+@given(value=ODD)
+def test_no_value_within_a_side_field_loses_the_text(path: str, value: object) -> None:
+    field, sound = NESTED[path]
+    holder = copy.deepcopy({field: sound})
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    at: Any = holder
+    for step in way:
+        at = at[step]
+    at[last] = value
+    for said in ({"delta": {"content": "Hi"}}, {"text": "Hi"}):
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", **copy.deepcopy(said)}
+        chunk: dict[str, Any] = {"choices": [choice]}
+        {"usage": chunk, "logprobs": choice, "tool_calls": choice.get("delta", choice)}[field].update(holder)
+        events = read(event(chunk) + DONE, logprobs=True, top_logprobs=1)
+        assert text_of(events) == "Hi"
+        assert isinstance(events[-1], Finished)
+
+
 @given(value=ODD)
 def test_no_finish_reason_loses_the_text(value: object) -> None:
     if isinstance(value, str):
@@ -215,6 +259,9 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "JSON in a list": lambda: json_reply([WHOLE]),
     "a chunk in each line": lambda: with_type(
         stream_of([json.dumps(chunk).encode() + b"\n" for chunk in STREAM]), "application/x-ndjson"
+    ),
+    "a chunk in each line, and the end mark": lambda: stream_of(
+        [json.dumps(chunk).encode() + b"\n" for chunk in STREAM] + [b"[DONE]\n"]
     ),
     "a stream that is called JSON": lambda: with_type(stream_reply(*STREAM), "application/json"),
     "a stream that is called a page": lambda: with_type(stream_reply(*STREAM), "text/html; charset=utf-8"),
@@ -304,6 +351,8 @@ CUT: dict[str, Callable[[], Reply]] = {
         {"choices": [{"delta": {"content": "High ti"}, "finish_reason": False}]}, done=False
     ),
     "half of the end mark": lambda: stream_of([event(delta("High ti")), b"data: [DON"]),
+    "lines of JSON": lambda: stream_of([json.dumps(delta(piece)).encode() + b"\n" for piece in ("High ", "ti")]),
+    "a single line of JSON": lambda: stream_of([json.dumps(delta("High ti")).encode() + b"\n"]),
     "half of a JSON value": lambda: with_type(stream_of([json.dumps(WHOLE).encode()[:-9]]), "application/json"),
     "nothing but the end mark": lambda: stream_reply(),
     "no text and no reason": lambda: stream_reply(delta(""), delta()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from llamaforge.backends.base import import_engine
@@ -56,6 +57,12 @@ class HuggingFaceBackend(EngineBackend):
         if prepared is not None and prepared[:2] == (model_path, config):
             return load(prepared[2], config)
         return load(prepare(model_path, config), config)
+
+    def default_parameters(self) -> Mapping[str, Any]:
+        """The recommended sampling, and the seed if one was given at load."""
+        found, config = super().default_parameters(), self._config
+        seed = config.seed if isinstance(config, HuggingFaceConfig) else None
+        return found if seed is None else {**found, "seed": seed}
 
     def memory(self) -> MemoryUsage | None:
         """The bytes of the model's weights, and of the keys and values that it holds."""

@@ -94,7 +94,6 @@ class LlamaCppEngine(Engine[Sampler]):
             self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
             self._template = self._find_template(config, model)
             self._model_size: int = lib.llama_model_size(model)
-            self.generation_defaults = loading.generation_defaults(model, config)
             self._resources = stack.pop_all()
 
     def render(self, request: GenerationRequest) -> str:

@@ -11,7 +11,6 @@ from llama_cpp import llama_cpp as lib
 
 from llamaforge.errors import ModelLoadError
 from llamaforge.forks import ForkSafeLock
-from llamaforge.formats.gguf import SAMPLING_KEYS, recommended_sampling
 
 from . import llama_params, log_control
 from .config import LlamaCppConfig
@@ -115,19 +114,6 @@ def metadata_reader(model: Any, config: LlamaCppConfig) -> Callable[[str], str |
         return metadata(model, key) if override is None else str(override)
 
     return read
-
-
-def generation_defaults(model: Any, config: LlamaCppConfig) -> dict[str, Any]:
-    """What the model's makers recommend for sampling, by canonical name."""
-    read = metadata_reader(model, config)
-    return recommended_sampling({key: _number(read(key)) for key in SAMPLING_KEYS})
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None
 
 
 def _prepare_backend() -> None:

@@ -58,24 +58,19 @@ class EngineBackend(BaseBackend):
         # A backend that is dropped without being closed must not leave a thread with a model behind.
         self._closer = weakref.finalize(self, scheduler.close)
 
-    def default_parameters(self) -> Mapping[str, Any]:
-        """What the model's makers recommend, unless it was loaded with ``generation_defaults="core"``; and the load
-        parameter ``seed``, where the backend has one and it was given."""
-        engine, config = self._engine, self._config
-        if engine is None or not isinstance(config, EngineConfig):
-            return {}
-        found = dict(engine.generation_defaults) if config.generation_defaults == "model" else {}
-        seed = getattr(config, "seed", None)
-        if seed is not None:
-            found["seed"] = seed
-        return found
-
     def unload(self) -> None:
         """Give the memory back. What is under way ends with ModelNotLoadedError."""
         scheduler, self._engine, self._scheduler = self._scheduler, None, None
         if scheduler is not None:
             self._closer.detach()
             scheduler.close()
+
+    def default_parameters(self) -> Mapping[str, Any]:
+        """The sampling that the model recommends, unless it was loaded with ``generation_defaults="core"``."""
+        engine, config = self._engine, self._config
+        if engine is None or getattr(config, "generation_defaults", "model") == "core":
+            return {}
+        return engine.generation_defaults
 
     def memory(self) -> MemoryUsage | None:
         """What the engine says that the model and its slots take."""

@@ -32,13 +32,6 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
             "tokens can reuse it. 0 keeps none.",
         ),
     ] = 8
-    generation_defaults: Annotated[
-        Literal["model", "core"],
-        Meta(
-            description="Whose defaults apply where a request gives no sampling parameters: those that the model's "
-            "makers recommend in its files, before core's, or core's alone."
-        ),
-    ] = "model"
     prompt_lookup: Annotated[
         int,
         Meta(
@@ -48,3 +41,10 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
             "faster where it repeats the prompt. 0 is off.",
         ),
     ] = 0
+    generation_defaults: Annotated[
+        Literal["model", "core"],
+        Meta(
+            description="Defaults for unset generation parameters. model: the sampling that the model's files "
+            "recommend, then core's defaults; core: core's defaults only."
+        ),
+    ] = "model"

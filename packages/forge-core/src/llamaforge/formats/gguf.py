@@ -9,7 +9,6 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
-import math
 import mmap
 import re
 import struct
@@ -45,6 +44,8 @@ _SCALARS: Final = {
 _U32: Final = _SCALARS[4]
 _U64: Final = _SCALARS[10]
 
+_LARGEST_SINGLE: Final = 3e38
+
 BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66),
@@ -53,6 +54,16 @@ BLOCKS: Final = {
     35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 """Weights in a block, and its bytes, by ggml's number of the type. One that is not here is left to the engine."""
+
+_SAMPLING: Final = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repetition_penalty": "general.sampling.penalty_repeat",
+}
+"""Metadata keys of recommended sampling, by canonical parameter name."""
+_PENALTY_WINDOW: Final = "general.sampling.penalty_last_n"
 
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
@@ -228,6 +239,31 @@ def _about_version(version: int) -> str:
     return f"it is in version {version} of the GGUF format, which this release does not know, or it is damaged"
 
 
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling that the model's makers recommend (``general.sampling.*``), by canonical parameter name.
+
+    As llama.cpp reads them, a temperature below 0 is greedy, a ``top_k`` below 0 keeps all tokens, and with
+    ``penalty_last_n`` 0 no repetition is penalized. Values are not checked further.
+    """
+    found = {name: _shortest(metadata[key]) for name, key in _SAMPLING.items() if key in metadata}
+    for name in ("temperature", "top_k"):
+        value = found.get(name)
+        if isinstance(value, int | float) and value < 0:
+            found[name] = 0
+    if metadata.get(_PENALTY_WINDOW) == 0:
+        found.pop("repetition_penalty", None)
+    return found
+
+
+def _shortest(value: Any) -> Any:
+    """A float as its shortest decimal that is the same in 32 bits: 0.6, where a file holds 0.6000000238418579."""
+    if not isinstance(value, float) or not abs(value) < _LARGEST_SINGLE:
+        return value
+    single = struct.pack("<f", value)
+    shorter = (float(f"{value:.{digits}g}") for digits in range(1, 9))
+    return next((each for each in shorter if struct.pack("<f", each) == single), value)
+
+
 def split_siblings(path: Path, header: Header) -> list[Path]:
     """All files of a model: its parts, if it is split into several, otherwise just *path*.
 
@@ -246,44 +282,3 @@ def split_siblings(path: Path, header: Header) -> list[Path]:
         first = f"{match['prefix']}-00001-of-{count:05}.gguf"
         raise DamagedFileError(f"it is part {int(match['number'])} of {count}: load the first one, {first}")
     return [path.with_name(f"{match['prefix']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
-
-
-_SAMPLING: Final = {
-    "general.sampling.temp": ("temperature", 0.0, math.inf),
-    "general.sampling.top_k": ("top_k", 0, 2**31),
-    "general.sampling.top_p": ("top_p", 1e-9, 1.0),
-    "general.sampling.min_p": ("min_p", 0.0, 1.0),
-    "general.sampling.penalty_repeat": ("repetition_penalty", 1e-9, math.inf),
-}
-"""Our name of each parameter, with the least and the greatest value that it may have."""
-_PENALTY_RANGE: Final = "general.sampling.penalty_last_n"
-SAMPLING_KEYS: Final = (*_SAMPLING, _PENALTY_RANGE)
-"""Entries of the metadata that :func:`recommended_sampling` reads."""
-
-
-def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What the makers of a model recommend for sampling, by canonical name, as the metadata of its file has it.
-
-    A value that can't be is left out. Source: the keys ``general.sampling.*`` of llama.cpp (llama-arch.cpp), which
-    reads a ``penalty_last_n`` of 0 as "no penalty".
-    """
-    found: dict[str, Any] = {}
-    for key, (name, least, most) in _SAMPLING.items():
-        value = metadata.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-            continue
-        if name == "top_k":
-            found[name] = int(value)
-        elif math.isfinite(value):
-            found[name] = _shortest(value)
-    if metadata.get(_PENALTY_RANGE) == 0:
-        found.pop("repetition_penalty", None)
-    return found
-
-
-def _shortest(value: float) -> float:
-    """The shortest decimal that is the same number in 32 bits: files say 0.6 where they hold 0.6000000238418579."""
-    single = struct.pack("<f", value)
-    return next(
-        (short for digits in range(1, 9) if struct.pack("<f", short := float(f"{value:.{digits}g}")) == single), value
-    )
