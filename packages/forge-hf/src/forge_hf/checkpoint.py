@@ -91,7 +91,7 @@ def check_tokenizer(folder: Path, name: str) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """What a tokenizer is made of."""
+    """What a tokenizer is made of, but for the settings beside it."""
     return [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
 
 
@@ -244,8 +244,9 @@ def _check_pickle(file: Path, name: str) -> None:
         raise InvalidModelError(name, f"{file.name} holds {type(found).__name__}, not weights by name.")
 
 
-def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
-    """The template of the load parameter, or the tokenizer's; None where there is neither.
+def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's; None where there is neither. *folder* has the tokenizer's
+    files; None for one that comes from a GGUF file.
 
     Raises InvalidParameterError or InvalidModelError where it is broken.
     """
@@ -253,20 +254,27 @@ def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | 
     texts = own if given is None else read_template(given)
     if not texts:
         return None
-    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    source = _template_source(folder)
     if not isinstance(texts, str | dict):
         raise InvalidModelError(
             name,
-            f"its chat template (tokenizer_config.json) is {type(texts).__name__}, not text. Pass another one "
+            f"its chat template ({source}) is {type(texts).__name__}, not text. Pass another one "
             "with the load parameter chat_template.",
         )
     return ChatTemplate.of_model(
         texts,
         model=name,
-        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        source=source,
         special_tokens=vocabulary.tokenizer.special_tokens_map,
         control_tokens=vocabulary.control_tokens,
     )
+
+
+def _template_source(folder: Path | None) -> str:
+    if folder is None:
+        return "tokenizer.chat_template in its metadata"
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return next((file for file in files if (folder / file).is_file()), "of its tokenizer")
 
 
 def check_gguf(path: Path, name: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 from accelerate.utils import check_device_map  # type: ignore[import-untyped] # it has no types
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -20,6 +22,8 @@ from .errors import load_error, words
 from .model_source import ModelSource, check_folder, check_whole_gguf
 
 _SPREADS = frozenset({"auto", "balanced", "balanced_low_0", "sequential"})
+_INPUTS = re.compile(r"pixel_values|image|audio|input_features")
+"""What a model's message has in it where it wants other inputs than text."""
 _MOST_LAYERS = 10_000
 """More than any model has. transformers makes an object of each before it looks at the weights."""
 
@@ -146,6 +150,23 @@ def what_is_wrong(model: Any, report: Mapping[str, Any]) -> str | None:
             f"its weights don't fit its config.json: {weight} has the shape {list(stored)} in the file, and "
             f"{list(wanted)} by config.json. Fetch both again, from the same place."
         )
+    return None
+
+
+def what_it_needs(model: Any) -> str | None:
+    """What *model*, on torch's ``meta`` device, must be given beside text; None where text alone will do.
+
+    Some models that read pictures refuse a text without one; only their code knows, and says so.
+    """
+    tokens = torch.zeros((1, 2), dtype=torch.long, device="meta")
+    try:
+        with torch.inference_mode():
+            model(input_ids=tokens, use_cache=False)
+    except (TypeError, ValueError) as error:
+        if _INPUTS.search(str(error)):
+            return f"{type(model).__name__} answers no text that comes without a picture or a sound ({words(error)})."
+    except Exception:  # noqa: BLE001, S110 - what a model does with values, it can't do on this device
+        pass
     return None
 
 

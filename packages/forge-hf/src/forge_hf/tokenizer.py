@@ -107,9 +107,14 @@ class Vocabulary:
             return None
         if self._table is None or len(self._table.token_bytes) != vocab_size:
             table = [self.token_bytes(token) for token in range(vocab_size)]
-            special = {token: self.token_text(token) for token in sorted(self.special) if token < vocab_size}
+            special = {token: text for token, text in self.special_texts.items() if token < vocab_size}
             self._table = TokenTable(table, special)
         return self._table
+
+    @functools.cached_property
+    def special_texts(self) -> dict[int, str]:
+        """Tokens that add no text, with how they are spelled."""
+        return {token: self.token_text(token) for token in sorted(self.special)}
 
     def token_text(self, token: int) -> str:
         """The token for people: its text, or its name where it is special. Part of a character becomes U+FFFD."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -110,6 +110,10 @@ class LlamaCppEngine(Engine[Sampler]):
     def token_table(self) -> TokenTable:
         """llama.cpp's tokens are bytes, each by itself."""
         return self._vocabulary.token_table
+
+    def special_tokens(self) -> Mapping[int, str]:
+        """Found without the whole table."""
+        return self._vocabulary.special
 
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
         """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""

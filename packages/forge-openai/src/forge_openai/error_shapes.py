@@ -21,7 +21,7 @@ _MESSAGES: Final = (
 )
 _CODES: Final = ("code", "status_code", "error_code", "errcode", "errno", "status", "type")
 _NUMBERS: Final = _CODES[:-2]
-_SUCCESS: Final = frozenset({"", "0", "200", "ok", "success", "succeeded", "none", "null"})
+_SUCCESS: Final = frozenset({"", "0", "200", "20000", "ok", "success", "succeeded", "none", "null"})
 _find_title = re.compile(r"\A\s*<.*?<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL).search
 _FAILURE: Final = frozenset({"error", "failed", "failure", "fail"})
 

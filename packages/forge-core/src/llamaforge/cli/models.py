@@ -43,7 +43,7 @@ def command(ctx: click.Context) -> None:
 @command.command("list")
 @_JSON
 def list_command(as_json: bool = False) -> None:
-    """List the models there are. Fetches nothing."""
+    """List all models. Downloads nothing."""
     forge = LlamaForge(offline=True)
     default = forge.default_model
     described = [_described(forge.get_model(name), default) for name in forge.list_models()]
@@ -69,7 +69,7 @@ def list_command(as_json: bool = False) -> None:
 @_NAME
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show all that is known of a model, but for secrets."""
+    """Show a model, with secrets masked."""
     forge = LlamaForge(offline=True)
     described = _described(forge.get_model(name), forge.default_model)
     with text_output() as output:
@@ -111,7 +111,7 @@ def add_command(
     sha256: str | None,
     replace: bool,
 ) -> None:
-    """Add a model to the model file: NAME for what REFERENCE stands for.
+    """Add the model REFERENCE to the model file under NAME.
 
     \b
     llamaforge models add llama ./models/llama.gguf -p n_ctx=8192
@@ -137,7 +137,7 @@ def add_command(
 @command.command("remove")
 @_NAME
 def remove_command(name: str) -> None:
-    """Take a model out of the model file. Its own files stay."""
+    """Remove a model from the model file. Its own files stay."""
     forge = LlamaForge()
     forge.remove_model(name)
     say(f"Removed {name} from {forge.config_path}.")
@@ -146,7 +146,7 @@ def remove_command(name: str) -> None:
 @command.command("default")
 @click.argument("name", required=False, shell_complete=complete_model)
 def default_command(name: str | None) -> None:
-    """Say which model runs where none is named, or make NAME that model."""
+    """Show the default model, or make NAME the default."""
     forge = LlamaForge()
     if name is None:
         with text_output() as output:
@@ -159,9 +159,9 @@ def default_command(name: str | None) -> None:
 @command.command("pull")
 @click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
-@click.option("--refresh", is_flag=True, help="Ask the network anew, although an older answer is here.")
+@click.option("--refresh", is_flag=True, help="Ask the network even if an older version is cached.")
 def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
-    """Fetch a model ahead of its use; print where it is. MODEL is a name or a reference."""
+    """Download a model ahead of its use and print its path. MODEL is a name or a reference."""
     forge = LlamaForge()
     if model in forge.list_models():
         entry = forge.get_model(model)

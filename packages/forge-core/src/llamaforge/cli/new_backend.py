@@ -26,7 +26,7 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
     short_help="Write the package of a new backend",
     help=f"""Write the distribution of a backend called NAME, as users will type it.
 
-    It works as it stands: it installs, is listed, and passes the conformance kit. Its README says what to replace.
+    It works as it is: it installs, is listed, and passes the conformance kit. Its README says what to replace.
 
     \b
     {_KINDS}
@@ -34,17 +34,17 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
 )
 @click.argument("name")
 @click.option(
-    "--kind", type=click.Choice(list(KINDS)), default="in-process", show_default=True, help="What it is to drive."
+    "--kind", type=click.Choice(list(KINDS)), default="in-process", show_default=True, help="What the backend uses."
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The folder to make. Default: one here that is called like the distribution.",
+    help="The folder to create. Default: the name of the distribution.",
 )
 @click.option("--package", metavar="NAME", help="Its import package. Default: forge_ and the backend's name.")
-@click.option("--force", is_flag=True, help="Although another backend, distribution or package has the name.")
+@click.option("--force", is_flag=True, help="Even if another backend, distribution or package has the name.")
 def command(name: str, kind: str, output: Path | None, package: str | None, force: bool) -> None:
     """Render, check, write, and say what to type next."""
     try:

@@ -17,6 +17,7 @@ module             contents
 ``scheduler``      admission, steps, failures, the end
 ``token_budget``   how many tokens of a step each request gets
 ``slots``          which tokens the engine's slots hold, for reuse
+``preparation``    from a request to a sequence, beside the caller where the text is long
 ``sequence``       one request under way: its tokens, its text, its end
 ``event_queue``    from the scheduler to a waiting thread or event loop
 ``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)

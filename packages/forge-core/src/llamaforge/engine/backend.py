@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator
@@ -16,15 +15,13 @@ from ..requests import GenerationRequest
 from ..results import Event, Finished
 from .config import EngineConfig
 from .engine_thread import open_scheduler
-from .event_queue import EventQueue, LoopEventQueue, ThreadEventQueue
+from .event_queue import LoopEventQueue, ThreadEventQueue
 from .interface import Engine
-from .prompts import prompt_tokens
-from .sampling import check_logit_bias
+from .preparation import Preparation
 from .scheduler import FORKED, Scheduler
 from .sequence import SequenceState
 
-_LONG: Final = 20_000
-"""Characters from which on a text is made tokens beside the event loop, not in it."""
+_CANCELLED: Final = Finished(finish_reason="cancelled")
 
 
 class EngineBackend(BaseBackend):
@@ -101,20 +98,18 @@ class EngineBackend(BaseBackend):
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = ThreadEventQueue()
-        sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
-        return self._read(scheduler, sequence, event_queue)
+        sequence = Preparation(engine, scheduler, request, cancellation, event_queue, arrived).wait()
+        return iter([_CANCELLED]) if sequence is None else self._read(scheduler, sequence, event_queue)
 
     async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Generate, for event loops."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = LoopEventQueue()
-        if sum(len(message.text) for message in request.as_messages()) < _LONG:
-            sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
-        else:
-            sequence = await asyncio.to_thread(
-                _make_sequence, engine, scheduler, request, cancellation, event_queue, arrived
-            )
+        sequence = await Preparation(engine, scheduler, request, cancellation, event_queue, arrived).await_it()
+        if sequence is None:
+            yield _CANCELLED
+            return
         cancellation.on_cancel(lambda: scheduler.drop(sequence))
         scheduler.submit(sequence)
         try:
@@ -156,29 +151,3 @@ class EngineBackend(BaseBackend):
             raise ModelNotLoadedError
         scheduler.check()
         return engine, scheduler
-
-
-def _make_sequence(
-    engine: Engine[Any],
-    scheduler: Scheduler,
-    request: GenerationRequest,
-    cancellation: CancellationToken,
-    event_queue: EventQueue,
-    arrived: float,
-) -> SequenceState:
-    with scheduler.users:
-        check_logit_bias(request, engine.vocab_size)
-        engine.check(request)
-        prompt, truncated = prompt_tokens(engine, request)
-        detokenizer = engine.detokenizer(request, prompt)
-    room = engine.n_ctx - len(prompt)
-    return SequenceState(
-        request,
-        cancellation,
-        prompt,
-        truncated=truncated,
-        max_new_tokens=min(request.max_tokens or room, room),
-        detokenizer=detokenizer,
-        event_queue=event_queue,
-        arrived=arrived,
-    )

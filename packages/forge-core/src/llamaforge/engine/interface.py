@@ -180,6 +180,12 @@ class Engine(abc.ABC, Generic[SamplingT]):
         """What each token means; None where tokens have no bytes of their own, so that no constraint can be put on an
         answer. It may be slow the first time; the engine keeps what it returns."""
 
+    def special_tokens(self) -> Mapping[int, str]:
+        """Tokens that add no text, with how they are spelled: an answer ends at one where a stop string spells it. By
+        default the table's; override it where that is quicker."""
+        table = self.token_table()
+        return {} if table is None else table.special
+
     def check(self, request: GenerationRequest) -> None:
         """Refuse what this model can't do with *request*. Core has checked ``logit_bias``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -12,6 +13,7 @@ from collections import deque
 from pathlib import Path
 
 from ..errors import ChecksumError, DownloadError, MissingDependencyError, SourceNotFoundError, closest
+from .cache import CACHE_VARIABLE
 from .network_settings import blame
 from .pypi_cache import WheelFile
 from .redact import redact
@@ -32,6 +34,8 @@ _ABSENT = re.compile(r"(?:404|410) Client Error")
 _VERSIONS = re.compile(r"\(from versions: (.+)\)")
 _CRASH = re.compile(r"^Traceback \(most recent call last\):", re.M)
 _RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): (.+)$", re.M)
+_SYSTEM = re.compile(r"^((?:OS|Permission|FileNotFound|NotADirectory)Error: \[Errno (\d+)\] .+)$", re.M)
+_MAKE_ROOM = f". Make room, or name another folder in the environment variable {CACHE_VARIABLE}."
 _PASSED_OVER = re.compile(r"WARNING: (.*(?:ignored|seems invalid|not a trusted).*)")
 _HASHES = re.compile(r"Expected sha256 ([0-9a-f]{64}).*?Got\s+([0-9a-f]{64})", re.S)
 
@@ -164,6 +168,9 @@ def _nowhere(wanted: WheelFile, printed: str) -> str:
 
 def _reason(printed: str) -> str:
     """pip's own reason: the exception that it died of, or its error lines, or its last lines; credentials masked."""
+    if (system := _SYSTEM.search(printed)) is not None:  # also where pip can't even write its log any more
+        advice = _MAKE_ROOM if int(system[2]) in (errno.ENOSPC, errno.EDQUOT) else ""
+        return redact(f"{system[1]}{advice}")
     crash = _CRASH.search(printed)
     if crash is not None and (raised := _RAISED.findall(printed, crash.end())):
         name, message = raised[-1]

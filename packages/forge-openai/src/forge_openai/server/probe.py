@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from llamaforge.errors import AuthenticationError, ConnectionFailedError, ServerError
 
 from ..error_shapes import error_fields, error_text
-from ..errors import describe, tls_advice
 from ..model_list import ModelCard, read_body, read_models
+from ..wire.reasons import connection_reason
 from .config import API
 
 _NOT_OFFERED: Final = (404, 405, 501)
@@ -72,7 +72,7 @@ class Probe:
         try:
             return self._ask(path, body, patience)
         except (OSError, http.client.HTTPException) as error:
-            return 0, describe(error) + tls_advice(error)
+            return 0, connection_reason(error)
 
     def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, object]:
         address = urlsplit(self.endpoint)

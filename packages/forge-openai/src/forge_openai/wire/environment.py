@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llamaforge.secrets import MASK
 
@@ -46,6 +45,8 @@ class NetworkSettingsError(Exception):
 
 def find_proxy(address: str) -> Proxy | None:
     """The proxy for *address*, by the rules of the HTTP library: the scheme's own, else ``ALL_PROXY``."""
+    from urllib.request import getproxies, proxy_bypass  # it imports half of the network modules
+
     parts = urlsplit(address)
     found = getproxies()
     scheme = parts.scheme if found.get(parts.scheme) else "all"
