@@ -392,6 +392,15 @@ def test_a_field_that_is_left_out_is_reported_once(
     assert "usage.prompt_tokens as a list" in record.getMessage()
 
 
+def test_a_server_can_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    report = SideFieldReport("http://host/v1")
+    with caplog.at_level(logging.WARNING, "forge_openai"):
+        for number in range(1000):
+            report(f"content ({number}\n{'x' * 1000})", {})
+    assert 1 <= len(caplog.records) <= 100
+    assert all("\n" not in record.getMessage() and len(record.getMessage()) < 300 for record in caplog.records)
+
+
 def test_nothing_is_reported_of_a_sound_answer(
     server: ScriptedServer, load: Load, caplog: pytest.LogCaptureFixture
 ) -> None:
