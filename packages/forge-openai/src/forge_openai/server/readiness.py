@@ -23,7 +23,7 @@ _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
+class ReadinessProbe:
     """Asks one server, with the standard library: no retries, and nothing that needs an import of a second."""
 
     endpoint: str
