@@ -333,6 +333,7 @@ UNKNOWN: dict[str, Callable[[], Reply]] = {
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: UNKNOWN[name]())
@@ -359,6 +360,7 @@ CUT: dict[str, Callable[[], Reply]] = {
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_answer_is_an_error(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: CUT[name]())
@@ -497,6 +499,7 @@ SAID: dict[str, object] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("first", [False, True])
 def test_an_error_in_a_stream_is_told_in_the_servers_words(
