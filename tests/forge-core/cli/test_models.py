@@ -159,7 +159,7 @@ def test_another_backend_for_a_saved_model(quickly: Any) -> None:
     quickly.fine("models", "add", "mine", "anything", "--backend", "sound", "-p", "n_ctx=2", "-g", "max_tokens=1")
     done = quickly("run", "-m", "mine", "--backend", "echo", "one two three")
     assert (done.returncode, done.stdout) == (0, "one\n")
-    assert "are for sound, and are left out" in done.stderr
+    assert "are for sound and are not used" in done.stderr
 
 
 def test_pull_prints_the_place(quickly: Any) -> None:

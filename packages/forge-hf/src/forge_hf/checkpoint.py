@@ -16,10 +16,9 @@ from safetensors import SafetensorError, safe_open
 
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
-from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.formats.gguf import DamagedFileError, read_header, recommended_sampling
 from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
-from llamaforge.parameters import Parameters
-from llamaforge.validation import convert
+from llamaforge.parameters import valid_parameters
 
 from .errors import words
 from .tokenizer import Vocabulary
@@ -129,13 +128,15 @@ def processor_template(folder: Path) -> str | None:
     return None
 
 
-def generation_defaults(folder: Path) -> dict[str, Any]:
+def generation_defaults(folder: Path, gguf_file: str | None = None) -> dict[str, Any]:
     """What the model's makers recommend for sampling, by canonical name, as transformers understands their file.
 
-    generation_config.json counts: its sampling parameters where it says ``do_sample: true``, and its
-    ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file says nothing, neither does this.
-    A value that can't be is left out: transformers itself would fail with it at the first answer.
+    With a GGUF file, its metadata counts. Otherwise generation_config.json counts: its sampling parameters where it
+    says ``do_sample: true``, and its ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file
+    says nothing, neither does this. An invalid value is left out: transformers would fail with it at the first answer.
     """
+    if gguf_file is not None:
+        return valid_parameters(recommended_sampling(read_header(folder / gguf_file).metadata))
     try:
         told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -150,15 +151,7 @@ def generation_defaults(folder: Path) -> dict[str, Any]:
         found["temperature"] = 0.0
     if told.get("repetition_penalty") is not None:
         found["repetition_penalty"] = told["repetition_penalty"]
-    return {name: value for name, value in found.items() if _is_possible(name, value)}
-
-
-def _is_possible(name: str, value: Any) -> bool:
-    try:
-        convert({name: value}, Parameters)
-    except ValueError:
-        return False
-    return True
+    return valid_parameters(found)
 
 
 def stored_dtype(files: list[Path]) -> str | None:

@@ -163,7 +163,7 @@ def _load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
         n_ctx=prepared.n_ctx,
         n_batch=config.n_batch or (_BATCH_ON_CPU if model.device.type == "cpu" else _BATCH_ELSEWHERE),
         n_slots=config.n_parallel + config.prefix_cache,
-        generation_defaults=generation_defaults(prepared.folder) if prepared.source.gguf_file is None else {},
+        generation_defaults=generation_defaults(prepared.folder, prepared.source.gguf_file),
     )
 
 

@@ -167,4 +167,4 @@ def _write_described(output: Output, described: dict[str, Any]) -> None:
             output.line()
             output.line(f"{title}: {', '.join(names)}")
     if described["server_defaults"]:
-        say("What is not set is the server's to choose.")
+        say("The server chooses what is not set.")

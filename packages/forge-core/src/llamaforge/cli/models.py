@@ -55,7 +55,7 @@ def list_command(as_json: bool = False) -> None:
             (
                 one["name"],
                 "yes" if one["default"] else "no",
-                one["backend"] or "by the model",
+                one["backend"] or "automatic",
                 one["origin"],
                 readable_size(one["size"]) if one["size"] is not None else "not here",
                 one["path"],
@@ -82,7 +82,7 @@ def show_command(name: str, as_json: bool) -> None:
 @command.command("add")
 @click.argument("name")
 @click.argument("reference")
-@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: the model decides.")
+@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: chosen by the model.")
 @click.option(
     "-p",
     "--load",
@@ -98,7 +98,7 @@ def show_command(name: str, as_json: bool) -> None:
     metavar="NAME=VALUE",
     multiple=True,
     callback=parse_pairs,
-    help="A generation parameter that holds where a request doesn't say otherwise. Repeatable.",
+    help="A default generation parameter for requests. Repeatable.",
 )
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
 @click.option("--replace", is_flag=True, help="Replace a different model of that name.")
@@ -128,8 +128,8 @@ def add_command(
     plain = [key for key, value in {**parameters, **generation}.items() if _hides(key, value)]
     if plain:
         say(
-            f"Note: {', '.join(plain)} now stands in {forge.config_path} as it is. "
-            f"`-p {plain[0]}=env:VARIABLE` keeps it out of the file: it is read from that environment variable."
+            f"Note: {forge.config_path} now contains {', '.join(plain)} in plain text. "
+            f"`-p {plain[0]}=env:VARIABLE` keeps it out of the file, which then names an environment variable."
         )
     say(f"Added {entry.name} to {forge.config_path}.")
 
@@ -153,7 +153,7 @@ def default_command(name: str | None) -> None:
             output.line(forge.default_model)
         return
     ModelFile().default = name
-    say(f"{name} is the default model now.")
+    say(f"{name} is now the default model.")
 
 
 @command.command("pull")
@@ -167,7 +167,7 @@ def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
         entry = forge.get_model(model)
         reference, sha256 = entry.path, sha256 or entry.sha256
         if entry.backend is not None and not is_fetched(reference) and not Path(reference).expanduser().exists():
-            say(f"There is nothing to fetch: {reference} is what {entry.backend} calls it.")
+            say(f"There is nothing to fetch: {reference} is a name that only {entry.backend} knows.")
             return
     elif reads_as_reference(model):
         reference = model

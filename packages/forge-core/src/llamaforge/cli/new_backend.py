@@ -24,7 +24,7 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
 @click.command(
     "new-backend",
     short_help="Write the package of a new backend",
-    help=f"""Write the distribution of a backend called NAME, as users will type it.
+    help=f"""Create the package of a new backend. NAME is what users will type.
 
     It works as it is: it installs, is listed, and passes the conformance kit. Its README says what to replace.
 
@@ -44,7 +44,7 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
     help="The folder to create. Default: the name of the distribution.",
 )
 @click.option("--package", metavar="NAME", help="Its import package. Default: forge_ and the backend's name.")
-@click.option("--force", is_flag=True, help="Even if another backend, distribution or package has the name.")
+@click.option("--force", is_flag=True, help="Write it even if its names are taken.")
 def command(name: str, kind: str, output: Path | None, package: str | None, force: bool) -> None:
     """Render, check, write, and say what to type next."""
     try:
@@ -53,7 +53,7 @@ def command(name: str, kind: str, output: Path | None, package: str | None, forc
         raise click.UsageError(str(error)) from None
     taken = None if force else _taken(names)
     if taken is not None:
-        raise click.UsageError(f"{taken} Choose another name, or pass --force to write it all the same.")
+        raise click.UsageError(f"{taken} Choose another name, or pass --force to write it anyway.")
     if kind == "openai-server" and names.package == _BASE:
         raise click.UsageError(f"{_BASE} is the package that this one builds on. Give it another name with --package.")
     folder = output if output is not None else Path(names.distribution)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
@@ -64,6 +64,13 @@ class EngineBackend(BaseBackend):
         if scheduler is not None:
             self._closer.detach()
             scheduler.close()
+
+    def default_parameters(self) -> Mapping[str, Any]:
+        """The sampling that the model recommends, unless it was loaded with ``generation_defaults="core"``."""
+        engine, config = self._engine, self._config
+        if engine is None or getattr(config, "generation_defaults", "model") == "core":
+            return {}
+        return engine.generation_defaults
 
     def memory(self) -> MemoryUsage | None:
         """What the engine says that the model and its slots take."""

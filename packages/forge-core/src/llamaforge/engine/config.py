@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -41,3 +41,10 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
             "faster where it repeats the prompt. 0 is off.",
         ),
     ] = 0
+    generation_defaults: Annotated[
+        Literal["model", "core"],
+        Meta(
+            description="Defaults for unset generation parameters. model: the sampling that the model's files "
+            "recommend, then core's defaults; core: core's defaults only."
+        ),
+    ] = "model"

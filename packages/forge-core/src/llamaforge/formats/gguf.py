@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,16 @@ BLOCKS: Final = {
     35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 """Weights in a block, and its bytes, by ggml's number of the type. One that is not here is left to the engine."""
+
+_SAMPLING: Final = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repetition_penalty": "general.sampling.penalty_repeat",
+}
+"""Metadata keys of recommended sampling, by canonical parameter name."""
+_PENALTY_WINDOW: Final = "general.sampling.penalty_last_n"
 
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
@@ -224,6 +235,22 @@ def _about_version(version: int) -> str:
     if version & 0xFFFF == 0:
         return "it is a GGUF file for big-endian machines"
     return f"it is in version {version} of the GGUF format, which this release does not know, or it is damaged"
+
+
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling that the model's makers recommend (``general.sampling.*``), by canonical parameter name.
+
+    As llama.cpp reads them, a temperature below 0 is greedy, a ``top_k`` below 0 keeps all tokens, and with
+    ``penalty_last_n`` 0 no repetition is penalized. Values are not checked further.
+    """
+    found = {name: metadata[key] for name, key in _SAMPLING.items() if key in metadata}
+    for name in ("temperature", "top_k"):
+        value = found.get(name)
+        if isinstance(value, int | float) and value < 0:
+            found[name] = 0
+    if metadata.get(_PENALTY_WINDOW) == 0:
+        found.pop("repetition_penalty", None)
+    return found
 
 
 def split_siblings(path: Path, header: Header) -> list[Path]:

@@ -130,7 +130,7 @@ def _failure(
 ) -> SourceNotFoundError | DownloadError | ChecksumError:
     """What pip's exit *status*, its *output* and its *log* mean."""
     if status < 0:
-        return DownloadError(wanted.text, f"pip was ended by signal {-status}.")
+        return DownloadError(wanted.text, f"pip was killed by signal {-status}.")
     printed, logged = "\n".join(output), _read(log)
     for url, reason in _UNANSWERED.findall(logged):
         if not _ABSENT.match(reason):

@@ -38,10 +38,10 @@ def _parse(reference: Reference) -> WheelFile:
     if not _NAME.fullmatch(name):
         raise invalid(
             reference.text,
-            f"{name!r} is no distribution's name; a version is written {'name==1.0'}, other conditions can't be given.",
+            f"{name!r} is not a distribution's name. Write a version as name==1.0; other conditions aren't supported.",
         )
     if equals and sort_key(version) is None:
-        raise invalid(reference.text, f"{version!r} is no version. Write one exact version, as in {_EXAMPLE}")
+        raise invalid(reference.text, f"{version!r} is not a version. Write one exact version, as in {_EXAMPLE}")
     check_first_part(reference, file)
     distribution = re.sub(r"[-_.]+", "-", name).lower()
     return WheelFile(reference.text, distribution, version or None, file, reference.sha256)

@@ -97,7 +97,7 @@ def _run(
     pull: bool,
 ) -> ResolvedModel:
     if offline and refresh:
-        raise ConflictingParametersError(["offline", "refresh"], "the one forbids the network, the other asks it.")
+        raise ConflictingParametersError(["offline", "refresh"], "one forbids the network, the other requires it.")
     if isinstance(reference, os.PathLike):
         parsed = path_reference(os.fspath(reference), sha256)
     else:
@@ -158,7 +158,7 @@ def _plugin(spec: SourceSpec, target: str, owner: str) -> ResolveFunction:
             reason = f"the source {spec.scheme!r} (of {owner}) failed with {type(error).__name__}: {redact(str(error))}"
             raise DownloadError(redact(reference.text), reason) from error
         if not isinstance(resolved, ResolvedModel):
-            reason = f"{target} returned {type(resolved).__name__} where a ResolvedModel is due"
+            reason = f"{target} returned {type(resolved).__name__} instead of a ResolvedModel"
             raise BrokenPluginError("source", spec.scheme, owner, reason, "")
         return resolved
 
@@ -167,9 +167,9 @@ def _plugin(spec: SourceSpec, target: str, owner: str) -> ResolveFunction:
 
 def _check(parsed: Reference, resolved: ResolvedModel, expected: str, progress: Progress | None) -> None:
     if resolved.path is None or resolved.path.is_dir():
-        raise invalid(parsed.text, "a SHA-256 belongs to one file, and this names a folder or a whole repository.")
+        raise invalid(parsed.text, "a SHA-256 is for one file, but this names a folder or a whole repository.")
     if not resolved.path.is_file():
-        raise SourceNotFoundError(redact(parsed.text), "its source answered with a file that isn't there.")
+        raise SourceNotFoundError(redact(parsed.text), "its source returned a file that doesn't exist.")
     from .checksum import verify
 
     verify(redact(parsed.text), resolved.path, expected, progress)

