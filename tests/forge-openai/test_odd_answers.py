@@ -333,6 +333,7 @@ UNKNOWN: dict[str, Callable[[], Reply]] = {
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: UNKNOWN[name]())
@@ -359,6 +360,7 @@ CUT: dict[str, Callable[[], Reply]] = {
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_answer_is_an_error(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: CUT[name]())
@@ -390,6 +392,15 @@ def test_a_field_that_is_left_out_is_reported_once(
     (record,) = caplog.records
     assert server.url in record.getMessage()
     assert "usage.prompt_tokens as a list" in record.getMessage()
+
+
+def test_a_server_can_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    report = SideFieldReport("http://host/v1")
+    with caplog.at_level(logging.WARNING, "forge_openai"):
+        for number in range(1000):
+            report(f"content ({number}\n{'x' * 1000})", {})
+    assert 1 <= len(caplog.records) <= 100
+    assert all("\n" not in record.getMessage() and len(record.getMessage()) < 300 for record in caplog.records)
 
 
 def test_nothing_is_reported_of_a_sound_answer(
@@ -488,6 +499,7 @@ SAID: dict[str, object] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("first", [False, True])
 def test_an_error_in_a_stream_is_told_in_the_servers_words(

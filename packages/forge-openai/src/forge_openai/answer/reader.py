@@ -190,6 +190,7 @@ class AnswerReader:
 
     def _is_whole(self, is_complete: bool) -> bool:
         if self._finish_reason is None:
+            # A chunk with the token counts alone is no end mark: some servers send them in between.
             return is_complete and self._tokens > 0
         return is_complete or not self._reason_was_early
 
