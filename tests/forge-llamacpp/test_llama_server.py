@@ -29,6 +29,7 @@ from llamaforge.errors import (
 )
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
+from support.gguf_files import make_talkative_gguf
 from support.processes import eventually, survivors, tree
 
 SMALL: dict[str, Any] = {"n_ctx": 1024, "n_parallel": 2, "n_threads": 1}
@@ -222,7 +223,7 @@ def test_it_must_be_named() -> None:
 
 @pytest.mark.engine
 class TestLlamaServer(BackendConformance):
-    """The conformance kit."""
+    """The conformance kit. The engine in this process runs it on real weights; here it is about the server."""
 
     backend = "llama-server"
     prompt = "Tell me a long story about the sea."
@@ -242,6 +243,5 @@ class TestLlamaServer(BackendConformance):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def model_file(cls, gguf_model: Path) -> None:
-        """Where the model is is known only once it is fetched."""
-        cls.model = gguf_model
+    def model_file(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.model = make_talkative_gguf(tmp_path_factory.mktemp("model") / "talkative.gguf")

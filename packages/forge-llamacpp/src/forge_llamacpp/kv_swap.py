@@ -44,6 +44,13 @@ class KvSwap:
         self._states: dict[int, _State] = {}
         self._spare: list[npt.NDArray[np.uint8]] = []
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the sequences take, and what is kept for the next ones. Any thread may ask."""
+        return sum(each.buffer.nbytes for each in list(self._states.values())) + sum(
+            each.nbytes for each in list(self._spare)
+        )
+
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._states
 
