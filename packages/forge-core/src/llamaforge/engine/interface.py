@@ -252,8 +252,8 @@ class Engine(abc.ABC, Generic[SamplingT]):
 
         Do nothing if there is no such place or moving is expensive.
 
-        Returns whether it was moved. Until :meth:`swap_in`, the slot may be the source of :meth:`copy`, or be emptied by
-        :meth:`trim`.
+        Returns whether it was moved. Until :meth:`swap_in`, the slot may be the source of :meth:`copy`, or be emptied
+        by :meth:`trim`.
         """
         return False
 
