@@ -18,9 +18,15 @@ from support.servers import LiveServer, run_llama_server
 
 ENGINE_FIXTURES = {"gguf_model", "hf_model", "openai_server"}
 
-# The same examples for everybody; `hatch run quick:fuzz` takes new ones. How long an example takes is no property.
-hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None, database=None)
-hypothesis.settings.register_profile("fuzz", derandomize=False, deadline=None, print_blob=True, database=None)
+# The same examples for everybody; `hatch run quick:fuzz` takes new ones. How long one takes is no property: on a busy
+# machine it may be any time.
+PROFILE: dict[str, Any] = {
+    "deadline": None,
+    "suppress_health_check": [hypothesis.HealthCheck.too_slow],
+    "database": None,
+}
+hypothesis.settings.register_profile("fixed", derandomize=True, **PROFILE)
+hypothesis.settings.register_profile("fuzz", derandomize=False, print_blob=True, **PROFILE)
 hypothesis.settings.load_profile("fixed")
 
 HOME = pytest.StashKey[Home]()

@@ -91,7 +91,7 @@ def test_leaving_early_cancels_what_is_under_way():
         assert next(batch).text == "short"
         before = time.monotonic()
         batch.close()
-        assert time.monotonic() - before < 10  # all of it would take minutes
+        assert time.monotonic() - before < 100  # all of it takes 200 seconds at least
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("llamaforge-batch")]
         assert backend.generate("again") == "again"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -100,6 +101,33 @@ def test_saved_models_outlive_the_program(forge: LlamaForge, tmp_path: Path, mon
     assert stat.S_IMODE(forge.config_path.stat().st_mode) == 0o600
     later.remove_model("kept")
     assert "kept" not in forge.list_models()
+
+
+def test_a_relative_path_means_the_folder_where_it_was_added(
+    forge: LlamaForge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "model.sound").write_text("x")
+    monkeypatch.chdir(tmp_path / "here")
+    forge.add_model("present", "model.sound", backend="echo")
+    forge.add_model("future", Path("later.gguf"))
+    forge.add_model("hub", "org/name", backend="echo")
+    monkeypatch.chdir(tmp_path)
+    assert forge.get_model("present").path == str(tmp_path / "here" / "model.sound")
+    assert forge.get_model("future").path == str(tmp_path / "here" / "later.gguf")
+    assert forge.get_model("hub").path == "org/name"
+    forge.load_model("present")
+    with pytest.raises(SourceNotFoundError, match=re.escape(str(tmp_path / "here"))):
+        forge.load_model("future")
+
+
+def test_a_mistake_in_the_model_file_is_told_with_its_place(forge: LlamaForge) -> None:
+    forge.config_path.write_text('[models.m]\npath = "x"\nbackend = "echo"\n[models.m.parameters]\nn_ctx = "many"\n')
+    with pytest.raises(InvalidParameterError, match=re.escape(f"The model 'm' (of {forge.config_path}): n_ctx must")):
+        forge.load_model("m")
+    forge.load_model("m", {"n_ctx": 8})
+    with pytest.raises(InvalidParameterError, match=r"^n_ctx must"):
+        forge.load_model("m", {"n_ctx": "few"})
 
 
 def test_the_environment_names_the_model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,22 @@ def test_messages_survive_a_round_trip() -> None:
     assert messages[2].to_dict()["tool_calls"][0]["type"] == "function"
 
 
+def test_a_message_as_an_api_gave_it_out_can_be_sent_again() -> None:
+    """With every field of an answer, null or empty where it says nothing."""
+    nothing = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+    (said,) = read_messages([{"role": "assistant", "content": "Two a day.", **nothing}])
+    assert said == Message(role="assistant", content="Two a day.")
+    (refused,) = read_messages([{"role": "assistant", "content": None, **nothing, "refusal": "I can't."}])
+    assert refused.text == "I can't."
+    (parts,) = read_messages([{"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}])
+    assert parts.text == "No."
+    for odd in ({"annotations": [1]}, {"audio": {"id": "a"}}, {"content": "x", "refusal": "y"}):
+        with pytest.raises(InvalidParameterError, match="messages"):
+            read_messages([{"role": "assistant", **odd}])
+    with pytest.raises(InvalidParameterError, match="messages"):
+        read_messages([{"role": "user", "refusal": "No."}])
+
+
 def test_prompt_and_messages_together_are_refused() -> None:
     with pytest.raises(ConflictingParametersError):
         read_request("hi", [Message(role="user", content="hi")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 import struct
 import weakref
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from huggingface_hub import errors as hub_errors
 from hypothesis import HealthCheck, given, settings
@@ -30,8 +32,15 @@ from llamaforge.errors import (
     UnknownParameterError,
 )
 from llamaforge.formats.gguf import DamagedFileError, read_header
+from support.gguf_files import SPECIAL, byte_texts, make_tiny_gguf
 
 Change = Callable[..., Path]
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+SETTINGS = [
+    *("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("generation_config.json", "chat_template.json", "processor_config.json"),
+]
+"""Small files beside the weights."""
 
 
 @pytest.fixture
@@ -153,12 +162,12 @@ class TestWhatItIs:
     @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
     def test_a_pointer_of_git_lfs(self, changed: Change, file: str) -> None:
         folder = changed()
-        (folder / file).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        (folder / file).write_text(POINTER)
         with pytest.raises(InvalidModelError, match=f"{file} is not the file itself .*git lfs pull"):
             load(folder)
 
     def test_a_gguf_file_that_git_lfs_left_out(self, tmp_path: Path) -> None:
-        (tmp_path / "model.gguf").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+        (tmp_path / "model.gguf").write_text(POINTER)
         with pytest.raises(InvalidModelError, match="git lfs pull"):
             load(tmp_path / "model.gguf")
 
@@ -203,6 +212,56 @@ class TestFiles:
         with pytest.raises(InvalidModelError, match="model_type"):
             load(changed(model_type=None))
 
+    @pytest.mark.parametrize("file", SETTINGS)
+    def test_a_small_file_that_is_damaged_is_named(self, changed: Change, file: str) -> None:
+        folder = changed()
+        for content in (b"", b"{", b"[]", b"\xff\xfe", POINTER.encode()):
+            (folder / file).write_bytes(content)
+            with pytest.raises(InvalidModelError, match=file) as caught:
+                load(folder)
+            assert ("git lfs pull" in caught.value.reason) == (b"git-lfs" in content)
+
+    @pytest.mark.parametrize("content", [b"\xff\xfe", POINTER.encode(), b"{% for %}"])
+    def test_a_chat_template_that_is_damaged_is_named(self, changed: Change, content: bytes) -> None:
+        folder = changed()
+        (folder / "chat_template.jinja").write_bytes(content)
+        with pytest.raises(InvalidModelError, match=r"chat_template\.jinja"):
+            load(folder)
+
+    @pytest.mark.parametrize("template", [7, [{"nam": "default"}]])
+    def test_a_chat_template_that_is_no_text(self, changed: Change, template: Any) -> None:
+        folder = changed("chat_template.jinja")
+        told = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps({**told, "chat_template": template}))
+        with pytest.raises(LlamaForgeError, match=r"tokenizer_config\.json"):
+            load(folder)
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ({"hidden_act": "swirl"}, "hidden_act is 'swirl'"),
+            ({"rope_parameters": {"rope_type": "spiral"}}, "rope_parameters.rope_type is 'spiral'"),
+            ({"num_key_value_heads": 0}, "the model that its config.json describes"),
+            ({"num_hidden_layers": -1}, "num_hidden_layers is -1"),
+            ({"num_hidden_layers": 10**9}, "num_hidden_layers is 1000000000"),
+            ({"architectures": "LlamaForCausalLM"}, "architectures is 'LlamaForCausalLM'"),
+            ({"model_type": ["llama"]}, "model_type is ['llama']"),
+            ({"dtype": "float99"}, "config.json"),
+            ({"text_config": 7}, "config.json"),
+            ({"quantization_config": {"quant_method": "nosuch"}}, "its weights are quantized (nosuch)"),
+            ({"quantization_config": "4 bits"}, "config.json"),
+        ],
+    )
+    def test_what_a_config_says_wrong_is_told(self, changed: Change, settings: dict[str, Any], says: str) -> None:
+        """And not a library's bare exception."""
+        with pytest.raises((InvalidModelError, ModelLoadError)) as caught:
+            load(changed(**settings))
+        assert says in caught.value.reason
+
+    def test_what_a_config_asks_for_beside_logits_is_not_computed(self, changed: Change) -> None:
+        with load(changed(return_dict=False, output_hidden_states=True)) as backend:
+            assert backend.generate("Hello", seed=1, max_tokens=2)
+
     def test_an_architecture_that_transformers_lacks(self, changed: Change) -> None:
         with pytest.raises(ModelLoadError, match="Update"):
             load(changed(model_type="from-the-future"))
@@ -234,6 +293,30 @@ class TestFiles:
         weights.write_bytes(weights.read_bytes()[:-500])
         with pytest.raises(InvalidModelError, match="cut short"):
             load(folder)
+
+    def test_old_weights_that_are_none(self, changed: Change) -> None:
+        """torch's reader runs no code that a file brings, and what else is in it is no model's."""
+        import os
+
+        import torch
+
+        class Command:
+            def __reduce__(self) -> Any:
+                return os.mkdir, (str(marker),)
+
+        folder = changed("model.safetensors")
+        marker, weights = folder / "made-by-a-pickle", folder / "pytorch_model.bin"
+        for content in (b"junk" * 100, b"<!DOCTYPE html>", b"", pickle.dumps({"a": Command()})):
+            weights.write_bytes(content)
+            with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin"):
+                load(folder)
+        torch.save([1, 2], weights)
+        with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin holds list"):
+            load(folder)
+        torch.save({"other": torch.zeros(2)}, weights)
+        with pytest.raises(InvalidModelError, match="it lacks 20 of the weights"):
+            load(folder)
+        assert not marker.exists()
 
     def test_a_part_that_is_missing(self, changed: Change) -> None:
         folder = changed("model.safetensors")
@@ -284,7 +367,11 @@ class TestGguf:
         with pytest.raises(InvalidModelError, match="begins"):
             load(tmp_path / "text.gguf")
 
-    @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=200,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
     @given(noise=st.binary(max_size=200), tensors=st.integers(0, 2**64 - 1), entries=st.integers(0, 2**64 - 1))
     def test_noise_is_refused_at_once(self, tmp_path: Path, noise: bytes, tensors: int, entries: int) -> None:
         path = tmp_path / "noise.gguf"
@@ -353,8 +440,12 @@ class TestParameters:
             load(tiny_model, quantization={"quant_method": "nosuch"})
         with pytest.raises(UnknownParameterError, match="load_in_4bit"):
             load(tiny_model, quantization={"load_in_4bit": True, "load_in_4bits": True})
-        with pytest.raises(EngineNotAvailableError):
+        with pytest.raises(EngineNotAvailableError, match=r"lacks a package: .*kernels"):
             load(tiny_model, quantization={"quant_method": "eetq"})
+        with pytest.raises(InvalidParameterError, match="GGUF files"):
+            load(tiny_model, quantization={"quant_method": "gguf"})
+        with pytest.raises(InvalidParameterError, match="pre-quantized"):
+            load(tiny_model, quantization={"quant_method": "aqlm"})
 
     def test_a_device_map(self, tiny_model: Path, tiny: HuggingFaceBackend) -> None:
         for spread in ("cpu", {"": "cpu"}):
@@ -364,8 +455,13 @@ class TestParameters:
                 )
         with pytest.raises(ConflictingParametersError):
             load(tiny_model, device="cpu", device_map="auto")
-        with pytest.raises(InvalidParameterError):
+        with pytest.raises(InvalidParameterError, match="device_map must be"):
             load(tiny_model, device="auto", device_map="everywhere")
+        for absent in (99, "cuda:99"):
+            with pytest.raises(DeviceNotAvailableError):
+                load(tiny_model, device="auto", device_map={"model": "cpu", "lm_head": absent})
+        with pytest.raises(InvalidParameterError, match=r"device_map\['model'\]"):
+            load(tiny_model, device="auto", device_map={"model": "nowhere", "lm_head": "cpu"})
 
     @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "auto"])
     @pytest.mark.parametrize("name", ["dtype", "torch_dtype"])
@@ -383,6 +479,12 @@ def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(
     more_layers = changed(num_hidden_layers=3).rename(tmp_path / "more-layers")
     wider = changed(intermediate_size=192).rename(tmp_path / "wider")
     strange = changed(hidden_size="many").rename(tmp_path / "strange")
+    no_weights = changed().rename(tmp_path / "no-weights")
+    (no_weights / "model.safetensors").unlink()
+    (no_weights / "pytorch_model.bin").write_bytes(b"<!DOCTYPE html>")
+    no_layers = changed(num_hidden_layers=-1).rename(tmp_path / "no-layers")
+    odd_template = changed().rename(tmp_path / "odd-template")
+    (odd_template / "chat_template.jinja").write_text("{% for %}")
     encoder = changed(architectures=["LlamaModel"]).rename(tmp_path / "encoder")
     unpackable = changed(quantization_config={"quant_method": "eetq"}).rename(tmp_path / "unpackable")
     with load(tiny_model) as backend:
@@ -395,13 +497,21 @@ def test_a_failed_load_keeps_what_was_loaded_where_nothing_was_begun(
             (strange, {}),
             (encoder, {}),
             (unpackable, {}),
+            (no_weights, {}),
+            (no_layers, {}),
+            (odd_template, {}),
             (tiny_model, {"n_ctx": 257}),
+            (tiny_model, {"n_cxt": 25}),
+            (tiny_model, {"gguf_file": "none.gguf"}),
+            (tiny_model, {"chat_template": "none.jinja"}),
+            (tiny_model, {"quantization": {"quant_method": "gguf"}}),
             (tiny_model, {"chat_template": "{% for %}"}),
             (tiny_model, {"quantization": {"quant_method": "nosuch"}}),
             (tiny_model, {"quantization": {"load_in_4bit": True, "quant_method": "bitsandbytes"}}),
             (tiny_model, {"attn_implementation": "flash_attention_2"}),
             (tiny_model, {"device": "auto", "device_map": {"model.layers.0": "cpu"}}),
             (tiny_model, {"device": "auto", "device_map": {"": "cuda:99"}}),
+            (tiny_model, {"device": "auto", "device_map": {"": 99}}),
             (tiny_model, {"device": "cuda:99"}),
             (tiny_model, {"dtype": "int3"}),
             (tiny_model, {"attn_implementation": "none"}),
@@ -420,11 +530,14 @@ def test_what_yarn_makes_of_a_context_counts(changed: Change) -> None:
         load(folder, n_ctx=513)
 
 
-def test_a_home_folder_in_paths(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tiny_model.parent))
-    monkeypatch.setenv("USERPROFILE", str(tiny_model.parent))
-    load(f"~/{tiny_model.name}", cache_dir="~/cache").close()
-    assert HuggingFaceConfig(cache_dir="~/cache").cache_folder == str(tiny_model.parent / "cache")
+def test_a_home_folder_in_paths(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "chat.jinja").write_text("{% for m in messages %}<{{ m.content }}>{% endfor %}")
+    with load("~/model", cache_dir="~/cache", chat_template="~/chat.jinja") as backend:
+        assert backend.render("Hi") == "<Hi>"
+    assert HuggingFaceConfig(cache_dir="~/cache").cache_folder == str(tmp_path / "cache")
 
 
 def test_a_failed_load_gives_memory_back_and_the_next_one_works(
@@ -488,3 +601,51 @@ def test_any_other_error_is_a_failed_load() -> None:
     ours = errors.load_error(KeyError("it"), "org/model")
     assert isinstance(ours, ModelLoadError)
     assert "KeyError" in ours.reason
+
+
+class TestTinyGguf:
+    """What transformers makes of a GGUF file, whose weights are only unpacked at load."""
+
+    @pytest.fixture
+    def made(self, tmp_path: Path) -> Change:
+        def make(name: str = "tiny.gguf", **extra: Any) -> Path:
+            tokens = [*byte_texts(), *SPECIAL, "Āā"]
+            kinds = [1] * 256 + [3] * len(SPECIAL) + [1]
+            named = {"tokenizer__ggml__tokens": tokens, "tokenizer__ggml__token_type": kinds}
+            return make_tiny_gguf(tmp_path / name, **{**named, **extra})
+
+        return make
+
+    def test_a_file_needs_no_suffix(self, made: Change) -> None:
+        blob = made("sha256-1234")
+        with load(blob) as one, load(blob.parent, gguf_file=blob.name) as other:
+            ask = {"temperature": 0, "max_tokens": 4, "raw": True}
+            assert one.generate("Hi", ask) == other.generate("Hi", ask)
+
+    @pytest.mark.parametrize(
+        ("extra", "says"),
+        [
+            ({"general__architecture": "perceptron"}, "can't use the metadata in its header (ValueError: .*perceptron"),
+            ({"tokenizer__ggml__model": "words"}, "make a tokenizer of the metadata in its header .*words"),
+            ({"template": "{% for %}"}, r"chat template \(tokenizer\.chat_template in its metadata\) is broken"),
+            ({"llama__attention__head_count": np.uint32(0)}, "its header"),
+        ],
+    )
+    def test_what_its_header_says_wrong_costs_nothing(
+        self, tiny: HuggingFaceBackend, made: Change, extra: dict[str, Any], says: str
+    ) -> None:
+        path = made(**extra)
+        with pytest.raises((InvalidModelError, ModelLoadError), match=says.replace("header (V", r"header \(V")):
+            tiny.load_model(path, {"device": "cpu"})
+        assert tiny.generate("Hello", seed=1, max_tokens=2)
+
+    @pytest.mark.parametrize(
+        ("extra", "says"),
+        [
+            ({"llama__block_count": np.uint32(3)}, "it lacks 9 of the weights"),
+            ({"llama__embedding_length": np.uint32(48)}, "has the shape"),
+        ],
+    )
+    def test_weights_that_do_not_fit_are_told(self, made: Change, extra: dict[str, Any], says: str) -> None:
+        with pytest.raises(InvalidModelError, match=says):
+            load(made(**extra))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -323,11 +322,9 @@ class TestFailing:
         for stream in streams:
             next(stream)
         hook = engine._model.model.layers[1].register_forward_pre_hook(fails(RuntimeError("a kernel failed")))
-        began = time.monotonic()
         for stream in streams:
             with pytest.raises(GenerationError, match="a kernel failed"):
                 stream.read()
-        assert time.monotonic() - began < 10
         hook.remove()
         assert backend.generate("Hello", temperature=0, max_tokens=5) == alone
 

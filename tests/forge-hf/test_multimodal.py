@@ -11,7 +11,7 @@ import torch
 
 from forge_hf import HuggingFaceBackend
 from llamaforge.errors import InvalidModelError, UnsupportedError
-from support.small_multimodal_models import CHATML, MODELS, byte_tokenizer, save_multimodal_model
+from support.small_multimodal_models import CHATML, MODELS, PICTURES_ONLY, byte_tokenizer, save_multimodal_model
 
 pytestmark = pytest.mark.engine
 
@@ -40,6 +40,16 @@ def test_text_alone_is_answered_as_transformers_does(kind: str, tmp_path: Path) 
         picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
         with pytest.raises(UnsupportedError, match="images"):
             backend.chat([{"role": "user", "content": [{"type": "text", "text": "What?"}, picture]}])
+
+
+@pytest.mark.parametrize("kind", PICTURES_ONLY)
+def test_a_model_that_answers_pictures_alone_costs_no_loaded_model(
+    kind: str, tmp_path: Path, tiny: HuggingFaceBackend
+) -> None:
+    save_multimodal_model(kind, tmp_path)
+    with pytest.raises(InvalidModelError, match="without a picture"):
+        tiny.load_model(tmp_path, {"device": "cpu"})
+    assert tiny.generate("Hello", seed=1, max_tokens=2)
 
 
 @pytest.mark.parametrize("file", ["chat_template.json", "processor_config.json"])

@@ -128,6 +128,49 @@ def test_layers_that_somebody_changed_are_left_alone() -> None:
     assert model.model.layers[1].self_attn.q_proj.weight.layout is torch._mkldnn
 
 
+def test_a_layer_that_onednn_has_no_layout_for_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small_model("llama")
+    before = logits(model)
+    real = torch.ops.mkldnn._reorder_linear_weight
+
+    def picky(weight: Tensor) -> Tensor:
+        if weight.shape == model.lm_head.weight.shape:
+            raise RuntimeError("could not create a primitive descriptor")
+        laid_out: Tensor = real(weight)
+        return laid_out
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", picky)
+    assert pack(Forward(model))
+    assert model.lm_head.weight.layout is torch.strided
+    assert model.model.layers[0].mlp.up_proj.weight.layout is torch._mkldnn
+    torch.testing.assert_close(logits(model), before)
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", lambda weight: real(weight[:0]))
+    other = small_model("llama")
+    assert not pack(Forward(other))
+    torch.testing.assert_close(logits(other), before)
+
+
+def test_a_product_that_onednn_has_no_kernel_for_is_computed_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial of a layer that no token comes to can't find that out."""
+    model = small_model("llama")
+    before = logits(model)
+    assert pack(Forward(model))
+
+    def refuse(*_: Any) -> Tensor:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", SimpleNamespace(default=refuse))
+    torch.testing.assert_close(logits(model), before)
+    assert all(layer.weight.layout is torch.strided for layer in linear(model))
+
+
+def test_a_processor_without_bfloat16_keeps_such_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    model = small_model("llama").to(torch.bfloat16)
+    assert not pack(Forward(model))
+    assert pack(Forward(model.float()))
+
+
 def test_who_turned_onednn_off_keeps_it_off() -> None:
     model = small_model("llama")
     with torch.backends.mkldnn.flags(enabled=False):

@@ -198,7 +198,9 @@ def test_bits_that_flip_in_the_header_never_end_the_process(tiny_gguf: Path, tmp
     assert run.stdout == "True True\n"
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_reading_a_header_gives_a_header_or_a_reason(tiny_gguf: Path, tmp_path: Path, data: st.DataObject) -> None:
     damaged = bytearray(tiny_gguf.read_bytes()[: data.draw(st.integers(0, 8000))])

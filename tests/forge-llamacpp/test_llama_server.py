@@ -22,6 +22,8 @@ from llamaforge.backends.registry import get_spec
 from llamaforge.errors import (
     AuthenticationError,
     ConflictingParametersError,
+    InvalidModelError,
+    InvalidParameterError,
     ModelNotFoundError,
     PortInUseError,
     ServerCrashedError,
@@ -29,6 +31,7 @@ from llamaforge.errors import (
 )
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
+from support.gguf_files import make_talkative_gguf, make_tiny_gguf
 from support.processes import eventually, survivors, tree
 
 SMALL: dict[str, Any] = {"n_ctx": 1024, "n_parallel": 2, "n_threads": 1}
@@ -90,6 +93,17 @@ def test_the_port_and_processes_are_ours_alone(running: LlamaServerBackend, gguf
         port = int((second.endpoint or "").rpartition(":")[2])
         with pytest.raises(PortInUseError):
             LlamaServerBackend().load_model(str(gguf_model), {**SMALL, "port": port})
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks://127.0.0.1:9"])
+def test_no_proxy_stands_before_our_own_server(proxy: str, gguf_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with LlamaServerBackend({**SMALL, "model": str(gguf_model)}) as backend:
+        assert backend.generate("Hi", max_tokens=2)
+        assert asyncio.run(backend.agenerate("Hi", max_tokens=2))
 
 
 def test_a_key_goes_through_the_environment(gguf_model: Path) -> None:
@@ -205,13 +219,37 @@ def test_its_flags_are_those_that_its_own_program_reads() -> None:
     assert (read.threads, read.threads_batch, read.flash_attn, read.chat_template) == (3, 4, "on", "{{ x }}")
 
 
+def test_what_other_engines_refuse_it_refuses_before_it_starts(gguf_model: Path, tmp_path: Path) -> None:
+    backend = LlamaServerBackend()
+    for parameters, says in [
+        ({"n_ctx": 8193}, "n_ctx must be at most 8192, which this model was trained for"),
+        ({"chat_template": "{% for %}"}, "chat_template"),
+        ({"chat_template": "none.jinja"}, "chat_template"),
+    ]:
+        with pytest.raises(InvalidParameterError, match=says):
+            backend.load_model(str(gguf_model), parameters)
+    with pytest.raises(InvalidModelError, match="folder"):
+        backend.load_model(str(tmp_path))
+
+
+def test_paths_and_the_usual_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_tiny_gguf(tmp_path / "tiny.gguf")  # trained for 512 tokens
+    (tmp_path / "chat.jinja").write_text("{{ x }}")
+    config = LlamaServerConfig(model="~/tiny.gguf", port=5000, n_parallel=3, chat_template="~/chat.jinja")
+    _, *flags = LlamaServerBackend(config).build_launch_command()
+    read = parser().parse_args(flags)
+    assert (read.model, read.alias) == (str(tmp_path / "tiny.gguf"), "~/tiny.gguf")
+    assert (read.ctx_size, read.chat_template) == (3 * 512, "{{ x }}")
+
+
 def test_it_must_be_named() -> None:
     assert get_spec("llama-server").match("model.gguf") == 0
 
 
 @pytest.mark.engine
 class TestLlamaServer(BackendConformance):
-    """The conformance kit."""
+    """The conformance kit. The engine in this process runs it on real weights; here it is about the server."""
 
     backend = "llama-server"
     prompt = "Tell me a long story about the sea."
@@ -235,6 +273,5 @@ class TestLlamaServer(BackendConformance):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def model_file(cls, gguf_model: Path) -> None:
-        """Where the model is is known only once it is fetched."""
-        cls.model = gguf_model
+    def model_file(cls, tmp_path_factory: pytest.TempPathFactory) -> None:
+        cls.model = make_talkative_gguf(tmp_path_factory.mktemp("model") / "talkative.gguf")

@@ -135,7 +135,9 @@ def test_the_first_of_equals_is_the_best(logits: Logits) -> None:
     assert Sampler(SamplingParams(temperature=0), len(tied), [], 1).chain is None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     values=st.lists(st.floats(-20, 20, width=32), min_size=2, max_size=60),
     parameters=st.fixed_dictionaries(

@@ -259,3 +259,11 @@ def test_the_credentials_of_a_url_are_sent_as_basic_authorization(server: Script
 def test_without_a_key_a_placeholder_is_sent(server: ScriptedServer, load: Load) -> None:
     load(api_key=None).generate("Hi")
     assert server.last.headers["authorization"] == "Bearer not-needed"
+
+
+def test_the_sdks_message_can_be_sent_again(server: ScriptedServer, load: Load) -> None:
+    from openai.types.chat import ChatCompletionMessage
+
+    said = ChatCompletionMessage(role="assistant", content="Two a day.").model_dump()
+    load().chat([{"role": "user", "content": "Tides?"}, said, {"role": "user", "content": "When?"}])
+    assert server.last.body["messages"][1] == {"role": "assistant", "content": "Two a day."}

@@ -1,17 +1,28 @@
-"""The whole kit against a real OpenAI-compatible server: llama.cpp's own."""
+"""The whole kit against a real OpenAI-compatible server: llama.cpp's own, with a small model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import pytest
 
 from llamaforge.testing import BackendConformance
-from support.servers import LiveServer
+from support.gguf_files import make_talkative_gguf
+from support.servers import LiveServer, run_llama_server
 
 EXTENSIONS = {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty", "grammar": "grammar"}
 
 
+@pytest.fixture(scope="module")
+def small_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The server with a model that answers at once, and always the same."""
+    folder = tmp_path_factory.mktemp("server")
+    with run_llama_server(make_talkative_gguf(folder / "talkative.gguf"), folder / "llama.log") as server:
+        yield server
+
+
+@pytest.mark.engine
 class TestLlamaServer(BackendConformance):
     backend = "openai"
     prompt = "Tell me a long story about the sea."
@@ -26,14 +37,14 @@ class TestLlamaServer(BackendConformance):
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def live_server(cls, openai_server: LiveServer) -> None:
-        cls.model = openai_server.model
+    def live_server(cls, small_server: LiveServer) -> None:
+        cls.model = small_server.model
         cls.parameters = {
-            "api_base": openai_server.base_url,
-            "api_key": openai_server.api_key,
+            "api_base": small_server.base_url,
+            "api_key": small_server.api_key,
             "extensions": EXTENSIONS,
             "prefill": "native",
             # The server loses log-probabilities and text that it holds back for a stop string.
             "stop_strings": "client",
         }
-        cls.context_size = openai_server.context
+        cls.context_size = small_server.context

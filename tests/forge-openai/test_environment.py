@@ -134,6 +134,17 @@ def test_tls_with_a_server_that_speaks_none(server: ScriptedServer, load: Load) 
         load(api_base=server.url.replace("http://", "https://"))
 
 
+@pytest.mark.parametrize("in_loop", [False, True])
+def test_why_there_is_no_connection_is_told_in_words(in_loop: bool, load: Load, dead_port: int) -> None:
+    for address, words in {
+        "http://no-such-host.invalid/v1": "name of its host can't be resolved",
+        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server runs",
+    }.items():
+        backend = load(api_base=address, check_model=False)
+        with pytest.raises(ConnectionFailedError, match=words):
+            asyncio.run(backend.agenerate("Hi")) if in_loop else backend.generate("Hi")
+
+
 def test_a_settings_error_is_typed_in_a_loop_as_well(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     backend = load()
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:9")

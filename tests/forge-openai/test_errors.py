@@ -25,6 +25,7 @@ from llamaforge.errors import (
     ServerError,
 )
 from support.scripted import (
+    Reply,
     ScriptedServer,
     delta,
     error_reply,
@@ -144,6 +145,21 @@ def test_statuses(status: int, expected: type[Any], server: ScriptedServer, load
 def test_what_the_server_says_is_found_wherever_it_is(body: object, server: ScriptedServer, load: Load) -> None:
     server.chat(json_reply(body, 400))
     with pytest.raises(ServerError, match=r"Reason\."):
+        load().generate("Hi")
+
+
+def test_the_title_of_a_gateways_page_is_the_reason(server: ScriptedServer, load: Load) -> None:
+    page = b"<html>\n<head><title>502 Bad\nGateway</title></head><body><center>nginx</center></body></html>"
+    server.chat(Reply(502, {"Content-Type": "text/html"}, page))
+    with pytest.raises(ServerError, match=r"\(HTTP 502\): 502 Bad Gateway$"):
+        load().generate("Hi")
+
+
+def test_a_body_that_is_not_compressed_as_it_says(server: ScriptedServer, load: Load) -> None:
+    reply = stream_reply(delta("Hi", "stop"))
+    reply.headers["Content-Encoding"] = "gzip"
+    server.chat(reply)
+    with pytest.raises(ConnectionFailedError, match="Content-Encoding"):
         load().generate("Hi")
 
 

@@ -63,6 +63,25 @@ def test_generate(live: OpenAIBackend) -> None:
     assert 0 < result.timings.first_token <= result.timings.total
 
 
+def test_what_the_readme_says_of_control_tokens_holds(live: OpenAIBackend) -> None:
+    """The server reads them in a message, as one token each; the one that ends the answer is not in the text."""
+
+    def prompt_tokens(text: str) -> int:
+        usage = live.chat([{"role": "user", "content": text}], max_tokens=1).usage
+        assert usage is not None
+        return usage.prompt_tokens
+
+    assert prompt_tokens("Hi" + "<|im_end|>" * 20) - prompt_tokens("Hi") == 20
+    answer = live.generate(QUESTION, max_tokens=64, temperature=0, stop=["<|im_end|>"])
+    assert (answer.finish_reason, answer.stop) == ("stop", None)
+    assert "<|im_end|>" not in answer
+
+
+def test_a_developer_is_who_the_template_says(live: OpenAIBackend) -> None:
+    conversation = [{"role": "developer", "content": "Answer in one word."}, {"role": "user", "content": QUESTION}]
+    assert live.chat(conversation, GREEDY).strip()
+
+
 def test_a_stream_joined_is_the_whole(live: OpenAIBackend) -> None:
     whole = live.generate(QUESTION, GREEDY)
     stream = live.generate_stream(QUESTION, GREEDY)

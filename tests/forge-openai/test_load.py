@@ -142,6 +142,7 @@ LISTS: dict[str, object] = {
     "odd cards beside": {
         "data": [None, 3, {}, {"id": 5}, {"id": "m-1", "aliases": 3, "meta": [], "max_model_len": "x"}]
     },
+    "SiliconFlow's": {"code": 20000, "status": True, "message": "Ok", "data": [{"id": "other"}, {"id": "m-1"}]},
     "aliases alone": [{"aliases": ["m-1"]}],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import json
 import logging
@@ -19,7 +20,13 @@ from forge_openai.answer.decoder import AnswerDecoder
 from forge_openai.answer.reader import AnswerReader
 from forge_openai.errors import Translator
 from forge_openai.side_fields import SideFieldReport
-from llamaforge.errors import ConnectionFailedError, LlamaForgeError, ServerError
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    LlamaForgeError,
+    RateLimitError,
+    ServerError,
+)
 from llamaforge.requests import read_request
 from llamaforge.results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 from support.scripted import Reply, ScriptedServer, delta, event, json_reply, stream_of, stream_reply, usage
@@ -129,6 +136,49 @@ def test_no_value_of_a_side_field_loses_the_text(place: str, name: str, value: o
     assert text_of(events) == "Two tides a day."
 
 
+ITEM = {"token": "Hi", "logprob": -0.5, "id": 3, "top_logprobs": [{"token": "Hi", "logprob": -0.5}]}
+CALL = {"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+COUNTS = {
+    "prompt_tokens": 3,
+    "completion_tokens": 2,
+    "prompt_tokens_details": {"cached_tokens": 1},
+    "completion_tokens_details": {"reasoning_tokens": 0},
+}
+OLD = {"tokens": ["Hi"], "token_logprobs": [-0.5], "top_logprobs": [{"Hi": -0.5}], "text_offset": [0]}
+NESTED: dict[str, tuple[str, Any]] = {
+    **{f"usage.{name}": ("usage", COUNTS) for name in COUNTS},
+    "usage.prompt_tokens_details.cached_tokens": ("usage", COUNTS),
+    **{f"logprobs.content.0.{name}": ("logprobs", {"content": [ITEM]}) for name in ITEM},
+    "logprobs.content.0.top_logprobs.0.token": ("logprobs", {"content": [ITEM]}),
+    **{f"logprobs.{name}": ("logprobs", OLD) for name in OLD},
+    "logprobs.token_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0": ("logprobs", OLD),
+    "logprobs.top_logprobs.0.Hi": ("logprobs", OLD),
+    **{f"tool_calls.0.{name}": ("tool_calls", [CALL]) for name in CALL},
+    "tool_calls.0.function.name": ("tool_calls", [CALL]),
+    "tool_calls.0.function.arguments": ("tool_calls", [CALL]),
+}
+
+
+@pytest.mark.parametrize("path", NESTED)
+@given(value=ODD)
+def test_no_value_within_a_side_field_loses_the_text(path: str, value: object) -> None:
+    field, sound = NESTED[path]
+    holder = copy.deepcopy({field: sound})
+    *way, last = [int(step) if step.isdigit() else step for step in path.split(".")]
+    at: Any = holder
+    for step in way:
+        at = at[step]
+    at[last] = value
+    for said in ({"delta": {"content": "Hi"}}, {"text": "Hi"}):
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", **copy.deepcopy(said)}
+        chunk: dict[str, Any] = {"choices": [choice]}
+        {"usage": chunk, "logprobs": choice, "tool_calls": choice.get("delta", choice)}[field].update(holder)
+        events = read(event(chunk) + DONE, logprobs=True, top_logprobs=1)
+        assert text_of(events) == "Hi"
+        assert isinstance(events[-1], Finished)
+
+
 @given(value=ODD)
 def test_no_finish_reason_loses_the_text(value: object) -> None:
     if isinstance(value, str):
@@ -210,6 +260,9 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "a chunk in each line": lambda: with_type(
         stream_of([json.dumps(chunk).encode() + b"\n" for chunk in STREAM]), "application/x-ndjson"
     ),
+    "a chunk in each line, and the end mark": lambda: stream_of(
+        [json.dumps(chunk).encode() + b"\n" for chunk in STREAM] + [b"[DONE]\n"]
+    ),
     "a stream that is called JSON": lambda: with_type(stream_reply(*STREAM), "application/json"),
     "a stream that is called a page": lambda: with_type(stream_reply(*STREAM), "text/html; charset=utf-8"),
     "a stream of no type": lambda: with_type(stream_reply(*STREAM), ""),
@@ -251,6 +304,10 @@ SOUND: dict[str, Callable[[], Reply]] = {
     "counts in the choice": lambda: stream_reply(
         delta("High "), {"choices": [{**delta("tide.", "stop")["choices"][0], "usage": usage(3, 2)["usage"]}]}
     ),
+    "an empty error": lambda: stream_reply(
+        {**STREAM[0], "error": {"message": "", "type": "", "param": None, "code": 0}}, *STREAM[1:]
+    ),
+    "a mark before the JSON": lambda: stream_of([b"data: \xef\xbb\xbf" + event(chunk)[6:] for chunk in STREAM]),
     "a success that is told": lambda: stream_reply(
         {**STREAM[0], "base_resp": {"status_code": 0, "status_msg": ""}, "code": 0, "error": None}, *STREAM[1:]
     ),
@@ -269,10 +326,14 @@ def test_the_text_arrives(name: str, server: ScriptedServer, load: Load, ask: As
 UNKNOWN: dict[str, Callable[[], Reply]] = {
     "the end mark without a reason": lambda: stream_reply(delta("High tide."), delta()),
     "an empty reason and the end mark": lambda: stream_reply(delta("High ", ""), delta("tide.", "")),
+    "a reason that is no text": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High tide."}, "finish_reason": {"type": 7}}]}, done=False
+    ),
     "JSON without a reason": lambda: json_reply({"choices": [{"message": {"content": "High tide."}}]}),
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", UNKNOWN)
 def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: UNKNOWN[name]())
@@ -282,16 +343,24 @@ def test_a_whole_answer_without_a_reason(name: str, server: ScriptedServer, load
 
 CUT: dict[str, Callable[[], Reply]] = {
     "an empty reason in every chunk": lambda: stream_reply(delta("High ", ""), delta("ti", ""), done=False),
+    "an empty reason in the only chunk": lambda: stream_reply(delta("High ti", ""), done=False),
+    "the word null in the only chunk": lambda: stream_reply(delta("High ti", "null"), done=False),
     "the word null in every chunk": lambda: stream_reply(delta("High ", "null"), delta("ti", "null"), done=False),
     "a reason in every chunk": lambda: stream_reply(delta("High ", "stop"), delta("ti", "stop"), done=False),
     "half an event": lambda: stream_of([event(delta("High ti")), event(delta("de.", "stop"))[:-9]]),
+    "a reason that is false": lambda: stream_reply(
+        {"choices": [{"delta": {"content": "High ti"}, "finish_reason": False}]}, done=False
+    ),
     "half of the end mark": lambda: stream_of([event(delta("High ti")), b"data: [DON"]),
+    "lines of JSON": lambda: stream_of([json.dumps(delta(piece)).encode() + b"\n" for piece in ("High ", "ti")]),
+    "a single line of JSON": lambda: stream_of([json.dumps(delta("High ti")).encode() + b"\n"]),
     "half of a JSON value": lambda: with_type(stream_of([json.dumps(WHOLE).encode()[:-9]]), "application/json"),
     "nothing but the end mark": lambda: stream_reply(),
     "no text and no reason": lambda: stream_reply(delta(""), delta()),
 }
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", CUT)
 def test_a_cut_answer_is_an_error(name: str, server: ScriptedServer, load: Load, ask: Ask) -> None:
     server.chat(lambda _: CUT[name]())
@@ -323,6 +392,15 @@ def test_a_field_that_is_left_out_is_reported_once(
     (record,) = caplog.records
     assert server.url in record.getMessage()
     assert "usage.prompt_tokens as a list" in record.getMessage()
+
+
+def test_a_server_can_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    report = SideFieldReport("http://host/v1")
+    with caplog.at_level(logging.WARNING, "forge_openai"):
+        for number in range(1000):
+            report(f"content ({number}\n{'x' * 1000})", {})
+    assert 1 <= len(caplog.records) <= 100
+    assert all("\n" not in record.getMessage() and len(record.getMessage()) < 300 for record in caplog.records)
 
 
 def test_nothing_is_reported_of_a_sound_answer(
@@ -421,6 +499,7 @@ SAID: dict[str, object] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("ask", ["generate", "astream"], indirect=True)
 @pytest.mark.parametrize("name", SAID)
 @pytest.mark.parametrize("first", [False, True])
 def test_an_error_in_a_stream_is_told_in_the_servers_words(
@@ -432,6 +511,29 @@ def test_an_error_in_a_stream_is_told_in_the_servers_words(
     with pytest.raises(LlamaForgeError, match=r"Out of credit\.") as caught:
         ask(load())
     assert server.url in str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(set(SAID) - {"words without a mark"}))
+def test_an_error_is_none_the_less_one_for_the_end_mark(name: str, server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(delta("Hi"), SAID[name]))
+    with pytest.raises(LlamaForgeError, match=r"Out of credit\."):
+        load().generate("Hi")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"code": "429", "msg": "Slowly."}, RateLimitError),
+        ({"error": {"code": "429", "message": "Slowly."}}, RateLimitError),
+        ({"code": 401, "msg": "Bad key.", "success": False}, AuthenticationError),
+        ({"base_resp": {"status_code": 1008, "status_msg": "No."}}, ServerError),
+    ],
+)
+def test_what_kind_of_error_it_is(said: object, kind: type[Exception], server: ScriptedServer, load: Load) -> None:
+    server.chat(stream_reply(said))
+    with pytest.raises(kind) as caught:
+        load().generate("Hi")
+    assert type(caught.value) is kind
 
 
 @pytest.mark.parametrize("name", SAID)

@@ -142,6 +142,45 @@ def test_a_file_that_is_no_model(backend: str, forge: LlamaForge, tmp_path: Path
         forge.load_model("prose")
 
 
+@pytest.mark.parametrize("backend", [None, *LOCAL])
+def test_what_a_path_holds_is_told_whoever_is_asked(backend: str | None, forge: LlamaForge, tmp_path: Path) -> None:
+    """Also where no backend is named, and none could load it."""
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in ("a-00001-of-00002.gguf", "a-00002-of-00002.gguf", "b.gguf"):
+        (files / name).write_bytes(b"GGUF")
+    pointer = tmp_path / "pointer.gguf"
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    for path, says in [
+        (adapter, "PEFT adapter of the model org/base"),
+        (files, f"Load one of the files: {str(files / 'a-00001-of-00002.gguf')!r} or {str(files / 'b.gguf')!r}."),
+        (pointer, "git lfs pull"),
+    ]:
+        forge.add_model("told", path, backend=backend, replace=True)
+        with pytest.raises(InvalidModelError) as caught:
+            forge.load_model("told")
+        assert says in str(caught.value)
+        assert path.name in str(caught.value)
+
+
+def test_a_model_without_a_suffix_finds_its_engine(forge: LlamaForge, gguf_model: Path, tmp_path: Path) -> None:
+    blob = tmp_path / "sha256-d7e8f00d"
+    blob.symlink_to(gguf_model)
+    forge.add_model("blob", blob, parameters={"n_ctx": 64}, replace=True)
+    assert forge.load_model("blob").name == "llama.cpp"
+    forge.unload_model("blob")
+
+
+@pytest.mark.parametrize("backend", LOCAL)
+def test_more_context_than_the_model_was_trained_for(backend: str, forge: LlamaForge, sound: dict[str, str]) -> None:
+    with pytest.raises(InvalidParameterError, match="n_ctx must be at most 8192, which this model was trained for"):
+        forge.load_model(backend, {"n_ctx": 8193})
+    assert answer(forge, backend) == sound[backend]
+
+
 def test_wrong_load_parameters(forge: LlamaForge) -> None:
     with pytest.raises(UnknownParameterError) as unknown:
         forge.load_model("llama.cpp", {"n_cxt": 512})

@@ -99,7 +99,9 @@ class TestApiReference:
         [
             "llamaforge",
             "llamaforge.backends",
+            "llamaforge.chat",
             "llamaforge.engine",
+            "llamaforge.requests",
             "llamaforge.sources",
             "llamaforge.testing",
             "llamaforge.text",
@@ -124,6 +126,20 @@ class TestApiReference:
             except ModuleNotFoundError:
                 module, _, name = identifier.rpartition(".")
                 assert hasattr(importlib.import_module(module), name), identifier
+
+    def test_methods_of_base_classes_are_shown(self, shown: set[str]) -> None:
+        """Most calls of a class are in its base classes, which the reference leaves out unless it is told."""
+        with_options = re.compile(r"^::: (\S+)\n((?: .*\n)*)", re.M)
+        for page in (ROOT / "docs" / "api").glob("*.md"):
+            for identifier, options in with_options.findall(page.read_text(encoding="utf-8")):
+                module, _, name = identifier.rpartition(".")
+                if "inherited_members: true" in options or not name[:1].isupper():
+                    continue
+                bases = getattr(importlib.import_module(module), name).__mro__[1:]
+                ours = [each for each in bases if each.__module__.startswith(("llamaforge.", "forge_"))]
+                if not shown & {f"{each.__module__}.{each.__name__}" for each in ours}:
+                    left_out = [key for each in ours for key in vars(each) if not key.startswith("_")]
+                    assert not left_out, f"{page.name}: {identifier}"
 
     def test_docstrings_become_markdown(self, monkeypatch: pytest.MonkeyPatch) -> None:
         griffe = ModuleType("griffe")  # it is in the environment of the documentation alone

@@ -13,11 +13,9 @@ pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]
 EXAMPLE = ROOT / "examples" / "forge-ngram"
 
 
-def test_it_works_from_its_wheel(tmp_path: Path) -> None:
-    wheels = tmp_path / "wheels"
-    build_wheel(ROOT / "packages" / "forge-core", wheels)
-    wheel = build_wheel(EXAMPLE, wheels)
-    environment = CleanEnvironment(tmp_path / "env", wheels)
+def test_it_works_from_its_wheel(wheels: dict[str, Path], tmp_path: Path) -> None:
+    wheel = build_wheel(EXAMPLE, tmp_path / "built")
+    environment = CleanEnvironment(tmp_path / "env", wheels["forge-core"].parent)
     environment.install(f"{wheel}[test]")
 
     listed = [line.split() for line in environment.llamaforge("backends").splitlines()]

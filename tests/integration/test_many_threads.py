@@ -1,6 +1,6 @@
 """Sixteen threads, each with fifty requests, on one loaded model: every answer is the one that a single thread gets.
 
-The engines are real; the models are small where that makes no difference, as 800 answers have to fit into seconds.
+The engines are real; the models are small and exact, as 800 answers have to fit into seconds.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import Any, Final
 import pytest
 
 from llamaforge import BaseBackend, get_backend
+from support.gguf_files import make_talkative_gguf
 from support.hf_models import make_tiny_model
-from support.servers import LiveServer
+from support.servers import run_llama_server
 
 THREADS: Final = 16
 REQUESTS: Final = 50
@@ -33,10 +34,9 @@ PROMPTS: Final = (
     "500, 600, 700, 800,",
     "def __init__(",
 )
-"""The model hardly thinks of anything but one way to go on, so that it is not for rounding to decide."""
 PATIENCE: Final = 500.0
 """Seconds after which what has not ended hangs."""
-GREEDY: Final[dict[str, Any]] = {"temperature": 0, "max_tokens": 2, "raw": True}
+GREEDY: Final[dict[str, Any]] = {"temperature": 0, "max_tokens": 4, "raw": True}
 
 
 @pytest.fixture
@@ -47,9 +47,10 @@ def echo() -> Iterator[BaseBackend]:
 
 
 @pytest.fixture
-def llama_cpp(gguf_model: Path) -> Iterator[BaseBackend]:
+def llama_cpp(tmp_path: Path) -> Iterator[BaseBackend]:
+    exact = {"n_ctx": 2048, "n_threads": 1, "f16_kv": False, "flash_attn": False}
     with get_backend("llama.cpp")() as backend:
-        backend.load_model(gguf_model, {"n_ctx": 2048, "n_threads": 1, "prefix_cache": 16})
+        backend.load_model(make_talkative_gguf(tmp_path / "talkative.gguf"), {**exact, "prefix_cache": 16})
         yield backend
 
 
@@ -64,12 +65,14 @@ def huggingface(hf_model: Path, tmp_path: Path) -> Iterator[BaseBackend]:
 
 
 @pytest.fixture
-def openai(openai_server: LiveServer) -> Iterator[BaseBackend]:
-    with get_backend("openai")() as backend:
-        backend.load_model(openai_server.model, {"api_base": openai_server.base_url, "api_key": openai_server.api_key})
+def openai(tmp_path: Path) -> Iterator[BaseBackend]:
+    model = make_talkative_gguf(tmp_path / "talkative.gguf")
+    with run_llama_server(model, tmp_path / "llama.log") as server, get_backend("openai")() as backend:
+        backend.load_model(server.model, {"api_base": server.base_url, "api_key": server.api_key})
         yield backend
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("name", ["echo", "llama_cpp", "huggingface", "openai"])
 def test_every_thread_gets_its_own_answers(name: str, request: pytest.FixtureRequest) -> None:
     backend: BaseBackend = request.getfixturevalue(name)

@@ -13,11 +13,11 @@ SPECIAL = ["<|end|>", "<|begin|>", "<|turn|>"]
 
 VOCABULARY = 256 + len(SPECIAL)
 
-TEMPLATE = (
+_TURNS = (
     "{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|turn|>assistant\n"
-    "{% if enable_thinking is defined and not enable_thinking %}off{% endif %}{% endif %}"
 )
+TEMPLATE = _TURNS + "{% if enable_thinking is defined and not enable_thinking %}off{% endif %}{% endif %}"
 
 
 def make_tiny_gguf(
@@ -64,6 +64,16 @@ def make_tiny_gguf(
     for name, weights in (tensors or random_tensors(_shapes(len(tokens or range(VOCABULARY))), seed)).items():
         writer.add_tensor(name, weights.astype(np.float32))
     return _write(writer, path)
+
+
+def make_talkative_gguf(path: Path) -> Path:
+    """Such a model for conformance kits: at temperature 0 its texts are printable, and end at their limit alone."""
+    tensors = random_tensors(_shapes(VOCABULARY))
+    printable = range(ord(" "), ord("~") + 1)
+    # Logits are products with these rows: those of zeros are 0, and the best of so many others is above that.
+    tensors["token_embd.weight"][[token for token in range(VOCABULARY) if token not in printable]] = 0
+    # llama.cpp's server takes all text for reasoning where a template knows enable_thinking.
+    return make_tiny_gguf(path, tensors=tensors, template=_TURNS + "{% endif %}", llama__context_length=np.uint32(2048))
 
 
 def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, npt.NDArray[Any]]:

@@ -13,7 +13,7 @@ _FOLDERS = {
 }
 
 _PATIENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}
-"""Threads of OpenMP that wait for each other actively are many times slower than one where others use the processors."""
+"""OpenMP threads that wait actively for each other are many times slower when others use the processors."""
 
 
 class Home:

@@ -103,6 +103,55 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "qwen3_vl": (
+        "Qwen3VLForConditionalGeneration",
+        {
+            "text_config": {
+                **_TEXT,
+                "head_dim": 8,
+                "rope_scaling": {"rope_type": "default", "mrope_section": [1, 1, 2], "mrope_interleaved": True},
+            },
+            "vision_config": {
+                **_QWEN,
+                "out_hidden_size": 32,
+                "intermediate_size": 48,
+                "deepstack_visual_indexes": [0],
+                "num_position_embeddings": 16,
+            },
+        },
+    ),
+    "paligemma": (
+        "PaliGemmaForConditionalGeneration",
+        {
+            "text_config": {**_TEXT, "model_type": "gemma", "head_dim": 8},
+            "vision_config": {**_SIGLIP, "projection_dim": 32},
+            "image_token_index": 263,
+            "projection_dim": 32,
+        },
+    ),
+    "idefics2": (
+        "Idefics2ForConditionalGeneration",
+        {
+            "text_config": {**_TEXT, "model_type": "mistral"},
+            "vision_config": {name: value for name, value in _CLIP.items() if name != "model_type"},
+            "perceiver_config": {
+                "resampler_n_latents": 2,
+                "resampler_depth": 1,
+                "resampler_n_heads": 2,
+                "resampler_head_dim": 8,
+                "num_key_value_heads": 2,
+            },
+            "image_token_id": 263,
+        },
+    ),
+    "mistral3": (
+        "Mistral3ForConditionalGeneration",
+        {
+            "text_config": {**_TEXT, "model_type": "mistral"},
+            "vision_config": {**_CLIP, "model_type": "pixtral"},
+            "image_token_index": 263,
+        },
+    ),
     # The class that reads text alone lacks weights here: transformers names them otherwise.
     "emu3": (
         "Emu3ForConditionalGeneration",
@@ -141,6 +190,41 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Each architecture's class, and what its configuration needs."""
 
+PICTURES_ONLY: dict[str, tuple[str, dict[str, Any]]] = {
+    "idefics": (
+        "IdeficsForVisionText2Text",
+        {
+            **{name: value for name, value in _TEXT.items() if name != "num_key_value_heads"},
+            "vision_config": {
+                "embed_dim": 32,
+                "image_size": 28,
+                "patch_size": 14,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 48,
+            },
+            "cross_layer_interval": 1,
+            "use_resampler": False,
+            "additional_vocab_size": 0,
+        },
+    ),
+    "kosmos2": (
+        "Kosmos2ForConditionalGeneration",
+        {
+            "text_config": {
+                "vocab_size": 264,
+                "embed_dim": 32,
+                "layers": 2,
+                "ffn_dim": 48,
+                "attention_heads": 4,
+                "max_position_embeddings": 256,
+            },
+            "vision_config": {name: value for name, value in _CLIP.items() if name != "model_type"},
+        },
+    ),
+}
+"""Those that transformers, too, gives no answer without a picture."""
+
 
 def byte_tokenizer(template: str | None = CHATML) -> Any:
     """The 256 bytes, and the tokens of ChatML: <|endoftext|> (256), <|im_start|> (257), <|im_end|> (258)."""
@@ -159,7 +243,7 @@ def byte_tokenizer(template: str | None = CHATML) -> Any:
 
 def save_multimodal_model(kind: str, folder: Path, template: str | None = CHATML) -> Any:
     """Save the model and its tokenizer as transformers does, in float32. Returns the model."""
-    name, settings = MODELS[kind]
+    name, settings = {**MODELS, **PICTURES_ONLY}[kind]
     kind_of_model = getattr(transformers, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

@@ -103,7 +103,6 @@ def refused(template: str, messages: Messages, **parameters: Any) -> InvalidPara
 
 @pytest.fixture(scope="module")
 def by_transformers() -> tuple[Any, Callable[..., str]]:
-    pytest.importorskip("transformers")
     from support.small_tokenizers import byte_level
 
     tokenizer = byte_level()
@@ -124,6 +123,7 @@ def by_transformers() -> tuple[Any, Callable[..., str]]:
     return tokenizer.special_tokens_map, apply
 
 
+@pytest.mark.engine
 @pytest.mark.parametrize("messages", CONVERSATIONS, ids=range(len(CONVERSATIONS)))
 @pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 def test_the_same_text_as_transformers(by_transformers: Any, template: str, messages: Messages) -> None:
@@ -132,6 +132,7 @@ def test_the_same_text_as_transformers(by_transformers: Any, template: str, mess
     assert render(made, messages) == apply(messages, template)
 
 
+@pytest.mark.engine
 def test_tools_documents_and_variables_as_with_transformers(by_transformers: Any) -> None:
     names, apply = by_transformers
     template = (

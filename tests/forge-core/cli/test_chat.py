@@ -135,7 +135,7 @@ def test_the_model_is_changed_and_the_conversation_stays(quickly: Any) -> None:
     quickly.fine("models", "add", "second", "x", "--backend", "echo")
     done = quickly(*ECHO, stdin="one\n/model second\ntwo\n/model\n/save out.json\n")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
-    assert "second on echo.\nOthers: smollm2-135m-instruct" in done.stderr
+    assert "second on echo.\nOther models: smollm2-135m-instruct" in done.stderr
     assert len(saved(quickly.folder / "out.json")) == 4
     assert json.loads((quickly.folder / "out.json").read_text())["model"] == "second"
 
@@ -180,7 +180,7 @@ def test_a_basic_backend_can_not_chat(quickly: Any) -> None:
 
 def test_at_a_terminal(terminal: Callable[..., Any], tmp_path: Path) -> None:
     screen = terminal(*ECHO)
-    at = screen.expect("echo on echo. /help tells more", 0)
+    at = screen.expect("echo on echo. /help lists commands", 0)
     at = screen.expect("> ", at)
     screen.type("hello there\n")
     at = screen.expect("hello there\nhello there\n> ", at)
@@ -338,12 +338,12 @@ def test_ctrl_c_at_the_prompt_clears_the_line_and_twice_leaves(terminal: Callabl
     screen.type("half a line")
     at = screen.expect("half a line", at)
     screen.press("Ctrl-C")
-    at = screen.expect("Ctrl-C once more", at)
+    at = screen.expect("Ctrl-C again", at)
     at = screen.expect("> ", at)
     screen.type("hello\n")
     at = screen.expect("hello\nhello\n> ", at)
     screen.press("Ctrl-C")
-    at = screen.expect("Ctrl-C once more", at)
+    at = screen.expect("Ctrl-C again", at)
     screen.expect("> ", at)
     screen.press("Ctrl-C")
     assert screen.end() == 0

@@ -241,7 +241,7 @@ def test_a_plugin_that_crashes_while_it_is_imported(quickly: Any) -> None:
         quickly.plugins, "dist-dies", {"llamaforge.backends": {"dies": "dies"}}, {"dies": "import os; os._exit(0)"}
     )
     one = examined(quickly, "dies")["by_name"]["backend", "dies"]
-    assert one["problem"] == "The process that looked at it ended with exit code 0 while loading the plugin."
+    assert one["problem"] == "The process that checked it ended with exit code 0 while loading the plugin."
     assert one["mend"] == "pip install --upgrade dist-dies"
 
 
@@ -338,7 +338,7 @@ def test_the_cache(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (found["files"], found["bytes"], found["problem"]) == (1, 1_500_000, None)
     assert "1.5 MB in 1 files" in quickly.fine("doctor")
     monkeypatch.setenv("LLAMAFORGE_CACHE", str(quickly.cache / "deep" / "file"))
-    assert "no folder" in examined(quickly)["cache"]["problem"]
+    assert "not a folder" in examined(quickly)["cache"]["problem"]
 
 
 def test_a_module_of_the_working_folder_is_not_taken_for_an_engine(quickly: Any) -> None:

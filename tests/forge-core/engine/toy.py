@@ -207,7 +207,7 @@ class ToyBackend(EngineBackend):
         return self.engine
 
 
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for *condition*; fail where it doesn't come true."""
     end = time.monotonic() + seconds
     while not condition():

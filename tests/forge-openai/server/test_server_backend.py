@@ -134,6 +134,11 @@ def test_why_the_model_can_not_be_found_out_is_told(server: ScriptedServer) -> N
     server.on("GET", "/v1/models", error_reply(403, "Missing scope."))
     with pytest.raises(AuthenticationError, match=r"Missing scope\..* load parameter model"):
         backend.connect(server.root)
+    keyed = OwnBackend({"api_key": "sk-quite-secret"})
+    server.on("GET", "/v1/models", error_reply(401, "No such key: sk-quite-secret."))
+    with pytest.raises(AuthenticationError, match="No such key") as caught:
+        keyed.connect(server.root)
+    assert "sk-quite" not in str(caught.value)
     server.on("GET", "/v1/models", error_reply(500, "Out of memory."))
     with pytest.raises(ServerError, match="Out of memory"):
         backend.connect(server.root)

@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, only where a regular file belongs, and under locks that never wait for ever."""
+"""Atomic writes that replace only regular files, and locks that never wait forever."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _POLL: Final = 0.05
 
 
 def check_regular(path: Path) -> None:
-    """Raise OSError, with what stands there, unless *path* leads to a regular file or to nothing.
+    """Raise OSError, with what is there, unless *path* is a regular file or doesn't exist.
 
-    Whoever writes a file calls this first: run as root, replacing a device such as ``/dev/null`` breaks the machine.
+    Call this before writing a file: replacing a device such as ``/dev/null`` as root breaks the machine.
     """
     try:
         mode = path.stat().st_mode
@@ -46,16 +46,16 @@ def is_null_device(path: Path) -> bool:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, *, staging: Path | None = None, private: bool = False) -> Iterator[IO[bytes]]:
-    """A file to write that takes *path*'s place once the block ends well, and vanishes when it raises.
+    """A temporary file that replaces *path* when the block ends, and is deleted if it raises.
 
-    The content is on the disk before the name is: a crash leaves the old file or the new one, whole.
+    The content is on the disk before the name changes: a crash leaves either the old or the new file complete.
 
     Args:
         path: the file's final place; its folder must exist.
         staging: a folder on the same disk for the temporary file. Default: *path*'s own folder.
         private: mode 600, whatever the umask is.
 
-    Raises OSError, also where *path* is a device, a folder or anything else but a regular file.
+    Raises OSError, also if *path* is a device, a folder or anything else than a regular file.
     """
     check_regular(path)
     temporary = (staging or path.parent) / f".{path.name[:40]}.{os.getpid()}-{os.urandom(4).hex()}.part"
@@ -77,16 +77,16 @@ def atomic_file(path: Path, *, staging: Path | None = None, private: bool = Fals
 
 @contextlib.contextmanager
 def file_lock(path: Path, timeout: float, *, waiting: Callable[[], object] | None = None) -> Iterator[None]:
-    """Hold the lock file *path*, against other processes and other threads.
+    """Hold the lock file *path* against other processes and threads.
 
     Args:
         path: the lock file; its folder must exist. The file stays when the lock is released.
-        timeout: seconds to wait while somebody else holds it.
-        waiting: called between two tries while somebody else holds it; what it raises ends the wait. A true answer
-            starts the timeout anew: the other one makes progress.
+        timeout: seconds to wait while another process or thread holds it.
+        waiting: called between two tries; an exception ends the wait. A true result restarts the timeout, because the
+            other process makes progress.
 
-    Raises TimeoutError where it stays held, and OSError where the lock can't be made at all, at once: a folder that
-    can't be written would otherwise look like a lock that is held for ever.
+    Raises TimeoutError if it is still held, and OSError at once if the lock can't be created: a folder that is not
+    writable would otherwise look like a lock that is held forever.
     """
     import filelock
 

@@ -21,17 +21,19 @@ from .backends.registry import get_backend, is_registered, list_backends, match_
 from .errors import (
     ConflictingParametersError,
     InvalidParameterError,
+    LlamaForgeError,
     ModelExistsError,
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
+    UnknownParameterError,
 )
 from .forks import ForkSafeLock
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .parameters import read_parameters
 from .pool import LoadedModel, ModelPool
 from .sources import resolve
-from .sources.kinds import is_fetched, offered_location, reads_as_reference
+from .sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
 from .sources.spec import Progress
 
 
@@ -95,12 +97,12 @@ class LlamaForge(NamedModelCalls):
         Args:
             name: its name.
             path: a path, a hub id, or another reference (see :mod:`llamaforge.sources`); for a server (``openai``), the
-                model's name there.
+                model's name there. A relative path is made absolute now, so it means the current folder.
             backend: the backend's name. None: it is chosen by the reference when the model is loaded.
             parameters: load parameters of that backend.
             generation: default generation parameters for requests.
             sha256: the expected SHA-256 of the file, in hexadecimal.
-            save: write it to the model file, for later programs and the command line; a local path is made absolute.
+            save: write it to the model file, for later programs and the command line.
             replace: replace a different model of that name.
 
         Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
@@ -115,7 +117,7 @@ class LlamaForge(NamedModelCalls):
             read_parameters(generation or {})
         entry = ModelEntry(
             name=name,
-            path=_lasting(os.fspath(path)) if save else os.fspath(path),
+            path=absolute_reference(os.fspath(path), backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -290,6 +292,15 @@ class LlamaForge(NamedModelCalls):
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         """Check all that can be checked before anything is fetched, then fetch, then load."""
+        try:
+            return self._open_entry(entry, parameters)
+        except LlamaForgeError as error:
+            if entry.origin != "memory" and _is_of_entry(error, entry, parameters):
+                where = "built in" if entry.origin == "built-in" else f"of {self.config_path}"
+                error.message = f"The model {entry.name!r} ({where}): {error.message}"
+            raise
+
+    def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         name = entry.backend
         fetched = is_fetched(entry.path)
         if name is None:
@@ -314,10 +325,13 @@ class LlamaForge(NamedModelCalls):
         return backend
 
 
-def _lasting(path: str) -> str:
-    """A local path as an absolute one, so that it holds in whichever folder a later program runs."""
-    local = os.path.expanduser(path)
-    return os.path.abspath(local) if not is_fetched(path) and os.path.exists(local) else path
+def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+    """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
+    if not isinstance(error, UnknownParameterError | InvalidParameterError):
+        return True
+    own = entry.parameters
+    passed = {name for name, value in parameters.items() if name not in own or own[name] is not value}
+    return error.name.partition("[")[0] not in passed
 
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:

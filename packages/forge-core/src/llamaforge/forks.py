@@ -1,7 +1,7 @@
-"""After a fork: the child has the objects of its parent, but none of its threads.
+"""Forks: the child process has the objects of its parent, but none of its threads.
 
-A lock that another thread held stays locked there for ever, and work that another thread did never goes on. So whatever
-has such a lock, or such a thread, is told in the child, before anything else runs there.
+A lock that another thread held would stay locked there forever, and that thread's work would never continue. So objects
+with such locks or threads are notified in the child, before anything else runs there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _logger = logging.getLogger("llamaforge")
 
 
 class ForkAware(Protocol):
-    """Something that threads share."""
+    """An object that threads share."""
 
     def after_fork(self) -> None:
         """Called in the child of a fork, where the thread that forked is the only one."""

@@ -6,7 +6,7 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -87,6 +87,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
         return plain
 
 
+_FIELDS: Final = frozenset(Message.__struct_fields__)
+
+
 def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
     """Check *messages* and convert each to a :class:`Message`.
 
@@ -102,7 +105,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
             read.append(_with_plain_text(message))
             continue
         try:
-            read.append(msgspec.convert(plain_value(message), Message))
+            read.append(msgspec.convert(_without_empty_fields(plain_value(message)), Message))
         except msgspec.ValidationError as error:
             raise InvalidParameterError(
                 f"messages[{index}]",
@@ -111,6 +114,32 @@ def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Mess
                 show_value=False,
             ) from None
     return tuple(read)
+
+
+def _without_empty_fields(message: Any) -> Any:
+    """*message* as OpenAI's SDK gives one out, made one to send again.
+
+    Such a message has every field of an answer, most of them null or empty, and a refusal beside the content or among
+    its parts; that is what the assistant said.
+    """
+    if not isinstance(message, dict):
+        return message
+    kept = {name: value for name, value in message.items() if name in _FIELDS or value not in (None, [], ())}
+    if kept.get("tool_calls", ()) is None:
+        del kept["tool_calls"]
+    if kept.get("role") != "assistant":
+        return kept
+    content = kept.get("content")
+    if isinstance(content, list | tuple):
+        kept["content"] = [
+            {"type": "text", "text": part["refusal"]}
+            if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str)
+            else part
+            for part in content
+        ]
+    if not content and isinstance(kept.get("refusal"), str):
+        kept["content"] = kept.pop("refusal")
+    return kept
 
 
 def _with_plain_text(message: Message) -> Message:

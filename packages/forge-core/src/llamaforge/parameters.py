@@ -6,6 +6,7 @@ part of that meaning: logit_bias, penalties, temperature, top_k, top_p, min_p.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
@@ -295,6 +296,15 @@ def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
     read: Parameters = convert(canonical(parameters), Parameters)
     check_combinations(read)
     return read
+
+
+def valid_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The valid entries of *values*, by canonical name: a wrong recommendation in a model's file is ignored."""
+    valid = {}
+    for name, value in values.items():
+        with contextlib.suppress(InvalidParameterError):
+            valid[name] = getattr(convert({name: plain_value(value)}, Parameters), name)
+    return valid
 
 
 def check_combinations(parameters: Parameters) -> None:

@@ -59,14 +59,10 @@ class HuggingFaceBackend(EngineBackend):
         return load(prepare(model_path, config), config)
 
     def default_parameters(self) -> Mapping[str, Any]:
-        """The seed, where one was given at load time, and what the model's makers recommend for sampling."""
-        config, engine = self._config, cast("Engine | None", self._engine)
-        found: dict[str, Any] = {}
-        if engine is not None and getattr(config, "generation_defaults", "model") == "model":
-            found.update(engine.generation_defaults)
-        if isinstance(config, HuggingFaceConfig) and config.seed is not None:
-            found["seed"] = config.seed
-        return found
+        """The recommended sampling, and the seed if one was given at load."""
+        found, config = super().default_parameters(), self._config
+        seed = config.seed if isinstance(config, HuggingFaceConfig) else None
+        return found if seed is None else {**found, "seed": seed}
 
     def memory(self) -> MemoryUsage | None:
         """The bytes of the model's weights, and of the keys and values that it holds."""

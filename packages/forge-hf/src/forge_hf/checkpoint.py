@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
-from llamaforge.formats.gguf import DamagedFileError, read_header
+from llamaforge.formats import generation_config
+from llamaforge.formats.gguf import DamagedFileError, read_header, recommended_sampling
 from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
-from llamaforge.parameters import Parameters
-from llamaforge.validation import convert
+from llamaforge.parameters import valid_parameters
 
 from .errors import words
 from .tokenizer import Vocabulary
@@ -37,7 +37,6 @@ _SETTINGS: Final = (
 )
 _SHARD: Final = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 _OTHER_WEIGHTS: Final = frozenset({".h5", ".msgpack", ".onnx", ".ot", ".ckpt", ".pth", ".pt", ".safetensors", ".bin"})
-_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p")
 INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Lists of weights in several files, in the order of preference."""
 
@@ -91,7 +90,7 @@ def check_tokenizer(folder: Path, name: str) -> None:
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
-    """What a tokenizer is made of."""
+    """What a tokenizer is made of, but for the settings beside it."""
     return [file for file in folder.iterdir() if _TOKENIZER.match(file.name)]
 
 
@@ -129,36 +128,15 @@ def processor_template(folder: Path) -> str | None:
     return None
 
 
-def generation_defaults(folder: Path) -> dict[str, Any]:
+def generation_defaults(folder: Path, gguf_file: str | None = None) -> dict[str, Any]:
     """What the model's makers recommend for sampling, by canonical name, as transformers understands their file.
 
-    generation_config.json counts: its sampling parameters where it says ``do_sample: true``, and its
-    ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file says nothing, neither does this.
-    A value that can't be is left out: transformers itself would fail with it at the first answer.
+    With a GGUF file, its metadata counts, otherwise generation_config.json. An invalid value is left out: transformers
+    would fail with it at the first answer.
     """
-    try:
-        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    found: dict[str, Any] = {}
-    sampled = told.get("do_sample")
-    if sampled is True:
-        found = {name: told[name] for name in _SAMPLING if told.get(name) is not None}
-    elif sampled is False:
-        found["temperature"] = 0.0
-    if told.get("repetition_penalty") is not None:
-        found["repetition_penalty"] = told["repetition_penalty"]
-    return {name: value for name, value in found.items() if _is_possible(name, value)}
-
-
-def _is_possible(name: str, value: Any) -> bool:
-    try:
-        convert({name: value}, Parameters)
-    except ValueError:
-        return False
-    return True
+    if gguf_file is not None:
+        return valid_parameters(recommended_sampling(read_header(folder / gguf_file).metadata))
+    return valid_parameters(generation_config.recommended_sampling(folder))
 
 
 def stored_dtype(files: list[Path]) -> str | None:
@@ -244,8 +222,9 @@ def _check_pickle(file: Path, name: str) -> None:
         raise InvalidModelError(name, f"{file.name} holds {type(found).__name__}, not weights by name.")
 
 
-def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
-    """The template of the load parameter, or the tokenizer's; None where there is neither.
+def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:
+    """The template of the load parameter, or the tokenizer's; None where there is neither. *folder* has the tokenizer's
+    files; None for one that comes from a GGUF file.
 
     Raises InvalidParameterError or InvalidModelError where it is broken.
     """
@@ -253,20 +232,27 @@ def chat_template(name: str, folder: Path, vocabulary: Vocabulary, given: str | 
     texts = own if given is None else read_template(given)
     if not texts:
         return None
-    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    source = _template_source(folder)
     if not isinstance(texts, str | dict):
         raise InvalidModelError(
             name,
-            f"its chat template (tokenizer_config.json) is {type(texts).__name__}, not text. Pass another one "
+            f"its chat template ({source}) is {type(texts).__name__}, not text. Pass another one "
             "with the load parameter chat_template.",
         )
     return ChatTemplate.of_model(
         texts,
         model=name,
-        source=next((file for file in files if (folder / file).is_file()), "of its tokenizer"),
+        source=source,
         special_tokens=vocabulary.tokenizer.special_tokens_map,
         control_tokens=vocabulary.control_tokens,
     )
+
+
+def _template_source(folder: Path | None) -> str:
+    if folder is None:
+        return "tokenizer.chat_template in its metadata"
+    files = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
+    return next((file for file in files if (folder / file).is_file()), "of its tokenizer")
 
 
 def check_gguf(path: Path, name: str) -> None:

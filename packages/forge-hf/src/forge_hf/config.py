@@ -22,7 +22,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
         str,
         Meta(
             min_length=1,
-            description="Where the model runs: 'cpu', 'cuda', 'cuda:1', 'mps', 'xpu' ... 'auto' takes an accelerator "
+            description="Where the model runs: 'cpu', 'cuda', 'cuda:1', 'mps', 'xpu' ... 'auto' uses an accelerator "
             "if there is one, else the CPU.",
         ),
     ] = "auto"
@@ -30,13 +30,13 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
         Annotated[
             Dtype,
             Meta(
-                description="Type of the weights in memory. 'auto' takes the checkpoint's own. Not set: its own as "
-                "well, but float32 on a CPU that doesn't compute with it natively."
+                description="Type of the weights in memory. 'auto': the checkpoint's. Not set: the same, but float32 "
+                "on a CPU that doesn't compute with it natively."
             ),
         ]
         | None
     ) = None
-    torch_dtype: Annotated[Dtype, Meta(description="Another name of dtype.")] | None = None
+    torch_dtype: Annotated[Dtype, Meta(description="Alias of dtype.")] | None = None
     device_map: (
         Annotated[
             str | dict[str, str | int],
@@ -53,7 +53,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
             Meta(
                 ge=0,
                 description="Context length, in tokens, prompt and answer together. 0 or not set: what the model was "
-                "made for (4096 where it doesn't say).",
+                "trained for (4096 if unknown).",
             ),
         ]
         | None
@@ -63,15 +63,15 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
             int,
             Meta(
                 ge=1,
-                description="Tokens that are computed in one step, of all requests together. Fewer: answers under way "
-                "go on more evenly while a long prompt is read. Not set: 256 on a CPU, 2048 elsewhere.",
+                description="Tokens in a step, all requests together. With fewer, running answers continue more evenly "
+                "while a long prompt is read. Not set: 256 on a CPU, 2048 elsewhere.",
             ),
         ]
         | None
     ) = None
     seed: (
         Annotated[
-            int, Meta(ge=0, le=2**32 - 1, description="Seed of requests that give none. Not set: a new one each time.")
+            int, Meta(ge=0, le=2**32 - 1, description="Seed for requests without one. Not set: a new one each time.")
         ]
         | None
     ) = None
@@ -109,26 +109,29 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     chat_template: (
         Annotated[
             str,
-            Meta(min_length=1, description="A chat template in source of the model's: Jinja text, or a file's path."),
+            Meta(
+                min_length=1,
+                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+            ),
         ]
         | None
     ) = None
     trust_remote_code: Annotated[
-        bool, Meta(description="Run the Python code that a model's repository brings. Look at it first.")
+        bool, Meta(description="Run Python code from the model's repository. Review it first.")
     ] = False
     revision: Annotated[str, Meta(min_length=1, description="Branch, tag or commit of a hub repository.")] | None = None
     cache_dir: (
         Annotated[
             str,
-            Meta(min_length=1, description="Folder for what is fetched from the hub. Not set: the hub library's own."),
+            Meta(min_length=1, description="Folder for downloads from the hub. Not set: the hub library's own cache."),
         ]
         | None
     ) = None
-    local_files_only: Annotated[
-        bool, Meta(description="Fetch nothing from the hub: use what its cache has, or fail.")
-    ] = False
+    local_files_only: Annotated[bool, Meta(description="Download nothing from the hub: use cached files only.")] = False
     token: (
-        Annotated[Secret, Meta(description="Access token of the hub. Not set: HF_TOKEN, or what `hf auth login` kept.")]
+        Annotated[
+            Secret, Meta(description="Access token for the hub. Not set: HF_TOKEN, or the one from `hf auth login`.")
+        ]
         | None
     ) = None
 

@@ -99,6 +99,10 @@ class Engine(engine.Engine[Sampler]):
         """None where a token's text depends on its neighbours."""
         return self.vocabulary.token_table(self.vocab_size)
 
+    def special_tokens(self) -> Mapping[int, str]:
+        """Those of the tokenizer, whichever kind it is."""
+        return self.vocabulary.special_texts
+
     def _token_ids(self, request: GenerationRequest) -> list[int]:
         if request.prompt is not None and (request.raw or self.template is None):
             return self.vocabulary.encode_raw(request.prompt)

@@ -41,7 +41,9 @@ from .config import HuggingFaceConfig
 from .devices import choose_device, choose_dtype, empty_cache
 from .engine import Engine
 from .errors import load_error
-from .load_checks import (
+from .log_control import quiet
+from .memory import fewer_kernels
+from .model_check import (
     check_attention,
     check_devices,
     check_files,
@@ -50,9 +52,8 @@ from .load_checks import (
     packing_of,
     quantization_config,
     what_is_wrong,
+    what_it_needs,
 )
-from .log_control import quiet
-from .memory import fewer_kernels
 from .model_source import ModelSource, find
 from .tokenizer import Vocabulary
 
@@ -145,7 +146,11 @@ def _load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
     name = prepared.source.name
     with _doing(name, "its weights can't be loaded"):
         model, report = prepared.auto_class.from_pretrained(
-            str(prepared.folder), config=prepared.settings, output_loading_info=True, **prepared.options
+            str(prepared.folder),
+            config=prepared.settings,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # or what doesn't fit would be told in a log that nobody sees
+            **prepared.options,
         )
     wrong = what_is_wrong(model, report)
     if wrong is not None:
@@ -158,7 +163,7 @@ def _load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
         n_ctx=prepared.n_ctx,
         n_batch=config.n_batch or (_BATCH_ON_CPU if model.device.type == "cpu" else _BATCH_ELSEWHERE),
         n_slots=config.n_parallel + config.prefix_cache,
-        generation_defaults=generation_defaults(prepared.folder) if prepared.source.gguf_file is None else {},
+        generation_defaults=generation_defaults(prepared.folder, prepared.source.gguf_file),
     )
 
 
@@ -185,7 +190,7 @@ def _prepare(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> Pr
         vocabulary = Vocabulary(tokenizer)
     if not from_gguf and not getattr(tokenizer, "chat_template", None):
         tokenizer.chat_template = processor_template(folder)
-    template = chat_template(name, folder, vocabulary, config.chat_template)
+    template = chat_template(name, None if from_gguf else folder, vocabulary, config.chat_template)
     options = {**common, **_weight_options(source, folder, settings, config)}
     auto_class = _try_out(source, folder, settings, auto_classes, options, described)
     return PreparedModel(source, folder, settings, auto_class, vocabulary, template, n_ctx, options)
@@ -218,7 +223,9 @@ def _want_logits_alone(settings: Any) -> None:
 def _tokenizer_files(folder: Path, source: ModelSource) -> str:
     if source.gguf_file is not None:
         return "the metadata in its header"
-    return ", ".join(sorted(file.name for file in tokenizer_files(folder)))
+    beside = [folder / "tokenizer_config.json", folder / "special_tokens_map.json"]
+    files = [*tokenizer_files(folder), *(file for file in beside if file.is_file())]
+    return " and ".join(sorted(file.name for file in files))
 
 
 def _try_out(
@@ -238,15 +245,18 @@ def _try_out(
     if packed is not None:
         check_quantizer(packed, options, source.name)
     if packed is not None or source.gguf_file is not None:
+        _build(auto_classes[0], source, settings, options, described)
         return auto_classes[0]
     dry = {**options, "device_map": "meta", "ignore_mismatched_sizes": True, "output_loading_info": True}
     reasons: list[str] = []
     for auto_class in auto_classes:
-        with _doing(source.name, "transformers can't build the model that its config.json describes", described):
-            _build(auto_class, settings, options)
         with _doing(source.name, "its weights can't be loaded", described):
-            model, report = auto_class.from_pretrained(str(folder), config=settings, **dry)
-        wrong = what_is_wrong(model, report)
+            try:
+                model, report = auto_class.from_pretrained(str(folder), config=settings, **dry)
+            except Exception:
+                _build(auto_class, source, settings, options, described)
+                raise
+        wrong = what_is_wrong(model, report) or what_it_needs(model)
         if wrong is None:
             check_map_of_modules(model, options.get("device_map"))
             return auto_class
@@ -254,9 +264,13 @@ def _try_out(
     raise InvalidModelError(source.name, reasons[0])
 
 
-def _build(auto_class: Any, settings: Any, options: Mapping[str, Any]) -> None:
-    """Make the model's objects without any weights: what goes wrong then is config.json's fault."""
-    with torch.device("meta"):
+def _build(
+    auto_class: Any, source: ModelSource, settings: Any, options: Mapping[str, Any], described: Mapping[str, Any]
+) -> None:
+    """Make the model's objects without any weights. What goes wrong then is the fault of what describes the model."""
+    what = "its config.json" if source.gguf_file is None else "its header"
+    doing = _doing(source.name, f"transformers can't build the model that {what} describes", described)
+    with doing, torch.device("meta"):
         auto_class.from_config(copy.deepcopy(settings), trust_remote_code=options["trust_remote_code"])
 
 

@@ -12,10 +12,13 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llamaforge.chat import ControlToken, Piece
 from llamaforge.engine import BytesDetokenizer, Detokenizer, TokenTable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Kind = Literal["bytes", "settled", "whole"]
 """How tokens become text: each by itself; with a look at its neighbours; or only all of them together."""
@@ -41,8 +44,8 @@ class Vocabulary:
         special: tokens that add no text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer: Any = tokenizer
         self.lock = threading.RLock()
         self.added = frozenset(getattr(tokenizer, "added_tokens_decoder", {}))
         self.special = frozenset(tokenizer.all_special_ids) | {
@@ -107,9 +110,14 @@ class Vocabulary:
             return None
         if self._table is None or len(self._table.token_bytes) != vocab_size:
             table = [self.token_bytes(token) for token in range(vocab_size)]
-            special = {token: self.token_text(token) for token in sorted(self.special) if token < vocab_size}
+            special = {token: text for token, text in self.special_texts.items() if token < vocab_size}
             self._table = TokenTable(table, special)
         return self._table
+
+    @functools.cached_property
+    def special_texts(self) -> dict[int, str]:
+        """Tokens that add no text, with how they are spelled."""
+        return {token: self.token_text(token) for token in sorted(self.special)}
 
     def token_text(self, token: int) -> str:
         """The token for people: its text, or its name where it is special. Part of a character becomes U+FFFD."""

@@ -34,9 +34,9 @@ _MACHINES = ("x86_64", "amd64")
 def pack(forward: Forward) -> bool:
     """Lay out the weights of all plain linear layers that are on a processor; whether that was done.
 
-    Each takes the source of the checkpoint's, in memory of the process instead of a mapped file's. Weights that
-    something else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then
-    computes anything else, or fails, is put back as it was.
+    They replace the checkpoint's, which are pages of a mapped file, with memory of the process. Weights that something
+    else needs as they are stay as well, such as those that an output layer shares with the embeddings. A model that
+    then computes something else, or fails, is put back as it was.
     """
     unused = _unused(forward.model)
     layers = [layer for layer in _layers(forward.model) if layer not in unused]
@@ -50,8 +50,9 @@ def pack(forward: Forward) -> bool:
     except Exception:  # noqa: BLE001 - whatever it is, the trial of its rows meets it again, and says so
         return False
     try:
-        for layer in layers:
-            _pack(layer)
+        done = [_pack(layer) for layer in layers]
+        if not any(done):
+            return False
         after, _ = alone(forward, _TRIAL)
         if same(after, before):
             if not unused:  # what isn't used need not be in memory, so it stays in the file
@@ -93,7 +94,7 @@ def _layers(model: nn.Module) -> Iterator[nn.Linear]:
     ):
         return
     dtypes = {torch.float32}
-    if kernels._is_mkldnn_bf16_supported():
+    if hasattr(kernels, "_is_mkldnn_bf16_supported") and kernels._is_mkldnn_bf16_supported():
         dtypes.add(torch.bfloat16)
     for module in model.modules():
         if (
@@ -111,9 +112,15 @@ def _layers(model: nn.Module) -> Iterator[nn.Linear]:
 
 
 @torch.no_grad()
-def _pack(layer: nn.Linear) -> None:
-    layer.weight = nn.Parameter(torch.ops.mkldnn._reorder_linear_weight(layer.weight), requires_grad=False)
+def _pack(layer: nn.Linear) -> bool:
+    """Whether oneDNN knows a layout for the layer's weights; if not, they stay as they are."""
+    try:
+        packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight)
+    except RuntimeError:
+        return False
+    layer.weight = nn.Parameter(packed, requires_grad=False)
     layer.forward = functools.partial(_product, layer)  # type: ignore[method-assign]
+    return True
 
 
 @torch.no_grad()
@@ -145,7 +152,17 @@ def _leave_the_file(model: nn.Module, packed: int) -> None:
 
 
 def _product(layer: nn.Linear, states: Tensor) -> Tensor:
-    """What ``layer(states)`` is."""
-    # The overload by name: finding it anew costs as much as a small product.
-    product: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, layer.weight, layer.bias, "none", [], "")
+    """What ``layer(states)`` is.
+
+    The trial can't see every product: an expert may come to none of its tokens, and a step be longer. A layer for which
+    oneDNN has no kernel then gets its weights back, and torch computes it.
+    """
+    try:
+        # The overload by name: finding it anew costs as much as a small product.
+        product: Tensor = torch.ops.mkldnn._linear_pointwise.default(states, layer.weight, layer.bias, "none", [], "")
+    except RuntimeError as error:
+        _logger.info("A linear layer gets its weights back (%s).", str(error).partition("\n")[0])
+        _unpack(layer, None)
+        own: Tensor = layer(states)
+        return own
     return product

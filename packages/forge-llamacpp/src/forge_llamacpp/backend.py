@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
+from llamaforge.formats.gguf import recommended_sampling
 from llamaforge.formats.local import local_path
+from llamaforge.parameters import valid_parameters
 
 from .config import LlamaCppConfig
 from .errors import IMPORT_ADVICE
@@ -24,6 +26,10 @@ class LlamaCppBackend(EngineBackend):
     spec = SPEC
     config_class = LlamaCppConfig
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._recommended: Mapping[str, Any] = {}
+
     def check_model(self, model_path: str, config: LlamaCppConfig) -> None:
         """Refuse what is no sound GGUF model, an adapter that is none, a chat template that is none, and a context that
         the model was not trained for.
@@ -31,6 +37,7 @@ class LlamaCppBackend(EngineBackend):
         Where a model is loaded, which a failure would cost, all else is tried out that takes no weights.
         """
         header = check_model_file(model_path)
+        self._recommended = valid_parameters(recommended_sampling({**header.metadata, **config.kv_overrides}))
         check_context(header, config)
         for adapter in config.adapters:
             check_adapter_file(adapter.path)
@@ -48,11 +55,13 @@ class LlamaCppBackend(EngineBackend):
         from .log_control import logger
 
         engine = LlamaCppEngine(str(local_path(model_path)), config)
+        engine.generation_defaults = self._recommended
         if config.prompt_lookup and not engine.can_trim:
             logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
         return engine
 
     def default_parameters(self) -> Mapping[str, Any]:
-        """The seed, where one was given to load."""
-        config = self._config
-        return {"seed": config.seed} if isinstance(config, LlamaCppConfig) and config.seed is not None else {}
+        """The recommended sampling, and the seed if one was given at load."""
+        found, config = super().default_parameters(), self._config
+        seed = config.seed if isinstance(config, LlamaCppConfig) else None
+        return found if seed is None else {**found, "seed": seed}

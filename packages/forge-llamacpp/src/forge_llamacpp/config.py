@@ -35,7 +35,7 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
         Meta(
             ge=-1,
             le=2**31 - 1,
-            description="Layers to put on the graphics card; -1 is all of them. Without a card all stay in memory.",
+            description="Layers to put on the graphics card; -1 is all. Without a card, all stay in main memory.",
         ),
     ] = -1
     split_mode: Annotated[
@@ -55,7 +55,7 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             Meta(
                 ge=0,
                 le=_LONGEST_CONTEXT,
-                description="Context length, in tokens: of each request, and of all together; 0 is all that the "
+                description="Context length in tokens, for each request and for all together; 0 is the length that the "
                 "model was trained for. Not set: that, but at most 8192.",
             ),
         ]
@@ -67,14 +67,14 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             Meta(
                 ge=1,
                 le=2**20,
-                description="Tokens of a step, all requests together; a longer prompt takes several. Not set: 128 on a "
-                "processor, 512 with a graphics card.",
+                description="Tokens in a step, all requests together; a longer prompt takes several steps. Not set: "
+                "128 on a processor, 512 with a graphics card.",
             ),
         ]
         | None
     ) = None
     n_ubatch: Annotated[
-        int, Meta(ge=1, le=2**20, description="Tokens of a step that are computed at once; at most n_batch.")
+        int, Meta(ge=1, le=2**20, description="Tokens in a step that are computed at once; at most n_batch.")
     ] = 512
     n_threads: (
         Annotated[
@@ -83,8 +83,7 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
         | None
     ) = None
     n_threads_batch: (
-        Annotated[int, Meta(ge=1, le=512, description="Threads for reading the prompt. Not set: as many as n_threads.")]
-        | None
+        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: n_threads.")] | None
     ) = None
     f16_kv: (
         Annotated[
@@ -100,26 +99,21 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    flash_attn: (
-        Annotated[bool, Meta(description="Flash attention. Not set: where the engine knows it to be an advantage.")]
-        | None
-    ) = None
+    flash_attn: Annotated[bool, Meta(description="Flash attention. Not set: the engine's choice.")] | None = None
     swa_full: Annotated[
         bool,
         Meta(
-            description="Sliding-window models: keep the whole cache, so that prefixes can be reused and guesses taken "
-            "back. False saves memory."
+            description="Sliding-window models: keep the whole cache, so that prefixes can be reused and guesses "
+            "undone. False saves memory."
         ),
     ] = True
     offload_kqv: Annotated[bool, Meta(description="Keep the cache and attention on the graphics card, too.")] = True
     use_mmap: Annotated[bool, Meta(description="Map the file into memory instead of reading it.")] = True
     use_mlock: Annotated[bool, Meta(description="Keep the model from being swapped out.")] = False
-    check_tensors: Annotated[bool, Meta(description="Look through all weights for invalid values while loading.")] = (
-        False
-    )
+    check_tensors: Annotated[bool, Meta(description="Check all weights for invalid values while loading.")] = False
     seed: (
         Annotated[
-            int, Meta(ge=0, le=2**32 - 1, description="Seed of requests that give none. Not set: a new one each time.")
+            int, Meta(ge=0, le=2**32 - 1, description="Seed for requests without one. Not set: a new one each time.")
         ]
         | None
     ) = None
@@ -128,7 +122,7 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+                description="A Jinja template, or the path of a file with one, instead of the model's.",
             ),
         ]
         | None

@@ -62,20 +62,24 @@ class Vocabulary:
         return TokenTable(table, {token: self.token_text(token) for token, data in enumerate(table) if not data})
 
     @functools.cached_property
-    def control_tokens(self) -> tuple[ControlToken, ...]:
+    def special(self) -> dict[int, str]:
+        """The tokens that add no text, with how they are spelled."""
+        return {token: self._spelling(token) for token in range(self.size) if self._is_control(token)}
+
+    @property
+    def control_tokens(self) -> list[ControlToken]:
         """The tokens that llama.cpp makes of their spelling only where it is told to."""
-        found = []
-        for token in range(self.size):
-            if self._is_control(token):
-                attributes = lib.llama_vocab_get_attr(self._vocab, token)
-                text = lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
-                found.append(ControlToken(text, bool(attributes & _LSTRIP), bool(attributes & _RSTRIP)))
-        return tuple(found)
+        attributes = ((text, lib.llama_vocab_get_attr(self._vocab, token)) for token, text in self.special.items())
+        return [ControlToken(text, bool(flags & _LSTRIP), bool(flags & _RSTRIP)) for text, flags in attributes]
+
+    @functools.cached_property
+    def _controls(self) -> ControlTokens:
+        return ControlTokens(self.control_tokens)
 
     def tokenize(self, prompt: RenderedPrompt) -> list[int]:
         """The tokens of *prompt*: control tokens are recognised but for those that are to be plain text, and one BOS
         comes first where the model wants it."""
-        pieces = ControlTokens(self.control_tokens).pieces(prompt) if prompt.literal_spans else None
+        pieces = self._controls.pieces(prompt) if prompt.literal_spans else None
         if pieces is None:
             tokens = self._tokenize(prompt.text.encode())
         else:
@@ -104,11 +108,7 @@ class Vocabulary:
 
     def named_tokens(self) -> dict[str, str]:
         """The texts of the special tokens that there are, by the names that chat templates use."""
-        return {
-            name: lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
-            for name, token in self._named.items()
-            if token is not None
-        }
+        return {name: self._spelling(token) for name, token in self._named.items() if token is not None}
 
     def _find_special(self, name: str) -> int | None:
         """The special token of that name.
@@ -124,6 +124,10 @@ class Vocabulary:
         if token is None or not 0 <= token < self.size:
             return None
         return token if token == named or self._is_control(token) else None
+
+    def _spelling(self, token: int) -> str:
+        text: str = lib.llama_vocab_get_text(self._vocab, token).decode("utf-8", "replace")
+        return text
 
     def _is_control(self, token: int) -> bool:
         return bool(lib.llama_vocab_get_attr(self._vocab, token) & (_CONTROL | _UNKNOWN))

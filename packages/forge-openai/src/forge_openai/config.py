@@ -27,6 +27,9 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
     reads_environment: ClassVar[bool] = True
     """Whether OpenAI's environment variables fill in what is left open. Another server must not get OpenAI's key."""
 
+    uses_proxies: ClassVar[bool] = True
+    """Whether requests take the proxies that environment variables name."""
+
     api_key: (
         Annotated[
             Secret,
@@ -38,8 +41,8 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         str | tuple[str, ...] | None,
         Meta(
             description="Base URL, such as http://127.0.0.1:8000/v1. Default: OPENAI_BASE_URL, else OpenAI's own. "
-            "A list is of servers that have the same model: the least busy one is asked, and where one fails before "
-            "its answer has begun, the next."
+            "A list of servers with the same model: the least busy one is used, and if it fails before its answer "
+            "has begun, the next."
         ),
     ] = None
     azure_endpoint: (
@@ -69,55 +72,53 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
             float,
             Meta(
                 gt=0,
-                description="Seconds of silence after which the server counts as gone. Default: 600, 5 to connect.",
+                description="Seconds without data after which a request fails. Default: 600, 5 to connect.",
             ),
         ]
         | None
     ) = None
     max_retries: Annotated[
-        int, Meta(ge=0, le=100, description="How often a request is tried again before its first byte has come.")
+        int, Meta(ge=0, le=100, description="Retries of a request before the first byte of its answer.")
     ] = 2
-    headers: Annotated[dict[str, Secret], Meta(description="More HTTP headers; never shown.")] = msgspec.field(
+    headers: Annotated[dict[str, Secret], Meta(description="Additional HTTP headers; never shown.")] = msgspec.field(
         default_factory=dict
     )
     extensions: Annotated[
         tuple[Extension, ...] | dict[Extension, str],
         Meta(
             description="Parameters that this server honours beyond OpenAI's own: top_k, min_p, repetition_penalty, "
-            "grammar. A mapping gives the server's own name for each, as {'repetition_penalty': 'repeat_penalty'}."
+            "grammar. A mapping gives the server's names: {'repetition_penalty': 'repeat_penalty'}."
         ),
     ] = ()
     check_model: Annotated[
-        bool, Meta(description="Ask the server at load whether it is there, takes the key and has the model.")
+        bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True
     max_tokens_field: (
         Annotated[
             Literal["max_tokens", "max_completion_tokens"],
-            Meta(
-                description="The server's name of max_tokens. Default: OpenAI's newer one there, max_tokens elsewhere."
-            ),
+            Meta(description="The server's name for max_tokens. Default: max_completion_tokens at OpenAI."),
         ]
         | None
     ) = None
     include_usage: Annotated[
         bool | Literal["continuous"],
         Meta(
-            description="Ask for token counts. False for a server that refuses stream_options; continuous for one that "
-            "sends them with every chunk when asked (vLLM), so that answers that we cut are counted, too."
+            description="Ask for token counts. False: for servers that refuse stream_options. continuous: "
+            "for servers that can send them with every chunk (vLLM), so that answers cut by the client are counted."
         ),
     ] = True
     stop_strings: Annotated[
         Literal["server", "client"],
         Meta(
-            description="Who looks for stop strings. client: we do, and close the connection at the match; for servers "
-            "that can't, or that lose text or log-probabilities over it. OpenAI takes four: with more, we do anyway."
+            description="Who looks for stop strings. client: LlamaForge does, and closes the connection at the match; "
+            "for servers that can't, or that lose text or log-probabilities. Automatic for more than four at OpenAI."
         ),
     ] = "server"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(
-            description="How the server continues a last turn of the assistant: not at all; by itself (llama.cpp); or "
-            "when asked with the field continue_final_message (vLLM)."
+            description="How the server continues a final assistant turn: not at all, automatically (llama.cpp), "
+            "or with the field continue_final_message (vLLM)."
         ),
     ] = "refuse"
 

@@ -9,6 +9,7 @@ around it).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -20,7 +21,8 @@ _MESSAGES: Final = (
 )
 _CODES: Final = ("code", "status_code", "error_code", "errcode", "errno", "status", "type")
 _NUMBERS: Final = _CODES[:-2]
-_SUCCESS: Final = frozenset({"", "0", "200", "ok", "success", "succeeded", "none", "null"})
+_SUCCESS: Final = frozenset({"", "0", "200", "20000", "ok", "success", "succeeded", "none", "null"})
+_find_title = re.compile(r"\A\s*<.*?<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL).search
 _FAILURE: Final = frozenset({"error", "failed", "failure", "fail"})
 
 
@@ -41,7 +43,11 @@ def error_text(fields: Mapping[str, object], body: object) -> str:
     for name in _MESSAGES:
         if text := _words(fields.get(name)):
             return text
-    text = body if isinstance(body, str) else "" if body in (None, {}, []) else _shown(body)
+    if isinstance(body, str):
+        title = _find_title(body)  # of a gateway's web page
+        text = " ".join(title[1].split()) if title else body
+    else:
+        text = "" if body in (None, {}, []) else _shown(body)
     return text or "it gave no reason"
 
 
@@ -51,7 +57,7 @@ def is_error(body: object) -> bool:
         return any(map(is_error, body))
     if not isinstance(body, dict):
         return False
-    if body.get("error") or "error" in (body.get("object"), body.get("type")):
+    if says_error(body.get("error")) or "error" in (body.get("object"), body.get("type")):
         return True
     if any(_is_bad(inner) for name in ("base_resp", "header") if isinstance(inner := body.get(name), dict)):
         return True
@@ -63,6 +69,13 @@ def is_error(body: object) -> bool:
     if isinstance(status, str) and status.casefold() in _FAILURE:
         return True
     return _is_bad(body) and any(body.get(name) for name in _MESSAGES)
+
+
+def says_error(found: object) -> bool:
+    """Whether the value of a field ``error`` tells of one. Gateways send the field with nothing in it, too."""
+    if isinstance(found, dict):
+        return any(str(value).casefold() not in _SUCCESS for value in found.values())
+    return bool(found)
 
 
 def _is_bad(fields: Mapping[str, object]) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import email.utils
 import functools
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ from llamaforge.secrets import MASK
 
 from .error_shapes import error_fields, error_text
 from .wire.cancel_scope import CancelScope
-from .wire.environment import certificate_advice
+from .wire.reasons import connection_reason, describe
 
 _LONGEST_REASON = 500
 _PROXY_AUTHENTICATION: Final = 407
@@ -145,7 +144,10 @@ def exception_table() -> dict[type[BaseException], Make]:
 
     def unreached(translator: Translator, error: Exception) -> LlamaForgeError:
         cause = error.__cause__ or error
-        return translator.unreached(describe(cause) + tls_advice(cause))
+        return translator.unreached(connection_reason(cause))
+
+    def garbled(translator: Translator, error: Exception) -> LlamaForgeError:
+        return translator.gone(f"its answer is not compressed as its header Content-Encoding says ({error})")
 
     def silent(translator: Translator, error: Exception) -> LlamaForgeError:
         # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
@@ -196,7 +198,7 @@ def exception_table() -> dict[type[BaseException], Make]:
         httpx2.RemoteProtocolError: unreached,
         httpx2.ProxyError: unreached,
         httpx2.UnsupportedProtocol: unreached,
-        httpx2.DecodingError: unreached,
+        httpx2.DecodingError: garbled,
         httpx2.TooManyRedirects: unreached,
         httpx2.HTTPStatusError: unreached,
         httpx2.InvalidURL: unreached,
@@ -217,38 +219,6 @@ def exception_table() -> dict[type[BaseException], Make]:
     if newer is not None:
         table[newer] = unreached
     return table
-
-
-_IN_WORDS: Final = {
-    "ConnectError": "no connection could be made",
-    "ReadError": "the connection broke while the answer was read",
-    "WriteError": "the connection broke while the request was sent",
-    "CloseError": "the connection could not be closed",
-    "KeptConnectionClosed": "it closed the connection",
-    "TooManyRedirects": "it redirects without end",
-}
-"""Exceptions of the HTTP library that often come without a text."""
-
-
-def describe(error: BaseException) -> str:
-    """An exception in words. A bare value, such as a KeyError's, gets the exception's type before it."""
-    name, text = type(error).__name__, str(error)
-    if not text:
-        return f"{_IN_WORDS[name]} ({name})" if name in _IN_WORDS else name
-    told = isinstance(error, OSError) or type(error).__module__.partition(".")[0] in ("httpx2", "httpcore2", "openai")
-    return text if told else f"{name}: {text}"
-
-
-def tls_advice(error: BaseException) -> str:
-    """What to do about a failure of TLS among the causes of *error*; "" where there is none."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return f". {certificate_advice()}"
-        if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-            return ". It does not speak TLS: try http:// in place of https://."
-        cause = cause.__cause__ or cause.__context__
-    return ""
 
 
 def _whole(value: object) -> int | None:

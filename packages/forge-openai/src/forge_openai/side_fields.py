@@ -22,6 +22,11 @@ _KINDS: Final = {
 }
 
 
+_LONGEST_NAME: Final = 100
+_MOST: Final = 50
+"""Fields that are warned of, at most."""
+
+
 class SideFieldReport:
     """Warns of the fields of one server's answers that are left out.
 
@@ -36,8 +41,11 @@ class SideFieldReport:
 
     def __call__(self, field: str, value: object) -> None:
         """Report *field*, whose *value* can't be read."""
-        level = logging.DEBUG if field in self._known else logging.WARNING
-        self._known.add(field)
+        field = field[:_LONGEST_NAME] if field.isprintable() else ascii(field)[:_LONGEST_NAME]  # some of it is theirs
+        level = logging.DEBUG
+        if field not in self._known and len(self._known) < _MOST:
+            self._known.add(field)
+            level = logging.WARNING
         kind = _KINDS.get(type(value), "something else")
         logger.log(
             level,

@@ -15,23 +15,23 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
 
     type: Annotated[Literal["vllm"], Meta(description="The backend's name, in a tagged config.")] = "vllm"
     tensor_parallel: (
-        Annotated[int, Meta(ge=1, description="Cards, or processors' sockets, that share each layer.")] | None
+        Annotated[int, Meta(ge=1, description="Number of cards (or processor sockets) that share each layer.")] | None
     ) = None
     pipeline_parallel: (
-        Annotated[int, Meta(ge=1, description="Groups of cards that share the layers among them.")] | None
+        Annotated[int, Meta(ge=1, description="Number of groups of cards among which the layers are split.")] | None
     ) = None
     data_parallel: (
-        Annotated[int, Meta(ge=1, description="Copies of the model that share the requests among them.")] | None
+        Annotated[int, Meta(ge=1, description="Number of copies of the model that share the requests.")] | None
     ) = None
     distributed_executor_backend: (
         Annotated[
             Literal["ray", "mp", "uni", "external_launcher"],
-            Meta(description="What runs the parts: ray across machines, mp for processes of one machine."),
+            Meta(description="How parallel parts run: ray on several machines, mp in processes of one machine."),
         ]
         | None
     ) = None
     gpu_memory_utilization: (
-        Annotated[float, Meta(gt=0, le=1, description="Share of a card's memory that vLLM may take.")] | None
+        Annotated[float, Meta(gt=0, le=1, description="Fraction of a card's memory that vLLM may use.")] | None
     ) = None
     max_model_len: Annotated[int, Meta(ge=1, description="Context length, in tokens. Not set: the model's.")] | None = (
         None
@@ -45,10 +45,8 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     ) = None
     quantization: Annotated[str, Meta(min_length=1, description="Quantization method, as vLLM names it.")] | None = None
     kv_cache_dtype: Annotated[str, Meta(min_length=1, description="Type of the key/value cache.")] | None = None
-    enable_prefix_caching: (
-        Annotated[bool, Meta(description="Keep the beginnings of prompts for later requests.")] | None
-    ) = None
-    enforce_eager: Annotated[bool, Meta(description="Don't compile: slower, and ready sooner.")] = False
+    enable_prefix_caching: Annotated[bool, Meta(description="Cache prompt prefixes for later requests.")] | None = None
+    enforce_eager: Annotated[bool, Meta(description="Don't compile: slower, but ready sooner.")] = False
     revision: Annotated[str, Meta(min_length=1, description="Branch, tag or commit of the model.")] | None = None
     tokenizer: Annotated[str, Meta(min_length=1, description="Tokenizer. Not set: the model's.")] | None = None
     trust_remote_code: Annotated[bool, Meta(description="Run code that comes with the model.")] = False
@@ -56,16 +54,16 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, description="A Jinja template, or its file, in place of the model's.")] | None
     ) = None
     tool_call_parser: (
-        Annotated[str, Meta(min_length=1, description="How the model's tool calls are read; switches them on.")] | None
+        Annotated[str, Meta(min_length=1, description="Parser for the model's tool calls; enables them.")] | None
     ) = None
     reasoning_parser: (
-        Annotated[str, Meta(min_length=1, description="How the model's reasoning is told from its answer.")] | None
+        Annotated[str, Meta(min_length=1, description="Parser that separates reasoning from the answer.")] | None
     ) = None
     seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
     extensions: Extensions = ("top_k", "min_p", "repetition_penalty")
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
-        Meta(description="How a last turn of the assistant is continued: vLLM does it when asked."),
+        Meta(description="How a final assistant turn is continued: vLLM does it on request."),
     ] = "continue_final_message"
 
     def __post_init__(self) -> None:

@@ -16,10 +16,10 @@ Endpoint = Annotated[
     str,
     Meta(
         pattern="^https?://",
-        description="Address of a server that runs, such as http://127.0.0.1:8000. Where it is given, none is started.",
+        description="Address of a running server, such as http://127.0.0.1:8000. If it is set, none is started.",
     ),
 ]
-ModelName = Annotated[str, Meta(min_length=1, description="The model; load_model's model path goes before it.")]
+ModelName = Annotated[str, Meta(min_length=1, description="The model; load_model's model path takes precedence.")]
 
 
 class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
@@ -53,26 +53,26 @@ Executable = Annotated[
     ),
 ]
 ExtraArguments = Annotated[
-    tuple[str, ...], Meta(description="More arguments for the server's program. Never a secret.")
+    tuple[str, ...], Meta(description="Additional arguments for the server's program. Never put a secret here.")
 ]
 Environment = Annotated[
-    dict[str, Secret], Meta(description="More environment variables of the server; their values are never shown.")
+    dict[str, Secret], Meta(description="Additional environment variables for the server; values are never shown.")
 ]
 StartupTimeout = Annotated[
-    float, Meta(gt=0, description="Seconds that a server may take to get ready, downloads included.")
+    float, Meta(gt=0, description="Seconds that a server may take to become ready, including downloads.")
 ]
 ShutdownTimeout = Annotated[
-    float, Meta(ge=0, le=3600, description="Seconds that a server may take to end by itself, before it is killed.")
+    float, Meta(ge=0, le=3600, description="Seconds that a server may take to stop before it is killed.")
 ]
 LogFile = Annotated[
     str,
     Meta(
         min_length=1,
-        description="Where the server's log goes. Not set: a file of its own in the user's log folder, deleted when "
-        "all went well.",
+        description="Path of the server's log. Not set: a file in the user's log folder that is deleted after a clean "
+        "end.",
     ),
 ]
-MaxRestarts = Annotated[int, Meta(ge=0, description="How often restart() may start the server of one load again.")]
+MaxRestarts = Annotated[int, Meta(ge=0, description="How often restart() may restart the server after one load.")]
 
 
 class ManagedConfig(BackendConfig, frozen=True, kw_only=True):

@@ -1,18 +1,18 @@
-"""Chat templates, for every engine that runs in this process.
+"""Chat templates, for all in-process engines.
 
-A model's template is a Jinja text that was written for transformers. :class:`ChatTemplate` renders it to the same text,
-finds out how it wants messages, refuses a conversation of which it would leave something out, and says where a message
-spells a control token, so that the tokenizer reads that as plain text.
+A model's template is a Jinja text written for transformers. :class:`ChatTemplate` renders it to the same text. It
+detects how the template expects messages, refuses a conversation if the template would leave out a part of it, and
+marks control tokens that messages spell, so that the tokenizer reads them as plain text.
 
 =============  ==================================================================================
 module         contents
 =============  ==================================================================================
-``template``   :class:`ChatTemplate`: a request becomes a :class:`RenderedPrompt`
+``template``   :class:`ChatTemplate`: from a request to a :class:`RenderedPrompt`
 ``given``      the load parameter ``chat_template``: text or file
-``probes``     what a template takes: content as text or as parts, roles, tool calls
-``turns``      messages in that shape
-``coverage``   whether a template shows everything that a conversation says
-``literals``   control tokens that messages spell
+``probes``     what a template supports: content as text or as parts, roles, tool calls
+``turns``      messages in the form that the template expects
+``coverage``   whether a template renders the whole conversation
+``literals``   control tokens spelled in messages
 ``jinja``      the environment in which templates run; imports jinja2 (``forge-core[chat]``)
 =============  ==================================================================================
 """

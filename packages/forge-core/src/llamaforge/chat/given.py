@@ -1,4 +1,4 @@
-"""The load parameter ``chat_template``: a template in place of the model's own."""
+"""The load parameter ``chat_template``: a template that replaces the model's own."""
 
 from __future__ import annotations
 

@@ -22,14 +22,14 @@ _NOTHING: Final = "(?!)"
 
 @dataclass(frozen=True, slots=True)
 class ControlToken:
-    """A token that the tokenizer makes of its spelling, wherever that stands in a text."""
+    """A token that the tokenizer recognises by its spelling, anywhere in a text."""
 
     text: str
-    """How it is spelled."""
+    """Its spelling."""
     lstrip: bool = False
-    """Whether white space before it belongs to it."""
+    """Whether it includes white space before it."""
     rstrip: bool = False
-    """Whether white space after it belongs to it."""
+    """Whether it includes white space after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +38,23 @@ class RenderedPrompt:
 
     text: str
     literal_spans: tuple[tuple[int, int], ...] = ()
-    """Ranges of characters (begin, end), in order, that spell a control token and are plain text all the same."""
+    """Ranges of characters (begin, end), in order, that spell a control token but are plain text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a prompt that is tokenized by itself."""
+    """A part of a prompt that is tokenized separately."""
 
     text: str
     parse_special: bool
-    """Whether control tokens in it are tokens; else they are plain text."""
+    """Whether control tokens in it are read as control tokens; otherwise they are plain text."""
 
 
 class ControlTokens:
     """The control tokens of a model.
 
     Args:
-        tokens: every one. Spellings of white space alone are left out: they stand in ordinary text.
+        tokens: all control tokens. Those that consist of white space are ignored, because they occur in ordinary text.
     """
 
     def __init__(self, tokens: Iterable[ControlToken] = ()) -> None:

@@ -26,21 +26,21 @@ _DEFAULT, _WITH_TOOLS = "default", "tool_use"
 
 
 class BrokenTemplateError(ValueError):
-    """A text is no sound Jinja template; the message says why, with the line."""
+    """The text is not a valid Jinja template; the message has the reason and the line."""
 
 
 class ChatTemplate:
-    """The templates of one model, compiled. Safe to use from any thread.
+    """The compiled templates of one model. Thread-safe.
 
     Args:
-        templates: the Jinja text; or several by name, of which ``tool_use`` serves requests with tools and ``default``
-            all others.
-        special_tokens: what templates see beside the conversation: texts of special tokens, by the names that
-            transformers has for them (``bos_token``).
-        control_tokens: the tokens that the tokenizer makes of their spelling, and that messages must not forge.
-        model: the model, for messages of errors.
+        templates: the Jinja text, or several by name: ``tool_use`` is for requests with tools, ``default`` for all
+            others.
+        special_tokens: variables for the template: texts of special tokens, under transformers' names
+            (``bos_token``).
+        control_tokens: tokens that the tokenizer recognises by their spelling, and that messages must not forge.
+        model: the model's name, for error messages.
 
-    Raises BrokenTemplateError for a text that is no template, and EngineNotAvailableError where jinja2 is missing.
+    Raises BrokenTemplateError for an invalid template, and EngineNotAvailableError if jinja2 is not installed.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class ChatTemplate:
 
     @classmethod
     def of_model(cls, templates: Templates, *, model: str, source: str, **more: Any) -> ChatTemplate:
-        """The template that a model brings; *source* says where it stands. *more*: as for the class.
+        """A model's own template; *source* says where it is from. *more*: as for the class.
 
-        Raises InvalidModelError where it is broken.
+        Raises InvalidModelError if it is broken.
         """
         try:
             return cls(templates, model=model, **more)
@@ -73,7 +73,7 @@ class ChatTemplate:
             ) from error
 
     def render(self, request: GenerationRequest) -> RenderedPrompt:
-        """The text for a request's conversation, up to where the answer begins; a last assistant turn is left open.
+        """Render a request's conversation, up to where the answer begins. A final assistant turn is left open.
 
         Uses the request's ``tools``, ``chat_template_kwargs`` and ``parse_special``. Raises InvalidParameterError
         where the template refuses the conversation or leaves a turn out of the prompt, and for a variable that it

@@ -18,7 +18,7 @@ from .plugin_commands import load_plugin_command, plugin_commands
 
 BUILT_IN: Final = {
     "run": "Answer one prompt",
-    "chat": "Talk with a model",
+    "chat": "Chat with a model",
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
     "doctor": "Show what is installed, what is broken, and how to repair it",
@@ -115,14 +115,14 @@ _COMPLETE: Final = "_LLAMAFORGE_COMPLETE"
 
 cli = Cli(
     name=_NAME,
-    help="""Run language models on any engine with one meaning.
+    help="""Run language models on any engine through one interface.
 
     \b
     llamaforge run "What is the capital of France?"
     llamaforge chat
 
-    Without any configuration a small model is fetched and answers. `llamaforge COMMAND --help` tells more.
-    Text goes to standard output, and nothing else does.
+    Without any configuration, a small model is downloaded and answers. `llamaforge COMMAND --help` describes a
+    command. Only results go to standard output; notes and errors go to standard error.
 
     Completion in bash (zsh_source and fish_source for other shells):
 
@@ -143,7 +143,7 @@ cli = Cli(
             is_flag=True,
             expose_value=False,
             callback=_set_debug,
-            help="Show the traceback of an error, too.",
+            help="Also show the traceback of an error.",
         ),
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -83,7 +83,10 @@ def _core_version() -> str:
 @command.command("schema")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_backend)
 def schema_command(names: tuple[str, ...]) -> None:
-    """Print the JSON schema of load parameters, told apart by `type`: of the backends NAME, or of all installed."""
+    """Print the JSON schema of the load parameters of the backends NAME, by default of all installed ones.
+
+    The field `type` has the name of the backend.
+    """
     from ..backends.config_schema import config_classes, config_schema
 
     with text_output() as output:
@@ -164,4 +167,4 @@ def _write_described(output: Output, described: dict[str, Any]) -> None:
             output.line()
             output.line(f"{title}: {', '.join(names)}")
     if described["server_defaults"]:
-        say("What is not set is the server's to choose.")
+        say("The server chooses what is not set.")

@@ -23,12 +23,12 @@ from .session import ModelChoice, Session, loaded_model
 from .values import utf8
 
 
-@click.command("chat", short_help="Talk with a model")
+@click.command("chat", short_help="Chat with a model")
 @model_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
 @generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
 def command(system: str | None, **options: Any) -> None:
-    """Talk with a model, which knows all earlier turns.
+    """Chat with a model, which knows all earlier turns.
 
     At a terminal, /help lists what can be typed. Ctrl-C stops an answer and keeps the text so far; Ctrl-D leaves. The
     arrow keys bring back lines from earlier chats.
@@ -73,7 +73,7 @@ class Chat:
     def run(self) -> None:
         """Take turns until the user leaves. A failed turn ends it only where nobody is there to read of it."""
         if self._interactive:
-            say(f"{self._session.model} on {self._session.backend.name}. /help tells more; Ctrl-D leaves.")
+            say(f"{self._session.model} on {self._session.backend.name}. /help lists commands; Ctrl-D leaves.")
         leaving = False
         while True:
             try:
@@ -90,7 +90,7 @@ class Chat:
                 if leaving:
                     break
                 leaving = True
-                say("Ctrl-C once more, or Ctrl-D, leaves.")
+                say("Press Ctrl-C again, or Ctrl-D, to leave.")
             except (LlamaForgeError, click.UsageError) as error:
                 self.conversation.take_back()
                 if not self._interactive:
@@ -132,7 +132,7 @@ class Chat:
         if interrupt.pressed:
             say("(stopped)" if stream.text else "(stopped; /retry asks again)")
         elif not stream.text:
-            say("(The model said nothing.)")
+            say("(The answer is empty.)")
 
     def _take(self, text: str) -> None:
         if text.startswith("/"):

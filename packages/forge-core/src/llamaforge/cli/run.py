@@ -144,6 +144,6 @@ def _described(session: Session, result: GeneratedText) -> dict[str, Any]:
 
 def _remark(result: GeneratedText, parameters: Mapping[str, Any]) -> None:
     if result.dropped:
-        say(f"Note: this backend can't honour {', '.join(result.dropped)}; the answer is without.")
+        say(f"Note: this backend doesn't support {', '.join(result.dropped)}; the answer ignores it.")
     if result.finish_reason == "length" and "max_tokens" not in parameters:
-        say("Note: the answer was cut off: it is as long as the context, or the model's own settings, allow.")
+        say("Note: the answer was cut off at the limit of the context or of the model's own settings.")

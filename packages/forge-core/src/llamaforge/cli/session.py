@@ -86,7 +86,7 @@ def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
     if entry.backend != backend:
         parameters = entry.parameters
         if entry.backend is not None and parameters:
-            say(f"Note: the load parameters saved with {model} are for {entry.backend}, and are left out.")
+            say(f"Note: the load parameters saved with {model} are for {entry.backend} and are not used.")
             parameters = {}
         forge.add_model(
             model, entry.path, backend, parameters, generation=entry.generation, sha256=entry.sha256, replace=True
@@ -106,5 +106,5 @@ def _default_of(forge: LlamaForge, backend: str) -> str:
         with guarded("backend", backend, BACKENDS.owner(backend)):
             takes = entry.backend == backend or bool(spec.match(offered_location(entry.path)))
     if not takes:
-        raise click.UsageError(f"The default model {entry.name} is not for {backend}: name another with -m MODEL.")
+        raise click.UsageError(f"The default model {entry.name} doesn't run on {backend}. Name another with -m MODEL.")
     return entry.name

@@ -1,8 +1,8 @@
-"""Many callers, one model: a scheduler for every engine that runs in this process.
+"""A scheduler for in-process engines: many callers share one model.
 
-A plugin describes its model as an :class:`Engine`: tokenize, compute a step, trim. :class:`EngineBackend` makes a
-backend of that, with continuous batching, chunked prefill, fairness, cancellation, prefix reuse, exact text, usage and
-timings. ``docs/engines.md`` is the author's page.
+A plugin describes its model as an :class:`Engine`: tokenize, compute a step, trim. :class:`EngineBackend` turns it into
+a backend with continuous batching, chunked prefill, fairness, cancellation, prefix reuse, exact text, usage and
+timings. ``docs/engines.md`` is the guide for authors.
 
 =================  ================================================================================
 module             contents
@@ -17,6 +17,7 @@ module             contents
 ``scheduler``      admission, steps, failures, the end
 ``token_budget``   how many tokens of a step each request gets
 ``slots``          which tokens the engine's slots hold, for reuse
+``preparation``    from a request to a sequence, beside the caller where the text is long
 ``sequence``       one request under way: its tokens, its text, its end
 ``event_queue``    from the scheduler to a waiting thread or event loop
 ``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)

@@ -1,11 +1,10 @@
-"""The contract, kept with an engine and a scheduler."""
+"""The base class of backends with an in-process engine."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
@@ -16,22 +15,20 @@ from ..requests import GenerationRequest
 from ..results import Event, Finished
 from .config import EngineConfig
 from .engine_thread import open_scheduler
-from .event_queue import EventQueue, LoopEventQueue, ThreadEventQueue
+from .event_queue import LoopEventQueue, ThreadEventQueue
 from .interface import Engine
-from .prompts import prompt_tokens
-from .sampling import check_logit_bias
+from .preparation import Preparation
 from .scheduler import FORKED, Scheduler
 from .sequence import SequenceState
 
-_LONG: Final = 20_000
-"""Characters from which on a text is made tokens beside the event loop, not in it."""
+_CANCELLED: Final = Finished(finish_reason="cancelled")
 
 
 class EngineBackend(BaseBackend):
     """Base class of backends whose engine runs in this process.
 
-    An author sets :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`) and writes
-    :meth:`open_engine`; the rest is there. Any number of threads and event loops may use one loaded model at once.
+    Set :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`), and write
+    :meth:`open_engine`. Any number of threads and event loops may use one loaded model at once.
     """
 
     config_class = EngineConfig
@@ -42,14 +39,14 @@ class EngineBackend(BaseBackend):
         self._scheduler: Scheduler | None = None
 
     def open_engine(self, model_path: str, config: Any) -> Engine[Any]:
-        """Load the model, with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
+        """Load the model with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
 
-        It is called in the thread that will compute with it. Raises a ModelError; all memory is given back then.
+        Called in the thread that will compute with it. On failure, free all memory and raise a ModelError.
         """
         raise NotImplementedError(f"{type(self).__name__} must override open_engine().")
 
     def load(self, model_path: str, config: EngineConfig) -> None:
-        """Open the engine and put a scheduler before it."""
+        """Open the engine and start its scheduler."""
         scheduler = open_scheduler(
             lambda: self.open_engine(model_path, config),
             parallel=config.n_parallel,
@@ -62,14 +59,21 @@ class EngineBackend(BaseBackend):
         self._closer = weakref.finalize(self, scheduler.close)
 
     def unload(self) -> None:
-        """Give the memory back. What is under way ends with ModelNotLoadedError."""
+        """Free the memory. Running requests end with ModelNotLoadedError."""
         scheduler, self._engine, self._scheduler = self._scheduler, None, None
         if scheduler is not None:
             self._closer.detach()
             scheduler.close()
 
+    def default_parameters(self) -> Mapping[str, Any]:
+        """The sampling that the model recommends, unless it was loaded with ``generation_defaults="core"``."""
+        engine, config = self._engine, self._config
+        if engine is None or getattr(config, "generation_defaults", "model") == "core":
+            return {}
+        return engine.generation_defaults
+
     def memory(self) -> MemoryUsage | None:
-        """What the engine says that the model and its slots take."""
+        """The memory that the model and its slots take, according to the engine."""
         engine = self._engine
         return None if engine is None else engine.memory()
 
@@ -101,20 +105,18 @@ class EngineBackend(BaseBackend):
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = ThreadEventQueue()
-        sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
-        return self._read(scheduler, sequence, event_queue)
+        sequence = Preparation(engine, scheduler, request, cancellation, event_queue, arrived).wait()
+        return iter([_CANCELLED]) if sequence is None else self._read(scheduler, sequence, event_queue)
 
     async def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
         """Generate, for event loops."""
         arrived = time.perf_counter()
         engine, scheduler = self._loaded()
         event_queue = LoopEventQueue()
-        if sum(len(message.text) for message in request.as_messages()) < _LONG:
-            sequence = _make_sequence(engine, scheduler, request, cancellation, event_queue, arrived)
-        else:
-            sequence = await asyncio.to_thread(
-                _make_sequence, engine, scheduler, request, cancellation, event_queue, arrived
-            )
+        sequence = await Preparation(engine, scheduler, request, cancellation, event_queue, arrived).await_it()
+        if sequence is None:
+            yield _CANCELLED
+            return
         cancellation.on_cancel(lambda: scheduler.drop(sequence))
         scheduler.submit(sequence)
         try:
@@ -156,29 +158,3 @@ class EngineBackend(BaseBackend):
             raise ModelNotLoadedError
         scheduler.check()
         return engine, scheduler
-
-
-def _make_sequence(
-    engine: Engine[Any],
-    scheduler: Scheduler,
-    request: GenerationRequest,
-    cancellation: CancellationToken,
-    event_queue: EventQueue,
-    arrived: float,
-) -> SequenceState:
-    with scheduler.users:
-        check_logit_bias(request, engine.vocab_size)
-        engine.check(request)
-        prompt, truncated = prompt_tokens(engine, request)
-        detokenizer = engine.detokenizer(request, prompt)
-    room = engine.n_ctx - len(prompt)
-    return SequenceState(
-        request,
-        cancellation,
-        prompt,
-        truncated=truncated,
-        max_new_tokens=min(request.max_tokens or room, room),
-        detokenizer=detokenizer,
-        event_queue=event_queue,
-        arrived=arrived,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -17,19 +17,19 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=256,
-            description="Requests that are computed at once, at most half of n_batch; more of them wait in a queue.",
+            description="Requests that are computed at once, at most half of n_batch; others wait in the queue.",
         ),
     ] = 8
     max_queue: Annotated[
-        int, Meta(ge=0, description="Requests that may wait. One more is refused with QueueFullError.")
+        int, Meta(ge=0, description="Requests that may wait. Further ones are refused with QueueFullError.")
     ] = 1024
     prefix_cache: Annotated[
         int,
         Meta(
             ge=0,
             le=256,
-            description="Finished texts whose computed state is kept beside those under way, so that a request which "
-            "begins with the same tokens starts after them. 0 keeps none.",
+            description="Finished texts whose computed state is kept, so that requests which begin with the same "
+            "tokens can reuse it. 0 keeps none.",
         ),
     ] = 8
     prompt_lookup: Annotated[
@@ -38,6 +38,13 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
             ge=0,
             le=64,
             description="Tokens to guess at a time from the text so far (prompt-lookup decoding): the same answer, "
-            "sooner where it repeats the prompt. 0 is off.",
+            "faster where it repeats the prompt. 0 is off.",
         ),
     ] = 0
+    generation_defaults: Annotated[
+        Literal["model", "core"],
+        Meta(
+            description="Defaults for unset generation parameters. model: the sampling that the model's files "
+            "recommend, then core's defaults; core: core's defaults only."
+        ),
+    ] = "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Final
 
 from ..cancellation import CancellationToken
@@ -14,6 +15,7 @@ from .event_queue import EventQueue
 from .interface import Choice, Detokenizer, Sampling
 from .prompt_lookup import PromptLookup
 
+_NONE: Final[Mapping[int, str]] = {}
 CANCELLED: Final = "The caller left before the answer was complete."
 
 
@@ -31,6 +33,7 @@ class SequenceState:
         detokenizer: makes text of the answer's tokens.
         event_queue: where its events go.
         arrived: the ``time.perf_counter()`` of the call.
+        stop_tokens: special tokens that end the answer, with the stop strings that spell them.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class SequenceState:
         detokenizer: Detokenizer,
         event_queue: EventQueue,
         arrived: float,
+        stop_tokens: Mapping[int, str] = _NONE,
     ) -> None:
         self.request = request
         self.cancellation = cancellation
@@ -74,6 +78,8 @@ class SequenceState:
         self._arrived = arrived
         self._began: float | None = None
         self._reason: FinishReason = "stop"
+        self._stop_tokens = stop_tokens
+        self._stop: str | None = None
 
     @property
     def pending(self) -> int:
@@ -98,10 +104,11 @@ class SequenceState:
 
         Returns whether the answer is complete: it still has to be told so, with :meth:`finish`.
         """
-        if ends:
+        token = choice.token
+        self._stop = self._stop_tokens.get(token)
+        if ends or self._stop is not None:
             self._complete("stop")
             return True
-        token = choice.token
         self.tokens.append(token)
         self.count += 1
         text = self._text
@@ -154,7 +161,7 @@ class SequenceState:
         queued = None if self._began is None else self._began - self._arrived
         return Finished(
             finish_reason=reason,
-            stop=self._text.matched,
+            stop=self._text.matched or self._stop,
             usage=Usage(
                 prompt_tokens=self._prompt_length,
                 completion_tokens=self.count,

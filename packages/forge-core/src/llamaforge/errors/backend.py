@@ -94,7 +94,7 @@ class DuplicatePluginError(BackendError, RuntimeError):
         self.name = name
         self.distributions = list(distributions)
         super().__init__(
-            f"The {kind} {name!r} is claimed by {' and '.join(distributions)}. Uninstall all but one of them: "
+            f"The {kind} {name!r} is provided by {' and '.join(distributions)}. Uninstall all but one of them: "
             f"pip uninstall {distributions[-1]}"
         )
 
@@ -115,7 +115,7 @@ class ContractVersionError(BackendError, RuntimeError):
         self.core_version = core_version
         upgrade = "forge-core" if plugin_version > core_version else distribution or f"the plugin of {name!r}"
         super().__init__(
-            f"The backend {name!r} is written for contract version {plugin_version}, this forge-core speaks "
+            f"The backend {name!r} was written for contract version {plugin_version}, but this forge-core has version "
             f"{core_version}. Upgrade {upgrade}."
         )
 
@@ -131,6 +131,4 @@ class NoBackendForModelError(BackendError, LookupError):
     def __init__(self, reference: str, hints: Sequence[str] = ()) -> None:
         self.reference = reference
         self.hints = list(hints)
-        super().__init__(
-            " ".join([f"No installed backend says that it can run {reference!r}.", *hints, "Or name one: backend=..."])
-        )
+        super().__init__(" ".join([f"No installed backend can run {reference!r}.", *hints, "Or name one: backend=..."]))

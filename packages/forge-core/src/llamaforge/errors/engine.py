@@ -43,8 +43,8 @@ class QueueFullError(EngineError, RuntimeError):
         self.waiting = waiting
         self.limit = limit
         super().__init__(
-            f"{waiting} requests wait for the model already, and {limit} may (load parameter max_queue). "
-            "Ask again later."
+            f"{waiting} requests are already waiting for the model, and {limit} may (load parameter max_queue). "
+            "Try again later."
         )
 
 

@@ -144,4 +144,5 @@ class ModelFileError(LlamaForgeError, ValueError):
         self.reason = reason
         self.line = line
         where = f"{path}, line {line}" if line is not None else str(path)
-        super().__init__(f"The model file can't be used: {where}: {reason}. It was left as it is; mend or move it.")
+        advice = "It was not changed: fix it, or move it away."
+        super().__init__(f"The model file can't be used: {where}: {reason}. {advice}")

@@ -1,4 +1,4 @@
-"""The request can't be run as it stands."""
+"""The request is not valid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import LlamaForgeError, closest, did_you_mean
 
 
 class RequestError(LlamaForgeError):
-    """The request can't be run as it stands; no work was done."""
+    """The request is not valid; no work was done."""
 
 
 class UnknownParameterError(RequestError, ValueError):
@@ -91,8 +91,8 @@ class NoChatTemplateError(RequestError, ValueError):
     def __init__(self, model: str, advice: str = "") -> None:
         self.model = model
         super().__init__(
-            f"{model} has no chat template, so messages can't be put into its words. "
-            + (advice or "Pass one with the load parameter chat_template, or send text as it stands with raw=True.")
+            f"{model} has no chat template, so it can't answer messages. "
+            + (advice or "Pass one with the load parameter chat_template, or send plain text with raw=True.")
         )
 
 

@@ -50,8 +50,8 @@ class ChecksumError(SourceError, ValueError):
         self.expected = expected
         self.actual = actual
         super().__init__(
-            f"{reference} has the SHA-256 {actual}, expected was {expected}. Nothing was kept. "
-            "The file was changed or damaged on its way; check the reference, then try again."
+            f"{reference} has the SHA-256 {actual}, but {expected} was expected. The file was not kept. "
+            "It was changed at its source or damaged in transit; check the reference, then try again."
         )
 
 

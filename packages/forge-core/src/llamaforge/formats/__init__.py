@@ -1,1 +1,1 @@
-"""Formats of model files, read with the standard library alone."""
+"""Readers for model files that use only the standard library."""

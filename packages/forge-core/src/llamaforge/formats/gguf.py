@@ -12,6 +12,7 @@ from __future__ import annotations
 import mmap
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +44,8 @@ _SCALARS: Final = {
 _U32: Final = _SCALARS[4]
 _U64: Final = _SCALARS[10]
 
+_LARGEST_SINGLE: Final = 3e38
+
 BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66),
@@ -51,6 +54,16 @@ BLOCKS: Final = {
     35: (256, 66), 39: (32, 17), 40: (64, 36), 41: (128, 18), 42: (64, 18),
 }  # fmt: skip
 """Weights in a block, and its bytes, by ggml's number of the type. One that is not here is left to the engine."""
+
+_SAMPLING: Final = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+    "min_p": "general.sampling.min_p",
+    "repetition_penalty": "general.sampling.penalty_repeat",
+}
+"""Metadata keys of recommended sampling, by canonical parameter name."""
+_PENALTY_WINDOW: Final = "general.sampling.penalty_last_n"
 
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
@@ -66,12 +79,13 @@ _SPLIT_NAME: Final = re.compile(r"(?P<prefix>.*)-(?P<number>\d{5})-of-(?P<count>
 
 
 class DamagedFileError(Exception):
-    """What is wrong with a file, for a sentence: "... can't be loaded: REASON"."""
+    """A damaged file; the message completes the sentence "... can't be loaded: REASON"."""
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """An array in the metadata: its elements' type and how many there are; texts are kept."""
+    """An array in the metadata: the type and number of its elements. The elements themselves are kept only if they are
+    texts."""
 
     kind: int
     length: int
@@ -80,20 +94,20 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GGUF file says of itself."""
+    """The header of a GGUF file."""
 
     metadata: dict[str, Any]
     tensors: int
     size: int
-    """Bytes that the whole file must have, as far as the sizes of its tensors' types are known."""
+    """The size that the whole file must have, in bytes, as far as the sizes of its tensors' types are known."""
     unknown_types: frozenset[int] = frozenset()
-    """Types of tensors that are not in :data:`BLOCKS`: newer than this release."""
+    """Tensor types that this release doesn't know."""
 
 
 def read_header(path: Path) -> Header:
     """Read the header of *path*.
 
-    Raises DamagedFileError with the reason, and OSError where the file can't be read.
+    Raises DamagedFileError with the reason, and OSError if the file can't be read.
     """
     with path.open("rb") as file:
         size = path.stat().st_size
@@ -225,8 +239,33 @@ def _about_version(version: int) -> str:
     return f"it is in version {version} of the GGUF format, which this release does not know, or it is damaged"
 
 
+def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling that the model's makers recommend (``general.sampling.*``), by canonical parameter name.
+
+    As llama.cpp reads them, a temperature below 0 is greedy, a ``top_k`` below 0 keeps all tokens, and with
+    ``penalty_last_n`` 0 no repetition is penalized. Values are not checked further.
+    """
+    found = {name: _shortest(metadata[key]) for name, key in _SAMPLING.items() if key in metadata}
+    for name in ("temperature", "top_k"):
+        value = found.get(name)
+        if isinstance(value, int | float) and value < 0:
+            found[name] = 0
+    if metadata.get(_PENALTY_WINDOW) == 0:
+        found.pop("repetition_penalty", None)
+    return found
+
+
+def _shortest(value: Any) -> Any:
+    """A float as its shortest decimal that is the same in 32 bits: 0.6, where a file holds 0.6000000238418579."""
+    if not isinstance(value, float) or not abs(value) < _LARGEST_SINGLE:
+        return value
+    single = struct.pack("<f", value)
+    shorter = (float(f"{value:.{digits}g}") for digits in range(1, 9))
+    return next((each for each in shorter if struct.pack("<f", each) == single), value)
+
+
 def split_siblings(path: Path, header: Header) -> list[Path]:
-    """All files of a model that is split into several; just *path* where it is not.
+    """All files of a model: its parts, if it is split into several, otherwise just *path*.
 
     Raises DamagedFileError where *path* is not the first one, or is named so that the engine can't find the others.
     """

@@ -1,6 +1,6 @@
-"""What a local path holds, told from names and first bytes, so that every engine says the same of it.
+"""Recognises what a local path contains by names and first bytes, so that all engines report the same.
 
-Standard library only, and nothing here raises: a path may be anything that a user typed.
+Standard library only. Nothing here raises: a path may be anything that a user typed.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Final, Literal
 
 CONFIG: Final = "config.json"
-"""The file that makes a folder a model in transformers' format."""
+"""The file by which a folder is a model in transformers' format."""
 ADAPTER: Final = "adapter_config.json"
-"""The file that makes a folder an adapter of PEFT."""
+"""The file by which a folder is a PEFT adapter."""
 GGUF_MAGIC: Final = b"GGUF"
 
 Format = Literal["gguf", "transformers"]
-"""What an engine loads: a GGUF file, or a folder in transformers' format."""
+"""What an engine loads: a GGUF file or a folder in transformers' format."""
 
 _LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 _PART: Final = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.I | re.S)
@@ -32,7 +32,7 @@ _LOOKED_AT: Final = 200
 
 
 def local_path(location: str | os.PathLike[str]) -> Path:
-    """*location* with a leading ``~`` as the home folder, as a shell would read it."""
+    """*location* with a leading ``~`` expanded to the home folder."""
     path = Path(location)
     try:
         return path.expanduser()
@@ -52,7 +52,7 @@ def begins_with(path: Path, magic: bytes) -> bool:
 
 
 def is_gguf(location: str | os.PathLike[str]) -> bool:
-    """Whether *location* is called ``.gguf``, or is a file that begins as a GGUF file does: Ollama's have no suffix."""
+    """Whether *location* ends in ``.gguf`` or is a file with GGUF's first bytes (Ollama's files have no suffix)."""
     return os.fspath(location).lower().endswith(".gguf") or begins_with(local_path(location), GGUF_MAGIC)
 
 
@@ -62,7 +62,7 @@ def is_model_folder(location: str | os.PathLike[str]) -> bool:
 
 
 def is_folder_of(location: str | os.PathLike[str], wanted: Format) -> bool:
-    """Whether *location* is a folder about which an engine that loads *wanted* can say most."""
+    """Whether an engine that loads *wanted* should report on the folder *location*."""
     path = local_path(location)
     if not os.fspath(location) or not _is(Path.is_dir, path):
         return False
@@ -72,12 +72,12 @@ def is_folder_of(location: str | os.PathLike[str], wanted: Format) -> bool:
 
 
 def is_lfs_pointer(path: Path) -> bool:
-    """Whether Git LFS left a pointer in place of the file *path*."""
+    """Whether *path* is a Git LFS pointer instead of the file itself."""
     return begins_with(path, _LFS_POINTER)
 
 
 def lfs_advice(file: str) -> str:
-    """What to say of a Git LFS pointer called *file*."""
+    """The advice for a Git LFS pointer called *file*."""
     return (
         f"{file} is not the file itself but a Git LFS pointer to it. Run `git lfs pull` in its folder, or fetch the "
         "model again."
@@ -94,7 +94,7 @@ def split_part(name: str) -> tuple[int, int, str] | None:
 
 
 def gguf_models(folder: Path) -> list[str]:
-    """The GGUF files in *folder* that can be loaded, by name: of a split model the first part, and no projectors."""
+    """The GGUF files in *folder* that can be loaded, by name: first parts of split models, without projectors."""
     found = []
     for name in names_in(folder):
         part = split_part(name)
@@ -108,7 +108,7 @@ def gguf_models(folder: Path) -> list[str]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """The names of all that *folder* holds, in order; none where it can't be read."""
+    """The sorted names in *folder*; none if it can't be read."""
     try:
         return sorted(entry.name for entry in folder.iterdir())
     except (OSError, ValueError):
@@ -116,9 +116,9 @@ def names_in(folder: Path) -> list[str]:
 
 
 def describe_folder(folder: Path, wanted: Format) -> str:
-    """Why *folder* is not what an engine that loads *wanted* can load, what it is instead, and what to do about it.
+    """Why an engine that loads *wanted* can't load *folder*, what it is instead, and what to do.
 
-    For a sentence: "... can't be loaded: REASON".
+    Completes the sentence "... can't be loaded: REASON".
     """
     names = names_in(folder)
     if not names:
@@ -138,7 +138,7 @@ def describe_folder(folder: Path, wanted: Format) -> str:
 
 
 def describe_adapter(file: Path, wanted: Format) -> str:
-    """What to do with the folder of a PEFT adapter whose adapter_config.json is *file*."""
+    """The advice for a PEFT adapter with the adapter_config.json *file*."""
     told = None
     if _is(Path.is_file, file):
         with contextlib.suppress(OSError, ValueError):

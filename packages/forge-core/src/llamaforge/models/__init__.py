@@ -1,4 +1,4 @@
-"""Named models: what is known of one, the model that is built in, and the user's model file."""
+"""Named models, the built-in model, and the user's model file."""
 
 from .entry import DEFAULT_MODEL, ModelEntry
 from .file import CONFIG_VARIABLE, ModelFile, default_path

@@ -1,4 +1,4 @@
-"""What is known of one named model, and the model that needs no configuration."""
+"""A named model, and the built-in model."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class ModelEntry:
     """A named model. Its repr and :meth:`describe` never show a secret.
 
     Attributes:
-        name: what it is called: any non-empty text without control characters.
-        path: its reference: a path, or one of the kinds that :mod:`llamaforge.sources` lists.
-        backend: the name of the backend that runs it; None: the reference decides.
+        name: its name: any non-empty text without control characters.
+        path: its reference: a path, or another kind that :mod:`llamaforge.sources` lists.
+        backend: the name of its backend. None: the reference decides.
         parameters: load parameters of that backend.
-        generation: generation parameters that hold where a request doesn't say otherwise.
-        sha256: the SHA-256 that its file must have, lower-case hexadecimal; None: any.
+        generation: default generation parameters.
+        sha256: the expected SHA-256 of its file, in lower-case hexadecimal. None: any.
         origin: where it was defined: built in, in the user's model file, or by this program.
 
-    Raises InvalidParameterError for a field that can't be.
+    Raises InvalidParameterError for an invalid field.
     """
 
     name: str
@@ -54,7 +54,7 @@ class ModelEntry:
                 raise InvalidParameterError(name, value, "a dict with text as keys", show_value=False)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that is known of it, as plain data, secrets masked."""
+        """All its data as plain values, with secrets masked."""
         return {
             "name": self.name,
             "path": redact(self.path),
@@ -66,7 +66,7 @@ class ModelEntry:
         }
 
     def same_as(self, other: ModelEntry) -> bool:
-        """Whether both are the same model, wherever they were defined."""
+        """Whether both are the same model, regardless of where they were defined."""
         return self._content() == other._content()
 
     def _content(self) -> tuple[object, ...]:

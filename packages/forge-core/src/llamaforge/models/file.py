@@ -1,4 +1,4 @@
-"""The user's model file: TOML, written whole or not at all, under a lock, for its owner's eyes only."""
+"""The user's model file: TOML, written atomically, under a lock, readable only by its owner."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE: Final = 10.0
 
 
 def default_path() -> Path:
-    """The model file where none is named: ``LLAMAFORGE_CONFIG``, else ``models.toml`` in the user's config folder."""
+    """The default model file: ``LLAMAFORGE_CONFIG``, or ``models.toml`` in the user's config folder."""
     if chosen := os.environ.get(CONFIG_VARIABLE):
         return Path(chosen).expanduser().absolute()
     import platformdirs
@@ -50,14 +50,14 @@ class ModelFile:
         [models.llama.generation]     # generation parameters
         temperature = 0.2
 
-    Every change reads the file anew under a lock, keeps comments and layout, and replaces the file in one step, with
-    mode 600; a symlink is followed to the file itself. So two processes at once lose nothing. A damaged file is
-    reported with its line and never written to. A file that isn't there is an empty one.
+    Every change reads the file again under a lock, keeps comments and layout, and replaces the file atomically, with
+    mode 600; a symlink is followed to the file itself. So concurrent processes lose no changes. A damaged file is
+    reported with the line and never overwritten. A missing file is treated as an empty one.
 
     Args:
-        path: the file. None: what :func:`default_path` says, at this moment.
+        path: the file. None: :func:`default_path`.
 
-    Every method raises ModelFileError where the file can't be read, or has to be written and can't be.
+    Every method raises ModelFileError if the file can't be read or written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -67,14 +67,14 @@ class ModelFile:
         return f"ModelFile({str(self.path)!r})"
 
     def load(self) -> dict[str, ModelEntry]:
-        """The models by name, in the file's order."""
+        """The models by name, in the order of the file."""
         return dict(self._read().entries)
 
     @property
     def default(self) -> str | None:
-        """The name of the model that runs where none is named; None: the file does not say.
+        """The name of the default model; None if the file names none.
 
-        Setting it raises UnknownModelError for a name that is neither in the file nor built in; None takes it out.
+        Setting it raises UnknownModelError for a name that is neither in the file nor built in; None removes it.
         """
         return self._read().default
 
@@ -94,10 +94,10 @@ class ModelFile:
         """Write *entry* to the file; adding the same model again changes nothing.
 
         Args:
-            entry: the model. Its values must be such as TOML holds; path objects are written as text.
+            entry: the model. TOML must be able to represent its values; path objects are written as text.
             replace: replace a different model of that name.
 
-        Raises ModelExistsError, and InvalidParameterError for a value that TOML can't hold, before anything is written.
+        Raises ModelExistsError, or InvalidParameterError for a value that TOML can't represent.
         """
         from . import text
         from .values import plain, same
@@ -124,7 +124,7 @@ class ModelFile:
         self._change(change)
 
     def remove(self, name: str) -> None:
-        """Take a model out of the file, and ``default`` too where it names that model. Raises UnknownModelError."""
+        """Remove a model from the file, and ``default`` if it names that model. Raises UnknownModelError."""
         from . import text
 
         def change(old: str, contents: Contents) -> str:

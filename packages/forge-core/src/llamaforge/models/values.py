@@ -37,7 +37,7 @@ def plain(value: Any, name: str, depth: int = 0) -> Any:
         return table
     if isinstance(value, list | tuple):
         return [plain(inner, f"{name}[{index}]", depth + 1) for index, inner in enumerate(value)]
-    advice = "leave it out" if value is None else "pass such a thing when you load the model"
+    advice = "leave it out" if value is None else "pass it when you load the model instead"
     expected = f"text, a number, true or false, a list or a table to be kept in a file, not {type(value).__name__}"
     raise InvalidParameterError(name, value, f"{expected}: {advice}", show_value=False)
 

@@ -1,4 +1,4 @@
-"""The folder for fetched models."""
+"""The folder for downloaded models."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ CACHE_VARIABLE = "LLAMAFORGE_CACHE"
 
 
 def cache_folder() -> Path:
-    """Where fetched models are kept: ``LLAMAFORGE_CACHE``, or the platform's own cache folder. It may not exist yet."""
+    """The folder for downloads: ``LLAMAFORGE_CACHE``, or the platform's cache folder. It may not exist yet."""
     if chosen := os.environ.get(CACHE_VARIABLE):
         return Path(chosen).expanduser().absolute()
     import platformdirs

@@ -49,16 +49,16 @@ def _parse(reference: Reference) -> tuple[str, str | None, str | None]:
     if not at:
         target, revision = reference.target, ""
     elif not revision or not target:
-        raise invalid(reference.text, "after @ a branch, tag or commit is due, and before it org/repo.")
+        raise invalid(reference.text, "@ must follow org/repo and be followed by a branch, tag or commit.")
     if target.startswith("//"):
         raise invalid(reference.text, f"write it without slashes after the colon, as in {_EXAMPLE}")
     organization, _, rest = target.partition("/")
     name, slash, file = rest.partition("/")
     repo = f"{organization}/{name}"
     if not is_repository(repo):
-        raise invalid(reference.text, f"{repo.rstrip('/')!r} is no repository. It needs org/repo, as in {_EXAMPLE}")
+        raise invalid(reference.text, f"{repo.rstrip('/')!r} is not a repository. Write org/repo, as in {_EXAMPLE}")
     if slash and not file:
-        raise invalid(reference.text, "after the last slash a file is due.")
+        raise invalid(reference.text, "it ends in a slash: add the file's name.")
     if file:
         check_path(reference, file)
         check_first_part(reference, file)
@@ -246,7 +246,7 @@ def _unreachable(reference: Reference, error: BaseException) -> DownloadError:
         reason = f"{type(chain[-1]).__name__}: {_first_line(chain[-1])}"
     return DownloadError(
         reference.text,
-        f"the hub did not give it ({redact(reason)}), and it is not in the hub's local cache.{blame(reason)}",
+        f"it can't be fetched from the hub ({redact(reason)}), and it is not in the hub's local cache.{blame(reason)}",
     )
 
 

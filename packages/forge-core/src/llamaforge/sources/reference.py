@@ -37,7 +37,7 @@ def parse(text: str, sha256: str | None = None) -> Reference:
     if not mark:
         body, digest = text, ""
     elif not body.strip():
-        raise invalid(text, "nothing stands before the checksum.")
+        raise invalid(text, "the reference before the checksum is missing.")
     elif not _SHA256.fullmatch(digest):
         raise invalid(text, "after #sha256= there must be exactly 64 hexadecimal digits.")
     expected = _agreed(text, digest.lower(), sha256)

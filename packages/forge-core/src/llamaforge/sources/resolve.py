@@ -1,4 +1,4 @@
-"""Find the source of a reference, let it answer, and check the checksum."""
+"""Resolve references: find the source, call it, and verify the checksum."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BUILT_IN: Final = {
         ),
     )
 }
-"""The kinds of sources that core brings, by scheme. A plugin can add more, and can't replace these."""
+"""Core's own sources, by scheme. Plugins can add others but not replace these."""
 
 
 def resolve(
@@ -50,22 +50,22 @@ def resolve(
     offline: bool = False,
     refresh: bool = False,
 ) -> ResolvedModel:
-    """Make a local path, or an engine's own id, of a model reference; fetch the file where that takes it.
+    """Resolve a model reference to a local path or an engine's own id; download the file if necessary.
 
     Args:
         reference: a path, or one of the kinds that :mod:`llamaforge.sources` lists.
         sha256: the expected SHA-256 of the file, in hexadecimal; the same as ``#sha256=...`` in the reference.
-        progress: called while bytes arrive; without it the library is silent.
-        offline: touch no network.
-        refresh: ask the network anew although the cache has an answer. Without it, what is cached is used.
+        progress: called during a download.
+        offline: don't use the network.
+        refresh: ask the network even if the file is cached.
 
     Raises:
-        InvalidReferenceError: the reference can't be read; the message says what is wrong with it.
+        InvalidReferenceError: the reference is not valid; the message says why.
         SourceNotFoundError: there is no such file, package, distribution, version or repository.
-        ChecksumError: the content is not the expected one; it is not kept.
-        DownloadError: the network, the server or the disk failed, or *offline* forbids what it takes.
-        MissingDependencyError: pip or huggingface_hub is needed and not installed.
-        BrokenPluginError: the plugin of that scheme is broken.
+        ChecksumError: the file doesn't have the expected content; it is not kept.
+        DownloadError: the network, the server or the disk failed, or *offline* forbids the download.
+        MissingDependencyError: pip or huggingface_hub is not installed.
+        BrokenPluginError: the plugin for that scheme is broken.
     """
     return _run(reference, sha256, progress, offline, refresh, pull=False)
 
@@ -78,7 +78,7 @@ def pull(
     offline: bool = False,
     refresh: bool = False,
 ) -> ResolvedModel:
-    """Like :func:`resolve`, but fetch also what an engine would fetch by itself later: a whole hub repository."""
+    """Like :func:`resolve`, but also download what an engine would download itself: a whole hub repository."""
     return _run(reference, sha256, progress, offline, refresh, pull=True)
 
 
@@ -97,7 +97,7 @@ def _run(
     pull: bool,
 ) -> ResolvedModel:
     if offline and refresh:
-        raise ConflictingParametersError(["offline", "refresh"], "the one forbids the network, the other asks it.")
+        raise ConflictingParametersError(["offline", "refresh"], "one forbids the network, the other requires it.")
     if isinstance(reference, os.PathLike):
         parsed = path_reference(os.fspath(reference), sha256)
     else:
@@ -158,7 +158,7 @@ def _plugin(spec: SourceSpec, target: str, owner: str) -> ResolveFunction:
             reason = f"the source {spec.scheme!r} (of {owner}) failed with {type(error).__name__}: {redact(str(error))}"
             raise DownloadError(redact(reference.text), reason) from error
         if not isinstance(resolved, ResolvedModel):
-            reason = f"{target} returned {type(resolved).__name__} where a ResolvedModel is due"
+            reason = f"{target} returned {type(resolved).__name__} instead of a ResolvedModel"
             raise BrokenPluginError("source", spec.scheme, owner, reason, "")
         return resolved
 
@@ -167,9 +167,9 @@ def _plugin(spec: SourceSpec, target: str, owner: str) -> ResolveFunction:
 
 def _check(parsed: Reference, resolved: ResolvedModel, expected: str, progress: Progress | None) -> None:
     if resolved.path is None or resolved.path.is_dir():
-        raise invalid(parsed.text, "a SHA-256 belongs to one file, and this names a folder or a whole repository.")
+        raise invalid(parsed.text, "a SHA-256 is for one file, but this names a folder or a whole repository.")
     if not resolved.path.is_file():
-        raise SourceNotFoundError(redact(parsed.text), "its source answered with a file that isn't there.")
+        raise SourceNotFoundError(redact(parsed.text), "its source returned a file that doesn't exist.")
     from .checksum import verify
 
     verify(redact(parsed.text), resolved.path, expected, progress)

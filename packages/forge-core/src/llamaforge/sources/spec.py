@@ -1,4 +1,4 @@
-"""What a model source is made of: plain data, standard library only, so that a plugin's module stays light."""
+"""The parts of a model source. Standard library only, so that a plugin's module is cheap to import."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .redact import redact
 
 
 class Progress(Protocol):
-    """What a caller passes to watch a download. Called from the thread that called ``resolve``, or from a worker.
+    """A callback for the progress of a download. Called in the thread that called ``resolve``, or in a worker thread.
 
-    An exception that it raises ends the download, and nothing incomplete is kept.
+    If it raises an exception, the download ends, and no partial file is kept.
     """
 
     def __call__(self, done: int, total: int | None, what: str, /) -> object:
-        """*done* bytes of *total* (None: nobody knows) are there of *what*, a phrase for people."""
+        """*done* bytes of *total* (None if unknown) have arrived of *what*, a description for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A model reference, taken apart.
+    """A parsed model reference.
 
     Attributes:
         text: the reference as the user wrote it.
         scheme: the kind of source: ``path``, ``pkg``, ``pypi``, ``hf`` or a plugin's own.
-        target: what stands behind the scheme, without the checksum.
+        target: the part after the scheme, without the checksum.
         sha256: the expected SHA-256 of the file, 64 lower-case hexadecimal digits, or None.
     """
 
@@ -38,14 +38,14 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedModel:
-    """Where a model is.
+    """The location of a model.
 
     Attributes:
-        reference: the reference it came from, as the user wrote it.
-        location: what is handed to the engine: a local path, or an id that the engine fetches by itself.
-        path: the local file or folder, absolute; None where *location* is such an id.
-        revision: branch, tag or commit on a model hub; None where there is none.
-        scheme: the kind of source that answered.
+        reference: the reference, as the user wrote it.
+        location: what the engine gets: a local path, or an id that the engine downloads itself.
+        path: the local file or folder, absolute; None if *location* is such an id.
+        revision: branch, tag or commit on a model hub; None without one.
+        scheme: the kind of source.
     """
 
     reference: str
@@ -72,12 +72,12 @@ class ResolvedModel:
 
     @property
     def is_hub_id(self) -> bool:
-        """Whether it is no local path but an ``org/name`` that the engine fetches by itself."""
+        """Whether it is an ``org/name`` that the engine downloads itself, not a local path."""
         return self.path is None
 
     @property
     def suffix(self) -> str:
-        """The local file's suffix in lower case, as ``.gguf``; empty for folders and hub ids."""
+        """The local file's suffix in lower case, such as ``.gguf``; empty for folders and hub ids."""
         return self.path.suffix.lower() if self.path is not None and self.path.is_file() else ""
 
     def has_file(self, name: str) -> bool:
@@ -96,18 +96,18 @@ class ResolvedModel:
 
 
 class ResolveFunction(Protocol):
-    """What a source's target names: make a local path, or an engine's own id, of a reference."""
+    """The function of a source: it resolves a reference to a local path or an engine's own id."""
 
     def __call__(
         self, reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool
     ) -> ResolvedModel:
-        """Fetch what *reference* names, unless it is here already.
+        """Return the model; download it if it is not here already.
 
         Args:
-            reference: the reference, taken apart. Its checksum is checked by the caller where *path* is a file.
-            progress: called while bytes arrive, if not None.
-            offline: touch no network: answer from what is here, or raise DownloadError.
-            refresh: ask the network anew, although an older answer is here.
+            reference: the parsed reference. The caller verifies its checksum if *path* is a file.
+            progress: called during a download, if not None.
+            offline: don't use the network; raise DownloadError if the model is not here.
+            refresh: ask the network even if an older answer is here.
 
         Raises InvalidReferenceError, SourceNotFoundError, ChecksumError, DownloadError or MissingDependencyError.
         """
@@ -119,10 +119,11 @@ class SourceSpec:
     """One kind of model source.
 
     Attributes:
-        scheme: the word before the colon; lower case, two letters at least.
+        scheme: the word before the colon, in lower case, with at least two letters.
         target: ``module:function``, imported on first use; the function is a :class:`ResolveFunction`.
         description: one line for people, with an example.
-        pull_target: likewise, for ``pull``: fetches also what an engine would fetch by itself. None: the same function.
+        pull_target: the function for ``pull``, which also downloads what an engine would download itself. None: the
+            same function.
     """
 
     scheme: str

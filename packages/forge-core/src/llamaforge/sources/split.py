@@ -29,13 +29,13 @@ def check_first_part(reference: Reference, path: str) -> None:
         first = _part(found, 1)
         raise invalid(
             reference.text,
-            f"{path} is part {int(found['number'])} of a model in {int(found['count'])} files. Name the first part, "
-            f"and the others are found by themselves: {reference.text.replace(path, first)}",
+            f"{path} is part {int(found['number'])} of a model in {int(found['count'])} files. Name the first part; "
+            f"the others are found automatically: {reference.text.replace(path, first)}",
         )
     if reference.sha256 is not None:
         raise invalid(
             reference.text,
-            f"the model is in {int(found['count'])} files, and a SHA-256 belongs to one. Leave the SHA-256 out.",
+            f"the model is in {int(found['count'])} files, but a SHA-256 is for one file. Leave it out.",
         )
 
 

@@ -19,7 +19,7 @@ from ..files import atomic_file, file_lock
 from .cache import CACHE_VARIABLE
 from .local import closest_paths
 from .pip_download import download
-from .pypi import CachedFile, Store, WheelFile
+from .pypi_cache import CachedFile, Store, WheelFile
 from .reference import stays_below
 from .spec import Progress
 from .split import parts_of
@@ -54,8 +54,8 @@ def fetch(wanted: WheelFile, store: Store, progress: Progress | None, *, refresh
         raise
     except TimeoutError as error:
         reason = (
-            f"another process has held {error.filename} for {_STALLED:g} s and fetches nothing. End that process, "
-            "then try again."
+            f"another process has held {error.filename} for {_STALLED:g} s without fetching anything. End that "
+            "process, then try again."
         )
         raise DownloadError(wanted.text, reason) from error
     except OSError as error:

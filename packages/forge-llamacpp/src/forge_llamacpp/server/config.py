@@ -25,11 +25,19 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     type: Annotated[Literal["llama-server"], Meta(description="The backend's name, in a tagged config.")] = (
         "llama-server"
     )
-    n_ctx: Annotated[
-        int,
-        Meta(ge=0, le=2**24, description="Tokens that one request may take. 0: what the model was trained for."),
-    ] = 4096
-    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are answered at once.")] = 4
+    n_ctx: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=2**24,
+                description="Context length of each request, in tokens. 0: what the model was trained for. Not set: "
+                "that, but at most 4096.",
+            ),
+        ]
+        | None
+    ) = None
+    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are computed at once.")] = 4
     n_gpu_layers: Annotated[
         int, Meta(ge=-1, le=2**31 - 1, description="Layers to put on the graphics card; -1 is all of them.")
     ] = -1
@@ -38,20 +46,27 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=1, le=512, description="Threads for generating. Not set: the server's choice.")] | None
     ) = None
     n_threads_batch: (
-        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: as n_threads.")] | None
+        Annotated[int, Meta(ge=1, le=512, description="Threads for reading prompts. Not set: n_threads.")] | None
     ) = None
     flash_attn: Annotated[bool, Meta(description="Flash attention. Not set: the server's choice.")] | None = None
     chat_template: (
-        Annotated[str, Meta(min_length=1, description="A Jinja template in place of the model's.")] | None
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+            ),
+        ]
+        | None
     ) = None
     extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
     stop_strings: Annotated[
         Literal["server", "client"],
-        Meta(description="Who looks for stop strings. The server loses log-probabilities and text over it."),
+        Meta(description="Who looks for stop strings. The server would lose log-probabilities and text."),
     ] = "client"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
-        Meta(description="How a last turn of the assistant is continued: llama.cpp does it by itself."),
+        Meta(description="How a final assistant turn is continued: llama.cpp does it automatically."),
     ] = "native"
 
     def __post_init__(self) -> None:

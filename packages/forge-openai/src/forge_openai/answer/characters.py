@@ -26,7 +26,8 @@ def load_json(data: bytes) -> object:
 
     It takes more than the standard: line breaks in texts, ``NaN``, ``Infinity``. Raises ValueError or RecursionError.
     """
-    found: object = json.loads(data.decode("utf-8", "surrogateescape"), strict=False)
+    text = data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    found: object = json.loads(text, strict=False)
     return found
 
 

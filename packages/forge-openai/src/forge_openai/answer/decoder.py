@@ -118,24 +118,22 @@ class AnswerDecoder:
     def finish(self) -> list[Event]:
         """The last events, once the stream is at its end. Raises what :meth:`.reader.AnswerReader.finish` does."""
         events: list[Event] = []
-        is_complete = self.is_over
         failure: LlamaForgeError | None = None
         if self._head.startswith(b"<") and not self._saw_event:
             failure = self._web_page()
         last = self._other
         if failure is None and self._is_json:
             last = b"".join(self._body)
-            is_complete, failure = True, self._read_body(last, events)
+            failure = self._read_body(last, events)
         elif failure is None and not self.is_over:
             # An event whose blank line never came: whole if it can be read, else a part of one that was cut.
             left = [each for each in self._parser.close() if _is_done(each[1]) or _is_json_value(each[1])]
             failure = self._read_events(left, events)
-            is_complete = self.is_over
             if not self._saw_event:
                 last = b" ".join(line for line in self._head.splitlines() if not _is_field(line))
         if failure is not None:
             raise failure
-        return events + self._reader.finish(is_complete, last[:EXCERPT].decode("utf-8", "replace").strip())
+        return events + self._reader.finish(self.is_over, last[:EXCERPT].decode("utf-8", "replace").strip())
 
     def _begin(self, data: bytes) -> bytes:
         """Find out what kind of answer it is; what there is to be read of it now."""
@@ -220,10 +218,11 @@ class AnswerDecoder:
         return None
 
     def _read_body(self, body: bytes, events: list[Event]) -> LlamaForgeError | None:
-        """An answer that is JSON: one value, or one in each line."""
+        """An answer that is JSON: one value, which is whole; or a chunk in each line, which may be cut."""
         parts = [body]
         if not _is_json_value(body):
             parts = [line for line in body.splitlines() if line.strip()]
+        self.is_over = len(parts) == 1 and b'"delta"' not in body
         for part in parts:
             if (failure := self._read_other("message", part.removeprefix(_BLANK[:3]), events)) is not None:
                 return failure

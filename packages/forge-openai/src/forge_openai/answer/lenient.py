@@ -62,7 +62,7 @@ class LenientReader:
         reason = found.get("finish_reason")
         if reason is not None and not isinstance(reason, str):
             self._report("finish_reason", reason)
-            reason = None
+            reason = "unknown" if reason else None  # something ended the answer
         text, reasoning = self._text(found.get("text"), "text")
         delta, message = self._delta(found.get("delta"), "delta"), self._delta(found.get("message"), "message")
         if reasoning:

@@ -19,6 +19,7 @@ from llamaforge.results import (
 )
 from llamaforge.text import StopMatcher, TextBuffer
 
+from ..error_shapes import says_error
 from ..errors import Translator
 from ..side_fields import Report
 from .characters import CharacterJoiner, mend
@@ -189,6 +190,7 @@ class AnswerReader:
 
     def _is_whole(self, is_complete: bool) -> bool:
         if self._finish_reason is None:
+            # A chunk with the token counts alone is no end mark: some servers send them in between.
             return is_complete and self._tokens > 0
         return is_complete or not self._reason_was_early
 
@@ -229,7 +231,7 @@ class AnswerReader:
             self._finish_reason = reason
         if isinstance(choice.stop_reason, str):
             self._stop = mend(choice.stop_reason)
-        if choice.error:
+        if choice.error and says_error(choice.error):
             self._error = choice.error
         if choice.usage is not None and (usage := read_usage(choice.usage)) is not None:
             self._usage, self._usage_is_final = usage, True

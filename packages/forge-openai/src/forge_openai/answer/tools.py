@@ -26,11 +26,10 @@ class _Call:
     @property
     def is_whole(self) -> bool:
         """Whether the arguments are a complete object, which nothing can continue."""
-        text = "".join(self.arguments).strip()
-        if not text.endswith("}"):
+        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
             return False
         try:
-            return isinstance(json.loads(text), dict)
+            return isinstance(json.loads("".join(self.arguments)), dict)
         except (ValueError, RecursionError):
             return False
 
@@ -68,9 +67,10 @@ class ToolCallAssembler:
         if name and name != call.name:
             call.name += name
         if arguments:
-            if not name and arguments.strip().startswith("{") and "".join(call.arguments).strip() == _EMPTY:
-                call.arguments.clear()  # a gateway from Anthropic's API began with an empty object in place of none
-            call.arguments.append(arguments)
+            so_far = call.arguments
+            if not name and len(so_far) == 1 and so_far[0].strip() == _EMPTY and arguments.lstrip().startswith("{"):
+                so_far.clear()  # a gateway from Anthropic's API began with an empty object in place of none
+            so_far.append(arguments)
 
     def finish(self) -> tuple[ToolCall, ...]:
         """The calls, in the order in which they began. One that came without an id of its own is given one."""

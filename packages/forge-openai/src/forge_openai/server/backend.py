@@ -23,7 +23,7 @@ from llamaforge.errors import (
 from ..backend import OpenAIBackend
 from ..plugin import SPEC
 from .config import OpenAIServerConfig
-from .probe import Probe
+from .readiness import ReadinessProbe
 
 _FIRST_ANSWER: Final = 120.0
 """Seconds that a server may take for its first token, once it says that it is well."""
@@ -75,10 +75,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
 
     def attach(self, model: str, endpoint: str, config: Any) -> None:
         """Make a client. The server's model was asked for already where it isn't our server."""
+        client = config.client(endpoint, own=self._server is not None)
         if self._server is not None:
             model = self.served_model
-            OpenAIBackend.check_model(self, model, config.client(endpoint))
-        OpenAIBackend.load(self, model, config.client(endpoint))
+            OpenAIBackend.check_model(self, model, client)
+        OpenAIBackend.load(self, model, client)
 
     def detach(self) -> None:
         """Close the connections."""
@@ -136,12 +137,12 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
             return self.crash() or error
         return error
 
-    def _probe(self, endpoint: str) -> Probe:
+    def _probe(self, endpoint: str) -> ReadinessProbe:
         config: Any = self.config
         headers = {name: value.reveal() for name, value in config.headers.items()}
         if config.api_key is not None:
             headers.setdefault("Authorization", f"Bearer {config.api_key.reveal()}")
-        return Probe(endpoint=endpoint, headers=headers)
+        return ReadinessProbe(endpoint=endpoint, headers=headers)
 
 
 def _plain_spec(backend: type[OpenAIServerBackend[Any]]) -> BackendSpec:

@@ -17,7 +17,7 @@ API: Final = "/v1"
 """Where the API of such servers stands, below their address."""
 Extensions = Annotated[
     tuple[Extension, ...] | dict[Extension, str],
-    Meta(description="What the server honours beyond OpenAI's own parameters, and its names for it."),
+    Meta(description="Parameters that the server honours beyond OpenAI's own, and its names for them."),
 ]
 _SOMEWHERE: Final = "http://127.0.0.1"
 
@@ -26,6 +26,12 @@ class ClientConfig(OpenAIConfig, frozen=True, kw_only=True):
     """How such a server is asked. OpenAI's environment variables are for OpenAI."""
 
     reads_environment: ClassVar[bool] = False
+
+
+class OwnServerConfig(ClientConfig, frozen=True, kw_only=True):
+    """How a server that we started is asked. It is on this machine, where no proxy leads."""
+
+    uses_proxies: ClassVar[bool] = False
 
 
 class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
@@ -39,37 +45,38 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, description="The model's name in the server's API. Not set: the model.")]
         | None
     ) = None
-    api_key: Annotated[Secret, Meta(description="The server's API key; ours is started with it.")] | None = None
+    api_key: (
+        Annotated[Secret, Meta(description="The server's API key; a server that LlamaForge starts gets it, too.")]
+        | None
+    ) = None
     api_base: Annotated[
         str | tuple[str, ...] | None,
         Meta(
             description="Instead of endpoint: base URL of the API, such as http://127.0.0.1:8000/v1; or a list of "
-            "them, of servers that have the same model."
+            "them, for servers with the same model."
         ),
     ] = None
-    timeout: (
-        Annotated[float, Meta(gt=0, description="Seconds of silence after which the server counts as gone.")] | None
-    ) = None
+    timeout: Annotated[float, Meta(gt=0, description="Seconds without data after which a request fails.")] | None = None
     max_retries: Annotated[
-        int, Meta(ge=0, le=100, description="How often a request is tried again before its first byte has come.")
+        int, Meta(ge=0, le=100, description="Retries of a request before the first byte of its answer.")
     ] = 2
-    headers: Annotated[dict[str, Secret], Meta(description="More HTTP headers; never shown.")] = msgspec.field(
+    headers: Annotated[dict[str, Secret], Meta(description="Additional HTTP headers; never shown.")] = msgspec.field(
         default_factory=dict
     )
     extensions: Extensions = ()
     check_model: Annotated[
-        bool, Meta(description="Ask the server at load whether it is there, takes the key and has the model.")
+        bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True
     include_usage: Annotated[
         bool | Literal["continuous"],
-        Meta(description="Ask for token counts; continuous: with every piece of the answer."),
+        Meta(description="Ask for token counts; continuous: with every chunk."),
     ] = True
     stop_strings: Annotated[
-        Literal["server", "client"], Meta(description="Who looks for stop strings: the server, or we do.")
+        Literal["server", "client"], Meta(description="Who looks for stop strings: the server or the client.")
     ] = "server"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
-        Meta(description="How the server continues a last turn of the assistant: see the openai backend."),
+        Meta(description="How the server continues a final assistant turn: see the openai backend."),
     ] = "refuse"
 
     def __post_init__(self) -> None:
@@ -87,11 +94,15 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
         msgspec.structs.force_setattr(self, "endpoint", endpoint)
         self.client(endpoint or _SOMEWHERE)
 
-    def client(self, endpoint: str) -> ClientConfig:
-        """How the server at *endpoint* is asked. Raises InvalidParameterError for what can't be asked with."""
-        ours = self.api_base is None or endpoint != self.endpoint
-        return self._client(f"{endpoint.rstrip('/').removesuffix(API)}{API}" if ours else self.api_base)
+    def client(self, endpoint: str, *, own: bool = False) -> ClientConfig:
+        """How the server at *endpoint*, or our *own* one, is asked.
 
-    def _client(self, api_base: str | tuple[str, ...] | None) -> ClientConfig:
+        Raises InvalidParameterError for what can't be asked with.
+        """
+        derived = self.api_base is None or endpoint != self.endpoint
+        base = f"{endpoint.rstrip('/').removesuffix(API)}{API}" if derived else self.api_base
+        return self._client(base, OwnServerConfig if own else ClientConfig)
+
+    def _client(self, api_base: str | tuple[str, ...] | None, kind: type[ClientConfig] = ClientConfig) -> ClientConfig:
         shared = {name: getattr(self, name) for name in ClientConfig.__struct_fields__ if hasattr(self, name)}
-        return ClientConfig(**{**shared, "api_base": api_base})
+        return kind(**{**shared, "api_base": api_base})

@@ -69,9 +69,9 @@ def _check_server(session: Session, server: ServerClient, model: str, scope: Can
     answer = _ask(session, server, _get(server, "/models"), scope)
     if answer.status in _IN_TROUBLE or (answer.status >= 500 and answer.status not in _NOT_OFFERED):
         raise server.translator.answer_error(answer.status, answer.body)
-    if answer.status == 200 and is_error(answer.body):
-        raise server.translator.answer_error(None, answer.body)
     cards = read_models(answer.body) if answer.status < 400 else None
+    if cards is None and answer.status == 200 and is_error(answer.body):
+        raise server.translator.answer_error(None, answer.body)
     if cards is None:
         # No list, none that can be read, or none for this key, which may well be allowed to generate.
         _check_chat(session, server, model, answer, scope)

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from llamaforge.secrets import MASK
 
@@ -46,6 +45,8 @@ class NetworkSettingsError(Exception):
 
 def find_proxy(address: str) -> Proxy | None:
     """The proxy for *address*, by the rules of the HTTP library: the scheme's own, else ``ALL_PROXY``."""
+    from urllib.request import getproxies, proxy_bypass  # it imports half of the network modules
+
     parts = urlsplit(address)
     found = getproxies()
     scheme = parts.scheme if found.get(parts.scheme) else "all"
@@ -56,12 +57,14 @@ def find_proxy(address: str) -> Proxy | None:
     return Proxy(url, next((name for name in names if os.environ.get(name) == url), ""))
 
 
-def make_client(make: Callable[..., ClientT], address: str) -> ClientT:
+def make_client(make: Callable[..., ClientT], address: str, direct: bool = False) -> ClientT:
     """An HTTP client for the server at *address*, with the proxies and certificates that the environment names.
 
-    What concerns other servers only doesn't matter. Raises NetworkSettingsError.
+    *direct*: without a proxy. What concerns other servers only doesn't matter. Raises NetworkSettingsError.
     """
     trust = _trust_for(address)
+    if direct:
+        return make(verify=trust, trust_env=False)
     try:
         return make(verify=trust)
     except Exception as error:  # noqa: BLE001 - ValueError, ImportError and the library's own: told below

@@ -34,6 +34,7 @@ class ServerClient:
 
     __slots__ = (
         "_clients",
+        "_direct",
         "_lock",
         "_timeout",
         "bounded",
@@ -45,10 +46,11 @@ class ServerClient:
         "translator",
     )
 
-    def __init__(self, endpoint: Endpoint, model: str, timeout: float | None) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, timeout: float | None, direct: bool = False) -> None:
         load_sdk()
         self.endpoint = endpoint
-        proxy = find_proxy(endpoint.address)
+        self._direct = direct
+        proxy = find_proxy(endpoint.address) if not direct else None
         headers = {name.casefold() for name in endpoint.headers}
         self.translator = Translator(
             address=endpoint.address,
@@ -116,7 +118,7 @@ class ServerClient:
     def _make_http(self, make: Callable[..., ClientT]) -> ClientT:
         """An HTTP client. Raises ConnectionFailedError where the environment's settings don't allow one."""
         try:
-            return make_client(make, self.endpoint.address)
+            return make_client(make, self.endpoint.address, self._direct)
         except NetworkSettingsError as error:
             reason = str(error)
         raise self.translator.gone(reason)

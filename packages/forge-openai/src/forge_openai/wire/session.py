@@ -16,14 +16,16 @@ T = TypeVar("T")
 
 
 class Session:
-    """The servers to the servers. Any number of threads and event loops may use it at once."""
+    """The clients of one server or of several. Any number of threads and event loops may use it at once."""
 
     __slots__ = ("max_retries", "servers")
 
     def __init__(self, model: str, config: OpenAIConfig) -> None:
         endpoints = find_endpoints(config, model, os.environ)
         self.max_retries = config.max_retries
-        self.servers = tuple(ServerClient(endpoint, model, config.timeout) for endpoint in endpoints)
+        self.servers = tuple(
+            ServerClient(endpoint, model, config.timeout, not config.uses_proxies) for endpoint in endpoints
+        )
 
     def attempt(self, server: ServerClient, call: Callable[[], T], scope: CancelScope) -> T:
         """Make *call* to *server* within *scope*; retry where that may help. Raises what the SDK raises."""

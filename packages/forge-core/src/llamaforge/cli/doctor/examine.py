@@ -82,11 +82,11 @@ def _model_file() -> dict[str, Any]:
         about["models"] = list(file.load())
         default = LlamaForge().default_model
         if default not in LlamaForge().list_models():
-            about["problem"] = f"Its default, {default!r}, is no model. Name another: llamaforge models default NAME"
+            about["problem"] = f"Its default, {default!r}, is not a model. Name another: llamaforge models default NAME"
     except LlamaForgeError as error:
         about["problem"] = str(error)
     if os.name == "posix" and about["exists"] and file.path.stat().st_mode & _OTHERS:
-        about["note"] = f"Others may read it. If it holds keys: chmod 600 {file.path}"
+        about["note"] = f"Other users can read it. If it holds keys: chmod 600 {file.path}"
     return about
 
 
@@ -96,7 +96,7 @@ def _cache() -> dict[str, Any]:
     if not folder.exists():
         return about
     if not folder.is_dir() or not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        about["problem"] = "It is no folder that can be read and written. LLAMAFORGE_CACHE names another."
+        about["problem"] = "It is not a folder that can be read and written. Set LLAMAFORGE_CACHE to another one."
         return about
     for where, _, names in os.walk(folder):
         for name in names:

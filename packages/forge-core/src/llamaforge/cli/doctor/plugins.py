@@ -103,7 +103,7 @@ def _ask_child(kind: str, name: str, timeout: float) -> tuple[dict[str, Any], st
     tail = noise.decode("utf-8", errors="replace").splitlines()[-_TAIL:]
     return {
         **answer,
-        "problem": f"The process that looked at it {ended} while {step}.",
+        "problem": f"The process that checked it {ended} while {step}.",
         "traceback": "\n".join(tail),
     }, step
 

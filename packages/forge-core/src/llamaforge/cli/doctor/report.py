@@ -92,7 +92,7 @@ def _origin(about: dict[str, Any]) -> str:
 
 def _model_file(output: Output, about: dict[str, Any]) -> Iterator[str]:
     if not about["exists"]:
-        state = "not there yet; `llamaforge models add` makes it"
+        state = "doesn't exist yet; `llamaforge models add` creates it"
     else:
         state = f"{len(about['models'])} model{'s' if len(about['models']) != 1 else ''}"
     yield f"{about['path']}: {state}"

@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
-from llamaforge.errors import AuthenticationError, ConnectionFailedError, ServerError
-
 from ..error_shapes import error_fields, error_text
-from ..errors import describe, tls_advice
+from ..errors import Translator
 from ..model_list import ModelCard, read_body, read_models
+from ..wire.reasons import connection_reason
 from .config import API
 
 _NOT_OFFERED: Final = (404, 405, 501)
 _REFUSED: Final = (401, 403)
 _LATER: Final = (429, 503)
-_LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Probe:
+class ReadinessProbe:
     """Asks one server, with the standard library: no retries, and nothing that needs an import of a second."""
 
     endpoint: str
@@ -42,14 +40,16 @@ class Probe:
         Raises ConnectionFailedError, AuthenticationError or ServerError where it gives no list.
         """
         status, body = self.ask(f"{API}/models")
+        values = [part for value in self.headers.values() for part in (value, value.partition(" ")[2]) if part]
+        translator = Translator(address=self.endpoint, model="", secrets=tuple(values))
         if status == 0:
-            raise ConnectionFailedError(self.endpoint, str(body))
-        if status >= 400 and status not in _NOT_OFFERED:
+            raise translator.gone(str(body))
+        if status in _REFUSED:
+            advice = "A key that may generate and not list models needs the load parameter model."
             reason = error_text(error_fields(body), body)
-            if status in _REFUSED:
-                advice = "A key that may generate and not list models needs the load parameter model."
-                raise AuthenticationError(self.endpoint, status, f"{reason} {advice}")
-            raise ServerError(self.endpoint, status, reason)
+            raise translator.answer_error(status, {"message": f"{reason} {advice}"})
+        if status >= 400 and status not in _NOT_OFFERED:
+            raise translator.answer_error(status, body)
         return read_models(body) or []
 
     def answers(self, model: str, patience: float) -> bool:
@@ -72,7 +72,7 @@ class Probe:
         try:
             return self._ask(path, body, patience)
         except (OSError, http.client.HTTPException) as error:
-            return 0, describe(error) + tls_advice(error)
+            return 0, connection_reason(error)
 
     def _ask(self, path: str, body: object, patience: float | None) -> tuple[int, object]:
         address = urlsplit(self.endpoint)

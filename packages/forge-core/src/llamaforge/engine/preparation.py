@@ -1,0 +1,144 @@
+"""From a request to a sequence: checks, tokens, stops. A long text is prepared beside its caller, who may leave."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import contextvars
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from ..cancellation import CancellationToken
+from ..errors import InvalidParameterError
+from ..requests import GenerationRequest
+from .event_queue import EventQueue
+from .interface import Engine
+from .prompts import prompt_tokens
+from .sampling import check_logit_bias
+from .scheduler import Scheduler
+from .sequence import SequenceState
+
+_LONG: Final = 20_000
+"""Characters from which on a request is prepared in a thread of its own: some ten milliseconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What it takes to make a sequence of a request."""
+
+    engine: Engine[Any]
+    scheduler: Scheduler
+    request: GenerationRequest
+    cancellation: CancellationToken
+    event_queue: EventQueue
+    arrived: float
+    """The ``time.perf_counter()`` of the call."""
+
+    def wait(self) -> SequenceState | None:
+        """The sequence; None where the request was cancelled first.
+
+        Raises a RequestError, and GenerationTimeoutError where the deadline passes first. What is under way then ends
+        by itself; the engine is not closed before.
+        """
+        if not self._is_long():
+            return self._make()
+        made = self._begin()
+        concurrent.futures.wait([made], self.cancellation.remaining())
+        return self._outcome(made)
+
+    async def await_it(self) -> SequenceState | None:
+        """:meth:`wait` for event loops."""
+        if not self._is_long():
+            return self._make()
+        made = self._begin()
+        await asyncio.wait([asyncio.wrap_future(made)], timeout=self.cancellation.remaining())
+        return self._outcome(made)
+
+    def _is_long(self) -> bool:
+        """Whether it may take a while. Texts are measured, and whatever else a template may show."""
+        request = self.request
+        length = sum(len(message.text) for message in request.as_messages())
+        if length < _LONG and (request.tools or request.chat_template_kwargs):
+            length += len(msgspec.json.encode((request.tools, request.chat_template_kwargs), enc_hook=str))
+        return length >= _LONG
+
+    def _begin(self) -> Future[SequenceState | None]:
+        """Prepare in a thread. The future is done when that is, or when the request is cancelled."""
+        made: Future[SequenceState | None] = Future()
+        made.set_running_or_notify_cancel()  # so that a task which waits for it, and is cancelled, leaves it alone
+
+        def work() -> None:
+            try:
+                sequence = self._make()
+            except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
+                with contextlib.suppress(concurrent.futures.InvalidStateError):
+                    made.set_exception(error)
+            else:
+                _set(made, sequence)
+
+        self.cancellation.on_cancel(lambda: _set(made, None))
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(work,), name="llamaforge-prepare", daemon=True).start()
+        return made
+
+    def _outcome(self, made: Future[SequenceState | None]) -> SequenceState | None:
+        if not made.done():
+            self.cancellation.check()
+        return made.result()
+
+    def _make(self) -> SequenceState:
+        engine, request = self.engine, self.request
+        with self.scheduler.users:
+            check_logit_bias(request, engine.vocab_size)
+            engine.check(request)
+            stop_tokens = find_stop_tokens(engine, request)
+            prompt, truncated = prompt_tokens(engine, request)
+            detokenizer = engine.detokenizer(request, prompt)
+        room = engine.n_ctx - len(prompt)
+        return SequenceState(
+            request,
+            self.cancellation,
+            prompt,
+            truncated=truncated,
+            max_new_tokens=min(request.max_tokens or room, room),
+            detokenizer=detokenizer,
+            event_queue=self.event_queue,
+            arrived=self.arrived,
+            stop_tokens=stop_tokens,
+        )
+
+
+def find_stop_tokens(engine: Engine[Any], request: GenerationRequest) -> Mapping[int, str]:
+    """The special tokens that the request's stop strings spell.
+
+    Such a token adds no text, so that its spelling never shows up in the answer.
+
+    Raises InvalidParameterError for a stop string of which a special token is only a part: it could never be met.
+    """
+    if not request.stop:
+        return {}
+    special = engine.special_tokens()
+    found = {token: text for token, text in special.items() if text in request.stop}
+    for stop in set(request.stop) - set(found.values()):
+        # Words and signs that stand in ordinary texts, too, are not meant as a special token.
+        parts = [text for text in special.values() if len(text) > 2 and not text.isalnum() and text in stop]
+        if parts:
+            part = max(parts, key=len)
+            raise InvalidParameterError(
+                "stop",
+                stop,
+                f"text, or the special token {part!r} alone: that token adds no text, so it can't be part of a stop "
+                "string",
+            )
+    return found
+
+
+def _set(made: Future[SequenceState | None], sequence: SequenceState | None) -> None:
+    with contextlib.suppress(concurrent.futures.InvalidStateError):
+        made.set_result(sequence)
