@@ -44,6 +44,8 @@ def main() -> None:
         # Chosen, so that texts can be compared with a local engine that computes attention in the same way.
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
         params.endpoint_slots = True
+        # The contract's order. The server's own applies the temperature last.
+        params.sampling.samplers = "penalties;temperature;top_k;top_p;min_p"
         # With parts of a prompt from the cache sums are rounded otherwise, and a greedy answer isn't always the same.
         params.cache_prompt = False
         params.cache_ram_mib = 0

@@ -59,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-tb", "--threads-batch", type=int)
     made.add_argument("-fa", "--flash-attn", choices=["on", "off", "auto"], default="auto")
     made.add_argument("--chat-template", help="a Jinja template")
+    made.add_argument("--samplers", help="which samplers there are, in their order, with semicolons between them")
     made.add_argument("--no-cache-prompt", action="store_true", help="compute every prompt anew")
     made.add_argument("-cram", "--cache-ram", type=int, help="MiB of prompts that are kept; 0: none")
     made.add_argument("--slots", action="store_true", help="answer GET /slots")
@@ -84,6 +85,8 @@ def parameters(library: Any, given: argparse.Namespace) -> Any:
     params.cache_prompt = not given.no_cache_prompt
     if given.chat_template:
         params.chat_template = given.chat_template
+    if given.samplers:
+        params.sampling.samplers = given.samplers
     for name, value in (
         ("n_batch", given.batch_size),
         ("n_ubatch", given.ubatch_size),

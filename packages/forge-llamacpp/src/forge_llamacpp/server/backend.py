@@ -15,6 +15,8 @@ from ..model_check import check_model_file, trained_for
 from .config import LlamaServerConfig
 from .plugin import SPEC
 
+_SAMPLERS: Final = "penalties;temperature;top_k;top_p;min_p"
+"""The contract's order. The server's own applies the temperature last, so that top_p and min_p leave other tokens."""
 _USUAL_CONTEXT: Final = 4096
 """Tokens for each request where the caller says nothing."""
 
@@ -34,6 +36,7 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
         command += ["--ctx-size", str(self._context(config) * config.n_parallel), "--parallel", str(config.n_parallel)]
         command += ["--n-gpu-layers", str(config.n_gpu_layers if config.n_gpu_layers >= 0 else 999)]
         command += ["--batch-size", str(config.n_batch), "--jinja", "--no-webui"]
+        command += ["--samplers", _SAMPLERS]
         if config.n_threads is not None:
             command += ["--threads", str(config.n_threads)]
         if config.n_threads_batch is not None:

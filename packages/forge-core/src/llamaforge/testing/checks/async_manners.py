@@ -90,7 +90,7 @@ class AsyncMannersChecks(Kit):
             return
         seen = []
         for attempt in range(ATTEMPTS):
-            prompt = f"{attempt} " + "The keeper of the light and his dog look at the sea. " * 32
+            prompt = f"{attempt} " + "The keeper of the light and his dog look at the sea. " * 12
             waited, took = self.run_async(
                 lambda prompt=prompt: longest_wait(  # type: ignore[misc]
                     lambda: subject.backend.agenerate(prompt, {**subject.greedy, **subject.limit(1)})

@@ -15,7 +15,7 @@ from ..subject import Subject
 
 SMALL: Final = 96
 ROOM: Final = 3
-TURNS: Final = 6
+TURNS: Final = 4
 
 
 class ContextChecks(Kit):
@@ -63,11 +63,11 @@ class ContextChecks(Kit):
         Why: parameters that are kept in one place for all are not seen with one instance. Look at: class attributes.
         """
         self._needs_n_ctx()
-        with self.fresh(n_ctx=16 * SMALL) as large, self.fresh(n_ctx=SMALL) as small:
+        with self.fresh(n_ctx=20 * SMALL) as large, self.fresh(n_ctx=SMALL) as small:
             long = "word " * (2 * SMALL)
             expect_refusal(ContextOverflowError, lambda: small.generate(long), f"{2 * SMALL} words, n_ctx={SMALL}")
             expect(large.say(1, long) is not None, "an answer of the instance with the larger context", Told("none"))
-            self.load(small.backend, n_ctx=16 * SMALL)
+            self.load(small.backend, n_ctx=20 * SMALL)
             expect(small.say(1, long) is not None, "an answer after loading with a larger context", Told("none"))
 
     def test_nothing_is_left_out_unasked(self, subject: Subject) -> None:
@@ -94,7 +94,7 @@ class ContextChecks(Kit):
             return
         self._needs_n_ctx()
         end = "and so the keeper climbed the stairs, lit the lamp and said:"
-        long = "It was a dark night and nobody saw the boats that came in from the sea. " * 12 + end
+        long = "It was a dark night and nobody saw the boats that came in from the sea. " * 9 + end
         raw = {"raw": True, **subject.greedy, **subject.limit(4)}
         whole = _usage(subject.ask(long, **raw)).prompt_tokens
         with self.fresh(n_ctx=SMALL) as small:
