@@ -37,7 +37,7 @@ class KvSwap:
     is better elsewhere.
     """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: lib.llama_context_p) -> None:
         self._context = context
         self._memory = lib.llama_get_memory(context)
         self._sequences: int = lib.llama_n_seq_max(context)
