@@ -173,6 +173,9 @@ def _check_shape(header: Header) -> None:
 
 
 def _check_vocabulary(header: Header) -> None:
+    words = "whitespace"  # splits at white space that other tokenizers keep, on which the engine asserts
+    if header.metadata.get("tokenizer.ggml.pre") == words != header.metadata.get("tokenizer.ggml.model"):
+        raise DamagedFileError(f"its header is damaged: the pre-tokenizer {words!r} doesn't belong to its tokenizer")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if isinstance(tokens, Array) and tokens.texts is not None:
         named = [text for text in tokens.texts if text]  # the engine names empty ones by their number
