@@ -23,12 +23,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.group("backends", short_help="List backends; show the parameters of one", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The engines that models run on. Without a command: list."""
+    """The engines that models run on. Without a command, list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_command)
 
 
-@command.command("list")
+@command.command("list", short_help="List installed and known backends")
 @_JSON
 def list_command(as_json: bool = False) -> None:
     """List the backends that are installed, and those that are known. Imports none of them."""
@@ -80,7 +80,7 @@ def _core_version() -> str:
     return __version__
 
 
-@command.command("schema")
+@command.command("schema", short_help="Print the JSON schema of load parameters")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_backend)
 def schema_command(names: tuple[str, ...]) -> None:
     """Print the JSON schema of the load parameters of the backends NAME, by default of all installed ones.
@@ -96,11 +96,11 @@ def schema_command(names: tuple[str, ...]) -> None:
             say(f"Left out: {name}. {failure}")
 
 
-@command.command("show")
+@command.command("show", short_help="Show the parameters of a backend")
 @click.argument("name", shell_complete=complete_backend)
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show what a backend runs, its load parameters, and the generation parameters that it honours."""
+    """Show what a backend runs, its load parameters, and the generation parameters that it supports."""
     with text_output() as output:
         described = _described(name)
         if as_json:
