@@ -10,6 +10,7 @@ import msgspec
 from ..backends.config import describe_config
 from ..backends.distributions import DISTRIBUTIONS, install_command
 from ..backends.registry import get_config, get_spec
+from ..installing import find_distribution, is_installed
 from ..parameters import NAMES, UNIVERSAL, Parameters
 from ..plugins import BACKENDS
 from .failures import say
@@ -47,6 +48,8 @@ def list_command(as_json: bool = False) -> None:
 def _installed() -> list[dict[str, Any]]:
     rows = [_row("echo", "built in", [("forge-core", _core_version())])]
     for name in _in_order():
+        if _lacks_extra(name):
+            continue
         found = BACKENDS.contributions(name)
         state = "installed" if len(found) == 1 else "claimed by several"
         rows.append(_row(name, state, [(each.distribution, each.version) for each in found]))
@@ -54,8 +57,14 @@ def _installed() -> list[dict[str, Any]]:
 
 
 def _known() -> list[dict[str, Any]]:
-    absent = [name for name in DISTRIBUTIONS if not BACKENDS.contributions(name)]
+    absent = [name for name in DISTRIBUTIONS if not BACKENDS.contributions(name) or _lacks_extra(name)]
     return [{**_row(name, "not installed", []), "install": install_command(name)} for name in absent]
+
+
+def _lacks_extra(name: str) -> bool:
+    """Whether the backend is an extra of its distribution that isn't installed."""
+    requirement = DISTRIBUTIONS.get(name, "")
+    return "[" in requirement and not is_installed(requirement)
 
 
 def _row(name: str, state: str, owners: list[tuple[str | None, str | None]]) -> dict[str, Any]:
@@ -137,8 +146,6 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _engine_version(distribution: str | None) -> str | None:
-    from ..installing import find_distribution
-
     found = find_distribution(distribution) if distribution is not None else None
     return str(found.version) if found is not None else None
 
