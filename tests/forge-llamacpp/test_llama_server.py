@@ -22,6 +22,8 @@ from llamaforge.backends.registry import get_spec
 from llamaforge.errors import (
     AuthenticationError,
     ConflictingParametersError,
+    InvalidModelError,
+    InvalidParameterError,
     ModelNotFoundError,
     PortInUseError,
     ServerCrashedError,
@@ -29,7 +31,7 @@ from llamaforge.errors import (
 )
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
-from support.gguf_files import make_talkative_gguf
+from support.gguf_files import make_talkative_gguf, make_tiny_gguf
 from support.processes import eventually, survivors, tree
 
 SMALL: dict[str, Any] = {"n_ctx": 1024, "n_parallel": 2, "n_threads": 1}
@@ -215,6 +217,30 @@ def test_its_flags_are_those_that_its_own_program_reads() -> None:
     assert (read.model, read.alias, read.host, read.port) == ("m.gguf", "m.gguf", "127.0.0.1", 5000)
     assert (read.ctx_size, read.parallel, read.batch_size, read.n_gpu_layers) == (300, 3, 64, 5)
     assert (read.threads, read.threads_batch, read.flash_attn, read.chat_template) == (3, 4, "on", "{{ x }}")
+
+
+def test_what_other_engines_refuse_it_refuses_before_it_starts(gguf_model: Path, tmp_path: Path) -> None:
+    backend = LlamaServerBackend()
+    for parameters, says in [
+        ({"n_ctx": 8193}, "n_ctx must be at most 8192, which this model was trained for"),
+        ({"chat_template": "{% for %}"}, "chat_template"),
+        ({"chat_template": "none.jinja"}, "chat_template"),
+    ]:
+        with pytest.raises(InvalidParameterError, match=says):
+            backend.load_model(str(gguf_model), parameters)
+    with pytest.raises(InvalidModelError, match="folder"):
+        backend.load_model(str(tmp_path))
+
+
+def test_paths_and_the_usual_context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_tiny_gguf(tmp_path / "tiny.gguf")  # trained for 512 tokens
+    (tmp_path / "chat.jinja").write_text("{{ x }}")
+    config = LlamaServerConfig(model="~/tiny.gguf", port=5000, n_parallel=3, chat_template="~/chat.jinja")
+    _, *flags = LlamaServerBackend(config).build_launch_command()
+    read = parser().parse_args(flags)
+    assert (read.model, read.alias) == (str(tmp_path / "tiny.gguf"), "~/tiny.gguf")
+    assert (read.ctx_size, read.chat_template) == (3 * 512, "{{ x }}")
 
 
 def test_it_must_be_named() -> None:

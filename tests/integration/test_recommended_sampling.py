@@ -67,6 +67,7 @@ def test_metadata_that_is_overridden_at_load(tmp_path: Path) -> None:
         ({"general.sampling.temp": -1.0, "general.sampling.top_k": -1}, {"temperature": 0, "top_k": 0}),
         ({"general.sampling.penalty_repeat": 1.5, "general.sampling.penalty_last_n": 0}, {}),
         ({"general.sampling.top_p": 0.5, "general.sampling.min_p": 0.1}, {"top_p": 0.5, "min_p": 0.1}),
+        ({"general.sampling.temp": 0.6000000238418579}, {"temperature": 0.6}),  # as 32 bits hold it
         ({"general.sampling.mirostat": 2, "general.sampling.sequence": "top_k"}, {}),
     ],
 )

@@ -267,3 +267,15 @@ def test_a_relative_path_means_where_it_was_added(quickly: Any, monkeypatch: pyt
     assert found["here"] == found["named"] == str(quickly.folder / "x.gguf")
     assert found["said"] == f"path:{quickly.folder / 'odd:name'}"
     assert found["served"] == "x.gguf", "a server may call its model so"
+
+
+def test_show_tells_what_the_makers_recommend(quickly: Any) -> None:
+    folder = quickly.folder / "model"
+    folder.mkdir()
+    (folder / "generation_config.json").write_text('{"do_sample": true, "temperature": 0.6, "top_k": 20}')
+    quickly.fine("models", "add", "mine", str(folder))
+    shown = json.loads(quickly.fine("models", "show", "mine", "--json"))
+    assert shown["recommended_sampling"] == {"temperature": 0.6, "top_k": 20}
+    assert "recommended_sampling:\n  temperature: 0.6\n  top_k: 20\n" in quickly.fine("models", "show", "mine")
+    quickly.fine("models", "add", "other", "x", "--backend", "echo")
+    assert "recommended_sampling: none\n" in quickly.fine("models", "show", "other")

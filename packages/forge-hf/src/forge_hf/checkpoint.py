@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from llamaforge.chat import ChatTemplate, read_template
 from llamaforge.errors import InvalidModelError
+from llamaforge.formats import generation_config
 from llamaforge.formats.gguf import DamagedFileError, read_header, recommended_sampling
 from llamaforge.formats.local import ADAPTER, CONFIG, describe_adapter, is_lfs_pointer, lfs_advice
 from llamaforge.parameters import valid_parameters
@@ -36,7 +37,6 @@ _SETTINGS: Final = (
 )
 _SHARD: Final = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 _OTHER_WEIGHTS: Final = frozenset({".h5", ".msgpack", ".onnx", ".ot", ".ckpt", ".pth", ".pt", ".safetensors", ".bin"})
-_SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p")
 INDEXES: Final = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Lists of weights in several files, in the order of preference."""
 
@@ -131,27 +131,12 @@ def processor_template(folder: Path) -> str | None:
 def generation_defaults(folder: Path, gguf_file: str | None = None) -> dict[str, Any]:
     """What the model's makers recommend for sampling, by canonical name, as transformers understands their file.
 
-    With a GGUF file, its metadata counts. Otherwise generation_config.json counts: its sampling parameters where it
-    says ``do_sample: true``, and its ``repetition_penalty`` in any case. ``do_sample: false`` is greedy. Where the file
-    says nothing, neither does this. An invalid value is left out: transformers would fail with it at the first answer.
+    With a GGUF file, its metadata counts, otherwise generation_config.json. An invalid value is left out: transformers
+    would fail with it at the first answer.
     """
     if gguf_file is not None:
         return valid_parameters(recommended_sampling(read_header(folder / gguf_file).metadata))
-    try:
-        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    if not isinstance(told, dict):
-        return {}
-    found: dict[str, Any] = {}
-    sampled = told.get("do_sample")
-    if sampled is True:
-        found = {name: told[name] for name in _SAMPLING if told.get(name) is not None}
-    elif sampled is False:
-        found["temperature"] = 0.0
-    if told.get("repetition_penalty") is not None:
-        found["repetition_penalty"] = told["repetition_penalty"]
-    return valid_parameters(found)
+    return valid_parameters(generation_config.recommended_sampling(folder))
 
 
 def stored_dtype(files: list[Path]) -> str | None:

@@ -109,7 +109,10 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     chat_template: (
         Annotated[
             str,
-            Meta(min_length=1, description="A chat template in source of the model's: Jinja text, or a file's path."),
+            Meta(
+                min_length=1,
+                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+            ),
         ]
         | None
     ) = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 """What the cache is called, in models and their outputs; newer versions of transformers say ``cache``."""
@@ -22,12 +25,12 @@ class Forward:
         embeddings: tokens that the model knows.
     """
 
-    def __init__(self, model: Any) -> None:
-        self.model = model.eval()
-        embeddings = model.get_input_embeddings()
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model: Any = model.eval()  # type: ignore[no-untyped-call] # torch has no types here
+        embeddings: Any = model.get_input_embeddings()
         self.embeddings: int = getattr(embeddings, "num_embeddings", None) or model.config.get_text_config().vocab_size
         # Weights that accelerate keeps elsewhere have no device; it moves the tokens by itself then.
-        self.device = torch.device("cpu") if embeddings.weight.is_meta else embeddings.weight.device
+        self.device: torch.device = torch.device("cpu") if embeddings.weight.is_meta else embeddings.weight.device
         accepts = inspect.signature(model.forward).parameters
         self.takes_positions = "position_ids" in accepts
         self._cache_name = next((name for name in _CACHE_NAMES if name in accepts), "past_key_values")

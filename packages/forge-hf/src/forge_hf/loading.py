@@ -41,7 +41,9 @@ from .config import HuggingFaceConfig
 from .devices import choose_device, choose_dtype, empty_cache
 from .engine import Engine
 from .errors import load_error
-from .load_checks import (
+from .log_control import quiet
+from .memory import fewer_kernels
+from .model_check import (
     check_attention,
     check_devices,
     check_files,
@@ -52,8 +54,6 @@ from .load_checks import (
     what_is_wrong,
     what_it_needs,
 )
-from .log_control import quiet
-from .memory import fewer_kernels
 from .model_source import ModelSource, find
 from .tokenizer import Vocabulary
 

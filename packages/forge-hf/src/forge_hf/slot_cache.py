@@ -105,7 +105,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformer
         ]
         self.is_initialized = True
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Write the new keys and values; all that the rows of this pass may look at."""
         if self._cache.interrupted:
             raise InterruptedStepError
@@ -123,7 +123,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[no-untyped-call] # transformer
             shown.append(held[rows, :, seen])
         return shown[0], shown[1]
 
-    def get_mask_sizes(self, *_: Any) -> tuple[int, int]:
+    def get_mask_sizes(self, *_: object) -> tuple[int, int]:
         """Keys that a pass sees, and the position of the first one."""
         now = self._cache.current
         first = now.first_key(self.window)

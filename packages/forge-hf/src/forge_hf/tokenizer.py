@@ -12,10 +12,13 @@ import json
 import re
 import threading
 from collections.abc import Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from llamaforge.chat import ControlToken, Piece
 from llamaforge.engine import BytesDetokenizer, Detokenizer, TokenTable
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Kind = Literal["bytes", "settled", "whole"]
 """How tokens become text: each by itself; with a look at its neighbours; or only all of them together."""
@@ -41,8 +44,8 @@ class Vocabulary:
         special: tokens that add no text.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer: Any = tokenizer
         self.lock = threading.RLock()
         self.added = frozenset(getattr(tokenizer, "added_tokens_decoder", {}))
         self.special = frozenset(tokenizer.all_special_ids) | {

@@ -34,9 +34,9 @@ _MACHINES = ("x86_64", "amd64")
 def pack(forward: Forward) -> bool:
     """Lay out the weights of all plain linear layers that are on a processor; whether that was done.
 
-    Each takes the source of the checkpoint's, in memory of the process instead of a mapped file's. Weights that
-    something else needs as they are stay, too: those of an output layer that are the embeddings'. A model that then
-    computes anything else, or fails, is put back as it was.
+    They replace the checkpoint's, which are pages of a mapped file, with memory of the process. Weights that something
+    else needs as they are stay as well, such as those that an output layer shares with the embeddings. A model that
+    then computes something else, or fails, is put back as it was.
     """
     unused = _unused(forward.model)
     layers = [layer for layer in _layers(forward.model) if layer not in unused]

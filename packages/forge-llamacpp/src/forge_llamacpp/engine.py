@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from llama_cpp import llama_cpp as lib
 
+from llamaforge.backends.memory import MemoryUsage
 from llamaforge.chat import ChatTemplate, RenderedPrompt, read_template
 from llamaforge.engine import (
     BatchEntry,
@@ -28,7 +29,7 @@ from llamaforge.engine import (
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
 
-from . import llama_params, loading, log_control
+from . import llama_params, loading, log_control, memory
 from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
@@ -63,7 +64,7 @@ class LlamaCppEngine(Engine[Sampler]):
     def __init__(self, path: str, config: LlamaCppConfig) -> None:
         self._path = path
         self._abort = AbortFlag()
-        with contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack, log_control.buffer_lines() as self._buffer_lines:
             if config.verbose:
                 log_control.show()
                 stack.callback(log_control.hide)
@@ -92,6 +93,7 @@ class LlamaCppEngine(Engine[Sampler]):
             self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
             self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
             self._template = self._find_template(config, model)
+            self._model_size: int = lib.llama_model_size(model)
             self._resources = stack.pop_all()
 
     def render(self, request: GenerationRequest) -> str:
@@ -118,6 +120,10 @@ class LlamaCppEngine(Engine[Sampler]):
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
         """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""
         return BytesDetokenizer(self._vocabulary.token_bytes)
+
+    def memory(self) -> MemoryUsage:
+        """What llama.cpp said of its buffers while it loaded, and the sequences outside of the context."""
+        return memory.usage(self._buffer_lines, model_size=self._model_size, swapped=self._swapped.nbytes)
 
     def interrupt(self, wanted: bool) -> None:
         """Break off the step; on a graphics card it ends as usual."""

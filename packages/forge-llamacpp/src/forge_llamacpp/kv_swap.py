@@ -37,12 +37,19 @@ class KvSwap:
     is better elsewhere.
     """
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: lib.llama_context_p) -> None:
         self._context = context
         self._memory = lib.llama_get_memory(context)
         self._sequences: int = lib.llama_n_seq_max(context)
         self._states: dict[int, _State] = {}
         self._spare: list[npt.NDArray[np.uint8]] = []
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the sequences take, and what is kept for the next ones. Any thread may ask."""
+        return sum(each.buffer.nbytes for each in list(self._states.values())) + sum(
+            each.nbytes for each in list(self._spare)
+        )
 
     def __contains__(self, sequence: int) -> bool:
         return sequence in self._states

@@ -60,9 +60,9 @@ _FLASH_ATTENTION: Final = {
 _warned_of_no_card = False
 
 
-def model_parameters(config: LlamaCppConfig) -> Any:
+def model_parameters(config: LlamaCppConfig) -> lib.llama_model_params:
     """``llama_model_params`` for *config*. The arrays it points at live as long as it does."""
-    parameters = lib.llama_model_default_params()
+    parameters: lib.llama_model_params = lib.llama_model_default_params()
     parameters.n_gpu_layers = config.n_gpu_layers
     parameters.split_mode = _SPLIT_MODES[config.split_mode]
     parameters.main_gpu = config.main_gpu
@@ -77,9 +77,9 @@ def model_parameters(config: LlamaCppConfig) -> Any:
     return parameters
 
 
-def context_parameters(config: LlamaCppConfig, n_ctx: int) -> Any:
+def context_parameters(config: LlamaCppConfig, n_ctx: int) -> lib.llama_context_params:
     """``llama_context_params`` for *config* and a context of *n_ctx* tokens."""
-    parameters = lib.llama_context_default_params()
+    parameters: lib.llama_context_params = lib.llama_context_default_params()
     parameters.n_ctx = n_ctx
     parameters.n_batch = batch_size(config)
     parameters.n_ubatch = min(config.n_ubatch, parameters.n_batch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from llama_cpp import llama_cpp as lib
 
@@ -20,14 +20,14 @@ _backend_lock: Final = ForkSafeLock()
 _backend_ready = False
 
 
-def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> Any:
+def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> lib.llama_model_p:
     """The model, or all of it but its *weights*. Raises ModelLoadError where llama.cpp can't load it."""
     _prepare_backend()
     parameters = llama_params.model_parameters(config)
     if not weights:
         parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
     with log_control.troubles() as log:
-        model = lib.llama_model_load_from_file(os.fsencode(path), parameters)
+        model: lib.llama_model_p | None = lib.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         raise load_error(path, "Loading it", log)
     return model
@@ -53,7 +53,7 @@ def dry_run(path: str, config: LlamaCppConfig) -> None:
         lib.llama_model_free(model)
 
 
-def refuse_what_writes_no_text(path: str, model: Any) -> None:
+def refuse_what_writes_no_text(path: str, model: lib.llama_model_p) -> None:
     """Raises ModelLoadError for a model that does not write text token by token."""
     if lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE:
         raise ModelLoadError(path, "it has no tokenizer.")
@@ -63,16 +63,18 @@ def refuse_what_writes_no_text(path: str, model: Any) -> None:
         raise ModelLoadError(path, "it is a diffusion model; this backend generates token by token.")
 
 
-def make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int) -> Any:
+def make_context(path: str, model: lib.llama_model_p, config: LlamaCppConfig, n_ctx: int) -> lib.llama_context_p:
     """A context of *n_ctx* tokens. Raises ModelLoadError where memory doesn't hold it."""
     with log_control.troubles() as log:
-        context = lib.llama_init_from_model(model, llama_params.context_parameters(config, n_ctx))
+        context: lib.llama_context_p | None = lib.llama_init_from_model(
+            model, llama_params.context_parameters(config, n_ctx)
+        )
     if not context:
         raise load_error(path, f"Making a context of {n_ctx} tokens", log)
     return context
 
 
-def apply_adapters(path: str, model: Any, context: Any, config: LlamaCppConfig) -> None:
+def apply_adapters(path: str, model: lib.llama_model_p, context: lib.llama_context_p, config: LlamaCppConfig) -> None:
     """Load the LoRA adapters and switch them on. They are freed with the model.
 
     Raises ModelLoadError for one that doesn't suit the model.
@@ -93,7 +95,7 @@ def apply_adapters(path: str, model: Any, context: Any, config: LlamaCppConfig) 
         raise load_error(path, "Applying the LoRA adapters", log)
 
 
-def metadata(model: Any, key: str) -> str | None:
+def metadata(model: lib.llama_model_p, key: str) -> str | None:
     """An entry of the model's metadata, as text."""
     room = 1024
     while True:
@@ -106,7 +108,7 @@ def metadata(model: Any, key: str) -> str | None:
         room = length + 1
 
 
-def metadata_reader(model: Any, config: LlamaCppConfig) -> Callable[[str], str | None]:
+def metadata_reader(model: lib.llama_model_p, config: LlamaCppConfig) -> Callable[[str], str | None]:
     """Reads an entry of the model's metadata as llama.cpp does: what ``kv_overrides`` says goes before the file."""
 
     def read(key: str) -> str | None:

@@ -5,10 +5,12 @@ llama.cpp has one log callback for the whole process. It is set once, when the e
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, Final
 
 from llama_cpp import llama_cpp as lib
@@ -21,6 +23,7 @@ _LEVELS: Final = {1: logging.DEBUG, 2: logging.INFO, 3: logging.WARNING, 4: logg
 """ggml's levels, from ggml.h. 5 continues the line before."""
 _CONTINUES: Final = 5
 
+_BUFFER: Final = "buffer size"
 _KEPT: Final = 8
 """Lines of an error's reason, at most."""
 
@@ -33,6 +36,7 @@ class _Thread(threading.local):
         self.line = ""
         self.troubles: deque[str] | None = None
         self.quiet = False
+        self.kept: list[str] | None = None
 
 
 _thread = _Thread()
@@ -41,7 +45,7 @@ _thread = _Thread()
 def _receive(level: int, text: bytes, _: Any) -> None:
     if level != _CONTINUES:
         _thread.level = _LEVELS.get(level, logging.INFO)
-    if _thread.level < logging.WARNING and not logger.isEnabledFor(_thread.level):
+    if _thread.level < logging.WARNING and _thread.kept is None and not logger.isEnabledFor(_thread.level):
         return
     *lines, _thread.line = (_thread.line + text.decode("utf-8", "replace")).split("\n")
     for line in lines:
@@ -50,6 +54,8 @@ def _receive(level: int, text: bytes, _: Any) -> None:
 
 
 def _emit(level: int, line: str) -> None:
+    if _thread.kept is not None and _BUFFER in line:
+        _thread.kept.append(line)
     if level >= logging.WARNING and _thread.troubles is not None:
         _thread.troubles.append(line)
         level = logging.DEBUG if _thread.quiet else level
@@ -84,6 +90,17 @@ class troubles:  # noqa: N801 - it is used like a function
 
     def __exit__(self, *_: object) -> None:
         _thread.troubles, _thread.quiet = self._before
+
+
+@contextlib.contextmanager
+def buffer_lines() -> Iterator[list[str]]:
+    """Keep the lines about buffers that the engine logs in this thread meanwhile."""
+    kept: list[str] = []
+    _thread.kept = kept
+    try:
+        yield kept
+    finally:
+        _thread.kept = None
 
 
 _verbose_lock: Final = ForkSafeLock()

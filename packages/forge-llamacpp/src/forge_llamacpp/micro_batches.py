@@ -37,7 +37,9 @@ class MicroBatches:
             limits what fits into it.
     """
 
-    def __init__(self, model: Any, context: Any, config: LlamaCppConfig, *, splittable: bool) -> None:
+    def __init__(
+        self, model: lib.llama_model_p, context: lib.llama_context_p, config: LlamaCppConfig, *, splittable: bool
+    ) -> None:
         types = set(config.cache_types)
         in_tiles = len(types) == 1 and types <= {*_IN_TILES} and config.flash_attn is not False
         self._splittable = splittable and in_tiles and lib.llama_n_ubatch(context) >= _TILE

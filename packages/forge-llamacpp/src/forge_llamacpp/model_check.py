@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -42,21 +43,25 @@ def check_model_file(location: str) -> Header:
     return header
 
 
-def check_context(header: Header, config: LlamaCppConfig) -> None:
-    """Raise InvalidParameterError where more context is asked for than the model was trained for."""
-    architecture = header.metadata["general.architecture"]
+def trained_for(header: Header, overrides: Mapping[str, Any] | None = None) -> int | None:
+    """The tokens of context that the model was trained for, by its header and the caller's *overrides* of it."""
+    architecture = header.metadata.get("general.architecture")
 
     def told(name: str) -> Any:
         key = f"{architecture}.{name}"
-        return config.kv_overrides.get(key, header.metadata.get(key))
+        return (overrides or {}).get(key, header.metadata.get(key))
 
-    trained = trained_context(
+    return trained_context(
         told("context_length"),
         scaling=told("rope.scaling.type"),
         factor=told("rope.scaling.factor"),
         original=told("rope.scaling.original_context_length"),
     )
-    context_length(config.n_ctx, trained, stretched=config.stretches_context)
+
+
+def check_context(header: Header, config: LlamaCppConfig) -> None:
+    """Raise InvalidParameterError where more context is asked for than the model was trained for."""
+    context_length(config.n_ctx, trained_for(header, config.kv_overrides), stretched=config.stretches_context)
 
 
 def check_template(location: str, header: Header, config: LlamaCppConfig) -> None:
@@ -168,6 +173,9 @@ def _check_shape(header: Header) -> None:
 
 
 def _check_vocabulary(header: Header) -> None:
+    words = "whitespace"  # splits at white space that other tokenizers keep, on which the engine asserts
+    if header.metadata.get("tokenizer.ggml.pre") == words != header.metadata.get("tokenizer.ggml.model"):
+        raise DamagedFileError(f"its header is damaged: the pre-tokenizer {words!r} doesn't belong to its tokenizer")
     tokens = header.metadata.get("tokenizer.ggml.tokens")
     if isinstance(tokens, Array) and tokens.texts is not None:
         named = [text for text in tokens.texts if text]  # the engine names empty ones by their number

@@ -12,10 +12,12 @@ from llama_cpp import llama_cpp as lib
 from llamaforge.chat import ControlToken, ControlTokens, RenderedPrompt
 from llamaforge.engine import TokenTable
 
-from .deep_stack import DeepStack
+from .deep_stack import DeepStack, UntokenizableTextError
 
 _UNKNOWN, _CONTROL, _LSTRIP, _RSTRIP = 1 << 0, 1 << 3, 1 << 7, 1 << 8
 """``llama_token_attr``, as far as it matters here."""
+_SPACE: Final = "\u2581"
+"""How sentencepiece writes a space."""
 
 
 _SPECIAL_TOKENS: Final = {
@@ -81,11 +83,9 @@ class Vocabulary:
         comes first where the model wants it."""
         pieces = self._controls.pieces(prompt) if prompt.literal_spans else None
         if pieces is None:
-            tokens = self._tokenize(prompt.text.encode())
+            tokens = self._tokenize(prompt.text)
         else:
-            tokens = [
-                token for piece in pieces for token in self._tokenize(piece.text.encode(), parse=piece.parse_special)
-            ]
+            tokens = [token for piece in pieces for token in self._tokenize(piece.text, parse=piece.parse_special)]
         if self.adds_bos and self.bos is not None and tokens[:1] != [self.bos]:
             tokens.insert(0, self.bos)
         return tokens
@@ -132,14 +132,41 @@ class Vocabulary:
     def _is_control(self, token: int) -> bool:
         return bool(lib.llama_vocab_get_attr(self._vocab, token) & (_CONTROL | _UNKNOWN))
 
-    def _tokenize(self, text: bytes, room: int | None = None, *, parse: bool = True) -> list[int]:
+    @functools.cached_property
+    def _writable(self) -> frozenset[str] | None:
+        """The characters that have tokens; None where every one has, at least by its bytes.
+
+        With a sentencepiece vocabulary that lacks tokens for bytes, llama.cpp ends the process at any other character.
+        """
+        if lib.llama_vocab_type(self._vocab) != lib.LLAMA_VOCAB_TYPE_SPM:
+            return None
+        texts = {self._spelling(token) for token in range(self.size)}
+        if all(f"<0x{byte:02X}>" in texts for byte in range(256)):
+            return None
+        known = {text for text in texts if len(text) == 1}
+        return frozenset(known | {" "} if _SPACE in known else known)
+
+    def _check_writable(self, text: str, *, parse: bool) -> None:
+        if self._writable is None:
+            return
+        plain = self._controls.replace(text, lambda _: "") if parse else text
+        unknown = sorted(set(plain) - self._writable)
+        if unknown:
+            shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
+            raise UntokenizableTextError(f"text of characters that the model has tokens for; it has none for {shown}")
+
+    def _tokenize(self, text: str, *, parse: bool = True) -> list[int]:
+        self._check_writable(text, parse=parse)
+        return self._tokenize_bytes(text.encode(), parse=parse)
+
+    def _tokenize_bytes(self, text: bytes, room: int | None = None, *, parse: bool) -> list[int]:
         room = len(text) + 8 if room is None else room
         buffer = (lib.llama_token * room)()
         count: int = self._stack.call(
             text, lambda: lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse)
         )
         if count < 0:
-            return self._tokenize(text, -count, parse=parse)
+            return self._tokenize_bytes(text, -count, parse=parse)
         return buffer[:count]
 
     def _piece(self, token: int, *, special: bool, room: int = 64) -> bytes:

@@ -14,9 +14,11 @@ from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendE
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
 from ..models.masking import shown
+from ..models.recommended import recommended_sampling
 from ..secrets import MASK
 from ..sources import pull, resolve
 from ..sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
+from ..sources.local import is_repository
 from ..sources.redact import redact
 from ..sources.reference import parse
 from ..sources.split import parts_of
@@ -71,7 +73,10 @@ def list_command(as_json: bool = False) -> None:
 def show_command(name: str, as_json: bool) -> None:
     """Show a model, with secrets masked."""
     forge = LlamaForge(offline=True)
-    described = _described(forge.get_model(name), forge.default_model)
+    entry = forge.get_model(name)
+    described = _described(entry, forge.default_model)
+    place = _place(entry, whole=True)
+    described["recommended_sampling"] = recommended_sampling(place) if place is not None else {}
     with text_output() as output:
         if as_json:
             output.json(described)
@@ -189,14 +194,22 @@ def _described(entry: ModelEntry, default: str) -> dict[str, Any]:
     }
 
 
-def _place(entry: ModelEntry) -> Path | None:
-    """Where the model is on this machine, without fetching or hashing anything; None: it is not."""
+def _place(entry: ModelEntry, *, whole: bool = False) -> Path | None:
+    """Where the model is on this machine, without fetching or hashing anything; None: it is not.
+
+    *whole*: look also for a whole repository in the hub's cache, which takes a while.
+    """
     try:
         reference = parse(entry.path)
         if not is_fetched(entry.path):
             path = Path(reference.target).expanduser()
-            return path.absolute() if path.exists() else None
-        return resolve(f"{reference.scheme}:{reference.target}", offline=True).path
+            if path.exists():
+                return path.absolute()
+            if not (whole and is_repository(reference.target) and entry.backend in (None, "huggingface")):
+                return None
+            reference = parse(f"hf:{reference.target}")
+        find = pull if whole else resolve
+        return find(f"{reference.scheme}:{reference.target}", offline=True).path
     except LlamaForgeError:
         return None
 

@@ -1,8 +1,8 @@
-"""Many callers, one model: a scheduler for every engine that runs in this process.
+"""A scheduler for in-process engines: many callers share one model.
 
-A plugin describes its model as an :class:`Engine`: tokenize, compute a step, trim. :class:`EngineBackend` makes a
-backend of that, with continuous batching, chunked prefill, fairness, cancellation, prefix reuse, exact text, usage and
-timings. ``docs/engines.md`` is the author's page.
+A plugin describes its model as an :class:`Engine`: tokenize, compute a step, trim. :class:`EngineBackend` turns it into
+a backend with continuous batching, chunked prefill, fairness, cancellation, prefix reuse, exact text, usage and
+timings. ``docs/engines.md`` is the guide for authors.
 
 =================  ================================================================================
 module             contents

@@ -1,4 +1,4 @@
-"""The contract, kept with an engine and a scheduler."""
+"""The base class of backends with an in-process engine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CANCELLED: Final = Finished(finish_reason="cancelled")
 class EngineBackend(BaseBackend):
     """Base class of backends whose engine runs in this process.
 
-    An author sets :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`) and writes
-    :meth:`open_engine`; the rest is there. Any number of threads and event loops may use one loaded model at once.
+    Set :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`), and write
+    :meth:`open_engine`. Any number of threads and event loops may use one loaded model at once.
     """
 
     config_class = EngineConfig
@@ -39,14 +39,14 @@ class EngineBackend(BaseBackend):
         self._scheduler: Scheduler | None = None
 
     def open_engine(self, model_path: str, config: Any) -> Engine[Any]:
-        """Load the model, with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
+        """Load the model with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
 
-        It is called in the thread that will compute with it. Raises a ModelError; all memory is given back then.
+        Called in the thread that will compute with it. On failure, free all memory and raise a ModelError.
         """
         raise NotImplementedError(f"{type(self).__name__} must override open_engine().")
 
     def load(self, model_path: str, config: EngineConfig) -> None:
-        """Open the engine and put a scheduler before it."""
+        """Open the engine and start its scheduler."""
         scheduler = open_scheduler(
             lambda: self.open_engine(model_path, config),
             parallel=config.n_parallel,
@@ -59,7 +59,7 @@ class EngineBackend(BaseBackend):
         self._closer = weakref.finalize(self, scheduler.close)
 
     def unload(self) -> None:
-        """Give the memory back. What is under way ends with ModelNotLoadedError."""
+        """Free the memory. Running requests end with ModelNotLoadedError."""
         scheduler, self._engine, self._scheduler = self._scheduler, None, None
         if scheduler is not None:
             self._closer.detach()
@@ -73,7 +73,7 @@ class EngineBackend(BaseBackend):
         return engine.generation_defaults
 
     def memory(self) -> MemoryUsage | None:
-        """What the engine says that the model and its slots take."""
+        """The memory that the model and its slots take, according to the engine."""
         engine = self._engine
         return None if engine is None else engine.memory()
 

@@ -1,4 +1,4 @@
-"""What a model must be able to do so that the scheduler can run it for many callers at once."""
+"""The interface between the scheduler and a model."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from ..results import TokenLogprob
 
 
 class OutOfRoomError(Exception):
-    """The engine's memory can't hold this step. Nothing was computed; the scheduler makes room and tries again."""
+    """The engine's memory can't hold this step. Nothing was computed; the scheduler frees memory and tries again."""
 
 
 class InterruptedStepError(Exception):
-    """The step was broken off by :meth:`Engine.interrupt`. What the slots of this step hold is unknown."""
+    """The step was interrupted by :meth:`Engine.interrupt`. The content of its slots is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What the model reads of one request."""
+    """The tokens of one request's prompt."""
 
     token_ids: list[int]
-    """Its tokens, in order. Two prompts with equal ids mean the same to the model: prefixes are reused by them."""
+    """Its tokens, in order. Prompts with equal ids mean the same to the model, so prefixes are reused by their ids."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenTable:
-    """What the tokens of a model mean, for constraints on answers and for making text."""
+    """The tokens of a model as bytes, for text and for constraints on answers."""
 
     token_bytes: Sequence[bytes]
     """The bytes that each token adds to a text, by token id; ``vocab_size`` entries. Empty for special tokens."""
     special: Mapping[int, str] = field(default_factory=dict)
-    """Tokens that add no text, such as ``<|im_end|>``, with how they are spelled."""
+    """Tokens that add no text, such as ``<|im_end|>``, with their spellings."""
 
 
 class Sampling(Protocol):
     """The state of one request's sampling: random numbers, and the tokens that penalties count."""
 
     def close(self) -> None:
-        """Give its memory back. Called once, by the scheduler's thread."""
+        """Free its memory. Called once, in the scheduler's thread."""
 
 
 SamplingT = TypeVar("SamplingT", bound=Sampling)
@@ -51,7 +51,7 @@ SamplingT = TypeVar("SamplingT", bound=Sampling)
 
 @dataclass(slots=True)
 class Choice:
-    """A token that was chosen, with its log-probability where the request asks for it."""
+    """A chosen token, with its log-probability if the request asks for it."""
 
     token: int
     logprob: TokenLogprob | None = None
@@ -61,30 +61,31 @@ class Choice:
 class BatchEntry(Generic[SamplingT]):
     """One slot's share of a step: tokens to compute after those that the slot holds.
 
-    With a ``draft``, the last tokens are guesses. A token is then chosen after the last one that is certain; while it
-    is the next guess, another one after that guess; and so on (:func:`.sampling.choose_while_guessed`). Because each
-    choice sees exactly what it would see without guesses, the answer is the same.
+    With a ``draft``, the last tokens are guesses. A token is chosen after the last certain one; if it equals the next
+    guess, another one is chosen after that guess, and so on (:func:`.sampling.choose_while_guessed`). Each choice sees
+    exactly what it would see without guesses, so the answer is the same.
     """
 
     slot: int
-    """Which slot, from 0."""
+    """The slot's number, from 0."""
     start: int
     """Tokens that the slot holds already: the position of the first of ``tokens``."""
     tokens: Sequence[int]
-    """What to compute; at least one."""
+    """The tokens to compute; at least one."""
     sampling: SamplingT | None = None
-    """What :meth:`Engine.sampling` made for the request; None where no token is wanted yet, amid a prompt."""
+    """The result of :meth:`Engine.sampling` for the request; None within a prompt, where no token is chosen yet."""
     draft: int = 0
-    """How many of ``tokens``, at the end, are guesses."""
+    """The number of guesses at the end of ``tokens``."""
     masks: Sequence[bytes | bytearray | memoryview] | None = None
-    """Which tokens may be chosen: a mask for each of the ``draft + 1`` choices; None allows every token. A mask has one
-    bit for each token id, 1 where the token is allowed, the lowest bit of the first byte for token 0; it is at least
-    ``vocab_size`` bits long. An engine applies it to the logits before anything else
-    (:func:`.sampling.apply_mask`)."""
+    """Allowed tokens: a mask for each of the ``draft + 1`` choices; None allows every token.
+
+    A mask has one bit for each token id, 1 if the token is allowed; the lowest bit of the first byte is token 0. It has
+    at least ``vocab_size`` bits. An engine applies it to the logits first (:func:`.sampling.apply_mask`).
+    """
 
     @property
     def certain(self) -> int:
-        """How many of ``tokens`` are no guesses."""
+        """The number of ``tokens`` that are not guesses."""
         return len(self.tokens) - self.draft
 
     @property
@@ -94,22 +95,22 @@ class BatchEntry(Generic[SamplingT]):
 
     @property
     def rows(self) -> int:
-        """Rows of logits that the engine needs for it, after its last tokens: 0 where no token is wanted."""
+        """The number of rows of logits needed, for its last tokens: 0 if no token is to be chosen."""
         return 0 if self.sampling is None else self.draft + 1
 
 
 StepResult = list[Choice] | Exception
-"""What an entry came to: its choices (none where no sampling was asked for), or why this request alone failed."""
+"""The result of an entry: its choices (none without ``sampling``), or the exception that fails this request alone."""
 
 
 class Detokenizer(Protocol):
-    """Makes bytes of the tokens of one answer, as they come."""
+    """Converts the tokens of one answer to bytes, as they arrive."""
 
     def feed(self, token: int) -> bytes:
-        """What is certain after this token."""
+        """The bytes that are certain after this token."""
 
     def finish(self) -> bytes:
-        """The rest, once the last token has come."""
+        """The remaining bytes, after the last token."""
 
 
 class BytesDetokenizer:
@@ -134,22 +135,21 @@ class BytesDetokenizer:
 class Engine(abc.ABC, Generic[SamplingT]):
     """A loaded model with room for several sequences.
 
-    A *slot* holds the computed state (keys and values) of one sequence of tokens. The scheduler decides which request
-    has which slot, and calls everything under "one thread" below from its own thread alone, so that an engine needs no
-    locks there. What is under "any thread" is called by callers' threads, meanwhile.
+    A *slot* holds the computed state (keys and values) of one sequence of tokens. The scheduler assigns slots to
+    requests and calls everything under "one thread" below only in its own thread, so that an engine needs no locks
+    there. Callers' threads call everything under "any thread" at the same time.
 
-    What a plugin's author writes: the attributes without a value, and the abstract methods. The others have defaults
-    that do without.
+    An author must write the attributes without a value and the abstract methods. The others have defaults.
     """
 
     n_ctx: int
-    """Tokens that one sequence may have, prompt and answer together."""
+    """The maximum length of a sequence, prompt and answer together, in tokens."""
     n_slots: int
-    """Sequences that can be held at once."""
+    """The number of sequences that can be held at once."""
     n_batch: int
-    """Tokens that a step may have, all slots together."""
+    """The maximum number of tokens in a step, all slots together."""
     vocab_size: int
-    """Length of the logits: token ids are 0 to ``vocab_size - 1``."""
+    """The number of logits: token ids are 0 to ``vocab_size - 1``."""
     end_tokens: frozenset[int]
     """Every token that ends an answer."""
     generation_defaults: Mapping[str, object] = {}
@@ -158,27 +158,29 @@ class Engine(abc.ABC, Generic[SamplingT]):
     can_trim: bool = False
     """Whether :meth:`trim` can cut a sequence anywhere. Guesses need it."""
     can_copy: bool = False
-    """Whether :meth:`copy` works."""
+    """Whether :meth:`copy` is supported."""
     can_mask: bool = False
-    """Whether :meth:`compute` applies :attr:`BatchEntry.masks`. Without it none are sent."""
+    """Whether :meth:`compute` applies :attr:`BatchEntry.masks`; otherwise none are sent."""
 
     # Any thread.
 
     @abc.abstractmethod
     def render(self, request: GenerationRequest) -> str:
-        """The text that the model reads for *request*: messages in the words of its chat template, a raw prompt as is.
+        """The text that the model reads: messages formatted with its chat template, a raw prompt unchanged.
 
-        Raises NoChatTemplateError for messages where the model has no template.
+        Raises NoChatTemplateError for messages if the model has no template.
         """
 
     @abc.abstractmethod
     def tokenize(self, request: GenerationRequest) -> Prompt:
-        """The tokens of what :meth:`render` gives, with exactly the special tokens that the model wants."""
+        """The tokens of the rendered text, with exactly the special tokens that the model expects."""
 
     @abc.abstractmethod
     def token_table(self) -> TokenTable | None:
-        """What each token means; None where tokens have no bytes of their own, so that no constraint can be put on an
-        answer. It may be slow the first time; the engine keeps what it returns."""
+        """The bytes of each token; None if tokens have no bytes of their own, which rules out constraints on answers.
+
+        The first call may be slow; the engine caches the result.
+        """
 
     def special_tokens(self) -> Mapping[int, str]:
         """Tokens that add no text, with how they are spelled: an answer ends at one where a stop string spells it. By
@@ -187,7 +189,7 @@ class Engine(abc.ABC, Generic[SamplingT]):
         return {} if table is None else table.special
 
     def check(self, request: GenerationRequest) -> None:
-        """Refuse what this model can't do with *request*. Core has checked ``logit_bias``.
+        """Refuse a request that this model can't answer. Core has checked ``logit_bias``.
 
         Raises a RequestError.
         """
@@ -201,13 +203,14 @@ class Engine(abc.ABC, Generic[SamplingT]):
         return BytesDetokenizer(table.token_bytes.__getitem__)
 
     def memory(self) -> MemoryUsage | None:
-        """The bytes that the model and its slots take; None where that isn't known."""
+        """The memory that the model and its slots take; None if unknown."""
         return None
 
     def interrupt(self, wanted: bool) -> None:
-        """Break off the step that is under way, or (False) forget that this was wanted.
+        """Interrupt the current step, or (False) withdraw that.
 
-        An engine that can't ends its step as usual. :meth:`compute` raises InterruptedStepError if it was broken off.
+        An engine that can't do that ends its step as usual. :meth:`compute` raises InterruptedStepError if it was
+        interrupted.
         """
 
     # One thread.
@@ -221,33 +224,35 @@ class Engine(abc.ABC, Generic[SamplingT]):
 
     @abc.abstractmethod
     def compute(self, entries: Sequence[BatchEntry[SamplingT]]) -> list[StepResult]:
-        """One step: compute the tokens of every entry, and choose where a choice is wanted. One result an entry.
+        """Compute the tokens of every entry, and choose tokens where required. Returns one result for each entry.
 
-        The entries have different slots, and at most *n_batch* tokens together. A chosen token is not computed: it
-        comes back in the next step. After guesses the slot holds them all; the scheduler trims it.
+        The entries have different slots and at most *n_batch* tokens together. A chosen token is not computed: it
+        arrives in the next step. After a step with guesses the slot holds all of them; the scheduler trims it.
 
-        Raises OutOfRoomError, InterruptedStepError, or whatever the engine raises: then all requests under way fail.
+        Raises OutOfRoomError or InterruptedStepError. Any other exception fails all running requests.
         """
 
     @abc.abstractmethod
     def trim(self, slot: int, length: int) -> int:
-        """Let *slot* keep its first *length* tokens; 0 empties it and gives its memory back.
+        """Cut *slot* to its first *length* tokens; 0 empties it and frees its memory.
 
-        Returns the tokens that it holds now: *length*, or 0 where the engine could not cut there and emptied it.
+        Returns the number of tokens that it holds now: *length*, or 0 if the engine could not cut there and emptied
+        it.
         """
 
     def copy(self, source: int, target: int, length: int) -> int:
-        """Let the empty slot *target* hold the first *length* tokens of *source*, too.
+        """Copy the first *length* tokens of *source* to the empty slot *target*.
 
-        Returns the tokens that *target* holds now: *length*, or 0 where that can't be.
+        Returns the number of tokens that *target* holds now: *length*, or 0 if it can't be copied.
         """
         return 0
 
     def swap_out(self, slot: int) -> bool:
-        """Nobody computes in *slot* for now, but what it holds may be wanted again: put it where it costs the others
-        neither time nor room, if there is such a place and going there is cheap.
+        """Move the content of *slot*, which is only cached, to where it costs running requests neither time nor memory.
 
-        Returns whether it went there. Until :meth:`swap_in`, the slot may be the source of :meth:`copy`, or be emptied
+        Do nothing if there is no such place or moving is expensive.
+
+        Returns whether it was moved. Until :meth:`swap_in`, the slot may be the source of :meth:`copy`, or be emptied
         by :meth:`trim`.
         """
         return False

@@ -44,6 +44,8 @@ _SCALARS: Final = {
 _U32: Final = _SCALARS[4]
 _U64: Final = _SCALARS[10]
 
+_LARGEST_SINGLE: Final = 3e38
+
 BLOCKS: Final = {
     0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36),
     10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66),
@@ -243,7 +245,7 @@ def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
     As llama.cpp reads them, a temperature below 0 is greedy, a ``top_k`` below 0 keeps all tokens, and with
     ``penalty_last_n`` 0 no repetition is penalized. Values are not checked further.
     """
-    found = {name: metadata[key] for name, key in _SAMPLING.items() if key in metadata}
+    found = {name: _shortest(metadata[key]) for name, key in _SAMPLING.items() if key in metadata}
     for name in ("temperature", "top_k"):
         value = found.get(name)
         if isinstance(value, int | float) and value < 0:
@@ -251,6 +253,15 @@ def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
     if metadata.get(_PENALTY_WINDOW) == 0:
         found.pop("repetition_penalty", None)
     return found
+
+
+def _shortest(value: Any) -> Any:
+    """A float as its shortest decimal that is the same in 32 bits: 0.6, where a file holds 0.6000000238418579."""
+    if not isinstance(value, float) or not abs(value) < _LARGEST_SINGLE:
+        return value
+    single = struct.pack("<f", value)
+    shorter = (float(f"{value:.{digits}g}") for digits in range(1, 9))
+    return next((each for each in shorter if struct.pack("<f", each) == single), value)
 
 
 def split_siblings(path: Path, header: Header) -> list[Path]:

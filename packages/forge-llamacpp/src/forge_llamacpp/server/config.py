@@ -25,14 +25,18 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     type: Annotated[Literal["llama-server"], Meta(description="The backend's name, in a tagged config.")] = (
         "llama-server"
     )
-    n_ctx: Annotated[
-        int,
-        Meta(
-            ge=0,
-            le=2**24,
-            description="Context length of one request, in tokens. 0: the length that the model was trained for.",
-        ),
-    ] = 4096
+    n_ctx: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                le=2**24,
+                description="Context length of each request, in tokens. 0: what the model was trained for. Not set: "
+                "that, but at most 4096.",
+            ),
+        ]
+        | None
+    ) = None
     n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are computed at once.")] = 4
     n_gpu_layers: Annotated[
         int, Meta(ge=-1, le=2**31 - 1, description="Layers to put on the graphics card; -1 is all of them.")
@@ -46,7 +50,14 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     ) = None
     flash_attn: Annotated[bool, Meta(description="Flash attention. Not set: the server's choice.")] | None = None
     chat_template: (
-        Annotated[str, Meta(min_length=1, description="A Jinja template in place of the model's.")] | None
+        Annotated[
+            str,
+            Meta(
+                min_length=1,
+                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+            ),
+        ]
+        | None
     ) = None
     extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
     stop_strings: Annotated[

@@ -6,11 +6,12 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from accelerate.utils import check_device_map  # type: ignore[import-untyped] # it has no types
+from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError, UnknownParameterError
@@ -20,6 +21,12 @@ from .config import HuggingFaceConfig
 from .devices import accelerator, choose_device
 from .errors import load_error, words
 from .model_source import ModelSource, check_folder, check_whole_gguf
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+    from transformers.utils.quantization_config import QuantizationConfigMixin
+
+    Quantization = QuantizationConfigMixin | dict[str, Any]
 
 _SPREADS = frozenset({"auto", "balanced", "balanced_low_0", "sequential"})
 _INPUTS = re.compile(r"pixel_values|image|audio|input_features")
@@ -68,7 +75,7 @@ def check_files(source: ModelSource, folder: Path, config: HuggingFaceConfig) ->
     check_settings(folder, source.name)
 
 
-def quantization_config(config: HuggingFaceConfig, source: ModelSource | None = None) -> Any:
+def quantization_config(config: HuggingFaceConfig, source: ModelSource | None = None) -> QuantizationConfigMixin | None:
     """transformers' object for the load parameter; a GGUF file's weights are unpacked unless it says otherwise.
 
     Raises InvalidParameterError, UnknownParameterError, or EngineNotAvailableError for a package that is missing.
@@ -84,7 +91,7 @@ def quantization_config(config: HuggingFaceConfig, source: ModelSource | None = 
     from transformers.quantizers.auto import AutoQuantizationConfig
 
     try:
-        made = AutoQuantizationConfig.from_dict(dict(config.quantization))
+        made: QuantizationConfigMixin = AutoQuantizationConfig.from_dict(dict(config.quantization))
         known = {*made.to_dict(), *inspect.signature(type(made)).parameters}
         unknown = [name for name in config.quantization if name not in known and not hasattr(made, name)]
         if unknown:
@@ -100,14 +107,14 @@ def quantization_config(config: HuggingFaceConfig, source: ModelSource | None = 
         raise load_error(error, "This quantization") from error
 
 
-def packing_of(settings: Any, options: Mapping[str, Any]) -> Any:
+def packing_of(settings: PreTrainedConfig, options: Mapping[str, Any]) -> Quantization | None:
     """How the weights are quantized, by the checkpoint or by the caller; None where they are not."""
     text = settings.get_text_config(decoder=True)
     own = getattr(settings, "quantization_config", None) or getattr(text, "quantization_config", None)
     return own if own is not None else options.get("quantization_config")
 
 
-def check_quantizer(packed: Any, options: Mapping[str, Any], name: str) -> None:
+def check_quantizer(packed: Quantization, options: Mapping[str, Any], name: str) -> None:
     """Ask transformers whether it can run such weights here: it looks for packages and devices.
 
     Raises EngineNotAvailableError for a package, InvalidParameterError for a load parameter that can't be honoured
@@ -136,7 +143,7 @@ def check_quantizer(packed: Any, options: Mapping[str, Any], name: str) -> None:
         ) from error
 
 
-def what_is_wrong(model: Any, report: Mapping[str, Any]) -> str | None:
+def what_is_wrong(model: nn.Module, report: Mapping[str, Any]) -> str | None:
     """Why weights as *report* tells of them are not those of *model*: some are missing, or have another shape."""
     parameters = {each for each, _ in model.named_parameters()}
     missing = sorted(parameters & set(report["missing_keys"]))
@@ -153,7 +160,7 @@ def what_is_wrong(model: Any, report: Mapping[str, Any]) -> str | None:
     return None
 
 
-def what_it_needs(model: Any) -> str | None:
+def what_it_needs(model: nn.Module) -> str | None:
     """What *model*, on torch's ``meta`` device, must be given beside text; None where text alone will do.
 
     Some models that read pictures refuse a text without one; only their code knows, and says so.
@@ -170,7 +177,7 @@ def what_it_needs(model: Any) -> str | None:
     return None
 
 
-def check_map_of_modules(model: Any, device_map: Any) -> None:
+def check_map_of_modules(model: nn.Module, device_map: object) -> None:
     """Raises InvalidParameterError for a *device_map* that leaves out modules of *model*."""
     if isinstance(device_map, dict) and "" not in device_map:
         try:
