@@ -13,8 +13,8 @@ SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
 MIB = {"llama.cpp": 48, "huggingface": 200}
-"""What memory may grow by meanwhile. A request that leaves its text's state behind takes megabytes each time. torch takes
-140 MiB in the first hundreds of requests, for compiled kernels up to their limit, and no more afterwards."""
+"""What memory may grow by meanwhile. A request that leaves its text's state behind takes megabytes each time. torch
+takes 140 MiB in the first hundreds of requests, for compiled kernels up to their limit, and no more afterwards."""
 
 
 @pytest.mark.engine
