@@ -215,7 +215,7 @@ def _command(path: str, command: click.Command, depth: int = 3) -> str:
     lines = [f"{'#' * depth} {path}", "", f"`{' '.join(usage)}`", "", _help(command), ""]
     asks = any(option.name == "max_tokens" for option in options)  # doctor's --timeout is no generation parameter
     generates = [each for each in options if asks and each.name in NAMES and each.name != "engine"]
-    rows = [(f"`{_option(each)}`", each.help or "") for each in options if each not in generates]
+    rows = [(f"`{_option(each)}`", _meaning(each)) for each in options if each not in generates]
     if rows:
         lines += [_table(("Option", "Meaning"), rows), ""]
     generation = [f"`{_option(each)}`" for each in generates]
@@ -239,6 +239,10 @@ def _option(option: click.Option) -> str:
     if isinstance(option.type, click.Choice):
         return f"{names} {'|'.join(map(str, option.type.choices))}"
     return f"{names} {option.metavar or option.type.name.upper().replace(' RANGE', '')}"
+
+
+def _meaning(option: click.Option) -> str:
+    return f"{option.help or ''} Default: {option.default}." if option.show_default else option.help or ""
 
 
 def _help(command: click.Command) -> str:

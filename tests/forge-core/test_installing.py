@@ -141,6 +141,18 @@ def test_another_editable_installation(installed: Installed, tmp_path: Path) -> 
     assert shlex.split(reinstall_command("mine")) == ["pip", "install", "-e", f".{os.sep}my project"]
 
 
+def test_whether_an_extra_is_installed(installed: Installed, tmp_path: Path) -> None:
+    assert not installing.is_installed("forge-llamacpp")
+    installed.add("forge-llamacpp")
+    metadata = tmp_path / "site" / "forge_llamacpp-2.0.0.dist-info" / "METADATA"
+    needed = "".join(f"Requires-Dist: {each}; extra == 'server'\n" for each in ("forge-openai>=2", "xllamacpp"))
+    metadata.write_text(f"{metadata.read_text()}Provides-Extra: server\n{needed}")
+    assert installing.is_installed("forge-llamacpp")
+    assert not installing.is_installed("forge-llamacpp[server]")
+    installed.add("forge-openai")
+    assert installing.is_installed("forge-llamacpp[server]"), "its engine may be elsewhere"
+
+
 def test_how_pip_is_typed_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("HATCH_ENV_ACTIVE", raising=False)
     pip = tmp_path / "pip"

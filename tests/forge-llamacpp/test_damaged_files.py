@@ -394,7 +394,7 @@ def test_adapters_are_looked_at_too(empty: LlamaCppBackend, tiny_gguf: Path, tmp
     adapter = make_lora(tmp_path / "lora.gguf", width=32, out=32)
     with pytest.raises(ModelNotFoundError, match="LoRA"):
         empty.load_model(tiny_gguf, {**SMALL, "lora": [str(tmp_path / "none.gguf")]})
-    with pytest.raises(InvalidModelError, match="no LoRA"):
+    with pytest.raises(InvalidModelError, match="not a LoRA"):
         empty.load_model(tiny_gguf, {**SMALL, "lora": [str(tiny_gguf)]})
     assert "lora=" in refused(empty, adapter).reason
     os.truncate(adapter, adapter.stat().st_size - 1)

@@ -100,7 +100,7 @@ class TestTheRealEngine:
         stop = lib.ggml_abort_callback(lambda data: True)
         lib.llama_set_abort_callback(context.pointer, stop, ctypes.c_void_p())
         assert context.decode([65]) == 2
-        assert "told to stop" in DECODE_FAILURES[2]
+        assert "aborted" in DECODE_FAILURES[2]
 
     def test_a_batch_that_is_none(self, context: Context) -> None:
         assert context.decode([10**6]) == -1

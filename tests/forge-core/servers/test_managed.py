@@ -40,6 +40,7 @@ from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta
 from llamaforge.servers import ServerState, ports
 from support import tiny_server
+from support.forking import in_child
 from support.processes import eventually, survivors, tree
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what comes of a process is read from /proc")
@@ -451,3 +452,23 @@ def test_the_bare_kinds_say_what_is_missing() -> None:
         ConnectableBackend({"endpoint": "http://127.0.0.1:9"}).health()
     with pytest.raises(InvalidParameterError, match="endpoint"):
         ConnectableBackend().load_model("m")
+
+
+def test_a_fork_uses_the_server_and_leaves_it_alone(own_logs: Path) -> None:
+    with TinyBackend() as backend:
+        backend.load_model("m")
+
+        def work() -> str:
+            answer = backend.generate("Hi")
+            try:
+                backend.restart()
+            except ServerStartError as error:
+                refused = "forked" in str(error)
+            backend.unload_model()
+            return f"{answer}{refused} {backend.is_model_loaded()}"
+
+        assert in_child(work) == "word word word True False"
+        assert in_child(lambda: backend.shutdown().result()) == "None"
+        assert backend.state is ServerState.READY
+        assert backend.generate("Hi") == "word word word "
+        assert len(list(own_logs.iterdir())) == 1

@@ -106,6 +106,21 @@ def _arguments(requirement: str) -> Iterator[str]:
         yield _quoted(name + extras + OUR_RANGE)
 
 
+def is_installed(requirement: str) -> bool:
+    """Whether the distribution is installed, together with those of ours that the extras in *requirement* need.
+
+    What else an extra brings is an engine, which may also be found outside this environment.
+    """
+    name, extras = split(requirement)
+    found = find_distribution(name)
+    if found is None:
+        return False
+    markers = [re.compile(rf"""\bextra\s*==\s*["']{re.escape(extra)}["']""") for extra in _names(extras)]
+    needed = [text for text in found.requires or () if any(marker.search(text) for marker in markers)]
+    ours = [name for name, _ in map(split, needed) if name in _OURS]
+    return all(find_distribution(name) is not None for name in ours)
+
+
 @dataclass(frozen=True, slots=True)
 class _Origin:
     """Where a distribution was installed from, by its ``direct_url.json`` (PyPA's "Direct URL Origin").

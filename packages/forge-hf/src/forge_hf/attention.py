@@ -1,8 +1,8 @@
-"""Attention over rows of unlike lengths, in parts that are each as long as their own rows.
+"""Attention over rows of different lengths, in parts that are only as long as their own rows.
 
 torch's attention takes a rectangle of rows and keys, so that a short text beside a long one costs as much as the long
-one. Rows lie in one tensor; neighbours of like lengths are therefore attended to together, and others by a call of
-their own. transformers looks attentions up by name, and this is one more, which a model may use instead of ``sdpa``.
+one. So neighbours of similar length share a call, and others get their own. transformers looks attentions up by name,
+and this is one more, which a model may use instead of ``sdpa``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A checkpoint's files: which hold the weights, whether all are there and whole, and what the settings beside them say.
 
-All of it is read before transformers reads them, while a model that was loaded before is still there.
+All of this is checked before transformers reads the weights, while a model that was loaded before is still there.
 """
 
 from __future__ import annotations

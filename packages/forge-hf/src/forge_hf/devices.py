@@ -1,4 +1,4 @@
-"""Devices and number types: what there is, and what to choose where the caller leaves it open."""
+"""Devices and dtypes: what is available here, and the defaults where the caller doesn't choose."""
 
 from __future__ import annotations
 

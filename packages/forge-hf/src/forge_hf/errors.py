@@ -1,4 +1,4 @@
-"""What torch, transformers, safetensors and the hub's library raise, and which of our errors each becomes. By type."""
+"""Maps what torch, transformers, safetensors and the hub's library raise to LlamaForge's errors, by type."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
     if isinstance(error, errors.HfHubHTTPError):
         return _http(error, model)
     named = [name for name in _NETWORK if os.environ.get(name) or os.environ.get(name.lower())]
-    told = f" The environment says where to go: {', '.join(named)}." if named else ""
+    told = f" Set in the environment: {', '.join(named)}." if named else ""
     return ConnectionFailedError(
         constants.ENDPOINT, f"{_first_line(error)}. {model} is not in the hub's cache on this machine.{told}"
     )

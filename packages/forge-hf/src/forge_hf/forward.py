@@ -1,4 +1,4 @@
-"""The call of the model, whatever its forward() names things."""
+"""Calls a model's forward(), whatever its arguments are called."""
 
 from __future__ import annotations
 

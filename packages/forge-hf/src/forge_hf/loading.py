@@ -1,7 +1,7 @@
 """From checked load parameters to an engine, in two steps.
 
-:func:`prepare` reads all that can be known from files and refuses what can't work; a model that is loaded meanwhile
-stays. :func:`load` then reads the weights.
+:func:`prepare` reads all files but the weights, and refuses what can't work, while a model that was loaded before is
+still there. :func:`load` then reads the weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Silence while a model is loaded: transformers' notes, and progress bars where nobody watches."""
+"""Keeps transformers quiet while a model loads: it logs errors only, and draws progress bars only at a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: what torch keeps on a processor, what goes back to the system, and how much a model takes."""
+"""Memory: what torch keeps on a CPU, what goes back to the system, and how much a model takes."""
 
 from __future__ import annotations
 

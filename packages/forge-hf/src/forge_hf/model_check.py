@@ -1,4 +1,4 @@
-"""What is wrong with a load, found before any weights are read: devices, attention, quantization, files, shapes."""
+"""Checks a load before any weights are read: devices, attention, quantization, files, shapes."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def _check_config(described: Mapping[str, Any], name: str, config: HuggingFaceCo
     has_code = isinstance(code, Mapping) and "AutoConfig" in code
     if not (has_code and config.trust_remote_code):
         if kind is None and not has_code:
-            raise InvalidModelError(name, "its config.json names no model_type, so it is no transformers model.")
+            raise InvalidModelError(name, "its config.json names no model_type, so it is not a transformers model.")
         if kind is not None and not isinstance(kind, str):
             raise InvalidModelError(name, f"its config.json is damaged: model_type is {kind!r}. Fetch that file again.")
         if kind not in CONFIG_MAPPING and has_code:

@@ -76,7 +76,7 @@ def find(model_path: str, gguf_file: str | None = None) -> ModelSource:
     near = closest(path.name, names_in(path.parent))
     hint = f" Did you mean {' or '.join(repr(str(path.parent / name)) for name in near)}?" if near else ""
     raise ModelNotFoundError(
-        f"There is no model at {model_path!r}: no folder, no .gguf file, and it is no hub id (org/name).{hint}",
+        f"There is no model at {model_path!r}: it is not a folder, not a GGUF file, and not a hub id (org/name).{hint}",
         model_path,
         near,
     )

@@ -1,7 +1,7 @@
-"""Trying a model out when it is loaded: whether it computes at all, and whether many rows can share a forward pass.
+"""Tests a model when it is loaded: does it compute at all, and can many rows share a forward pass?
 
-What a model does with masks and positions can't be read off its class. So where nothing speaks against it, two texts go
-through one pass, as they will later, and must come out as each does alone.
+What a model does with masks and positions can't be read off its class. So two texts go through one pass, as they
+will later, and must give the same logits as each does alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Breaking a computation off from another thread."""
+"""Aborting a computation from another thread."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from llamaforge.errors import GenerationError, ModelLoadError
 
 DECODE_FAILURES: Final = {
     1: "there is no room for the next tokens in its key/value cache",
-    2: "it was told to stop",
+    2: "it was aborted",
     -1: "it refused the batch of tokens",
     -2: "it could not allocate memory for the computation",
     -3: "the computation failed",
 }
 """What ``llama_decode`` returns where it fails (llama.h and llama-context.cpp)."""
 
-NOT_A_NUMBER: Final = "The model computes no numbers (NaN): its file is damaged, or does not suit the engine."
+NOT_A_NUMBER: Final = "The model computes NaN: its file is damaged, or the engine can't run it correctly."
 
 IMPORT_ADVICE: Final = (
     "Install or build it again: pip install --force-reinstall --no-cache-dir llama-cpp-python. It is compiled on the "
@@ -27,7 +27,7 @@ IMPORT_ADVICE: Final = (
 def decode_error(code: int, log: Iterable[str] = ()) -> GenerationError:
     """The error for a code of ``llama_decode``, with the end of the engine's *log*."""
     meaning = DECODE_FAILURES.get(code, "it gave no reason")
-    return GenerationError(f"llama.cpp could not go on: {meaning} (llama_decode returned {code}).{_said(log)}")
+    return GenerationError(f"llama.cpp failed to compute: {meaning} (llama_decode returned {code}).{_said(log)}")
 
 
 def load_error(model: str, step: str, log: Iterable[str] = ()) -> ModelLoadError:

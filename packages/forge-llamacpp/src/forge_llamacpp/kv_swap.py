@@ -1,4 +1,4 @@
-"""Sequences outside of the context, in main memory."""
+"""Swaps the state of sequences out of the context into main memory, and back in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model file becomes a model and a context of llama.cpp."""
+"""Loads a model file into a model and a context of llama.cpp."""
 
 from __future__ import annotations
 

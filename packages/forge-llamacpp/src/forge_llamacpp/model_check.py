@@ -1,4 +1,4 @@
-"""Is a model file fit for the engine? Everything that can be said without loading it."""
+"""Checks a model file as far as that is possible without loading it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def check_adapter_file(location: str) -> None:
     with _told_of(location):
         header = read_header(path)
         if header.metadata.get("general.type") != "adapter" or header.metadata.get("adapter.type") != "lora":
-            raise DamagedFileError("it is a GGUF file, but no LoRA adapter")
+            raise DamagedFileError("it is a GGUF file, but not a LoRA adapter")
 
 
 class _told_of:  # noqa: N801 - a context manager that reads like a function
@@ -116,7 +116,7 @@ def _readable(location: str, what: str) -> Path:
     if stat.S_ISDIR(mode):
         raise InvalidModelError(location, describe_folder(path, "gguf"))
     if not stat.S_ISREG(mode):
-        raise InvalidModelError(location, "it is no regular file.")
+        raise InvalidModelError(location, "it is not a regular file.")
     reason = describe_file(path, "gguf")
     if reason is not None:
         raise InvalidModelError(location, reason)

@@ -1,4 +1,4 @@
-"""How many threads are worth having."""
+"""How many threads to compute with."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ BUILT_IN: Final = {
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
     "doctor": "Show what is installed, what is broken, and how to repair it",
-    "new-backend": "Write the package of a new backend",
+    "new-backend": "Create the package of a new backend",
 }
 """Every command of ours with its short help. ``llamaforge.cli.NAME`` (dashes underscores) holds it as ``command``."""
 

@@ -10,6 +10,7 @@ import msgspec
 from ..backends.config import describe_config
 from ..backends.distributions import DISTRIBUTIONS, install_command
 from ..backends.registry import get_config, get_spec
+from ..installing import find_distribution, is_installed
 from ..parameters import NAMES, UNIVERSAL, Parameters
 from ..plugins import BACKENDS
 from .failures import say
@@ -23,12 +24,12 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.group("backends", short_help="List backends; show the parameters of one", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The engines that models run on. Without a command: list."""
+    """The engines that models run on. Without a command, list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_command)
 
 
-@command.command("list")
+@command.command("list", short_help="List installed and known backends")
 @_JSON
 def list_command(as_json: bool = False) -> None:
     """List the backends that are installed, and those that are known. Imports none of them."""
@@ -47,6 +48,8 @@ def list_command(as_json: bool = False) -> None:
 def _installed() -> list[dict[str, Any]]:
     rows = [_row("echo", "built in", [("forge-core", _core_version())])]
     for name in _in_order():
+        if _lacks_extra(name):
+            continue
         found = BACKENDS.contributions(name)
         state = "installed" if len(found) == 1 else "claimed by several"
         rows.append(_row(name, state, [(each.distribution, each.version) for each in found]))
@@ -54,8 +57,14 @@ def _installed() -> list[dict[str, Any]]:
 
 
 def _known() -> list[dict[str, Any]]:
-    absent = [name for name in DISTRIBUTIONS if not BACKENDS.contributions(name)]
+    absent = [name for name in DISTRIBUTIONS if not BACKENDS.contributions(name) or _lacks_extra(name)]
     return [{**_row(name, "not installed", []), "install": install_command(name)} for name in absent]
+
+
+def _lacks_extra(name: str) -> bool:
+    """Whether the backend is an extra of its distribution that isn't installed."""
+    requirement = DISTRIBUTIONS.get(name, "")
+    return "[" in requirement and not is_installed(requirement)
 
 
 def _row(name: str, state: str, owners: list[tuple[str | None, str | None]]) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def _core_version() -> str:
     return __version__
 
 
-@command.command("schema")
+@command.command("schema", short_help="Print the JSON schema of load parameters")
 @click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_backend)
 def schema_command(names: tuple[str, ...]) -> None:
     """Print the JSON schema of the load parameters of the backends NAME, by default of all installed ones.
@@ -96,11 +105,11 @@ def schema_command(names: tuple[str, ...]) -> None:
             say(f"Left out: {name}. {failure}")
 
 
-@command.command("show")
+@command.command("show", short_help="Show the parameters of a backend")
 @click.argument("name", shell_complete=complete_backend)
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show what a backend runs, its load parameters, and the generation parameters that it honours."""
+    """Show what a backend runs, its load parameters, and the generation parameters that it supports."""
     with text_output() as output:
         described = _described(name)
         if as_json:
@@ -137,8 +146,6 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def _engine_version(distribution: str | None) -> str | None:
-    from ..installing import find_distribution
-
     found = find_distribution(distribution) if distribution is not None else None
     return str(found.version) if found is not None else None
 

@@ -33,7 +33,7 @@ def command(system: str | None, **options: Any) -> None:
     At a terminal, /help lists what can be typed. Ctrl-C stops an answer and keeps the text so far; Ctrl-D leaves. The
     arrow keys bring back lines from earlier chats.
 
-    If standard input is no terminal, each line of it is a turn, and only the answers are printed.
+    If standard input is not a terminal, each line of it is a turn, and only the answers are printed.
     """
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)

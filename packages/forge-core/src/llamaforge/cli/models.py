@@ -37,12 +37,12 @@ _NAME = click.argument("name", shell_complete=complete_model)
 @click.group("models", short_help="List, add, show, fetch and remove models", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """Named models, kept in the user's model file (LLAMAFORGE_CONFIG names another). Without a command: list."""
+    """Named models, kept in the user's model file (LLAMAFORGE_CONFIG names another). Without a command, list them."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_command)
 
 
-@command.command("list")
+@command.command("list", short_help="List all models")
 @_JSON
 def list_command(as_json: bool = False) -> None:
     """List all models. Downloads nothing."""
@@ -67,7 +67,7 @@ def list_command(as_json: bool = False) -> None:
         write_table(output, ("NAME", "DEFAULT", "BACKEND", "FROM", "SIZE", "MODEL"), rows)
 
 
-@command.command("show")
+@command.command("show", short_help="Show a model")
 @_NAME
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
@@ -84,10 +84,12 @@ def show_command(name: str, as_json: bool) -> None:
             _write_described(output, described)
 
 
-@command.command("add")
+@command.command("add", short_help="Add a model to the model file")
 @click.argument("name")
 @click.argument("reference")
-@click.option("--backend", metavar="NAME", shell_complete=complete_backend, help="Default: chosen by the model.")
+@click.option(
+    "--backend", metavar="NAME", shell_complete=complete_backend, help="The backend. Default: chosen by the model."
+)
 @click.option(
     "-p",
     "--load",
@@ -139,7 +141,7 @@ def add_command(
     say(f"Added {entry.name} to {forge.config_path}.")
 
 
-@command.command("remove")
+@command.command("remove", short_help="Remove a model from the model file")
 @_NAME
 def remove_command(name: str) -> None:
     """Remove a model from the model file. Its own files stay."""
@@ -148,7 +150,7 @@ def remove_command(name: str) -> None:
     say(f"Removed {name} from {forge.config_path}.")
 
 
-@command.command("default")
+@command.command("default", short_help="Show or change the default model")
 @click.argument("name", required=False, shell_complete=complete_model)
 def default_command(name: str | None) -> None:
     """Show the default model, or make NAME the default."""
@@ -161,7 +163,7 @@ def default_command(name: str | None) -> None:
     say(f"{name} is now the default model.")
 
 
-@command.command("pull")
+@command.command("pull", short_help="Download a model")
 @click.argument("model", metavar="MODEL", shell_complete=complete_model)
 @click.option("--sha256", metavar="HEX", help="The SHA-256 that the file must have.")
 @click.option("--refresh", is_flag=True, help="Ask the network even if an older version is cached.")
@@ -233,7 +235,7 @@ def _write_described(output: Output, described: Mapping[str, Any]) -> None:
         elif key == "size":
             output.line(f"size: {readable_size(value) if value is not None else 'not here'}")
         else:
-            output.line(f"{key}: {_word(value)}")
+            output.line(f"{key}: {_word(value) if key != 'backend' else value or 'automatic'}")
 
 
 def _word(value: Any) -> str:

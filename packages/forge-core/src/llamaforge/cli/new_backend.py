@@ -23,7 +23,7 @@ _KINDS = "\n    ".join(f"{name:14} {kind.summary}" for name, kind in KINDS.items
 
 @click.command(
     "new-backend",
-    short_help="Write the package of a new backend",
+    short_help="Create the package of a new backend",
     help=f"""Create the package of a new backend. NAME is what users will type.
 
     It works as it is: it installs, is listed, and passes the conformance kit. Its README says what to replace.

@@ -10,6 +10,8 @@ import weakref
 from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from llamaforge import forks
+
 from ..endpoint import Endpoint, custom_headers
 from ..errors import Translator
 from ..side_fields import SideFieldReport
@@ -25,6 +27,9 @@ ClientT = TypeVar("ClientT")
 _PLACEHOLDER = "not-needed"
 """What a server that wants no key gets as one: the SDK insists on sending some."""
 
+_left_behind: list[Any] = []
+"""In a forked child: clients whose connections are the parent's, and so not to be closed here."""
+
 
 class ServerClient:
     """A way to one server. Any number of threads and event loops may use it at once.
@@ -33,6 +38,7 @@ class ServerClient:
     """
 
     __slots__ = (
+        "__weakref__",
         "_clients",
         "_direct",
         "_lock",
@@ -74,6 +80,15 @@ class ServerClient:
         """Whether scopes hold at the socket."""
         self.client: openai.OpenAI = self._make("OpenAI", http)
         """For threads."""
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """The connections are the parent's: used by both, they would mix up two conversations."""
+        _left_behind.append(self.client)
+        self._lock = forks.renewed(self._lock, threading.Lock)
+        self._clients = weakref.WeakKeyDictionary()
+        self.load = 0
+        self.client = self._make("OpenAI", self._make_http(sdk.DefaultHttpxClient))
 
     async def loop_client(self) -> openai.AsyncOpenAI:
         """The client for the running event loop, whose connections are its own. The loop closes it at its end."""

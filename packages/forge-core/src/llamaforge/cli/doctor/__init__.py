@@ -30,6 +30,7 @@ def _check(names: tuple[str, ...]) -> None:
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
     default=_TIMEOUT,
+    metavar="SECONDS",
     show_default=True,
     help="Seconds to wait for each plugin and its engine. One that takes longer counts as broken.",
 )
