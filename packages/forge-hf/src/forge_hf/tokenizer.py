@@ -7,6 +7,7 @@ not applied, since it would change code.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
@@ -100,7 +101,8 @@ class Vocabulary:
         """The bytes that *token* adds to a text by itself."""
         known = self._bytes.get(token)
         if known is None:
-            with self.lock:
+            # A name takes no lock: answers go on while another thread tokenizes a long text.
+            with contextlib.nullcontext() if self._is_byte_level else self.lock:
                 known = self._bytes[token] = self._find_bytes(token)
         return known
 
@@ -122,8 +124,7 @@ class Vocabulary:
     def token_text(self, token: int) -> str:
         """The token for people: its text, or its name where it is special. Part of a character becomes U+FFFD."""
         if token in self.special:
-            with self.lock:
-                return str(self.tokenizer.convert_ids_to_tokens(token))
+            return str(self.tokenizer.convert_ids_to_tokens(token))
         return self.token_bytes(token).decode("utf-8", "replace")
 
     def detokenizer(self, prompt: Sequence[int]) -> Detokenizer:
