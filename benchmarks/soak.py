@@ -241,10 +241,9 @@ def run(backend: Any, n_ctx: int, longest: int, seconds: float) -> dict[str, Any
 
 
 def growth(memory: list[float]) -> float:
-    """By how much the memory of the last quarter is above that of the second one, as a share."""
+    """By how many MiB the memory of the last quarter is above that of the second one."""
     quarter = len(memory) // 4
-    before, after = memory[quarter : 2 * quarter], memory[-quarter:]
-    return statistics.median(after) / statistics.median(before) - 1 if quarter else 0.0
+    return statistics.median(memory[-quarter:]) - statistics.median(memory[quarter : 2 * quarter]) if quarter else 0.0
 
 
 def llama(small: bool) -> tuple[Any, int, int]:
@@ -315,7 +314,7 @@ def show(name: str, found: dict[str, Any]) -> None:
         f"  {memory[len(memory) // 4]:,.0f} MiB held after a quarter, {memory[-1]:,.0f} MiB at the end",
         end="",
     )
-    print(f" ({found['growth']:+.1%} from the second quarter to the last)")
+    print(f" ({found['growth']:+,.0f} MiB from the second quarter to the last)")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,11 @@ import pytest
 SOAK = Path(__file__).resolve().parents[2] / "benchmarks" / "soak.py"
 
 
+MIB = {"llama.cpp": 48, "huggingface": 200}
+"""What memory may grow by meanwhile. A request that leaves its text's state behind takes megabytes each time. torch
+takes 140 MiB in the first hundreds of requests, for compiled kernels up to their limit, and no more afterwards."""
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("engine", ["llama.cpp", "huggingface"])
 def test_every_request_ends_once(engine: str) -> None:
@@ -29,4 +34,4 @@ def test_every_request_ends_once(engine: str) -> None:
     assert whole >= 5
     assert left
     assert refused
-    assert found["growth"] < 0.1
+    assert found["growth"] < MIB[engine]

@@ -6,7 +6,7 @@ import importlib
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import click
@@ -148,6 +148,17 @@ cli = Cli(
     ],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+class _Formatter(click.HelpFormatter):
+    """Leaves the second column of a list enough room on a narrow terminal."""
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        narrow = self.width < _LEAST_WIDTH
+        super().write_dl(rows, min(col_max, max(self.width // 3, 6)) if narrow else col_max, col_spacing)
+
+
+click.Context.formatter_class = _Formatter  # for every command, plugins' too, in this process that is the command line
 
 
 def _narrow_width() -> int | None:

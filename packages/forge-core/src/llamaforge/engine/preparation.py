@@ -7,7 +7,7 @@ import concurrent.futures
 import contextlib
 import contextvars
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -26,6 +26,9 @@ from .sequence import SequenceState
 
 _LONG: Final = 20_000
 """Characters from which on a request is prepared in a thread of its own: some ten milliseconds of work."""
+
+_KNOWN: Final = 64
+"""Lists of stop strings whose special tokens are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +95,23 @@ class Preparation:
             self.cancellation.check()
         return made.result()
 
+    def _stop_tokens(self, stops: tuple[str, ...]) -> Mapping[int, str]:
+        """Vocabularies have thousands of special tokens, and requests mostly the same stop strings."""
+        known = self.scheduler.stop_tokens
+        found = known.get(stops)
+        if found is None:
+            found = find_stop_tokens(self.engine.special_tokens(), stops)
+            if len(known) >= _KNOWN:
+                known.clear()
+            known[stops] = found
+        return found
+
     def _make(self) -> SequenceState:
         engine, request = self.engine, self.request
         with self.scheduler.users:
             check_logit_bias(request, engine.vocab_size)
             engine.check(request)
-            stop_tokens = find_stop_tokens(engine, request)
+            stop_tokens = self._stop_tokens(tuple(request.stop)) if request.stop else {}
             prompt, truncated = prompt_tokens(engine, request)
             detokenizer = engine.detokenizer(request, prompt)
         room = engine.n_ctx - len(prompt)
@@ -114,18 +128,15 @@ class Preparation:
         )
 
 
-def find_stop_tokens(engine: Engine[Any], request: GenerationRequest) -> Mapping[int, str]:
-    """The special tokens that the request's stop strings spell.
+def find_stop_tokens(special: Mapping[int, str], stops: Sequence[str]) -> Mapping[int, str]:
+    """Those of the *special* tokens that a stop string spells.
 
     Such a token adds no text, so that its spelling never shows up in the answer.
 
     Raises InvalidParameterError for a stop string of which a special token is only a part: it could never be met.
     """
-    if not request.stop:
-        return {}
-    special = engine.special_tokens()
-    found = {token: text for token, text in special.items() if text in request.stop}
-    for stop in set(request.stop) - set(found.values()):
+    found = {token: text for token, text in special.items() if text in stops}
+    for stop in set(stops) - set(found.values()):
         # Words and signs that stand in ordinary texts, too, are not meant as a special token.
         parts = [text for text in special.values() if len(text) > 2 and not text.isalnum() and text in stop]
         if parts:

@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .. import forks
@@ -63,6 +63,8 @@ class Scheduler:
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
         self._slots = Slots(engine, keep)
+        self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
+        """Lists of stop strings, with the special tokens that they spell: callers' threads keep them here."""
         self.users = InFlight()
         """Callers' threads that use the engine itself, to make tokens of a text, say: it is closed after they left."""
         self._thread = threading.current_thread()
