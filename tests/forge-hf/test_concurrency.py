@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from forge_hf import HuggingFaceBackend
+from llamaforge.engine import Prompt
 from llamaforge.errors import GenerationError, GenerationTimeoutError, ModelNotLoadedError
 from support.processes import memory_held
 
@@ -358,7 +359,7 @@ class TestFailing:
         backend = load()
         engine: Any = backend._engine
         tokenize = engine.tokenize
-        monkeypatch.setattr(engine, "tokenize", lambda request: [*tokenize(request), 10**6])
+        monkeypatch.setattr(engine, "tokenize", lambda request: Prompt([*tokenize(request).token_ids, 10**6]))
         with pytest.raises(GenerationError, match="don't belong together"):
             backend.generate("Hello")
         monkeypatch.undo()

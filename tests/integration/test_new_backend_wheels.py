@@ -11,6 +11,7 @@ import pytest
 from llamaforge.scaffold import KINDS, derive, render, write
 from llamaforge.scaffold.names import LONGEST
 from support.environments import CleanEnvironment, build_wheel
+from support.skips import unexplained_skips
 
 pytestmark = [pytest.mark.engine, pytest.mark.wheel, pytest.mark.timeout(900)]
 
@@ -45,9 +46,9 @@ def test_it_works_as_it_was_written(kind: str, wheels: dict[str, Path], tmp_path
     where = environment.run("-c", "import forge_my_engine; print(forge_my_engine.__file__)")
     assert Path(where.strip()).is_relative_to(environment.folder)
 
-    said = environment.run("-m", "pytest", "-p", "no:cacheprovider", cwd=project)
+    said = environment.run("-m", "pytest", "-rs", "-p", "no:cacheprovider", cwd=project)
     assert " passed" in said
-    assert "skipped" not in said
+    assert not unexplained_skips(said)
     environment.lint(project)
     if kind == "in-process":
         model = project / "tests" / "sample.txt"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,10 +228,11 @@ def test_ctrl_c_stops_the_answer_and_not_the_program(terminal: Callable[..., Any
 
 
 def test_ctrl_c_before_the_first_word_keeps_the_question(terminal: Callable[..., Any]) -> None:
-    screen = terminal(*ECHO, "-p", "delay=3")
+    screen = terminal(*ECHO, "-p", "delay=4")
     at = screen.expect("> ", 0)
     screen.type("hello\n")
     at = screen.expect("hello\n", at)
+    time.sleep(1)  # the terminal shows what is typed before the command has read it
     screen.press("Ctrl-C", at_once=True)
     at = screen.expect("(stopped; /retry asks again)", at)
     at = screen.expect("> ", at)

