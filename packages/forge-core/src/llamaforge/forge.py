@@ -85,9 +85,9 @@ class LlamaForge(NamedModelCalls):
         name: str,
         path: str | os.PathLike[str],
         backend: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
-        generation: Mapping[str, Any] | None = None,
+        generation: Mapping[str, object] | None = None,
         sha256: str | None = None,
         save: bool = False,
         replace: bool = False,
@@ -168,7 +168,7 @@ class LlamaForge(NamedModelCalls):
 
     # Loaded models.
 
-    def load_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
+    def load_model(self, name: str | None = None, parameters: Mapping[str, object] | None = None) -> BaseBackend:
         """Load a model on its backend, download it first if necessary, and make it the current model.
 
         Args:
@@ -186,7 +186,7 @@ class LlamaForge(NamedModelCalls):
         self._current = entry.name
         return backend
 
-    async def aload_model(self, name: str | None = None, parameters: Mapping[str, Any] | None = None) -> BaseBackend:
+    async def aload_model(self, name: str | None = None, parameters: Mapping[str, object] | None = None) -> BaseBackend:
         """Asynchronous :meth:`load_model`; it never blocks the event loop.
 
         If it is cancelled, the model is unloaded again once it is loaded, unless other callers wait for it.
@@ -278,7 +278,7 @@ class LlamaForge(NamedModelCalls):
             return ModelEntry(name=name, path=name, origin="memory")
         raise UnknownModelError(name, entries)
 
-    def _wanted(self, name: str | None, parameters: Mapping[str, Any] | None) -> tuple[ModelEntry, dict[str, Any]]:
+    def _wanted(self, name: str | None, parameters: Mapping[str, object] | None) -> tuple[ModelEntry, dict[str, Any]]:
         entry = self._entry_or_reference(name if name is not None else self.default_model)
         return entry, {**entry.parameters, **(parameters or {})}
 
@@ -325,7 +325,7 @@ class LlamaForge(NamedModelCalls):
         return backend
 
 
-def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
     """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
     if not isinstance(error, UnknownParameterError | InvalidParameterError):
         return True

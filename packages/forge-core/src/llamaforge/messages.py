@@ -90,7 +90,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
 _FIELDS: Final = frozenset(Message.__struct_fields__)
 
 
-def read_messages(messages: Iterable[Message | Mapping[str, Any]]) -> tuple[Message, ...]:
+def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[Message, ...]:
     """Check *messages* and convert each to a :class:`Message`.
 
     Raises InvalidParameterError, with the message's index, if one is malformed.

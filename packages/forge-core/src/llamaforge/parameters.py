@@ -185,16 +185,16 @@ class GenerationParameters(TypedDict, total=False):
     logit_bias: Mapping[int, float] | Mapping[str, float] | None
     logprobs: bool | None
     top_logprobs: int | None
-    response_format: Mapping[str, Any] | None
+    response_format: Mapping[str, object] | None
     grammar: str | None
-    tools: Sequence[Mapping[str, Any]] | None
-    tool_choice: str | Mapping[str, Any] | None
+    tools: Sequence[Mapping[str, object]] | None
+    tool_choice: str | Mapping[str, object] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
     parse_special: bool | None
-    chat_template_kwargs: Mapping[str, Any] | None
+    chat_template_kwargs: Mapping[str, object] | None
     timeout: float | None
-    engine: Mapping[str, Any] | None
+    engine: Mapping[str, object] | None
     on_unsupported: Literal["error", "drop"] | None
 
 
@@ -231,7 +231,7 @@ _NO_TEMPLATE_KWARGS = {
 """Variables of chat templates that callers may not set."""
 
 
-def canonical(parameters: Mapping[str, Any] | None) -> dict[str, Any]:
+def canonical(parameters: Mapping[str, object] | None) -> dict[str, Any]:
     """Rename aliases, drop None, make values plain, and refuse contradictions. Ranges are not checked yet.
 
     Raises InvalidParameterError if *parameters* is not a mapping, UnknownParameterError and ConflictingParametersError.
@@ -288,7 +288,7 @@ def _apply_do_sample(named: dict[str, Any], sample: Any) -> None:
         named["temperature"] = 0.0
 
 
-def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
+def read_parameters(parameters: Mapping[str, object] | None) -> Parameters:
     """Check *parameters* (names, types, ranges, contradictions) and make them canonical.
 
     Raises UnknownParameterError, InvalidParameterError and ConflictingParametersError.
@@ -298,7 +298,7 @@ def read_parameters(parameters: Mapping[str, Any] | None) -> Parameters:
     return read
 
 
-def valid_parameters(values: Mapping[str, Any]) -> dict[str, Any]:
+def valid_parameters(values: Mapping[str, object]) -> dict[str, Any]:
     """The valid entries of *values*, by canonical name: a wrong recommendation in a model's file is ignored."""
     valid = {}
     for name, value in values.items():

@@ -51,7 +51,7 @@ class _Slot:
     """One model: being loaded (no backend yet), loaded, or being unloaded."""
 
     entry: ModelEntry
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     thread: int
     """The thread that loads it."""
     state: State = "loading"
@@ -66,7 +66,7 @@ class _Slot:
     def enter(self, state: State) -> None:
         self.state, self.since = state, dt.datetime.now(dt.UTC)
 
-    def serves(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> bool:
+    def serves(self, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
         return self.entry == entry and self.parameters == parameters and not self.lost
 
     @property
@@ -139,7 +139,7 @@ class ModelPool:
         return name in self._slots or name in self._loading
 
     def load(
-        self, entry: ModelEntry, parameters: Mapping[str, Any], *, abandoned: Callable[[], bool] = lambda: False
+        self, entry: ModelEntry, parameters: Mapping[str, object], *, abandoned: Callable[[], bool] = lambda: False
     ) -> BaseBackend:
         """Load a model, unless it is loaded with the same parameters already.
 
@@ -164,7 +164,7 @@ class ModelPool:
                 return slot.backend
 
     @contextlib.contextmanager
-    def lease(self, entry: ModelEntry, parameters: Mapping[str, Any]) -> Iterator[BaseBackend]:
+    def lease(self, entry: ModelEntry, parameters: Mapping[str, object]) -> Iterator[BaseBackend]:
         """Use a model for the length of the ``with`` block; it is loaded if necessary.
 
         The lease begins before the model is loaded. Until it ends, the model is not unloaded automatically, and
@@ -242,7 +242,7 @@ class ModelPool:
         return [self._describe(slot) for slot in slots if not slot.lost]
 
     def _claim(
-        self, entry: ModelEntry, parameters: Mapping[str, Any]
+        self, entry: ModelEntry, parameters: Mapping[str, object]
     ) -> tuple[_Slot, Literal["has", "follows", "leads"]]:
         """The slot that serves this; or one that loads, to be waited for; or a new one, which the caller loads."""
         with self._changed:

@@ -58,7 +58,7 @@ class HuggingFaceBackend(EngineBackend):
             return load(prepared[2], config)
         return load(prepare(model_path, config), config)
 
-    def default_parameters(self) -> Mapping[str, Any]:
+    def default_parameters(self) -> Mapping[str, object]:
         """The recommended sampling, and the seed if one was given at load."""
         found, config = super().default_parameters(), self._config
         seed = config.seed if isinstance(config, HuggingFaceConfig) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llamaforge.backends.base import import_engine
 from llamaforge.engine import EngineBackend
@@ -28,7 +28,7 @@ class LlamaCppBackend(EngineBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self._recommended: Mapping[str, Any] = {}
+        self._recommended: Mapping[str, object] = {}
 
     def check_model(self, model_path: str, config: LlamaCppConfig) -> None:
         """Refuse what is no sound GGUF model, an adapter that is none, a chat template that is none, and a context that
@@ -60,7 +60,7 @@ class LlamaCppBackend(EngineBackend):
             logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
         return engine
 
-    def default_parameters(self) -> Mapping[str, Any]:
+    def default_parameters(self) -> Mapping[str, object]:
         """The recommended sampling, and the seed if one was given at load."""
         found, config = super().default_parameters(), self._config
         seed = config.seed if isinstance(config, LlamaCppConfig) else None

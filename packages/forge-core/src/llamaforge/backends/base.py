@@ -68,7 +68,7 @@ class BaseBackend(GenerationCalls):
     def __init__(self) -> None:
         self._model_path: str | None = None
         self._config: BackendConfig | None = None
-        self._named: Mapping[str, Any] = {}
+        self._named: Mapping[str, object] = {}
         self._loading = threading.RLock()
         self._in_flight = InFlight()
         self._lost: str | None = None  # why a model that was loaded isn't any more
@@ -102,7 +102,7 @@ class BaseBackend(GenerationCalls):
         """The exact text that the engine will see for *request*."""
         raise UnsupportedError("render", self.name)
 
-    def default_parameters(self) -> Mapping[str, Any]:
+    def default_parameters(self) -> Mapping[str, object]:
         """Generation parameters that the loaded model recommends, by canonical name.
 
         They apply if neither the request nor the named model sets the parameter, before core's defaults. The base
@@ -114,7 +114,7 @@ class BaseBackend(GenerationCalls):
         """The memory that the loaded model takes. None if unknown, or if no model is loaded."""
         return None
 
-    def check_engine_options(self, options: Mapping[str, Any]) -> None:
+    def check_engine_options(self, options: Mapping[str, object]) -> None:
         """Check the engine-specific options of ``engine={...}``. The base class checks only names."""
         known = self.capabilities.engine_options
         for name in options:
@@ -161,7 +161,7 @@ class BaseBackend(GenerationCalls):
         return self._in_flight.last_exit
 
     @overridable
-    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Load a model from the given path with the given parameters.
 
         A model that is loaded already is unloaded first, but only after the parameters and the path have been checked.
@@ -200,7 +200,7 @@ class BaseBackend(GenerationCalls):
         """Check if a model is loaded."""
         return self._model_path is not None
 
-    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+    def set_defaults(self, parameters: Mapping[str, object]) -> None:
         """Set default generation parameters for requests. ``LlamaForge`` sets those of a named model here.
 
         They take precedence over the model's recommendations and core's defaults. Each call replaces the previous ones.
@@ -214,8 +214,8 @@ class BaseBackend(GenerationCalls):
         self,
         prompt: str | None = None,
         *,
-        messages: Iterable[Message | Mapping[str, Any]] | None = None,
-        parameters: Mapping[str, Any] | None = None,
+        messages: Iterable[Message | Mapping[str, object]] | None = None,
+        parameters: Mapping[str, object] | None = None,
     ) -> str:
         """The exact text that the engine will see, including special tokens.
 
@@ -269,7 +269,7 @@ class BaseBackend(GenerationCalls):
             yield loaded
 
     def _start(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> TextStream:
         request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).stream is not BaseBackend.stream:
@@ -279,7 +279,7 @@ class BaseBackend(GenerationCalls):
         return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
 
     def _astart(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> AsyncTextStream:
         request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).astream is not BaseBackend.astream:
@@ -290,7 +290,7 @@ class BaseBackend(GenerationCalls):
         return AsyncTextStream(events, cancellation, validator.cancelled)
 
     def _prepare(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> tuple[GenerationRequest, CancellationToken, EventValidator]:
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
@@ -300,7 +300,7 @@ class BaseBackend(GenerationCalls):
         return request, cancellation, EventValidator(self.name, request, cancellation, dropped)
 
     def _resolve(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
     ) -> ResolvedRequest:
         """Make the request, once, and refuse what this backend can't do."""
         able = self.capabilities

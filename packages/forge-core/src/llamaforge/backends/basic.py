@@ -42,7 +42,7 @@ class BasicBackendAdapter(BaseBackend):
         """The backend's name."""
         return self.backend.name
 
-    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Load a model. Anything that the author's method raises becomes a ModelLoadError."""
         path = os.fspath(model_path)
         with loading(path):
@@ -59,36 +59,42 @@ class BasicBackendAdapter(BaseBackend):
         """Whether a model is loaded."""
         return self.backend.is_model_loaded()
 
-    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+    def set_defaults(self, parameters: Mapping[str, object]) -> None:
         """Set default parameters for the author's methods. They are not checked."""
         self._named = dict(parameters)
 
-    def generate(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> GeneratedText:
+    def generate(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> GeneratedText:
         """Generate text with the author's ``generate``. Anything that it raises becomes a GenerationError."""
         return self._whole(prompt, merge_parameters(parameters, more)).read()
 
-    def generate_at_once(self, prompt: str, parameters: Mapping[str, Any] | None = None) -> TextStream:
+    def generate_at_once(self, prompt: str, parameters: Mapping[str, object] | None = None) -> TextStream:
         """:meth:`generate` as a stream of one piece, which can be cancelled."""
         return self._whole(prompt, parameters)
 
-    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
+    def generate_stream(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> TextStream:
         """Stream text from the author's ``generate_stream`` or, without one, from ``generate`` in one piece."""
         return self._open(prompt, merge_parameters(parameters, more), streamed=True)
 
     def agenerate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any
+        self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any
     ) -> AsyncTextStream:
         """Asynchronous :meth:`generate_stream`: the author's method runs in a separate thread."""
         return self._aopen(prompt, merge_parameters(parameters, more), streamed=True)
 
     def chat_stream(
-        self, messages: Iterable[Message | Mapping[str, Any]], parameters: Mapping[str, Any] | None = None, **more: Any
+        self,
+        messages: Iterable[Message | Mapping[str, object]],
+        parameters: Mapping[str, object] | None = None,
+        **more: Any,
     ) -> TextStream:
         """Raises UnsupportedError."""
         raise UnsupportedError("chat", self.name, "It has only the basic methods.")
 
     def achat_stream(
-        self, messages: Iterable[Message | Mapping[str, Any]], parameters: Mapping[str, Any] | None = None, **more: Any
+        self,
+        messages: Iterable[Message | Mapping[str, object]],
+        parameters: Mapping[str, object] | None = None,
+        **more: Any,
     ) -> AsyncTextStream:
         """Raises UnsupportedError."""
         raise UnsupportedError("chat", self.name, "It has only the basic methods.")
@@ -96,19 +102,19 @@ class BasicBackendAdapter(BaseBackend):
     def __repr__(self) -> str:
         return repr(self.backend)
 
-    def _whole(self, prompt: str, parameters: Mapping[str, Any] | None) -> TextStream:
+    def _whole(self, prompt: str, parameters: Mapping[str, object] | None) -> TextStream:
         # The author's generate() need not say what generate_stream() says.
         return self._open(prompt, parameters, streamed=False)
 
-    def _awhole(self, prompt: str, parameters: Mapping[str, Any] | None) -> AsyncTextStream:
+    def _awhole(self, prompt: str, parameters: Mapping[str, object] | None) -> AsyncTextStream:
         return self._aopen(prompt, parameters, streamed=False)
 
-    def _open(self, prompt: str, parameters: Mapping[str, Any] | None, *, streamed: bool) -> TextStream:
+    def _open(self, prompt: str, parameters: Mapping[str, object] | None, *, streamed: bool) -> TextStream:
         request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
         events = validated(self._in_flight.through(self._events(request, given, streamed=streamed)), validator)
         return TextStream(events, cancellation, validator.cancelled)
 
-    def _aopen(self, prompt: str, parameters: Mapping[str, Any] | None, *, streamed: bool) -> AsyncTextStream:
+    def _aopen(self, prompt: str, parameters: Mapping[str, object] | None, *, streamed: bool) -> AsyncTextStream:
         request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
         events = in_thread(lambda: self._events(request, given, streamed=streamed), cancellation)
         return AsyncTextStream(
@@ -116,7 +122,7 @@ class BasicBackendAdapter(BaseBackend):
         )
 
     def _prepare_basic(
-        self, prompt: str, parameters: Mapping[str, Any] | None
+        self, prompt: str, parameters: Mapping[str, object] | None
     ) -> tuple[GenerationRequest, dict[str, Any], CancellationToken, EventValidator]:
         request = read_request(prompt)
         if not self.is_model_loaded():

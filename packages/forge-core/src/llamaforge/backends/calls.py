@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, Unpack
+from typing import Unpack
 
 from ..messages import Message
 from ..parameters import GenerationParameters
@@ -14,7 +14,7 @@ from ..signatures import overridable, takes_parameters
 from ..streams import AsyncTextStream, TextStream
 from .batch import BatchItem, Prompt, arun_batch, run_batch
 
-Messages = Iterable[Message | Mapping[str, Any]]
+Messages = Iterable[Message | Mapping[str, object]]
 """A conversation: :class:`~llamaforge.messages.Message` or dicts of that shape."""
 
 
@@ -24,7 +24,7 @@ class GenerationCalls:
     @overridable
     @takes_parameters
     def generate(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Generate text from the given prompt with the given parameters.
 
@@ -42,7 +42,7 @@ class GenerationCalls:
     @overridable
     @takes_parameters
     def generate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> TextStream:
         """Stream generated text from the given prompt with the given parameters.
 
@@ -53,42 +53,42 @@ class GenerationCalls:
 
     @takes_parameters
     def chat(
-        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Answer a conversation. *messages* are :class:`~llamaforge.messages.Message` or dicts of that shape."""
         return self.chat_stream(messages, merge_parameters(parameters, more)).read()
 
     @takes_parameters
     def chat_stream(
-        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> TextStream:
         """Stream the answer to a conversation."""
         return self._start(None, messages, merge_parameters(parameters, more), time.perf_counter())
 
     @takes_parameters
     async def agenerate(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Asynchronous :meth:`generate`; it never blocks the event loop."""
         return await self._awhole(prompt, merge_parameters(parameters, more)).read()
 
     @takes_parameters
     def agenerate_stream(
-        self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
         """Asynchronous :meth:`generate_stream`: ``async for piece in backend.agenerate_stream(...)``."""
         return self._astart(prompt, None, merge_parameters(parameters, more), time.perf_counter())
 
     @takes_parameters
     async def achat(
-        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Asynchronous :meth:`chat`."""
         return await self.achat_stream(messages, parameters, **more).read()
 
     @takes_parameters
     def achat_stream(
-        self, messages: Messages, parameters: Mapping[str, Any] | None = None, **more: Unpack[GenerationParameters]
+        self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
         """Asynchronous :meth:`chat_stream`."""
         return self._astart(None, messages, merge_parameters(parameters, more), time.perf_counter())
@@ -102,7 +102,7 @@ class GenerationCalls:
     def generate_batch(
         self,
         prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         concurrency: int | None = None,
         progress: bool | Callable[[int], None] = False,
@@ -131,7 +131,7 @@ class GenerationCalls:
     def agenerate_batch(
         self,
         prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         concurrency: int | None = None,
         progress: bool | Callable[[int], None] = False,
@@ -145,21 +145,21 @@ class GenerationCalls:
 
         return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
 
-    def _whole(self, prompt: str, parameters: Mapping[str, Any] | None) -> TextStream:
+    def _whole(self, prompt: str, parameters: Mapping[str, object] | None) -> TextStream:
         """A stream of the text that :meth:`generate` returns."""
         stream: TextStream = self.generate_stream(prompt, parameters)
         return stream
 
-    def _awhole(self, prompt: str, parameters: Mapping[str, Any] | None) -> AsyncTextStream:
+    def _awhole(self, prompt: str, parameters: Mapping[str, object] | None) -> AsyncTextStream:
         return self.agenerate_stream(prompt, parameters)
 
     def _start(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> TextStream:
         raise NotImplementedError
 
     def _astart(
-        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, Any] | None, started: float
+        self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> AsyncTextStream:
         raise NotImplementedError
 
@@ -175,7 +175,7 @@ class NamedModelCalls:
     def generate(
         self,
         prompt: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -201,7 +201,7 @@ class NamedModelCalls:
     def generate_stream(
         self,
         prompt: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -214,7 +214,7 @@ class NamedModelCalls:
     def chat(
         self,
         messages: Messages,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -226,7 +226,7 @@ class NamedModelCalls:
     def chat_stream(
         self,
         messages: Messages,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -238,7 +238,7 @@ class NamedModelCalls:
     async def agenerate(
         self,
         prompt: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -250,7 +250,7 @@ class NamedModelCalls:
     def agenerate_stream(
         self,
         prompt: str,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -262,7 +262,7 @@ class NamedModelCalls:
     async def achat(
         self,
         messages: Messages,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -274,7 +274,7 @@ class NamedModelCalls:
     def achat_stream(
         self,
         messages: Messages,
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         **more: Unpack[GenerationParameters],
@@ -286,7 +286,7 @@ class NamedModelCalls:
     def generate_batch(
         self,
         prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         concurrency: int | None = None,
@@ -301,7 +301,7 @@ class NamedModelCalls:
     def agenerate_batch(
         self,
         prompts: Iterable[Prompt],
-        parameters: Mapping[str, Any] | None = None,
+        parameters: Mapping[str, object] | None = None,
         *,
         model: str | None = None,
         concurrency: int | None = None,

@@ -27,7 +27,7 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     @classmethod
-    def read(cls, parameters: Mapping[str, Any] | None) -> Self:
+    def read(cls, parameters: Mapping[str, object] | None) -> Self:
         """Check *parameters* and return them as a config.
 
         Raises UnknownParameterError with the closest names, or InvalidParameterError with the expected value.

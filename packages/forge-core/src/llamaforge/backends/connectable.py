@@ -42,7 +42,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         if "config_class" not in vars(cls):
             cls.config_class = completed(_config_argument(cls) or cls.config_class, cls.base_config)
 
-    def __init__(self, config: BackendConfig | Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: BackendConfig | Mapping[str, object] | None = None) -> None:
         super().__init__()
         self._given = as_parameters(config)
         self._effective: BackendConfig | None = None
@@ -104,7 +104,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         return await self.health()
 
     async def aload_model(
-        self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None
+        self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None
     ) -> None:
         """Asynchronous :meth:`load_model`."""
         await self._begin(lambda: self.load_model(model_path, parameters))
@@ -113,7 +113,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         """Asynchronous :meth:`close`."""
         await AwaitableResult(self.close)
 
-    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Connect to the server named by the parameters and use the model *model_path*.
 
         Other parameters are those given to the constructor.

@@ -72,7 +72,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
     program_advice: ClassVar[str] = ""
     """What to do if the program isn't found; part of the error message."""
 
-    def __init__(self, config: BackendConfig | Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: BackendConfig | Mapping[str, object] | None = None) -> None:
         super().__init__(config)
         self._claim: PortClaim | None = None
         self._server: ServerProcess | None = None
@@ -241,7 +241,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)  # noqa: S104 - not bound, but asked
         return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
 
-    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None) -> None:
+    def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Start a server for the model *model_path*, and return once it answers requests.
 
         If the parameters have an ``endpoint``, connect to that server and use its model of that name. Other parameters

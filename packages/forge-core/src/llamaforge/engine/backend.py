@@ -65,7 +65,7 @@ class EngineBackend(BaseBackend):
             self._closer.detach()
             scheduler.close()
 
-    def default_parameters(self) -> Mapping[str, Any]:
+    def default_parameters(self) -> Mapping[str, object]:
         """The sampling that the model recommends, unless it was loaded with ``generation_defaults="core"``."""
         engine, config = self._engine, self._config
         if engine is None or getattr(config, "generation_defaults", "model") == "core":

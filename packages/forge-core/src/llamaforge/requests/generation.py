@@ -35,8 +35,8 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
 
 def read_request(
     prompt: str | None = None,
-    messages: Iterable[Message | Mapping[str, Any]] | None = None,
-    parameters: Mapping[str, Any] | None = None,
+    messages: Iterable[Message | Mapping[str, object]] | None = None,
+    parameters: Mapping[str, object] | None = None,
 ) -> GenerationRequest:
     """Check a prompt or a conversation with its parameters, and make a request of them. No defaults are filled in.
 
@@ -47,8 +47,8 @@ def read_request(
 
 def build_request(
     prompt: str | None,
-    messages: Iterable[Message | Mapping[str, Any]] | None,
-    parameters: Mapping[str, Any],
+    messages: Iterable[Message | Mapping[str, object]] | None,
+    parameters: Mapping[str, object],
 ) -> GenerationRequest:
     """:func:`read_request` with *parameters* that have been through :func:`~llamaforge.parameters.canonical`."""
     fields = dict(parameters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import secrets as random_bits
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ConflictingParametersError, UnsupportedError
 from ..messages import Message
@@ -24,14 +24,14 @@ class ResolvedRequest(NamedTuple):
 
 def resolve_request(
     prompt: str | None,
-    messages: Iterable[Message | Mapping[str, Any]] | None,
-    parameters: Mapping[str, Any] | None,
+    messages: Iterable[Message | Mapping[str, object]] | None,
+    parameters: Mapping[str, object] | None,
     *,
     backend: str,
     supported: frozenset[str],
     server_defaults: bool = False,
-    named: Mapping[str, Any] | None = None,
-    model: Mapping[str, Any] | None = None,
+    named: Mapping[str, object] | None = None,
+    model: Mapping[str, object] | None = None,
 ) -> ResolvedRequest:
     """Make one request from all sources of parameters.
 
@@ -79,11 +79,13 @@ def resolve_request(
 
 
 @functools.lru_cache(maxsize=256)
-def _core_defaults(supported: frozenset[str]) -> Mapping[str, Any]:
+def _core_defaults(supported: frozenset[str]) -> Mapping[str, object]:
     return {name: value for name, value in DEFAULTS.items() if name in supported}
 
 
-def merge_parameters(parameters: Mapping[str, Any] | None, more: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def merge_parameters(
+    parameters: Mapping[str, object] | None, more: Mapping[str, object]
+) -> Mapping[str, object] | None:
     """Parameters given as a mapping and by name, together.
 
     Raises ConflictingParametersError if they have different values for one name.
