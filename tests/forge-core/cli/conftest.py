@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import fcntl
 import io
@@ -134,6 +135,7 @@ class Terminal:
         )
         os.close(slave)
         self.seen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")  # reads may split a character
 
     def type(self, text: str) -> None:
         """Type *text*."""
@@ -187,7 +189,7 @@ class Terminal:
         assert ready, f"it said nothing more: {self.seen!r}"
         with contextlib.suppress(OSError):  # Linux says so when nobody holds the other end any more
             if data := os.read(self._master, 4096):
-                self.seen += data.decode("utf-8", errors="replace").replace("\r\n", "\n")
+                self.seen = (self.seen + self._decoder.decode(data)).replace("\r\n", "\n")
                 return True
         return False
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Final
 
 from .errors import GenerationTimeoutError
+
+_LONGEST: Final = 1e8
+"""Seconds; the operating system's clocks end a little beyond 1e9."""
 
 
 class CancellationToken:
@@ -46,8 +50,8 @@ class CancellationToken:
         return self._cancelled or self.expired
 
     def remaining(self) -> float | None:
-        """Seconds until the deadline, 0 if it has passed; None without one."""
-        return None if self.deadline is None else max(0.0, self.deadline - time.perf_counter())
+        """Seconds until the deadline, 0 if it has passed; None without one. At most what locks can wait."""
+        return None if self.deadline is None else min(_LONGEST, max(0.0, self.deadline - time.perf_counter()))
 
     def check(self, text: str = "") -> None:
         """Raise GenerationTimeoutError, with the *text* so far, if the deadline has passed."""

@@ -33,8 +33,9 @@ from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .parameters import read_parameters
 from .pool import LoadedModel, ModelPool
 from .sources import resolve
-from .sources.kinds import absolute_reference, is_fetched, offered_location, reads_as_reference
+from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
 from .sources.spec import Progress
+from .validation import seconds_to_wait
 
 
 class LlamaForge(NamedModelCalls):
@@ -216,6 +217,7 @@ class LlamaForge(NamedModelCalls):
 
         *wait*: whether to wait for running requests; see :meth:`BaseBackend.unload_model`.
         """
+        seconds_to_wait(wait)  # a wrong value is refused before anything is given up
         wanted = name if name is not None else self._current
         if wanted is None or not self._pool.has(wanted):
             raise self._not_loaded(name)
@@ -313,7 +315,7 @@ class LlamaForge(NamedModelCalls):
         else:
             backend.config_class.read(parameters)
         backend.set_defaults(entry.generation)
-        if fetched or os.path.exists(os.path.expanduser(entry.path)):
+        if fetched or is_local(entry.path):
             model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
             location = model.location
             if model.revision is not None:

@@ -246,7 +246,9 @@ def canonical(parameters: Mapping[str, object] | None) -> dict[str, Any]:
     for given, value in parameters.items():
         if value is None or given == "do_sample":
             continue
-        name = ALIASES.get(given, given)
+        if not isinstance(given, str):
+            raise InvalidParameterError("parameters", given, "a mapping from names to values")
+        name = str.__str__(ALIASES.get(given, given))
         if name not in _NAMES:
             raise UnknownParameterError(given, (*NAMES, *ALIASES, "do_sample"))
         value = _read_value(name, value)

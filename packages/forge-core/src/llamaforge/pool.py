@@ -16,6 +16,7 @@ from .backends.base import BaseBackend
 from .backends.memory import MemoryUsage
 from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
 from .models import ModelEntry
+from .validation import seconds_to_wait
 
 State = Literal["loading", "loaded", "unloading"]
 
@@ -197,6 +198,7 @@ class ModelPool:
 
         Raises ModelNotLoadedError.
         """
+        seconds_to_wait(wait)
         with self._changed:
             while name not in self._slots and name in self._loading:
                 self._changed.wait()
@@ -308,7 +310,7 @@ class ModelPool:
 
     def _release(self, slot: _Slot, wait: bool | float) -> None:
         """Give the memory back, after waiting for the leases as asked."""
-        limit = _FOREVER if wait is True else float(wait)
+        limit = min(_FOREVER, seconds_to_wait(wait))
         end = time.monotonic() + limit
         try:
             with self._changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 import typing
 from collections.abc import Mapping
@@ -63,6 +64,19 @@ def plain_value(value: Any) -> Any:
     if kind.__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist"):  # arrays, and numpy's own bool
         return value.tolist()
     return value
+
+
+def seconds_to_wait(wait: bool | float) -> float:
+    """Read ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
+
+    Raises InvalidParameterError.
+    """
+    if isinstance(wait, bool):
+        return math.inf if wait else 0.0
+    value = plain_value(wait)
+    if not isinstance(value, int | float) or not value >= 0:
+        raise InvalidParameterError("wait", wait, "True, False, or seconds of at least 0")
+    return float(value)
 
 
 def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:

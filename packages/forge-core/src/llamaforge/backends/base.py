@@ -21,6 +21,7 @@ from ..requests import GenerationRequest, ResolvedRequest, resolve_request
 from ..results import Event
 from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
+from ..validation import seconds_to_wait
 from .calls import GenerationCalls, Messages
 from .config import BackendConfig
 from .inflight import InFlight
@@ -249,7 +250,7 @@ class BaseBackend(GenerationCalls):
         await AwaitableResult(self.close)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._model_path or 'without a model'}>"
+        return f"<{type(self).__name__} {getattr(self, '_model_path', None) or 'without a model'}>"
 
     def _loaded_from(self, path: str, config: BackendConfig | None = None) -> None:
         """A model is loaded now: let requests in."""
@@ -259,7 +260,7 @@ class BaseBackend(GenerationCalls):
     @contextlib.contextmanager
     def _unloading(self, wait: bool | float) -> Iterator[bool]:
         """Wait for the requests in flight as asked, and forget the model. Gives whether there was one."""
-        limit = None if wait is True else float(wait)
+        limit = None if wait is True else seconds_to_wait(wait)
         with self._in_flight.drain_limit(limit), self._loading:
             loaded = self._model_path is not None
             if loaded:

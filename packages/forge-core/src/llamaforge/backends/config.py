@@ -10,7 +10,7 @@ import msgspec.inspect as mi
 
 from ..errors import InvalidParameterError, UnknownParameterError
 from ..secrets import MASK, Secret
-from ..validation import convert, describe_field, is_secret
+from ..validation import convert, describe_field, is_secret, plain_value
 
 
 class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +34,20 @@ class BackendConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         if parameters is not None and not isinstance(parameters, Mapping):
             raise InvalidParameterError("parameters", parameters, "a mapping from names to values", show_value=False)
-        given = {name: value for name, value in (parameters or {}).items() if value is not None}
+        given: dict[str, Any] = {}
+        for key, value in (parameters or {}).items():
+            if not isinstance(key, str):
+                raise InvalidParameterError("parameters", key, "a mapping from names to values")
+            if value is not None:
+                given[str.__str__(key)] = value
         for name in given:
             if name not in cls.__struct_fields__:
                 raise UnknownParameterError(name, cls.__struct_fields__, where="load parameter")
 
             if is_secret(cls, name):
                 given[name] = _read_secret(name, given[name])
+            else:
+                given[name] = plain_value(given[name])
         config: Self = convert(given, cls, dec_hook=_expect_secret)
         return config
 

@@ -60,7 +60,9 @@ class Preparation:
         if not self._is_long():
             return self._make()
         made = self._begin()
-        await asyncio.wait([asyncio.wrap_future(made)], timeout=self.cancellation.remaining())
+        waited_for = asyncio.wrap_future(made)
+        waited_for.add_done_callback(_retrieved)
+        await asyncio.wait([waited_for], timeout=self.cancellation.remaining())
         return self._outcome(made)
 
     def _is_long(self) -> bool:
@@ -148,6 +150,12 @@ def find_stop_tokens(special: Mapping[int, str], stops: Sequence[str]) -> Mappin
                 "string",
             )
     return found
+
+
+def _retrieved(future: asyncio.Future[SequenceState | None]) -> None:
+    """Its error is raised from the other future: asyncio need not report it."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _set(made: Future[SequenceState | None], sequence: SequenceState | None) -> None:

@@ -56,6 +56,9 @@ class Scheduler:
     """
 
     def __init__(self, engine: Engine[Any], *, parallel: int, max_queue: int, keep: int = 0, lookup: int = 0) -> None:
+        for name in ("n_ctx", "n_slots", "n_batch", "vocab_size"):
+            if getattr(engine, name) < 1:
+                raise ValueError(f"{type(engine).__name__}.{name} must be at least 1, not {getattr(engine, name)!r}.")
         self.engine = engine
         # Half of a step is left for prompts: answers under way could fill all of it, and newcomers would starve.
         self._parallel = min(parallel, engine.n_slots, max(1, engine.n_batch // 2))
@@ -232,6 +235,8 @@ class Scheduler:
             return
         try:
             sequence.sampling = self.engine.sampling(sequence.request, sequence.tokens, sequence.max_new_tokens)
+            if sequence.sampling is None:
+                raise GenerationError(f"{type(self.engine).__name__}.sampling() returned None.")
             if self._lookup:
                 sequence.lookup = PromptLookup(sequence.tokens, self._lookup)
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
@@ -357,7 +362,10 @@ class Scheduler:
     def _close_sampling(self, sequence: SequenceState) -> None:
         if sequence.sampling is not None:
             sampling, sequence.sampling = sequence.sampling, None
-            sampling.close()
+            try:
+                sampling.close()
+            except Exception:
+                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

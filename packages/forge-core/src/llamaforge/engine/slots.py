@@ -58,7 +58,7 @@ class Slots:
             if slot == source:  # nothing else is left
                 held = self._take_over(slot, shared)
             else:
-                held = self._engine.copy(source, slot, shared) if shared and self._engine.can_copy else 0
+                held = min(shared, self._engine.copy(source, slot, shared)) if shared and self._engine.can_copy else 0
                 if source in self._kept:
                     self._kept.move_to_end(source)
         self._busy[slot] = holder

@@ -16,6 +16,17 @@ def is_fetched(text: str) -> bool:
     return _is_fetched(parse(text))
 
 
+def is_local(text: str) -> bool:
+    """Whether the reference is a path: written as one (``path:...``), or with a file or folder there."""
+    try:
+        reference = parse(text)
+    except SourceError:
+        return False
+    if reference.scheme != "path":
+        return os.path.exists(os.path.expanduser(text))
+    return text.lower().startswith("path:") or os.path.exists(os.path.expanduser(reference.target))
+
+
 def reads_as_reference(text: str) -> bool:
     """Whether *text*, given where a model's name is due, is meant to be a reference."""
     if not text.strip():
