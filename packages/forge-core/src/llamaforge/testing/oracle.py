@@ -23,6 +23,8 @@ NEAR: Final = 2e-3
 """Log-probabilities nearer than this are equal, as far as rounding tells."""
 ONE_IN: Final = 1e6
 """A sound backend fails one comparison of a distribution in so many; the kit makes a few dozen of them."""
+_SURE: Final = 19
+"""Of twenty alternatives, the last may be the chosen token, which some servers add where it is none of the best."""
 _RANKS: Final = (1, 2, 3, 5, 8, 13, 20)
 _TILTS: Final = tuple(sign * 1.25**power for power in range(-24, 8) for sign in (1, -1))
 """Exponents that are tried for the tightest of Chernoff's bounds."""
@@ -48,11 +50,12 @@ def steps(entries: Sequence[TokenLogprob]) -> Iterator[Step]:
     """The steps of an answer. Those whose tokens can't be told apart are left out."""
     before: Counter[Token] = Counter()
     for entry in entries:
-        by_id = all(other.token_id is not None for other in (entry, *entry.top))
-        tokens = [_token(other, by_id) for other in entry.top]
+        best = entry.top[:_SURE]
+        by_id = all(other.token_id is not None for other in (entry, *best))
+        tokens = [_token(other, by_id) for other in best]
         chosen = _token(entry, by_id)
-        if entry.top and len(set(tokens)) == len(tokens):
-            known = {token: other.logprob for token, other in zip(tokens, entry.top, strict=True)}
+        if best and len(set(tokens)) == len(tokens):
+            known = {token: other.logprob for token, other in zip(tokens, best, strict=True)}
             yield Step(chosen, entry.logprob, known, dict(before))
         before[chosen] += 1
 

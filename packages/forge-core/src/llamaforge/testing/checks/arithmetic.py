@@ -276,14 +276,14 @@ def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
         return [plain]
     ways: list[dict[str, Any]] = [
         plain,
-        {"temperature": 0.6, "top_k": 20},
+        {"temperature": 0.6, "top_k": 18},
         {"temperature": 1.6, "top_k": 12},
-        {"temperature": 4.0, "top_k": 3},
+        {"temperature": 2.0, "top_k": 3},
     ]
     if subject.declares("top_p"):
-        ways.append({"temperature": 2.5, "top_k": 20, "top_p": 0.5})
+        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.5})
     if subject.declares("min_p"):
-        ways.append({"temperature": 2.5, "top_k": 20, "min_p": 0.3})
+        ways.append({"temperature": 2.0, "top_k": 18, "min_p": 0.3})
     # What a server counts for penalties is seen by greedy answers already.
     if subject.declares("presence_penalty", "frequency_penalty") and not subject.backend.capabilities.server_defaults:
         ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})
