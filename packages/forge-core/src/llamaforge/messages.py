@@ -124,6 +124,8 @@ def _without_empty_fields(message: Any) -> Any:
     """
     if not isinstance(message, dict):
         return message
+    if len(message) == 2 and "content" in message and message.get("role") != "assistant":
+        return message  # most messages
     kept = {name: value for name, value in message.items() if name in _FIELDS or value not in (None, [], ())}
     if kept.get("tool_calls", ()) is None:
         del kept["tool_calls"]

@@ -246,12 +246,13 @@ def canonical(parameters: Mapping[str, object] | None) -> dict[str, Any]:
     for given, value in parameters.items():
         if value is None or given == "do_sample":
             continue
-        if not isinstance(given, str):
-            raise InvalidParameterError("parameters", given, "a mapping from names to values")
-        name = str.__str__(ALIASES.get(given, given))
+        if type(given) is not str:
+            given = _plain_name(given)
+        name = ALIASES.get(given, given)
         if name not in _NAMES:
             raise UnknownParameterError(given, (*NAMES, *ALIASES, "do_sample"))
-        value = _read_value(name, value)
+        if type(value) is not int:
+            value = _read_value(name, value)
         if name in named and named[name] != value:
             other = next(each for each in parameters if ALIASES.get(each, each) == name)
             raise ConflictingParametersError([other, given], "they are two names of one parameter.")
@@ -261,9 +262,16 @@ def canonical(parameters: Mapping[str, object] | None) -> dict[str, Any]:
     return named
 
 
+def _plain_name(given: object) -> str:
+    if not isinstance(given, str):
+        raise InvalidParameterError("parameters", given, "a mapping from names to values")
+    return str.__str__(given)
+
+
 def _read_value(name: str, value: Any) -> Any:
     """*value* in the form that the parameter *name* is checked in."""
-    value = plain_value(value)
+    if type(value) is not float:
+        value = plain_value(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidParameterError(name, value, "a finite number")
     if name == "stop" and isinstance(value, str):
