@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from .. import forks
@@ -253,7 +253,10 @@ class Scheduler:
         try:
             self._slots.settle()
             results = self.engine.compute(entries)
-            _check_results(entries, results)
+            if len(results) != len(entries):
+                raise GenerationError(
+                    f"The engine returned {len(results)} results for {len(entries)} entries of a step."
+                )
         except OutOfRoomError:
             self._make_room()
         except InterruptedStepError:
@@ -305,6 +308,13 @@ class Scheduler:
             return
         sequence.computed = entry.start + entry.certain
         if entry.sampling is None:
+            return
+        if not 0 < len(result) <= entry.draft + 1:  # it would go on without end
+            self._leave(sequence, keep=False)
+            wanted = f"1 to {entry.draft + 1}"
+            sequence.fail(
+                GenerationError(f"The engine returned {len(result)} choices for an entry that wants {wanted}.")
+            )
             return
         done, right = False, -1
         try:
@@ -371,20 +381,6 @@ class Scheduler:
         self._slots.release(sequence.slot, keep=keep)
         self._running.remove(sequence)  # last: if the engine fails at it, the sequence is still known
         self._full = False
-
-
-def _check_results(entries: Sequence[BatchEntry[Any]], results: Sequence[StepResult]) -> None:
-    """A wrong count would make a request go on without end. Raises GenerationError."""
-    if len(results) != len(entries):
-        raise GenerationError(f"The engine returned {len(results)} results for {len(entries)} entries of a step.")
-    for entry, result in zip(entries, results, strict=True):
-        if isinstance(result, Exception):
-            continue
-        least = min(entry.rows, 1)
-        if not least <= len(result) <= entry.rows:
-            raise GenerationError(
-                f"The engine returned {len(result)} choices for an entry of a step that wants {least} to {entry.rows}."
-            )
 
 
 def _arrival(sequence: SequenceState) -> int:
