@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llamaforge import BaseBackend, LlamaForge
+from llamaforge import BaseBackend, LlamaForge, Message
 from llamaforge.backends.echo import EchoBackend, EchoConfig, EchoEngine
 from llamaforge.backends.registry import register_backend
 from llamaforge.errors import (
@@ -140,6 +140,17 @@ def test_a_basic_backend_that_skips_the_constructor_can_be_shown() -> None:
             return False
 
     assert "Bare" in repr(Bare())
+
+
+@pytest.mark.parametrize(
+    "prompts", ["hey", {"role": "user", "content": "x"}, Message(role="user", content="x"), 5, None]
+)
+def test_one_prompt_is_no_batch(forge: LlamaForge, prompts: Any) -> None:
+    with forge:
+        backend = forge.load_model("u")
+        for call in (forge.generate_batch, forge.agenerate_batch, backend.generate_batch, backend.agenerate_batch):
+            with pytest.raises(InvalidParameterError, match=r"prompts .*write \[prompt\]"):
+                call(prompts)
 
 
 class _Wrong(EchoBackend):

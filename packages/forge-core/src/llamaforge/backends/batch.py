@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ..errors import GenerationError, LlamaForgeError
+from ..errors import GenerationError, InvalidParameterError, LlamaForgeError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import AsyncTextStream, TextStream
@@ -42,6 +42,16 @@ class BatchItem:
         if self.answer is None:
             raise self.error or LlamaForgeError("The prompt has no answer.")
         return self.answer
+
+
+def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
+    """*prompts*, unless they are one text, which would be taken for its letters, or one message.
+
+    Raises InvalidParameterError.
+    """
+    if isinstance(prompts, str | bytes | Mapping | Message) or not isinstance(prompts, Iterable):
+        raise InvalidParameterError("prompts", prompts, "several prompts or conversations; for one, write [prompt]")
+    return prompts
 
 
 def run_batch(

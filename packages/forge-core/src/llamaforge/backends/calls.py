@@ -12,7 +12,7 @@ from ..requests import merge_parameters
 from ..results import GeneratedText
 from ..signatures import overridable, takes_parameters
 from ..streams import AsyncTextStream, TextStream
-from .batch import BatchItem, Prompt, arun_batch, run_batch
+from .batch import BatchItem, Prompt, arun_batch, run_batch, several
 
 Messages = Iterable[Message | Mapping[str, object]]
 """A conversation: :class:`~llamaforge.messages.Message` or dicts of that shape."""
@@ -125,7 +125,7 @@ class GenerationCalls:
         def start(prompt: Prompt) -> TextStream:
             return self._whole(prompt, merged) if isinstance(prompt, str) else self.chat_stream(prompt, merged)
 
-        return run_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+        return run_batch(several(prompts), start, concurrency=concurrency or self.concurrency, progress=progress)
 
     @takes_parameters
     def agenerate_batch(
@@ -143,7 +143,7 @@ class GenerationCalls:
         def start(prompt: Prompt) -> AsyncTextStream:
             return self._awhole(prompt, merged) if isinstance(prompt, str) else self.achat_stream(prompt, merged)
 
-        return arun_batch(prompts, start, concurrency=concurrency or self.concurrency, progress=progress)
+        return arun_batch(several(prompts), start, concurrency=concurrency or self.concurrency, progress=progress)
 
     def _whole(self, prompt: str, parameters: Mapping[str, object] | None) -> TextStream:
         """A stream of the text that :meth:`generate` returns."""
