@@ -30,6 +30,6 @@ def read_template(given: str) -> str:
     try:
         ChatTemplate(text)
     except BrokenTemplateError as error:
-        expected = f"a sound Jinja template ({source}{error})"
+        expected = f"a valid Jinja template ({source}{error})"
         raise InvalidParameterError("chat_template", given, expected, show_value=False) from error
     return text

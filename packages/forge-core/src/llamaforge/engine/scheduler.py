@@ -33,7 +33,7 @@ FORKED: Final = (
 )
 _left_behind: Final[list[Scheduler]] = []
 """In a forked child, the parent's: neither their memory nor their devices are the child's to give back."""
-UNLOADED: Final = "The model was unloaded while this answer was being written."
+UNLOADED: Final = "The model was unloaded before this answer was complete."
 
 
 class Scheduler:
