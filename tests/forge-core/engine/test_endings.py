@@ -77,14 +77,13 @@ def test_an_engine_that_can_not_empty_a_slot_fails_whoever_waits_for_it(failing)
 
 
 def test_an_answer_that_makes_no_text_fails_alone():
-    class Unreadable(BytesDetokenizer):
-        def feed(self, token: int) -> bytes:
-            raise KeyError(token)
+    def unreadable(token: int) -> bytes:
+        raise KeyError(token)
 
     class Half(ToyEngine):
         def detokenizer(self, request, prompt):
             made = super().detokenizer(request, prompt)
-            return Unreadable(self.token_table().token_bytes.__getitem__) if request.prompt == "odd" else made
+            return BytesDetokenizer(unreadable) if request.prompt == "odd" else made
 
     with ToyBackend(lambda: Half(before=lambda entries: time.sleep(0.001))) as backend:
         other = backend.generate_stream(TALKATIVE, max_tokens=300)

@@ -121,11 +121,7 @@ class BytesDetokenizer:
     """
 
     def __init__(self, token_bytes: Callable[[int], bytes]) -> None:
-        self._token_bytes = token_bytes
-
-    def feed(self, token: int) -> bytes:
-        """The bytes of *token*."""
-        return self._token_bytes(token)
+        self.feed = token_bytes  # called for every token: a method around it would cost as much again
 
     def finish(self) -> bytes:
         """Nothing is ever held back."""
