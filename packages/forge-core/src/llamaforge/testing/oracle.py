@@ -157,8 +157,10 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
 
     Looked at are the mean logarithm of the probability of what was drawn, and how often the draw is none of the most
     probable tokens, for several numbers of them. Each is exceeded by chance once in :data:`ONE_IN` at most, by
-    Chernoff's bound, which holds for any number of draws from any distributions.
+    Chernoff's bound, which holds for any number of draws from any distributions. Where rounding decides which tokens
+    may be drawn, a draw tells nothing.
     """
+    draws = [draw for draw in draws if draw.sharp]
     if not draws:
         return None
     mean = _Surplus()

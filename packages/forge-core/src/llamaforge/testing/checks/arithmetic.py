@@ -119,7 +119,7 @@ class ArithmeticChecks(Kit):
     def test_tokens_are_drawn_as_often_as_they_should_be(self, subject: Subject) -> None:
         """Sampled tokens come from the distribution that the parameters make of the model's own.
 
-        A sound backend fails once in a million runs: the bounds hold for any number of draws.
+        Each of some fifty comparisons fails a sound backend once in a million runs, however many draws there are.
 
         Why: an answer looks sampled whatever the distribution is. Look at: the temperature, and what is done twice or
         in another order; log-probabilities in another base or of another step.
