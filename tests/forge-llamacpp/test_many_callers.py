@@ -66,14 +66,15 @@ def computing(backend: LlamaCppBackend) -> Callable[[], bool]:
 class Decodes:
     """Counts steps, and what is in them, on their way to llama.cpp."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: Callable[[], bool] | None = None) -> None:
         self.tokens: list[int] = []
         self.codes: list[int] = []
         decode = lib.llama_decode
 
         def watching(context: Any, batch: Any) -> int:
             self.tokens.append(batch.n_tokens)
-            code = -3 if len(self.tokens) == fail_at else int(decode(context, batch))
+            failing = fails is not None and -3 not in self.codes and fails()
+            code = -3 if failing else int(decode(context, batch))
             self.codes.append(code)
             return code
 
@@ -236,7 +237,15 @@ def test_a_step_that_fails_reaches_everybody_and_the_model_loads_again(
     tiny: LlamaCppBackend, tiny_gguf: Path, exact: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = tiny.generate("a", max_tokens=5, **ENDLESS, temperature=0)
-    Decodes(monkeypatch, fail_at=60)
+    scheduler = tiny._scheduler
+    assert scheduler is not None
+
+    def all_are_there() -> bool:
+        """A busy machine may start the last thread when the first is done: the steps wait for it."""
+        until(lambda: len(scheduler._running) + len(scheduler._waiting) == 8)
+        return len(scheduler._running) == 8
+
+    Decodes(monkeypatch, fails=all_are_there)
     running = [started(tiny, f"{number}", max_tokens=400, **ENDLESS) for number in range(8)]
     for thread, outcome, _ in running:
         thread.join()
