@@ -56,7 +56,8 @@ class LlamaForge(NamedModelCalls):
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
             the platform's configuration folder. It need not exist.
         progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
-        offline: never use the network; only cached files are used.
+        offline: download nothing: only files that are here already are used, by every backend. A backend that asks a
+            server still asks it.
     """
 
     def __init__(
@@ -310,6 +311,7 @@ class LlamaForge(NamedModelCalls):
                 location = resolve(entry.path, sha256=entry.sha256).location
             name = match_backend(offered_location(entry.path) if fetched else location)
         backend = get_backend(name)()
+        backend.offline = self._offline
         if backend.is_basic:
             backend = BasicBackendAdapter(backend)
         else:

@@ -65,6 +65,9 @@ class BaseBackend(GenerationCalls):
     """The plugin's declaration of this backend. None for a basic backend."""
     config_class: ClassVar[type[BackendConfig]] = BackendConfig
     """The class of its load parameters."""
+    offline: bool = False
+    """Whether ``load_model`` must download nothing and use only files that are on this machine.
+    ``LlamaForge(offline=True)`` sets it."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -32,12 +33,12 @@ class Told(str):
 
 def _broken_promises() -> str:
     """A line that names the promises of the check that is running in this thread."""
-    frame = sys._getframe(2)
+    frame = inspect.currentframe()
     while frame is not None:
         if kept := BY_CHECK.get(frame.f_code.co_name):
             told = "; ".join(f"{promise.id}, {promise.says} (docs/{promise.link})" for promise in kept)
             return f"\npromised: {told}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return ""
 
 
