@@ -322,7 +322,7 @@ class BaseBackend(GenerationCalls):
         self._require_model()
         request, dropped, own = self._resolve(prompt, messages, parameters)
         cancellation = CancellationToken(request.timeout, started)
-        say_where = functools.partial(self._say_where, own)
+        say_where = None if self._named is None else functools.partial(self._say_where, own)
         return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
 
     def _resolve(

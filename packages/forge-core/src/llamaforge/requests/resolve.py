@@ -34,7 +34,7 @@ class Defaults(NamedTuple):
         except RequestError as error:
             error.add_place(place)
             raise
-        return cls(canonical(parameters), place, _samples(parameters))
+        return cls(canonical(parameters), place, _is_true(parameters.get("do_sample")))
 
 
 class ResolvedRequest(NamedTuple):
@@ -80,11 +80,11 @@ def resolve_request(
     Raises a RequestError: UnsupportedError for a parameter that the caller or the named model sets and the backend
     doesn't support, unless ``on_unsupported`` is ``"drop"``. An error about the named model's parameters says so.
     """
-    if type(messages) is not list and isinstance(messages, Iterator):
+    if messages is not None and type(messages) is not list and isinstance(messages, Iterator):
         messages = list(messages)  # they may be read twice
     own: Mapping[str, object] = canonical(parameters)
     given = own
-    samples = _samples(parameters)
+    samples = parameters is not None and "do_sample" in parameters and _is_true(parameters["do_sample"])
     if named is not None:
         given = {**named.values, **own}
         if samples:
@@ -110,7 +110,11 @@ def resolve_request(
         values = {**_core_defaults(supported), **values}
         if "seed" not in values and values.get("temperature") != 0 and "seed" in supported:
             values["seed"] = random_bits.randbits(32)
-    return ResolvedRequest(_build(prompt, messages, values, own, given), dropped, own)
+    try:
+        request = build_request(prompt, messages, values)
+    except ConflictingParametersError:
+        request = _build(prompt, messages, values, own, given)
+    return ResolvedRequest(request, dropped, own)
 
 
 def _build(
@@ -135,8 +139,8 @@ def _build(
             values = {name: value for name, value in values.items() if name not in last}
 
 
-def _samples(parameters: Mapping[str, object] | None) -> bool:
-    return parameters is not None and "do_sample" in parameters and plain_value(parameters["do_sample"]) is True
+def _is_true(value: object) -> bool:
+    return plain_value(value) is True
 
 
 def _sampled(values: Mapping[str, object], above: Mapping[str, object]) -> Mapping[str, object]:
