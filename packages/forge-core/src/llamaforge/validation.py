@@ -66,6 +66,18 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+def check_mapping(value: object, name: str = "parameters") -> None:
+    """Raise InvalidParameterError unless *value* is a mapping or None."""
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidParameterError(name, value, "a mapping from names to values", show_value=False)
+
+
+def check_text(value: object, name: str, *, optional: bool = False) -> None:
+    """Raise InvalidParameterError unless *value* is a string, or None if it is *optional*."""
+    if not isinstance(value, str) and not (optional and value is None):
+        raise InvalidParameterError(name, value, "a string or None" if optional else "a string")
+
+
 def seconds_to_wait(wait: bool | float) -> float:
     """Read ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
 

@@ -27,7 +27,7 @@ from ..validation import seconds_to_wait
 from .calls import GenerationCalls, Messages
 from .config import BackendConfig
 from .inflight import InFlight
-from .loading import import_engine, loading
+from .loading import checked_path, import_engine, loading
 from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities
 
@@ -176,7 +176,7 @@ class BaseBackend(GenerationCalls):
         EngineNotAvailableError if the engine's library is missing.
         """
         config = self.config_class.read(parameters)
-        path = os.fspath(model_path)
+        path = checked_path(model_path)
         with self._loading:
             with loading(path):
                 self.check_model(path, config)

@@ -15,7 +15,7 @@ from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText, TextDelta
 from ..streams import AsyncTextStream, TextStream
 from .base import BaseBackend
-from .loading import loading
+from .loading import checked_path, loading
 
 
 class BasicBackendAdapter(BaseBackend):
@@ -45,7 +45,7 @@ class BasicBackendAdapter(BaseBackend):
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Load a model. Anything that the author's method raises becomes a ModelLoadError."""
-        path = os.fspath(model_path)
+        path = checked_path(model_path)
         with loading(path):
             self.backend.load_model(path, parameters)
         self._loaded_from(path)

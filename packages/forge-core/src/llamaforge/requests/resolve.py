@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from ..errors import ConflictingParametersError, RequestError, UnsupportedError
 from ..messages import Message
 from ..parameters import DEFAULTS, UNIVERSAL, canonical, read_parameters
-from ..validation import plain_value
+from ..validation import check_mapping, plain_value
 from .generation import GenerationRequest, build_request
 
 _DROP: Final = 'Leave it out, or pass on_unsupported="drop" to go on without it.'
@@ -171,15 +171,21 @@ def merge_parameters(
 ) -> Mapping[str, object] | None:
     """Parameters given as a mapping and by name, together.
 
-    Raises ConflictingParametersError if they have different values for one name.
+    Raises ConflictingParametersError if they have different values for one name, and InvalidParameterError if
+    *parameters* is not a mapping.
     """
     if not more:
-        return parameters
+        return parameters  # it is checked where it is read
+    check_mapping(parameters)
     if not parameters:
         return more
     merged = dict(parameters)
     for name, value in more.items():
-        if name in merged and merged[name] != value:
+        if name in merged and not _same(merged[name], value):
             raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
         merged[name] = value
     return merged
+
+
+def _same(one: object, other: object) -> bool:
+    return bool(plain_value(one) == plain_value(other))  # arrays compare item by item
