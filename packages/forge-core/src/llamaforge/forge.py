@@ -35,7 +35,7 @@ from .requests import Defaults
 from .sources import resolve
 from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
 from .sources.spec import Progress
-from .validation import seconds_to_wait
+from .validation import check_mapping, check_text, seconds_to_wait
 
 
 class LlamaForge(NamedModelCalls):
@@ -56,8 +56,10 @@ class LlamaForge(NamedModelCalls):
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
             the platform's configuration folder. It need not exist.
         progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
-        offline: download nothing: only files that are here already are used, by every backend. A backend that asks a
+        offline: download nothing; only files that are here already are used, by every backend. A backend that asks a
             server still asks it.
+
+    Raises ModelFileError if *config_path* can't be a file: a folder, a device, a pipe.
     """
 
     def __init__(
@@ -67,7 +69,10 @@ class LlamaForge(NamedModelCalls):
         progress: Progress | None = None,
         offline: bool = False,
     ) -> None:
-        self._file = ModelFile(Path(config_path) if config_path is not None else None)
+        self._file = ModelFile(config_path)
+        self._file.check()
+        if progress is not None and not callable(progress):
+            raise InvalidParameterError("progress", progress, "a function: progress(done, total, what)")
         self._progress = progress
         self._offline = offline
         self._added: dict[str, ModelEntry] = {}
@@ -111,6 +116,13 @@ class LlamaForge(NamedModelCalls):
         and UnknownParameterError or InvalidParameterError for
         *generation* (that of a backend which the program registered is its own affair).
         """
+        check_text(name, "name")
+        reference = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        if not isinstance(reference, str):
+            raise InvalidParameterError("path", path, "a path or another model reference", show_value=False)
+        check_text(backend, "backend", optional=True)
+        check_mapping(parameters)
+        check_mapping(generation, "generation")
         if backend is not None:
             known = {*list_backends(), *DISTRIBUTIONS, "echo"}
             if backend not in known:
@@ -119,7 +131,7 @@ class LlamaForge(NamedModelCalls):
             check_generation(backend, generation)
         entry = ModelEntry(
             name=name,
-            path=absolute_reference(os.fspath(path), backend),
+            path=absolute_reference(reference, backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -158,6 +170,7 @@ class LlamaForge(NamedModelCalls):
 
     def get_model(self, name: str) -> ModelEntry:
         """A named model. Raises UnknownModelError with the closest names, or ModelFileError."""
+        check_text(name, "name")
         entries = self._entries()
         if name not in entries:
             raise UnknownModelError(name, entries)
@@ -219,7 +232,7 @@ class LlamaForge(NamedModelCalls):
         *wait*: whether to wait for running requests; see :meth:`BaseBackend.unload_model`.
         """
         seconds_to_wait(wait)  # a wrong value is refused before anything is given up
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         if wanted is None or not self._pool.has(wanted):
             raise self._not_loaded(name)
         if self._current == wanted:
@@ -228,7 +241,7 @@ class LlamaForge(NamedModelCalls):
 
     def is_model_loaded(self, name: str | None = None) -> bool:
         """Whether that model is loaded; None: whether there is a current one."""
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         backend = self._pool.get(wanted) if wanted is not None else None
         return backend is not None and backend.is_model_loaded()
 
@@ -246,7 +259,7 @@ class LlamaForge(NamedModelCalls):
 
     def backend(self, name: str | None = None) -> BaseBackend:
         """The backend that runs a loaded model; None: the current one. Raises ModelNotLoadedError."""
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         found = self._pool.get(wanted) if wanted is not None else None
         if found is None:
             raise self._not_loaded(name)
@@ -282,6 +295,8 @@ class LlamaForge(NamedModelCalls):
         raise UnknownModelError(name, entries)
 
     def _wanted(self, name: str | None, parameters: Mapping[str, object] | None) -> tuple[ModelEntry, dict[str, Any]]:
+        check_text(name, "name", optional=True)
+        check_mapping(parameters)
         if name is not None:
             entry = self._entry_or_reference(name)
         else:
@@ -291,6 +306,12 @@ class LlamaForge(NamedModelCalls):
                 error.add_place(f"The default model, set in {self.config_path}")
                 raise
         return entry, {**entry.parameters, **(parameters or {})}
+
+    def _named_or_current(self, name: str | None) -> str | None:
+        if name is None:
+            return self._current
+        check_text(name, "name")
+        return name
 
     def _not_loaded(self, name: str | None) -> ModelNotLoadedError | UnknownModelError:
         if name is None:

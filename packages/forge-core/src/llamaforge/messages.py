@@ -106,7 +106,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[M
             continue
         try:
             read.append(msgspec.convert(_without_empty_fields(plain_value(message)), Message))
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # msgspec can't quote half of a surrogate pair
             raise InvalidParameterError(
                 f"messages[{index}]",
                 message,

@@ -25,14 +25,14 @@ def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) ->
     """
     try:
         return msgspec.convert(dict(values), into, dec_hook=dec_hook)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # msgspec can't quote half of a surrogate pair
         if isinstance(error.__cause__, LlamaForgeError):  # msgspec wraps every ValueError of __post_init__
             raise error.__cause__ from None
         # Find the culprit by type and not by reading the message: convert the fields one by one.
         for name, value in values.items():
             try:
                 msgspec.convert({name: value}, _only(into, name), dec_hook=dec_hook)
-            except msgspec.ValidationError as error:
+            except (msgspec.ValidationError, UnicodeEncodeError) as error:
                 raise InvalidParameterError(
                     name, value, describe_field(into, name, str(error)), show_value=not is_secret(into, name)
                 ) from None

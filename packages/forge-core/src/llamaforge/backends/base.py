@@ -363,6 +363,12 @@ class BaseBackend(GenerationCalls):
             if about and not about & own.keys():
                 error.add_place(named.place)
 
+    def _check_batch(self, parameters: Mapping[str, object] | None) -> None:
+        super()._check_batch(parameters)
+        if not self.is_basic:
+            self._require_model()
+            self._resolve("x", None, parameters)
+
     def _require_full(self, feature: str) -> None:
         if self.is_basic:
             raise UnsupportedError(feature, self.name, "It has only the basic methods.")

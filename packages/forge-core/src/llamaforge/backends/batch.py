@@ -17,10 +17,13 @@ from ..errors import GenerationError, InvalidParameterError, LlamaForgeError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import AsyncTextStream, TextStream
+from ..validation import plain_value
 
 Prompt = str | Iterable[Message | Mapping[str, Any]]
 """A prompt, or a conversation."""
 
+_MOST: Final = 100_000
+"""Concurrent requests; more threads than that no machine has."""
 _AHEAD: Final = 4
 """Requests that may be done or under way, for each that runs at once, while the oldest of them is waited for."""
 
@@ -52,6 +55,21 @@ def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
     if isinstance(prompts, str | bytes | Mapping | Message) or not isinstance(prompts, Iterable):
         raise InvalidParameterError("prompts", prompts, "several prompts or conversations; for one, write [prompt]")
     return prompts
+
+
+def read_concurrency(value: Any) -> int:
+    """The number of concurrent requests. Raises InvalidParameterError."""
+    read = plain_value(value)
+    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= _MOST:
+        raise InvalidParameterError("concurrency", value, f"a whole number from 1 to {_MOST}")
+    return read
+
+
+def checked(progress: Any) -> bool | Callable[[int], None]:
+    """*progress*, if it is a truth value or a function. Raises InvalidParameterError."""
+    if isinstance(progress, bool) or callable(progress):
+        return progress
+    raise InvalidParameterError("progress", progress, "True, False, or a function that gets 1 after each answer")
 
 
 def run_batch(
