@@ -280,7 +280,11 @@ def test_sources_and_commands_are_looked_at_too(quickly: Any) -> None:
 
 
 def test_what_is_built_in_is_fine(quickly: Any) -> None:
-    for kind, names in {"backend": ["echo"], "source": ["path", "pkg", "pypi", "hf"], "command": ["run", "doctor"]}.items():
+    for kind, names in {
+        "backend": ["echo"],
+        "source": ["path", "pkg", "pypi", "hf"],
+        "command": ["run", "doctor"],
+    }.items():
         for name in names:
             done = quickly("doctor", name, "--json")
             assert done.returncode == 0, done.stderr

@@ -18,6 +18,11 @@ from .text import TextBuffer
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
 
+def engine_failure(backend: str, error: BaseException) -> GenerationError:
+    """The error for whatever the code of *backend* raised that isn't typed."""
+    return GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}")
+
+
 class EventValidator:
     """Checks the events of one request, in order, and decides what the caller gets.
 
@@ -89,7 +94,7 @@ class EventValidator:
             self.say_where(error)
         if isinstance(error, LlamaForgeError):
             raise error
-        raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
+        raise engine_failure(self._backend, error) from error
 
     def say_where(self, error: RequestError) -> None:
         """Say in *error* where the wrong value was set, unless the caller did it."""

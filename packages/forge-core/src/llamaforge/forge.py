@@ -33,7 +33,15 @@ from .models.place import place_of, say_where
 from .pool import LoadedModel, ModelPool
 from .requests import Defaults
 from .sources import resolve
-from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
+from .sources.kinds import (
+    absolute_reference,
+    check_reference,
+    is_fetched,
+    is_local,
+    offered_location,
+    reads_as_reference,
+)
+from .sources.redact import redact
 from .sources.spec import Progress
 from .validation import check_mapping, check_text, seconds_to_wait
 
@@ -112,9 +120,11 @@ class LlamaForge(NamedModelCalls):
             save: write it to the model file, for later programs and the command line.
             replace: replace a different model of that name.
 
-        Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
-        and UnknownParameterError or InvalidParameterError for
-        *generation* (that of a backend which the program registered is its own affair).
+        Adding the same model again changes nothing.
+
+        Raises ModelExistsError, UnknownBackendError, InvalidReferenceError, InvalidParameterError for an argument of
+        the wrong type, and the errors of :meth:`BaseBackend.set_defaults` for *generation* (a basic backend gets it as
+        it is).
         """
         check_text(name, "name")
         reference = os.fspath(path) if isinstance(path, str | os.PathLike) else None
@@ -123,6 +133,8 @@ class LlamaForge(NamedModelCalls):
         check_text(backend, "backend", optional=True)
         check_mapping(parameters)
         check_mapping(generation, "generation")
+        if backend is None:
+            check_reference(reference)
         if backend is not None:
             known = {*list_backends(), *DISTRIBUTIONS, "echo"}
             if backend not in known:
@@ -333,10 +345,12 @@ class LlamaForge(NamedModelCalls):
     def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
         name = entry.backend
         fetched = is_fetched(entry.path)
+        if fetched:
+            check_reference(entry.path)
         if name is None:
             if not fetched:
                 location = resolve(entry.path, sha256=entry.sha256).location
-            name = match_backend(offered_location(entry.path) if fetched else location)
+            name = match_backend(offered_location(entry.path) if fetched else location, redact(entry.path))
         backend = get_backend(name)()
         backend.offline = self._offline
         if backend.is_basic:

@@ -14,11 +14,18 @@ from .. import forks
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError, RequestError, UnknownParameterError, UnsupportedError
+from ..errors import (
+    ContractError,
+    LlamaForgeError,
+    ModelNotLoadedError,
+    RequestError,
+    UnknownParameterError,
+    UnsupportedError,
+)
 from ..errors.request import named_parameters
-from ..event_validation import EventValidator, avalidated, validated
+from ..event_validation import EventValidator, avalidated, engine_failure, validated
 from ..messages import Message
-from ..parameters import UNIVERSAL
+from ..parameters import UNIVERSAL, read_parameters
 from ..requests import Defaults, GenerationRequest, ResolvedRequest, resolve_request, unsupported_parameters
 from ..results import Event
 from ..signatures import overridable
@@ -185,6 +192,13 @@ class BaseBackend(GenerationCalls):
             with loading(path):
                 self.load(path, config)
             self._loaded_from(path, config)
+            try:
+                read_parameters(self.default_parameters())
+            except RequestError as error:
+                self.unload_model()
+                raise ContractError(
+                    self.name, f"it recommends generation parameters that don't exist: {error}"
+                ) from error
 
     def unload_model(self, *, wait: bool | float = False) -> None:
         """Unload the model and free its memory. Without a model, do nothing.
@@ -245,6 +259,10 @@ class BaseBackend(GenerationCalls):
         except RequestError as error:
             self._say_where(resolved.own, error)
             raise
+        except LlamaForgeError:
+            raise
+        except Exception as error:
+            raise engine_failure(self.name, error) from error
 
     def health(self) -> AwaitableResult[bool]:
         """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
@@ -299,6 +317,10 @@ class BaseBackend(GenerationCalls):
             except RequestError as error:
                 validator.say_where(error)
                 raise
+            except LlamaForgeError:
+                raise
+            except Exception as error:
+                raise engine_failure(self.name, error) from error
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
         return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)

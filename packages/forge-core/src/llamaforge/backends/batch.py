@@ -67,8 +67,11 @@ def read_concurrency(value: Any) -> int:
 
 def checked(progress: Any) -> bool | Callable[[int], None]:
     """*progress*, if it is a truth value or a function. Raises InvalidParameterError."""
-    if isinstance(progress, bool) or callable(progress):
+    if isinstance(progress, bool):
         return progress
+    if callable(progress):
+        function: Callable[[int], None] = progress
+        return function
     raise InvalidParameterError("progress", progress, "True, False, or a function that gets 1 after each answer")
 
 

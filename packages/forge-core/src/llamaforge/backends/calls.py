@@ -112,7 +112,8 @@ class GenerationCalls:
         """Answer any number of prompts or conversations, in constant memory.
 
         Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are read as needed. A prompt that
-        fails has its error in its own item; what is wrong for all of them is raised at once. Leaving the iterator early cancels the running requests.
+        fails has its error in its own item; what is wrong for all is raised at once. Leaving the
+        iterator early cancels the running requests.
 
         Args:
             prompts: strings, or lists of messages.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ..errors import (
     BackendNotInstalledError,
     BrokenPluginError,
     ContractVersionError,
+    InvalidParameterError,
     LlamaForgeError,
     NoBackendForModelError,
     UnknownBackendError,
@@ -24,6 +26,9 @@ from .spec import API_VERSION, BackendSpec
 if TYPE_CHECKING:
     from .base import BaseBackend
     from .config import BackendConfig
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""The names that `llamaforge new-backend` gives entry points, too."""
 
 _registered: dict[str, type[BaseBackend]] = {}
 _lock = ForkSafeLock()
@@ -135,10 +140,13 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
 
     The same class may be registered again, even if a notebook has redefined it.
 
-    Raises TypeError if *backend* is not a backend class, and ValueError if the name is taken, unless *replace* is true.
+    Raises TypeError if *backend* is not a backend class, InvalidParameterError if the name is no entry point's name,
+    and ValueError if it is taken, unless *replace* is true.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError("A backend's name must be a non-empty string.")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidParameterError(
+            "name", name, "letters, digits, '.', '_' and '-', with a letter or a digit at both ends"
+        )
     if not _is_backend(backend):
         raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")
     with _lock:
@@ -156,8 +164,10 @@ def is_registered(name: str | None) -> bool:
         return name in _registered
 
 
-def match_backend(location: str) -> str:
+def match_backend(location: str, reference: str | None = None) -> str:
     """The backend that suits the model at *location* best, as rated by the plugins.
+
+    *reference* is what the user wrote, for the error; None: the location.
 
     A broken plugin is skipped, and named in the error if no other plugin matches.
 
@@ -180,7 +190,7 @@ def match_backend(location: str) -> str:
         return best[1]
     absent = [name for name in DISTRIBUTIONS if name not in list_backends()]
     offers = [f"For {name}: {install_command(name)}." for name in absent]
-    raise NoBackendForModelError(location, [*broken, *offers])
+    raise NoBackendForModelError(reference if reference is not None else location, [*broken, *offers])
 
 
 def _check_spec(name: str, spec: Any) -> None:

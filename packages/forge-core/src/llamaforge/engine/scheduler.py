@@ -65,6 +65,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
+        self._vocab_size = engine.vocab_size
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
         """Lists of stop strings, with the special tokens that they spell: callers' threads keep them here."""
@@ -107,8 +108,9 @@ class Scheduler:
             if sequence.dropped:  # its caller left before it came here, and has been told the end
                 return
             # Those that the next step will take don't count as waiting.
-            if len(self._waiting) - max(0, self._parallel - len(self._running)) >= self._max_queue:
-                raise QueueFullError(len(self._waiting), self._max_queue)
+            waiting = len(self._waiting) - max(0, self._parallel - len(self._running))
+            if waiting >= self._max_queue:
+                raise QueueFullError(waiting, self._max_queue)
             sequence.number = self._numbers
             self._numbers += 1
             self._waiting.append(sequence)
@@ -309,17 +311,20 @@ class Scheduler:
         sequence.computed = entry.start + entry.certain
         if entry.sampling is None:
             return
-        if not 0 < len(result) <= entry.draft + 1:  # it would go on without end
+        if not isinstance(result, list) or not 0 < len(result) <= entry.draft + 1:  # it would go on without end
             self._leave(sequence, keep=False)
             wanted = f"1 to {entry.draft + 1}"
-            sequence.fail(
-                GenerationError(f"The engine returned {len(result)} choices for an entry that wants {wanted}.")
-            )
+            found = f"{len(result)} choices" if isinstance(result, list) else type(result).__name__
+            sequence.fail(GenerationError(f"The engine returned {found} for an entry that wants {wanted} choices."))
             return
         done, right = False, -1
         try:
             for choice in result:
                 right += 1
+                if not 0 <= choice.token < self._vocab_size:
+                    raise GenerationError(
+                        f"The engine chose the token {choice.token}; its vocabulary has 0 to {self._vocab_size - 1}."
+                    )
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done:
                     break

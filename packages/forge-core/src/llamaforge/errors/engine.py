@@ -42,10 +42,13 @@ class QueueFullError(EngineError, RuntimeError):
     def __init__(self, waiting: int, limit: int) -> None:
         self.waiting = waiting
         self.limit = limit
-        super().__init__(
-            f"{waiting} requests are already waiting for the model, and {limit} may (load parameter max_queue). "
-            "Try again later."
-        )
+        if limit == 0:
+            full = "All places of the model are taken, and no request may wait"
+        else:
+            full = (
+                f"{waiting} request{'s are' if waiting != 1 else ' is'} waiting for the model, and the limit is {limit}"
+            )
+        super().__init__(f"{full} (load parameter max_queue). Try again later.")
 
 
 class ContractError(EngineError, RuntimeError):

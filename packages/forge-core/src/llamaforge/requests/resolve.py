@@ -30,11 +30,12 @@ class Defaults(NamedTuple):
     def read(cls, parameters: Mapping[str, object], place: str) -> Defaults:
         """Check *parameters*. Raises the errors of :func:`~llamaforge.parameters.read_parameters`; with *place*."""
         try:
+            check_mapping(parameters)
             read_parameters(parameters)
         except RequestError as error:
             error.add_place(place)
             raise
-        return cls(canonical(parameters), place, _is_true(parameters.get("do_sample")))
+        return cls(canonical(parameters), place, _is_true((parameters or {}).get("do_sample")))
 
 
 class ResolvedRequest(NamedTuple):

@@ -17,7 +17,13 @@ def _check(names: tuple[str, ...]) -> None:
     from ...plugins import BACKENDS, COMMANDS, SOURCES
     from .plugins import OWN
 
-    known = {*BACKENDS.names(), *SOURCES.names(), *COMMANDS.names(), *DISTRIBUTIONS, *(n for each in OWN.values() for n in each)}
+    known = {
+        *BACKENDS.names(),
+        *SOURCES.names(),
+        *COMMANDS.names(),
+        *DISTRIBUTIONS,
+        *(n for each in OWN.values() for n in each),
+    }
     for name in names:
         if name not in known:
             near = " or ".join(map(repr, closest(name, known)))

@@ -100,7 +100,9 @@ def _command(name: str) -> Iterator[Step]:
     from ..plugin_commands import load_plugin_command
 
     def load() -> dict[str, Any]:
-        command = cli.get_command(click.Context(cli), name) if name in BUILT_IN else load_plugin_command(name, quiet=False)
+        command = (
+            cli.get_command(click.Context(cli), name) if name in BUILT_IN else load_plugin_command(name, quiet=False)
+        )
         return {"summary": command.get_short_help_str() if command is not None else ""}
 
     yield "loading the plugin", load
