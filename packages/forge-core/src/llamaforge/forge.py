@@ -322,7 +322,7 @@ class LlamaForge(NamedModelCalls):
     def _named_or_current(self, name: str | None) -> str | None:
         if name is None:
             return self._current
-        check_text(name, "name")
+        check_text(name, "model")
         return name
 
     def _not_loaded(self, name: str | None) -> ModelNotLoadedError | UnknownModelError:

@@ -106,7 +106,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[M
             continue
         try:
             read.append(msgspec.convert(_without_empty_fields(plain_value(message)), Message))
-        except (msgspec.ValidationError, UnicodeEncodeError) as error:  # msgspec can't quote half of a surrogate pair
+        except Exception as error:  # noqa: BLE001 - of odd objects msgspec raises other errors than its own
             raise InvalidParameterError(
                 f"messages[{index}]",
                 message,

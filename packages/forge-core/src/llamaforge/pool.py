@@ -16,9 +16,9 @@ from typing import Any, Final, Literal
 from . import forks
 from .backends.base import BaseBackend
 from .backends.memory import MemoryUsage
-from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .errors import InvalidParameterError, MemoryBudgetError, ModelLoadError, ModelNotLoadedError
 from .models import ModelEntry
-from .validation import seconds_to_wait
+from .validation import check_text, plain_value, seconds_to_wait
 
 State = Literal["loading", "loaded", "unloading"]
 
@@ -135,11 +135,16 @@ class ModelPool:
 
     def get(self, name: str) -> BaseBackend | None:
         """The backend that runs the model *name*; None if it isn't loaded."""
-        slot = self._slots.get(name)
+        try:
+            slot = self._slots.get(name)
+        except TypeError:  # it can't be hashed
+            check_text(name, "name")
+            raise
         return slot.backend if slot is not None else None
 
     def has(self, name: str) -> bool:
         """Whether the model *name* is loaded or being loaded."""
+        check_text(name, "name")
         return name in self._slots or name in self._loading
 
     def load(
@@ -202,6 +207,7 @@ class ModelPool:
         Raises ModelNotLoadedError.
         """
         seconds_to_wait(wait)
+        check_text(name, "name")
         with self._changed:
             while name not in self._slots and name in self._loading:
                 self._changed.wait()
@@ -228,6 +234,8 @@ class ModelPool:
 
     def unload_idle(self, seconds: float) -> list[str]:
         """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
+        if not isinstance(plain_value(seconds), int | float):
+            raise InvalidParameterError("seconds", seconds, "a number")
         now = time.monotonic()
         with self._changed:
             idle = [
@@ -237,6 +245,7 @@ class ModelPool:
 
     def pin(self, name: str, pinned: bool = True) -> None:
         """Exempt *name* from being unloaded automatically; False ends that."""
+        check_text(name, "name")
         with self._changed:
             (self._pinned.add if pinned else self._pinned.discard)(name)
 
