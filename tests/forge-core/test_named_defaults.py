@@ -13,7 +13,7 @@ import pytest
 from llamaforge import BaseBackend, GeneratedText, LlamaForge, register_backend
 from llamaforge.backends import registry
 from llamaforge.backends.config import BackendConfig
-from llamaforge.backends.echo import SPEC, EchoBackend, EchoConfig, EchoEngine
+from llamaforge.backends.echo import SPEC, EchoBackend
 from llamaforge.backends.spec import BackendSpec, Capabilities
 from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import (
@@ -74,7 +74,7 @@ class Everything(BaseBackend):
 
 
 class Biased(EchoBackend):
-    """Knows 1,000 tokens."""
+    """Takes a bias for each of its tokens; there are 2**32 + 1."""
 
     spec = BackendSpec(
         name="biased",
@@ -83,11 +83,6 @@ class Biased(EchoBackend):
         summary="",
         capabilities=Capabilities(parameters=SPEC.capabilities.parameters | {"logit_bias"}),
     )
-
-    def open_engine(self, model_path: str, config: EchoConfig) -> EchoEngine:
-        engine = EchoEngine(config)
-        engine.vocab_size = 1000
-        return engine
 
 
 class Asked(EchoBackend):
@@ -206,12 +201,14 @@ def test_what_shows_at_load_is_judged_then(forge: LlamaForge) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_default_that_the_engine_refuses_is_named_with_its_place(forge: LlamaForge, call: str) -> None:
-    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "biased"\n[models.m.generation.logit_bias]\n5000 = 1.0\n')
+    begins = kept(
+        forge, '[models.m]\npath = "x"\nbackend = "biased"\n[models.m.generation.logit_bias]\n5000000000 = 1.0\n'
+    )
     forge.load_model("m")
     with pytest.raises(InvalidParameterError, match=re.escape(begins) + "logit_bias must"):
         CALLS[call](forge, {})
     with pytest.raises(InvalidParameterError, match=r"^logit_bias must"):
-        CALLS[call](forge, {"logit_bias": {6000: 1}})
+        CALLS[call](forge, {"logit_bias": {6_000_000_000: 1}})
     assert CALLS[call](forge, {"logit_bias": {600: 1}}) == "Hello"
 
 

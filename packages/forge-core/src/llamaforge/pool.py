@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import datetime as dt
 import inspect
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,14 +13,14 @@ from typing import Any, Final, Literal
 
 from . import forks
 from .backends.base import BaseBackend
-from .backends.memory import MemoryUsage
-from .errors import InvalidParameterError, MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .backends.memory import MemoryUsage, memory_of
+from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .errors.base import own_copy
 from .models import ModelEntry
-from .validation import check_text, plain_value, seconds_to_wait
+from .validation import check_number, check_text, seconds_to_wait
 
 State = Literal["loading", "loaded", "unloading"]
 
-_logger = logging.getLogger("llamaforge")
 _FOREVER: Final = threading.TIMEOUT_MAX
 
 
@@ -168,7 +166,7 @@ class ModelPool:
             if part == "follows":
                 self._follow(slot)
             if slot.error is not None and slot.serves(entry, parameters):
-                raise _own_copy(slot.error, entry.name) from slot.error
+                raise own_copy(slot.error) from slot.error
             if slot.backend is not None and slot.serves(entry, parameters):
                 return slot.backend
 
@@ -234,8 +232,7 @@ class ModelPool:
 
     def unload_idle(self, seconds: float) -> list[str]:
         """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
-        if not isinstance(plain_value(seconds), int | float):
-            raise InvalidParameterError("seconds", seconds, "a number")
+        check_number(seconds, "seconds")
         now = time.monotonic()
         with self._changed:
             idle = [
@@ -360,7 +357,7 @@ class ModelPool:
     def _taken(self) -> int:
         with self._changed:
             backends = [slot.backend for slot in self._slots.values()]
-        usages = [_memory_of(backend) for backend in backends if backend is not None]
+        usages = [memory_of(backend) for backend in backends if backend is not None]
         return sum(usage.total for usage in usages if usage is not None)
 
     def _is_free(self, name: str) -> bool:
@@ -385,32 +382,12 @@ class ModelPool:
             backend=backend.name if backend is not None else slot.entry.backend,
             state=slot.state,
             since=slot.since,
-            memory=_memory_of(backend) if backend is not None else None,
+            memory=memory_of(backend) if backend is not None else None,
             requests=backend.requests_in_flight if backend is not None else 0,
             leases=slot.leases,
             idle=None if slot.busy else time.monotonic() - slot.last_used,
             pinned=slot.entry.name in self._pinned,
         )
-
-
-def _own_copy(error: BaseException, model: str) -> BaseException:
-    """A copy of *error* for one of several callers: an exception that is raised grows a traceback, in each thread."""
-    try:
-        own = copy.copy(error)
-    except Exception:  # noqa: BLE001 - an engine's own exception may not be copied
-        own = None
-    if type(own) is not type(error):
-        own = ModelLoadError(model, f"{type(error).__name__}: {error}")
-    return own
-
-
-def _memory_of(backend: BaseBackend) -> MemoryUsage | None:
-    """The memory of its model; None if unknown. An engine that can't say it must not hide the other models."""
-    try:
-        return backend.memory()
-    except Exception:
-        _logger.warning("The backend %r can't say how much memory its model takes.", backend.name, exc_info=True)
-        return None
 
 
 def _unload(backend: BaseBackend, wait: bool | float) -> None:

@@ -81,6 +81,12 @@ def check_text(value: object, name: str, *, optional: bool = False) -> None:
         raise InvalidParameterError(name, value, "a string or None" if optional else "a string")
 
 
+def check_number(value: object, name: str) -> None:
+    """Raise InvalidParameterError unless *value* is a number."""
+    if not isinstance(plain_value(value), int | float):
+        raise InvalidParameterError(name, value, "a number")
+
+
 def seconds_to_wait(wait: bool | float) -> float:
     """Read ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
 

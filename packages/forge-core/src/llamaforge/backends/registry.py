@@ -18,7 +18,6 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
-from ..parameters import read_parameters
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
@@ -121,6 +120,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
 
     Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
     """
+    from ..parameters import read_parameters
     from .base import BaseBackend
 
     kind = BaseBackend
@@ -145,7 +145,7 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InvalidParameterError(
-            "name", name, "letters, digits, '.', '_' and '-', with a letter or a digit at both ends"
+            "name", name, "made of letters, digits, '.', '_' and '-', with a letter or a digit at both ends"
         )
     if not _is_backend(backend):
         raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")

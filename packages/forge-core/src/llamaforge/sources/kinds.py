@@ -53,6 +53,7 @@ def reads_as_reference(text: str) -> bool:
         "/" in text
         or os.sep in text
         or text.lower().endswith(".gguf")
+        or text.lower().startswith("path:")
         or is_fetched(text)
         or os.path.exists(os.path.expanduser(text))
     )
