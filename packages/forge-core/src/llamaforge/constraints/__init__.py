@@ -16,19 +16,23 @@ module           contents
 ``gbnf``         llama.cpp's grammars, translated to Lark
 ``vocabulary``   a model's tokens, and grammars compiled for them
 ``matcher``      where one answer stands in its grammar
+``accepting``    whether a finished text is an answer that a constraint allows
 ``library``      llguidance, and limits on what a grammar may cost
 ===============  ====================================================================================
 """
 
 from __future__ import annotations
 
+from .accepting import accepts, grammar_accepts
 from .formats import AnswerFormat, read_format
 from .grammar import Grammar, format_grammar, json_rule, literal, request_grammar, special_token, text_grammar
 
 __all__ = [
     "AnswerFormat",
     "Grammar",
+    "accepts",
     "format_grammar",
+    "grammar_accepts",
     "json_rule",
     "literal",
     "read_format",

@@ -84,8 +84,8 @@ def _format_grammar(encoded: bytes) -> Grammar | None:
     return format_grammar(read_format(msgspec.json.decode(encoded)))
 
 
-def format_grammar(wanted: AnswerFormat) -> Grammar | None:
-    """The grammar for answers in a format; None where any text will do.
+def format_grammar(wanted: AnswerFormat, *, spacing: Mapping[str, object] = SPACING) -> Grammar | None:
+    """The grammar for answers in a format; None where any text will do. *spacing* is that of JSON.
 
     Raises ConstraintError.
     """
@@ -99,7 +99,7 @@ def format_grammar(wanted: AnswerFormat) -> Grammar | None:
         from .regexes import regex_terminal
 
         return Grammar(f"start: {regex_terminal(wanted.regex)}", parameter="response_format")
-    rule, notes = json_rule(wanted.schema)
+    rule, notes = json_rule(wanted.schema, spacing=spacing)
     return Grammar(f"start: {rule}", parameter="response_format", notes=notes)
 
 
@@ -113,7 +113,11 @@ def text_grammar(text: str) -> Grammar:
 
 
 def json_rule(
-    schema: Any, *, parameter: str = "response_format", place: str = "/json_schema/schema"
+    schema: Any,
+    *,
+    parameter: str = "response_format",
+    place: str = "/json_schema/schema",
+    spacing: Mapping[str, object] = SPACING,
 ) -> tuple[str, tuple[str, ...]]:
     """What stands in a rule of a :class:`Grammar` for a JSON text that is valid under *schema*, and notes on
     annotations that are not enforced.
@@ -122,13 +126,14 @@ def json_rule(
         schema: a mapping, true or false.
         parameter: where the schema was given, for errors.
         place: the JSON pointer to it there.
+        spacing: llguidance's options for white space.
 
     Raises ConstraintError for what can't be enforced exactly.
     """
     from .json_schema import enforceable
 
     checked, notes = enforceable(schema, parameter=parameter, place=place)
-    return f"%json {json.dumps({**checked, 'x-guidance': SPACING})}", notes
+    return f"%json {json.dumps({**checked, 'x-guidance': spacing})}", notes
 
 
 def literal(text: str) -> str:

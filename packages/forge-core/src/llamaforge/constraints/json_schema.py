@@ -12,7 +12,15 @@ from .library import llguidance, plain_reason
 
 _IN_MAPPINGS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
 _IN_LISTS: Final = ("allOf", "anyOf", "oneOf", "prefixItems")
-_ALONE: Final = ("items", "additionalItems", "additionalProperties", "not", "if", "then", "else", "contains") + (
+_ALONE: Final = (
+    "items",
+    "additionalItems",
+    "additionalProperties",
+    "not",
+    "if",
+    "then",
+    "else",
+    "contains",
     "propertyNames",
     "unevaluatedItems",
     "unevaluatedProperties",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 
-from ..constraints import Grammar, request_grammar
+from ..constraints import request_grammar
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from .interface import Engine
@@ -70,9 +70,7 @@ class Constraints:
                     raise UnsupportedError(f"the parameter {parameter}", type(engine).__name__, f"The reason: {why}.")
                 from ..constraints.vocabulary import Vocabulary
 
-                self._vocabulary = Vocabulary(
-                    table.token_bytes, table.special, engine.end_tokens, engine.tokenize_text
-                )
+                self._vocabulary = Vocabulary(table.token_bytes, table.special, engine.end_tokens, engine.tokenize_text)
             return self._vocabulary
 
 
