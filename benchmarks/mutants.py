@@ -88,7 +88,7 @@ class Laboratory:
         self._options = options
         self._workplaces = [Workplace(root, folder / str(number), areas.paths) for number in range(options.jobs)]
         self._records = read_records(options.results)
-        self._tests = fingerprint(root, ["tests/**/*.py", *(f"{path}/**/*.py" for path in areas.paths)])
+        self._tests = fingerprint(root)
 
     def examine(self, found: Found) -> None:
         """Try the mutants of one area."""

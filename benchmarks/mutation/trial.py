@@ -41,8 +41,8 @@ class Verdict(msgspec.Struct, kw_only=True):
     """How a run of the tests ended."""
 
     outcome: str
-    """``passed``; ``failed``; ``import`` where the tests couldn't be collected; ``crashed``; ``hung`` or ``busy`` where a
-    limit of time was reached; ``broken`` where pytest itself couldn't run."""
+    """``passed``; ``failed``; ``import`` where the tests couldn't be collected; ``crashed``; ``hung`` or ``busy`` where
+    a limit of time was reached; ``broken`` where pytest itself couldn't run."""
     test: str = ""
     """The test that failed first."""
     said: str = ""
@@ -123,7 +123,7 @@ class Run:
         if self.pid == 0:
             try:
                 _child(workplace, tests, list(first), limits, self._report, self._output, list_modules)
-            except BaseException:
+            except BaseException:  # noqa: BLE001 - the parent reads it
                 traceback.print_exc()
                 sys.stderr.flush()
             finally:
@@ -243,17 +243,10 @@ def _child(
     outcome = {0: "passed", 1: "failed"}.get(status, "broken")
     if outcome != "passed" and plugin.when:
         outcome = plugin.when
-    if (
-        outcome == "broken"
-        and status == 4
-        and "ImportError while loading conftest" in output.read_text(errors="replace")
-    ):
+    printed = output.read_text(errors="replace")
+    if outcome == "broken" and status == 4 and "ImportError while loading conftest" in printed:
         outcome = "import"
-    said = (
-        plugin.said
-        if outcome != "broken"
-        else f"pytest's exit status {status}: {output.read_text(errors='replace')[-1500:]}"
-    )
+    said = plugin.said if outcome != "broken" else f"pytest's exit status {status}: {printed[-1500:]}"
     modules = sorted(name for name in sys.modules if list_modules)
     verdict = Verdict(outcome=outcome, test=plugin.test, said=said, modules=modules)
     report.write_bytes(msgspec.json.encode(verdict))
@@ -310,11 +303,10 @@ class Killers:
         return [test for test, _ in self._counts.most_common(FIRST)]
 
 
-def fingerprint(root: Path, patterns: Sequence[str]) -> str:
-    """Of the texts that *patterns* name: tests, and the code that they run."""
+def fingerprint(root: Path) -> str:
+    """Of all Python code: what is tested, and the tests."""
     digest = hashlib.sha256()
-    for pattern in patterns:
-        for place in sorted(root.glob(pattern)):
-            for each in [place] if place.is_file() else sorted(place.rglob("*.py")):
-                digest.update(each.read_bytes())
+    for name in sorted(_files(root)):
+        if name.endswith(".py") and not name.startswith("benchmarks/"):
+            digest.update(f"{name}\0".encode() + (root / name).read_bytes())
     return digest.hexdigest()[:16]
