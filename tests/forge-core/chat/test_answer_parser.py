@@ -109,7 +109,7 @@ def test_long_arguments_stream() -> None:
     code = "print('hello')\n" * 200
     texts = {
         "hermes": '<tool_call>\n{"name": "run", "arguments": ' + json.dumps({"code": code}) + "}\n</tool_call>",
-        "qwen3-coder": f"</think><tool_call>\n<function=run>\n<parameter=code>\n{code}\n</parameter>\n</function>\n</tool_call>",
+        "qwen3-coder": f"</think><tool_call>\n<function=run>\n<parameter=code>\n{code}\n</parameter>\n</function>\n",
         "gemma-4": f'<|tool_call>call:run{{code:<|"|>{code}<|"|>}}<tool_call|>',
         "pythonic": f"[run(code={json.dumps(code)})]",
     }

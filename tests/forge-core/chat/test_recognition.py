@@ -77,7 +77,8 @@ UNKNOWN = {
     ),
     "tags": (
         "\n<mine:calls>\n" + _EACH + '<invoke name="{{ f.name }}">\n{% for k, v in f.arguments.items() %}'
-        '<p name="{{ k }}">{{ v if v is string else v | tojson }}</p>\n{% endfor %}</invoke>\n{% endfor %}</mine:calls>',
+        '<p name="{{ k }}">{{ v if v is string else v | tojson }}</p>\n{% endfor %}</invoke>\n{% endfor %}'
+        "</mine:calls>",
         '<mine:calls>\n<invoke name="look">\n</invoke>\n<invoke name="look">\n</invoke>\n</mine:calls>',
     ),
 }
