@@ -239,7 +239,7 @@ class BaseBackend(GenerationCalls):
         """
         self._require_full("render")
         self._require_model()
-        resolved = self._resolve(prompt, messages, parameters)
+        resolved = self._resolve(prompt, messages, _take_type(parameters)[0])
         try:
             return self.render_request(resolved.request)
         except RequestError as error:
@@ -301,7 +301,9 @@ class BaseBackend(GenerationCalls):
                 raise
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
+        return TextStream(
+            validated(self._in_flight.through(events), validator), cancellation, validator.cancelled, validator.reader
+        )
 
     def _astart(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -312,7 +314,7 @@ class BaseBackend(GenerationCalls):
         else:
             events = in_thread(lambda: self.stream(request, cancellation), cancellation)
         events = avalidated(self._in_flight.athrough(events), validator)
-        return AsyncTextStream(events, cancellation, validator.cancelled)
+        return AsyncTextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _prepare(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -320,10 +322,16 @@ class BaseBackend(GenerationCalls):
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
         self._require_model()
+        parameters, kind = _take_type(parameters)
         request, dropped, own = self._resolve(prompt, messages, parameters)
+        reader = None
+        if request.response_format is not None:
+            from ..constraints.reading import AnswerReader
+
+            reader = AnswerReader(request.response_format, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
         say_where = functools.partial(self._say_where, own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where, reader)
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
@@ -370,3 +378,13 @@ class BaseBackend(GenerationCalls):
     def _require_model(self) -> None:
         if not self.is_model_loaded():
             raise ModelNotLoadedError() if self._lost is None else ModelNotLoadedError(self._lost)
+
+
+def _take_type(parameters: Mapping[str, object] | None) -> tuple[Mapping[str, object] | None, Any]:
+    """*parameters* with a mapping in place of a type under ``response_format``; and the type, or None."""
+    wanted = parameters.get("response_format") if isinstance(parameters, Mapping) else None
+    if wanted is None or isinstance(wanted, Mapping):
+        return parameters, None
+    from ..constraints.reading import take_type
+
+    return take_type(parameters)

@@ -16,11 +16,13 @@ class Matcher:
         native: llguidance's matcher, at the beginning of the answer.
         end_tokens: every token that ends an answer.
         mask_bytes: the length of a mask.
+        notes: what of the request's format is not enforced.
     """
 
-    __slots__ = ("_end_tokens", "mask_bytes", "native")
+    __slots__ = ("_end_tokens", "mask_bytes", "native", "notes")
 
-    def __init__(self, native: Any, end_tokens: Collection[int], mask_bytes: int) -> None:
+    def __init__(self, native: Any, end_tokens: Collection[int], mask_bytes: int, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
         self.native = native
         self.mask_bytes = mask_bytes
         self._end_tokens = end_tokens

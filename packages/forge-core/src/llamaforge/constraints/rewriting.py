@@ -62,7 +62,7 @@ class Rewriting:
         for keyword, value in schema.items():
             where = f"{place}/{escaped(keyword)}"
             if keyword == "format" and isinstance(value, str) and value not in _FORMATS:
-                self.notes.append(f"format {value!r} at {where}")
+                self.notes.append(f"{self.parameter} at {where}: format {value!r}")
             elif keyword in IN_MAPPINGS and isinstance(value, Mapping):
                 kept[keyword] = {name: inner(each, f"{where}/{escaped(name)}") for name, each in value.items()}
             elif (keyword in IN_LISTS or keyword == "items") and isinstance(value, list | tuple):
@@ -80,7 +80,7 @@ class Rewriting:
 
     def _refuse_uncountable(self, schema: Mapping[str, Any], place: str) -> None:
         """Names beside ``properties`` may come twice in an answer, and would be counted twice."""
-        least, required = schema.get("minProperties"), schema.get("required")
+        least, required = schema.get("minProperties"), schema.get("required", ())
         sure = (
             len(set(required))
             if isinstance(required, list | tuple) and all(isinstance(n, str) for n in required)

@@ -32,6 +32,7 @@ class EngineBackend(BaseBackend):
     """
 
     config_class = EngineConfig
+    enforces_formats = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -50,6 +50,9 @@ class Constraints:
 
         Raises ConstraintError, MissingDependencyError, and UnsupportedError where the engine can't apply masks.
         """
+        if request.response_format is None and request.grammar is None:
+            return None
+
         grammar = request_grammar(request)
         if grammar is None:
             return None
