@@ -133,11 +133,9 @@ def test_every_path_has_it(backend: DiceBackend) -> None:
 
 
 def test_partial_objects_grow(backend: DiceBackend) -> None:
-    seen = []
     with backend.generate_stream("x", response_format=Tree, seed=4) as stream:
         assert stream.partial is None
-        for _ in stream:
-            seen.append(stream.partial)
+        seen = [stream.partial for _ in stream]
         assert stream.partial == json.loads(stream.result)
     assert any(isinstance(each, dict) and "leaf" in each and "colour" not in each for each in seen)
 

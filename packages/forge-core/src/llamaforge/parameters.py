@@ -115,9 +115,9 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             dict[str, Any],
             Meta(
-                description="Format of the answer: {'type': 'json_schema', 'json_schema': {'schema': {...}}}, or the type "
-                "json_object, regex (with 'regex': '...'), choice (with 'choice': [...]) or text. In Python also a type: "
-                "a msgspec Struct, a dataclass, a TypedDict, an enum, list[...], a pydantic model."
+                description="Format of the answer: {'type': 'json_schema', 'json_schema': {'schema': {...}}}, or the "
+                "type json_object, regex (with 'regex': '...'), choice (with 'choice': [...]) or text. In Python also "
+                "a type: a msgspec Struct, a dataclass, a TypedDict, an enum, list[...], a pydantic model."
             ),
         ]
         | None

@@ -70,6 +70,8 @@ class BaseBackend(GenerationCalls):
     offline: bool = False
     """Whether ``load_model`` must download nothing and use only files that are on this machine.
     ``LlamaForge(offline=True)`` sets it."""
+    enforces_formats: ClassVar[bool] = False
+    """Whether every answer that isn't cut follows ``response_format``. Otherwise core checks JSON and choices."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
