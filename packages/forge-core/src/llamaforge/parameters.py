@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import math
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
+from .functions import Tool, read_tools
 from .validation import convert, plain_value
 
 
@@ -123,7 +124,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         | None
     ) = None
     grammar: Annotated[str, Meta(description="A grammar that the answer must follow, in Lark or GBNF.")] | None = None
-    tools: Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may call.")] | None = None
+    tools: (
+        Annotated[
+            tuple[dict[str, Any], ...],
+            Meta(description="Functions that the model may call: Python functions, or mappings."),
+        ]
+        | None
+    ) = None
     tool_choice: (
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
@@ -193,7 +200,7 @@ class GenerationParameters(TypedDict, total=False):
     top_logprobs: int | None
     response_format: Mapping[str, object] | type[Any] | types.GenericAlias | types.UnionType | None
     grammar: str | None
-    tools: Sequence[Mapping[str, object]] | None
+    tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
@@ -276,6 +283,8 @@ def _plain_name(given: object) -> str:
 
 def _read_value(name: str, value: Any) -> Any:
     """*value* in the form that the parameter *name* is checked in."""
+    if name == "tools" and isinstance(value, list | tuple):
+        value = read_tools(value)[0]
     if type(value) is not float:
         value = plain_value(value)
     if isinstance(value, float) and not math.isfinite(value):
