@@ -25,12 +25,21 @@ if TYPE_CHECKING:
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
     from .cancellation import CancellationToken
+    from .embeddings import (
+        AsyncEmbeddingStream,
+        EmbeddingBatch,
+        Embeddings,
+        EmbeddingStream,
+        RankedDocument,
+        Ranking,
+        ScoreBatch,
+    )
     from .errors import LlamaForgeError
     from .forge import LlamaForge
     from .hookspecs import hookimpl
     from .messages import ImagePart, Message, TextPart, ToolCall
     from .models import ModelEntry
-    from .requests import GenerationRequest
+    from .requests import EmbeddingRequest, GenerationRequest, RerankRequest
     from .results import (
         Event,
         Finished,
@@ -44,9 +53,11 @@ if TYPE_CHECKING:
     )
     from .secrets import Secret
     from .streams import AsyncTextStream, TextStream
+    from .vectors import Vectors
 
 _HOMES = {
     "API_VERSION": "backends.spec",
+    "AsyncEmbeddingStream": "embeddings",
     "AsyncTextStream": "streams",
     "BackendConfig": "backends.config",
     "BackendSpec": "backends.spec",
@@ -54,6 +65,10 @@ _HOMES = {
     "BatchItem": "backends.batch",
     "CancellationToken": "cancellation",
     "Capabilities": "backends.spec",
+    "EmbeddingBatch": "embeddings",
+    "EmbeddingRequest": "requests",
+    "EmbeddingStream": "embeddings",
+    "Embeddings": "embeddings",
     "Event": "results",
     "Finished": "results",
     "GeneratedText": "results",
@@ -63,7 +78,11 @@ _HOMES = {
     "LlamaForgeError": "errors",
     "Message": "messages",
     "ModelEntry": "models",
+    "RankedDocument": "embeddings",
+    "Ranking": "embeddings",
     "ReasoningDelta": "results",
+    "RerankRequest": "requests",
+    "ScoreBatch": "embeddings",
     "Secret": "secrets",
     "TextDelta": "results",
     "TextPart": "messages",
@@ -73,6 +92,7 @@ _HOMES = {
     "ToolCall": "messages",
     "ToolCallDelta": "results",
     "Usage": "results",
+    "Vectors": "vectors",
     "get_backend": "backends",
     "hookimpl": "hookspecs",
     "list_backends": "backends",
@@ -81,6 +101,7 @@ _HOMES = {
 
 __all__ = [
     "API_VERSION",
+    "AsyncEmbeddingStream",
     "AsyncTextStream",
     "BackendConfig",
     "BackendSpec",
@@ -88,6 +109,10 @@ __all__ = [
     "BatchItem",
     "CancellationToken",
     "Capabilities",
+    "EmbeddingBatch",
+    "EmbeddingRequest",
+    "EmbeddingStream",
+    "Embeddings",
     "Event",
     "Finished",
     "GeneratedText",
@@ -97,7 +122,11 @@ __all__ = [
     "LlamaForgeError",
     "Message",
     "ModelEntry",
+    "RankedDocument",
+    "Ranking",
     "ReasoningDelta",
+    "RerankRequest",
+    "ScoreBatch",
     "Secret",
     "TextDelta",
     "TextPart",
@@ -107,6 +136,7 @@ __all__ = [
     "ToolCall",
     "ToolCallDelta",
     "Usage",
+    "Vectors",
     "__version__",
     "get_backend",
     "hookimpl",

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from .embedding import EmbeddingOptions, EmbeddingRequest
 from .generation import GenerationRequest, read_request
+from .rerank import RerankRequest
 from .resolve import ResolvedRequest, merge_parameters, resolve_request
 
-__all__ = ["GenerationRequest", "ResolvedRequest", "merge_parameters", "read_request", "resolve_request"]
+__all__ = [
+    "EmbeddingOptions",
+    "EmbeddingRequest",
+    "GenerationRequest",
+    "RerankRequest",
+    "ResolvedRequest",
+    "merge_parameters",
+    "read_request",
+    "resolve_request",
+]
