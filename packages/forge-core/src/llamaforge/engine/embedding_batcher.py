@@ -71,9 +71,9 @@ Item = tuple[EmbeddingCall, int]
 class EmbeddingBatcher:
     """Computes the texts of any number of callers together.
 
-    A computation begins with the longest text of the caller that has waited longest for one, and takes those that are
-    next to it in length, of all callers in turn, up to the engine's ``n_batch`` tokens. So texts of similar length
-    travel together, and nobody waits for more computations than there are callers.
+    A computation begins with the longest text of the caller that has waited longest for one; all callers in turn then
+    add their longest text that fits, up to the engine's ``n_batch`` tokens. So a call's texts are computed by length,
+    and nobody waits for more computations than there are callers.
 
     If a computation with texts of several callers fails, each caller's texts are tried by themselves.
 
@@ -274,33 +274,49 @@ def choose(calls: Sequence[EmbeddingCall], engine: EmbeddingEngine, most: int) -
     """The texts of the next computation, taken from the calls' queues.
 
     The first one is the longest of the call that was served least recently, so every call gets its turn. The calls then
-    take turns with their longest texts that are no longer than the first one, while the budget lasts.
+    take turns with the longest of their texts that fits.
     """
     order = sorted(calls, key=lambda call: call.served)
     lead = order[0]
-    longest = len(lead.texts[lead.waiting[0]])
+    first = len(lead.texts[lead.waiting[0]])
+    share = _Share(engine, first)
     items: list[Item] = [(lead, lead.waiting.popleft())]
-    budget = engine.n_batch - longest
-    least = 0 if longest <= _SHORT or not engine.padded else int(longest * _SIMILAR)
-    skipped: dict[int, list[int]] = {}
+    skipped: dict[int, list[int]] = {id(call): [] for call in order}
     taking = deque(order)
     while taking and len(items) < most:
         call = taking.popleft()
-        longer = skipped.setdefault(id(call), [])
-        while call.waiting and len(call.texts[call.waiting[0]]) > longest:
-            longer.append(call.waiting.popleft())
-        if not call.waiting:
-            continue
-        length = len(call.texts[call.waiting[0]])
-        cost = longest if engine.padded else length
-        if length < least or cost > budget:
-            continue
-        budget -= cost
-        items.append((call, call.waiting.popleft()))
-        taking.append(call)
+        while call.waiting and (length := len(call.texts[call.waiting[0]])) > first and not share.fits(length):
+            skipped[id(call)].append(call.waiting.popleft())
+        if call.waiting and share.fits(length := len(call.texts[call.waiting[0]])):
+            share.add(length)
+            items.append((call, call.waiting.popleft()))
+            taking.append(call)
     for call in order:
-        call.waiting.extendleft(reversed(skipped.get(id(call), [])))
+        call.waiting.extendleft(reversed(skipped[id(call)]))
     return items
+
+
+class _Share:
+    """How full a computation is."""
+
+    def __init__(self, engine: EmbeddingEngine, first: int) -> None:
+        self._budget, self._padded = engine.n_batch, engine.padded
+        self._texts, self._tokens = 1, first
+        self._shortest = self._longest = first
+
+    def fits(self, length: int) -> bool:
+        """Whether another text of *length* tokens may join."""
+        if not self._padded:
+            return self._tokens + length <= self._budget
+        longest, shortest = max(self._longest, length), min(self._shortest, length)
+        similar = longest <= _SHORT or shortest >= longest * _SIMILAR
+        return similar and longest * (self._texts + 1) <= self._budget
+
+    def add(self, length: int) -> None:
+        """It joins."""
+        self._texts += 1
+        self._tokens += length
+        self._longest, self._shortest = max(self._longest, length), min(self._shortest, length)
 
 
 def _typed(error: Exception) -> Exception:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from .embedding import EmbeddingOptions, EmbeddingRequest
 from .generation import GenerationRequest, read_request
 from .rerank import RerankRequest
-from .resolve import ResolvedRequest, merge_parameters, resolve_request
+from .resolve import Defaults, ResolvedRequest, merge_parameters, resolve_request, unsupported_parameters
 
 __all__ = [
+    "Defaults",
     "EmbeddingOptions",
     "EmbeddingRequest",
     "GenerationRequest",
@@ -16,4 +17,5 @@ __all__ = [
     "merge_parameters",
     "read_request",
     "resolve_request",
+    "unsupported_parameters",
 ]
