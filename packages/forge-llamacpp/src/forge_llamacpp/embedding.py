@@ -24,7 +24,7 @@ from .batch import Batch
 from .config import LlamaCppConfig
 from .deep_stack import UntokenizableTextError
 from .embedding_checks import POOLINGS, RANK
-from .errors import decode_error
+from .errors import decode_error, load_error
 from .tokenizer import Vocabulary
 
 _WIDTH: Final = 512
@@ -94,9 +94,7 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
 
     def tokenize_pair(self, query: str, document: str) -> TokenizedText:
         """Query and document as one text, with the separators between them."""
-        return TokenizedText(
-            [*self._begin, *self._plain(query), *self._between, *self._plain(document), *self._end]
-        )
+        return TokenizedText([*self._begin, *self._plain(query), *self._between, *self._plain(document), *self._end])
 
     def truncate(self, text: TokenizedText, length: int) -> TokenizedText:
         """What ends a text stays at its end."""
@@ -183,7 +181,7 @@ def make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int, widt
     with log_control.troubles() as log:
         context = lib.llama_init_from_model(model, parameters)
     if not context:
-        raise loading.load_error(path, f"Making a context of {size} tokens", log)
+        raise load_error(path, f"Making a context of {size} tokens", log)
     return context
 
 
@@ -193,5 +191,3 @@ def pair_separator(vocab: Any) -> list[int]:
     first = [eos] if lib.llama_vocab_get_add_eos(vocab) and eos >= 0 else []
     second = [sep] if lib.llama_vocab_get_add_sep(vocab) and sep >= 0 else []
     return first + second
-
-

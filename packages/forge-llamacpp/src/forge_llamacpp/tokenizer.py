@@ -171,9 +171,7 @@ class Vocabulary:
         self._check_writable(text, parse=parse)
         return self._tokenize_bytes(text.encode(), parse=parse)
 
-    def _tokenize_bytes(
-        self, text: bytes, room: int | None = None, *, parse: bool, special: bool = False
-    ) -> list[int]:
+    def _tokenize_bytes(self, text: bytes, room: int | None = None, *, parse: bool, special: bool = False) -> list[int]:
         room = len(text) + 8 if room is None else room
         buffer = (lib.llama_token * room)()
         count: int = self._stack.call(

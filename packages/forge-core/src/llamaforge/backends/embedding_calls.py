@@ -172,6 +172,7 @@ class EmbeddingCalls:
         call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
         with self._in_flight, call:
             for request in call.requests():
+                self._require_model()
                 step = call.steps.next()
                 call.take(request, run_step(functools.partial(self._scores, request, step), step, self.name))
         return call.ranking()
@@ -190,6 +191,7 @@ class EmbeddingCalls:
         call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
         with self._in_flight, call:
             for request in call.requests():
+                self._require_model()
                 step = call.steps.next()
                 call.take(request, await arun_step(self._ascores(request, step), step, self.name))
         return call.ranking()
@@ -202,6 +204,7 @@ class EmbeddingCalls:
             try:
                 with self._in_flight:
                     for request in requests:
+                        self._require_model()  # it may have been unloaded since the last one
                         step = steps.next()
                         batch = run_step(functools.partial(self._vectors, request, step), step, self.name)
                         if batch is None:
@@ -222,6 +225,7 @@ class EmbeddingCalls:
             try:
                 with self._in_flight:
                     for request in requests:
+                        self._require_model()  # it may have been unloaded since the last one
                         step = steps.next()
                         batch = await arun_step(self._avectors(request, step), step, self.name)
                         if batch is None:
@@ -268,6 +272,9 @@ class EmbeddingCalls:
         )
 
     def _require_task(self, task: Task) -> None:
+        raise NotImplementedError
+
+    def _require_model(self) -> None:
         raise NotImplementedError
 
     def _vectors(self, request: EmbeddingRequest, token: CancellationToken) -> EmbeddingBatch:
