@@ -79,8 +79,8 @@ class LlamaCppBackend(EngineBackend):
         missing = flags_missing(header, config)
         if missing:
             logger.warning(
-                "%s doesn't say whether texts begin and end with special tokens (%s); llama.cpp's guess may not be what "
-                "the model was trained with. If you know, pass kv_overrides={%r: True}, or False.",
+                "%s doesn't say whether texts begin and end with special tokens (%s); llama.cpp's guess may not be "
+                "what the model was trained with. If you know, pass kv_overrides={%r: True}, or False.",
                 model_path,
                 ", ".join(missing),
                 missing[0],

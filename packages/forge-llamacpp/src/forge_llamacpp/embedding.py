@@ -157,8 +157,8 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
             told = ", ".join(f"{score:.3g}" for score in scores)
             raise InvalidModelError(
                 self._path,
-                f"its scores are not its own: it doesn't tell plain answers from nonsense (logits {told}). The file was "
-                "converted without parts of the model, or llama.cpp computes it wrongly. Use the backend huggingface.",
+                f"its scores are not its own: it doesn't tell plain answers from nonsense (logits {told}). The file "
+                "lacks parts of the model, or llama.cpp computes it wrongly. Use the backend huggingface.",
             )
 
 

@@ -1,8 +1,9 @@
 """What the documents promise, and the checks that hold a backend to it.
 
-docs/contract.md, docs/parameters.md, docs/engines.md and docs/embeddings.md show a number beside each promise. Here is what becomes of it:
-the checks of the kit, or the files of LlamaForge's own tests where nothing can be seen from outside a backend. Tests
-fail for a promise without either, for a check without a promise, and for a capability that lacks one of them.
+docs/contract.md, docs/parameters.md, docs/engines.md and docs/embeddings.md show a number beside each promise. Here is
+what becomes of it: the checks of the kit, or the files of LlamaForge's own tests where nothing can be seen from outside
+a backend. Tests fail for a promise without either, for a check without a promise, and for a capability that lacks one of
+them.
 """
 
 from __future__ import annotations
