@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .backends.batch import BatchItem
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
+    from .backends.tool_loop import ToolResult, ToolRun, ToolStep
     from .cancellation import CancellationToken
     from .embeddings import (
         AsyncEmbeddingStream,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from .errors import LlamaForgeError
     from .forge import LlamaForge
+    from .functions import Tool, tool
     from .hookspecs import hookimpl
     from .messages import ImagePart, Message, TextPart, ToolCall
     from .models import ModelEntry
@@ -89,14 +91,19 @@ _HOMES = {
     "TextStream": "streams",
     "Timings": "results",
     "TokenLogprob": "results",
+    "Tool": "functions",
     "ToolCall": "messages",
     "ToolCallDelta": "results",
+    "ToolResult": "backends.tool_loop",
+    "ToolRun": "backends.tool_loop",
+    "ToolStep": "backends.tool_loop",
     "Usage": "results",
     "Vectors": "vectors",
     "get_backend": "backends",
     "hookimpl": "hookspecs",
     "list_backends": "backends",
     "register_backend": "backends",
+    "tool": "functions",
 }
 
 __all__ = [
@@ -133,8 +140,12 @@ __all__ = [
     "TextStream",
     "Timings",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
+    "ToolStep",
     "Usage",
     "Vectors",
     "__version__",
@@ -142,6 +153,7 @@ __all__ = [
     "hookimpl",
     "list_backends",
     "register_backend",
+    "tool",
 ]
 
 

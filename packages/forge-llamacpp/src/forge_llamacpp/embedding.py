@@ -137,7 +137,7 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
 
     def _plain(self, text: str) -> list[int]:
         try:
-            return self._vocabulary.tokenize_plain(text)
+            return self._vocabulary.tokenize_text(text)
         except UntokenizableTextError as error:
             raise InvalidParameterError("text", None, str(error), show_value=False) from None
 

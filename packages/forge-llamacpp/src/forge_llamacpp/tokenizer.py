@@ -90,8 +90,11 @@ class Vocabulary:
             tokens.insert(0, self.bos)
         return tokens
 
-    def tokenize_plain(self, text: str) -> list[int]:
-        """The tokens of *text* alone; names of control tokens are plain text."""
+    def tokenize_text(self, text: str) -> list[int]:
+        """The tokens of a plain text: no token of its own is put before it, and spellings of control tokens are text.
+
+        Raises UntokenizableTextError.
+        """
         return self._tokenize(text, parse=False)
 
     def frame(self) -> tuple[list[int], list[int]]:

@@ -17,7 +17,6 @@ from ..errors import (
 )
 from ..forks import ForkSafeLock
 from ..formats.tasks import model_task
-from ..parameters import read_parameters
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec, Task
@@ -117,6 +116,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
 
     Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
     """
+    from ..parameters import read_parameters
     from .base import BaseBackend
 
     kind = BaseBackend

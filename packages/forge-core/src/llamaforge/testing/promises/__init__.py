@@ -2,8 +2,8 @@
 
 docs/contract.md, docs/parameters.md, docs/engines.md and docs/embeddings.md show a number beside each promise. Here is
 what becomes of it: the checks of the kit, or the files of LlamaForge's own tests where nothing can be seen from outside
-a backend. Tests fail for a promise without either, for a check without a promise, and for a capability that lacks one of
-them.
+a backend. Tests fail for a promise without either, for a check without a promise, and for a capability that lacks one
+of them.
 """
 
 from __future__ import annotations
