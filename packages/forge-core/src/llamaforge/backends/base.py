@@ -28,6 +28,7 @@ from .calls import GenerationCalls
 from .config import BackendConfig
 from .embedding_calls import EmbeddingCalls
 from .embedding_run import task_error
+from .formats import answer_reader, take_type
 from .inflight import InFlight
 from .loading import import_engine, loading
 from .memory import MemoryUsage
@@ -36,15 +37,8 @@ from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 
-_FULL: Final = (
-    "load",
-    "stream",
-    "astream",
-    "compute_embeddings",
-    "acompute_embeddings",
-    "compute_scores",
-    "acompute_scores",
-)
+_WRITTEN = "load stream astream compute_embeddings acompute_embeddings compute_scores acompute_scores"
+_FULL: Final = tuple(_WRITTEN.split())
 """What a full backend writes, at least one of them."""
 
 
@@ -88,7 +82,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
     """Whether ``load_model`` must download nothing and use only files that are on this machine.
     ``LlamaForge(offline=True)`` sets it."""
     enforces_formats: ClassVar[bool] = False
-    """Whether every answer that isn't cut follows ``response_format``. Otherwise core checks JSON and choices."""
+    """Whether whole answers always follow ``response_format``. Otherwise core checks JSON and choices."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
@@ -258,7 +252,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """
         self._require_full("render")
         self._require_task("generate")
-        resolved = self._resolve(prompt, messages, _take_type(parameters)[0])
+        resolved = self._resolve(prompt, messages, take_type(parameters)[0])
         try:
             return self.render_request(resolved.request)
         except RequestError as error:
@@ -341,13 +335,9 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
         self._require_task("generate")
-        parameters, kind = _take_type(parameters)
+        parameters, kind = take_type(parameters)
         request, dropped, own = self._resolve(prompt, messages, parameters)
-        reader = None
-        if request.response_format is not None:
-            from ..constraints.reading import AnswerReader
-
-            reader = AnswerReader(request.response_format, kind, validate=not self.enforces_formats)
+        reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
         say_where = functools.partial(self._say_where, own)
         return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where, reader)
@@ -407,13 +397,3 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
     def _require_model(self) -> None:
         if not self.is_model_loaded():
             raise ModelNotLoadedError() if self._lost is None else ModelNotLoadedError(self._lost)
-
-
-def _take_type(parameters: Mapping[str, object] | None) -> tuple[Mapping[str, object] | None, Any]:
-    """*parameters* with a mapping in place of a type under ``response_format``; and the type, or None."""
-    wanted = parameters.get("response_format") if isinstance(parameters, Mapping) else None
-    if wanted is None or isinstance(wanted, Mapping):
-        return parameters, None
-    from ..constraints.reading import take_type
-
-    return take_type(parameters)

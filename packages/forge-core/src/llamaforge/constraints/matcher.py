@@ -37,10 +37,10 @@ class Matcher:
         """Whether the answer is whole; it may be possible to add more."""
         return bool(self.native.is_accepting())
 
-    @property
-    def error(self) -> str:
-        """Why it failed; empty where it hasn't."""
-        return plain_reason(self.native.get_error()) if self.native.is_error() else ""
+    def check(self) -> None:
+        """Raise GenerationError if it failed, at filling a mask, say."""
+        if self.native.is_error():
+            raise GenerationError(f"The constraint on this answer can't go on: {plain_reason(self.native.get_error())}")
 
     def forced(self) -> list[int]:
         """The tokens that must come next; empty where there is a choice."""
@@ -56,7 +56,8 @@ class Matcher:
     def accept(self, token: int) -> None:
         """The answer goes on with *token*. Raises GenerationError if it can't."""
         if not self.native.consume_token(token):
-            raise GenerationError(f"The constraint on this answer can't go on: {self.error}")
+            self.check()
+            raise GenerationError("The engine chose a token that the constraint on this answer doesn't allow.")
 
     def fill(self, address: int, mask_bytes: int, guesses: Sequence[int]) -> None:
         """Write masks to memory at *address*: one for this state, and one after each of *guesses*, which are valid.
