@@ -14,6 +14,7 @@ from ..parameters import read_parameters
 from .chat_commands import LeaveChat, obey
 from .conversation import Conversation
 from .failures import report, say
+from .formats import format_options, take_format
 from .history import line_editing
 from .input_lines import Turns, piped_lines, terminal_lines
 from .interrupts import Interruptible
@@ -26,6 +27,7 @@ from .values import utf8
 @click.command("chat", short_help="Chat with a model")
 @model_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
+@format_options
 @generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
 def command(system: str | None, **options: Any) -> None:
     """Chat with a model, which knows all earlier turns.
@@ -36,6 +38,7 @@ def command(system: str | None, **options: Any) -> None:
     If standard input is not a terminal, each line of it is a turn, and only the answers are printed.
     """
     choice = ModelChoice.take(options)
+    take_format(options)
     parameters = given_parameters(options)
     read_parameters(parameters)  # what is wrong with them, before anything is fetched
     conversation = Conversation(utf8(system, "The system prompt") if system is not None else None)

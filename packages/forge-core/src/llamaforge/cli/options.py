@@ -10,6 +10,7 @@ import msgspec.inspect as mi
 
 from ..backends.config import FieldInfo, describe_config
 from ..parameters import NAMES, Parameters
+from .formats import GrammarType
 from .values import JsonType, TextType, parse_pairs
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -88,6 +89,9 @@ def _option(info: FieldInfo, kind: Any) -> Decorator:
         settings = {"help": info.description, "type": click.Choice([str(value) for value in kind.values])}
     elif isinstance(kind, mi.VarTupleType) and isinstance(_inner(kind.item_type), mi.StrType):
         settings = {"help": f"{info.description} Repeatable.", "multiple": True, "metavar": "TEXT"}
+    elif info.name == "grammar":
+        settings["help"] = f"{info.description} A file, or the grammar itself."
+        settings["type"], settings["metavar"] = GrammarType(), "FILE|TEXT"
     else:
         settings["help"] = f"{info.description} @FILE reads it from a file."
         mixed = isinstance(kind, mi.UnionType)

@@ -15,6 +15,7 @@ from ..requests import read_request
 from ..results import GeneratedText
 from ..streams import TextStream
 from .failures import say
+from .formats import format_options, take_format
 from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
@@ -32,6 +33,7 @@ _WAIT: Final = 3.0
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings and more.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @click.option("--no-stdin", is_flag=True, help="Don't read standard input: PROMPT is the whole prompt. For loops.")
+@format_options
 @generation_options()
 def command(
     prompt: str | None, system: str | None, as_json: bool, no_stream: bool, no_stdin: bool, **options: Any
@@ -46,6 +48,7 @@ def command(
 
     The answer streams to standard output. A line break follows unless it ends in one; --json has the exact text.
     """
+    take_format(options)
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
     text = _whole_prompt(prompt, raw=bool(parameters.get("raw")), no_stdin=no_stdin)
