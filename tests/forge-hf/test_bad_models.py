@@ -405,7 +405,7 @@ class TestParameters:
             load(tiny_model, device=device)
 
     def test_more_context_than_the_model_was_made_for(self, tiny_model: Path) -> None:
-        with pytest.raises(InvalidParameterError, match="at most 256, which this model was trained for"):
+        with pytest.raises(InvalidParameterError, match="at most 256, the context that this model was trained for"):
             load(tiny_model, n_ctx=257)
 
     def test_less_context(self, tiny_model: Path) -> None:
@@ -526,7 +526,7 @@ def test_what_yarn_makes_of_a_context_counts(changed: Change) -> None:
     folder = changed(rope_parameters=rope)
     with load(folder, n_ctx=512) as backend:
         assert backend.is_model_loaded()
-    with pytest.raises(InvalidParameterError, match="at most 512, which this model was trained for"):
+    with pytest.raises(InvalidParameterError, match="at most 512, the context that this model was trained for"):
         load(folder, n_ctx=513)
 
 

@@ -350,7 +350,7 @@ def test_bad_parameters_and_models_cost_no_loaded_model(
     empty.load_model(tiny_gguf, SMALL)
     expected = empty.generate("x", temperature=0, max_tokens=4)
     for path, parameters, says in [
-        (tiny_gguf, {"n_ctx": 513}, "at most 512, which this model was trained for"),
+        (tiny_gguf, {"n_ctx": 513}, "at most 512, the context that this model was trained for"),
         (tiny_gguf, {"n_ctx": "many"}, "n_ctx"),
         (tiny_gguf, {"n_cxt": 64}, "n_ctx"),
         (tiny_gguf, {"tensor_split": [1.0] * 1000}, "tensor_split"),

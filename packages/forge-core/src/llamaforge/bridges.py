@@ -15,7 +15,7 @@ from .cancellation import CancellationToken
 from .errors import GenerationError
 from .results import Event
 
-_FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
+_FORKED: Final = "This process was forked while the answer was being read. Only the parent process gets the rest."
 BUFFERED: Final = 64
 """Events that are buffered for a slow reader before the engine has to wait."""
 

@@ -144,7 +144,8 @@ class LlamaForge(NamedModelCalls):
         with self._lock:
             entry = self.get_model(name)
             if entry.origin == "built-in":
-                raise InvalidParameterError("name", name, "a model that you added; this one is built in")
+                message = f"{name!r} is built in, so it can't be removed."
+                raise InvalidParameterError("name", name, "a model that you added", message=message)
             self._added.pop(name, None)
             if name in self._file.load():
                 self._file.remove(name)
@@ -298,8 +299,9 @@ class LlamaForge(NamedModelCalls):
             return self._open_entry(entry, parameters)
         except LlamaForgeError as error:
             if entry.origin != "memory" and _is_of_entry(error, entry, parameters):
-                where = "built in" if entry.origin == "built-in" else f"of {self.config_path}"
-                error.message = f"The model {entry.name!r} ({where}): {error.message}"
+                which = "built-in model" if entry.origin == "built-in" else "model"
+                where = "" if entry.origin == "built-in" else f" in {self.config_path}"
+                error.message = f"The {which} {entry.name!r}{where}: {_within(error.message)}"
             raise
 
     def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
@@ -327,6 +329,12 @@ class LlamaForge(NamedModelCalls):
         return backend
 
 
+def _within(sentence: str) -> str:
+    """*sentence* after a colon: begun in lower case, unless it begins with a name."""
+    first = sentence.split(maxsplit=1)[0]
+    return sentence[0].lower() + sentence[1:] if first in {"The", "There", "No"} else sentence
+
+
 def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
     """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
     if not isinstance(error, UnknownParameterError | InvalidParameterError):
@@ -338,5 +346,8 @@ def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
     if parameters.get("revision", revision) != revision:
-        raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
+        raise ConflictingParametersError(
+            ["revision", "the reference's @revision"],
+            "revision differs from the reference's @revision. Pass one of them.",
+        )
     return {**parameters, "revision": revision}

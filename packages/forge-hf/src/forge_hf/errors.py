@@ -77,7 +77,7 @@ def _entries(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 def _advice() -> str:
     return (
-        "Fetch the model again. If that doesn't help, its page says which version of transformers it needs; this is "
+        "Download the model again. If that doesn't help, its page says which version of transformers it needs; this is "
         f"{transformers.__version__}."
     )
 
@@ -158,11 +158,13 @@ def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
 
 
 def _damaged(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"a file is damaged or cut short ({words(error)}). Fetch it again.")
+    return InvalidModelError(model, f"a file is damaged or cut short ({words(error)}). Download it again.")
 
 
 def _bad_config(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({words(error)}). Fetch it again.")
+    return InvalidModelError(
+        model, f"its config.json doesn't fit its kind of model ({words(error)}). Download it again."
+    )
 
 
 def _missing_package(error: Exception, model: str) -> LlamaForgeError:

@@ -155,7 +155,7 @@ def what_is_wrong(model: nn.Module, report: Mapping[str, Any]) -> str | None:
     for weight, stored, wanted in sorted(report["mismatched_keys"]):
         return (
             f"its weights don't fit its config.json: {weight} has the shape {list(stored)} in the file, and "
-            f"{list(wanted)} by config.json. Fetch both again, from the same place."
+            f"{list(wanted)} by config.json. Download both again, from the same place."
         )
     return None
 
@@ -196,7 +196,9 @@ def _check_config(described: Mapping[str, Any], name: str, config: HuggingFaceCo
         if kind is None and not has_code:
             raise InvalidModelError(name, "its config.json names no model_type, so it is not a transformers model.")
         if kind is not None and not isinstance(kind, str):
-            raise InvalidModelError(name, f"its config.json is damaged: model_type is {kind!r}. Fetch that file again.")
+            raise InvalidModelError(
+                name, f"its config.json is damaged: model_type is {kind!r}. Download that file again."
+            )
         if kind not in CONFIG_MAPPING and has_code:
             raise ModelLoadError(
                 name,
@@ -212,10 +214,10 @@ def _check_config(described: Mapping[str, Any], name: str, config: HuggingFaceCo
     classes = described.get("architectures")
     if classes is not None and not (isinstance(classes, list) and all(isinstance(each, str) for each in classes)):
         raise InvalidModelError(
-            name, f"its config.json is damaged: architectures is {classes!r}, not a list of names. Fetch it again."
+            name, f"its config.json is damaged: architectures is {classes!r}, not a list of names. Download it again."
         )
     layers = described.get("num_hidden_layers")
     if isinstance(layers, int) and not 0 <= layers <= _MOST_LAYERS:
         raise InvalidModelError(
-            name, f"its config.json is damaged: num_hidden_layers is {layers}. Fetch that file again."
+            name, f"its config.json is damaged: num_hidden_layers is {layers}. Download that file again."
         )

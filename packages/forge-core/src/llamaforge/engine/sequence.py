@@ -16,7 +16,7 @@ from .interface import Choice, Detokenizer, Sampling
 from .prompt_lookup import PromptLookup
 
 _NONE: Final[Mapping[int, str]] = {}
-CANCELLED: Final = "The caller left before the answer was complete."
+CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
 class SequenceState:

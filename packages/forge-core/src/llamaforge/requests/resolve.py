@@ -65,7 +65,7 @@ def resolve_request(
                 raise UnsupportedError(
                     f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
                     backend,
-                    'Leave it out, or pass on_unsupported="drop" to go on without it.',
+                    'Leave it out, or pass on_unsupported="drop" to ignore it.',
                 )
             dropped = tuple(unable)
             for name in unable:
@@ -97,6 +97,9 @@ def merge_parameters(
     merged = dict(parameters)
     for name, value in more.items():
         if name in merged and merged[name] != value:
-            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+            raise ConflictingParametersError(
+                [f"parameters[{name!r}]", name],
+                f"{name} is passed twice, as parameters[{name!r}] and as a keyword, with different values.",
+            )
         merged[name] = value
     return merged
