@@ -162,7 +162,7 @@ def _read_object(file: Path, name: str) -> dict[str, Any]:
         raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Download that file again.") from None
     if not isinstance(told, dict):
         kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(type(told), "a number")
-        raise InvalidModelError(name, f"its {file.name} holds {kind}, not an object. Download that file again.")
+        raise InvalidModelError(name, f"its {file.name} contains {kind}, not an object. Download that file again.")
     return told
 
 
@@ -193,7 +193,7 @@ def _no_weights(folder: Path) -> str:
             f"({INDEXES[0] if parts[0].endswith('.safetensors') else INDEXES[1]}). Download that file, too."
         )
     others = [name for name in names if Path(name).suffix in _OTHER_WEIGHTS]
-    instead = f" It holds {others[0]}, which transformers doesn't load." if others else ""
+    instead = f" It contains {others[0]}, which transformers doesn't load." if others else ""
     return f"the folder has no weights ({' or '.join(SINGLE)}).{instead}"
 
 
@@ -213,15 +213,15 @@ def _check_pickle(file: Path, name: str) -> None:
     if start == b"PK" and not packed:
         raise InvalidModelError(name, f"{file.name} is cut short. Download it again.")
     if not packed and start != b"\x80\x02":
-        raise InvalidModelError(name, f"{file.name} holds no weights: it is no file of torch's. Download it again.")
+        raise InvalidModelError(name, f"{file.name} has no weights: it was not written by torch. Download it again.")
     try:
         found = torch.load(file, map_location="meta", weights_only=True, mmap=packed)
     except Exception as error:  # noqa: BLE001 - torch raises whatever it stumbles over
         raise InvalidModelError(
-            name, f"{file.name} is damaged, or holds other things than weights ({words(error)}). Download it again."
+            name, f"{file.name} is damaged, or contains more than weights ({words(error)}). Download it again."
         ) from None
     if not isinstance(found, dict):
-        raise InvalidModelError(name, f"{file.name} holds {type(found).__name__}, not weights by name.")
+        raise InvalidModelError(name, f"{file.name} contains {type(found).__name__}, not weights by name.")
 
 
 def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:

@@ -38,8 +38,8 @@ def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
         off = "local_files_only=True" if config.local_files_only else "the environment variable HF_HUB_OFFLINE"
         raise ModelNotFoundError(
             f"{source.name} is not, or not completely, in the hub's cache on this machine "
-            f"({config.cache_folder or constants.HF_HUB_CACHE}), and {off} forbids to fetch it. Fetch it once without "
-            "that, or name a local folder.",
+            f"({config.cache_folder or constants.HF_HUB_CACHE}), and {off} forbids downloading it. Download it "
+            "once without that setting, or pass a local folder.",
             source.name,
         )
     repo, token = source.name, None if config.token is None else config.token.reveal()

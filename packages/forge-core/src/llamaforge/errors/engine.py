@@ -73,7 +73,7 @@ class ConnectionFailedError(EngineError, ConnectionError):
     def __init__(self, endpoint: str, reason: str) -> None:
         self.endpoint = endpoint
         self.reason = reason
-        super().__init__(f"The server at {endpoint} can't be reached: {reason}")
+        super().__init__(f"The connection to the server at {endpoint} failed: {reason}")
 
 
 class AuthenticationError(EngineError, PermissionError):
