@@ -96,7 +96,8 @@ def check_whole_gguf(file: str, name: str) -> None:
         raise InvalidModelError(
             name,
             f"{Path(file).name} is part {number} of a model in {count} files, and transformers only reads "
-            f"GGUF models in a single file. Load the first part ({first}) with the backend llama.cpp, or join the parts with "
+            f"GGUF models in a single file. Load the first part ({first}) with the backend llama.cpp, or join the "
+            "parts with "
             "llama-gguf-split --merge.",
         )
 

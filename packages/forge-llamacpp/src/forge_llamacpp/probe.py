@@ -46,7 +46,8 @@ def _see_build(lib: Any, report: dict[str, list[str]]) -> None:
     report["compiled"] += features
     if ignored := ignored_options(features):
         report["advice"].append(
-            f"This build was made without {' '.join(ignored)}, which CMAKE_ARGS sets: pip reuses a cached build without "
+            f"This build was made without {' '.join(ignored)}, which CMAKE_ARGS sets: pip reuses a cached build "
+            "without "
             f"looking at CMAKE_ARGS. Build it again: {REBUILD}"
         )
     if any("AMX" in feature for feature in features):

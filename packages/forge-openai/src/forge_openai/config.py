@@ -148,7 +148,8 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
                 if self.api_key is not None or any(name.casefold() == "authorization" for name in headers):
                     raise ConflictingParametersError(
                         ["api_base", "api_key" if self.api_key is not None else "headers"],
-                        "The URL in api_base contains a user and a password. Pass either those or another Authorization header.",
+                        "The URL in api_base contains a user and a password. Pass either those or another "
+                        "Authorization header.",
                     )
                 headers["Authorization"] = credentials
             msgspec.structs.force_setattr(self, "api_base", address)

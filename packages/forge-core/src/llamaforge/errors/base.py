@@ -26,9 +26,19 @@ class LlamaForgeError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def add_place(self, place: str) -> None:
+        """Say first where the wrong value was set, such as a file: *place* is put before the message once."""
+        if not self.message.startswith(place):
+            self.message = f"{place}: {_within(self.message)}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take keyword arguments of their own, which the default protocol would lose.
         return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+
+
+def _within(sentence: str) -> str:
+    """*sentence* after a colon: in lower case, unless it begins with a name."""
+    return sentence[0].lower() + sentence[1:] if sentence.startswith(("The ", "There ", "No ")) else sentence
 
 
 def closest(name: str, known: Iterable[str]) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+
+from .promises import BY_CHECK
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -21,11 +24,22 @@ class NotAsExpected(AssertionError):
     def __init__(self, expected: str, came: object) -> None:
         self.expected = expected
         self.came = came if isinstance(came, Told) else shown(came)
-        super().__init__(f"\nexpected: {expected}\ncame:     {self.came}")
+        super().__init__(f"\nexpected: {expected}\ncame:     {self.came}{_broken_promises()}")
 
 
 class Told(str):
     """The actual result in words rather than as a value."""
+
+
+def _broken_promises() -> str:
+    """A line that names the promises of the check that is running in this thread."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if kept := BY_CHECK.get(frame.f_code.co_name):
+            told = "; ".join(f"{promise.id}, {promise.says} (docs/{promise.link})" for promise in kept)
+            return f"\npromised: {told}"
+        frame = frame.f_back
+    return ""
 
 
 def shown(value: object) -> str:

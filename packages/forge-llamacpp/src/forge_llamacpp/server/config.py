@@ -74,5 +74,6 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         if self.n_ctx == 0 and self.n_parallel > 1:
             raise ConflictingParametersError(
                 ["n_ctx", "n_parallel"],
-                "n_ctx=0 needs n_parallel=1: the context that the model was trained for is only known once it is loaded.",
+                "n_ctx=0 needs n_parallel=1: the context that the model was trained for is only known once it is "
+                "loaded.",
             )

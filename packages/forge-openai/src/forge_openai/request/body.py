@@ -81,7 +81,8 @@ def _add_chat(body: dict[str, Any], request: GenerationRequest, endpoint: Endpoi
             raise UnsupportedError(
                 "a conversation that ends with the assistant",
                 "openai",
-                "OpenAI's API would start a new answer. If this server can continue one, set the load parameter prefill.",
+                "OpenAI's API would start a new answer. If this server can continue one, set the load parameter "
+                "prefill.",
             )
         if config.prefill == "continue_final_message":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
