@@ -16,7 +16,6 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
-from ..parameters import read_parameters
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
@@ -124,6 +123,8 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
             kind = get_backend(name)
     if kind is not BaseBackend and kind.stream is BaseBackend.stream and kind.astream is BaseBackend.astream:
         return
+    from ..parameters import read_parameters  # needs msgspec, which listing backends must not import
+
     read_parameters(generation)
     # What a backend supports may depend on how its model is loaded.
     if kind is not BaseBackend and kind.capabilities is BaseBackend.capabilities:

@@ -18,6 +18,7 @@ class LlamaForgeError(Exception):
 
     message: str
     """What went wrong and what to do about it."""
+    _has_place = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -27,8 +28,9 @@ class LlamaForgeError(Exception):
         return self.message
 
     def add_place(self, place: str) -> None:
-        """Say first where the wrong value was set, such as a file: *place* is put before the message once."""
-        if not self.message.startswith(place):
+        """Say first where the wrong value was set, such as a file. Only the first *place* counts: it is the closest."""
+        if not self._has_place:
+            self._has_place = True
             self.message = f"{place}: {_within(self.message)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
