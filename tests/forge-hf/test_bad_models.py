@@ -140,7 +140,7 @@ class TestWhatItIs:
     def test_a_folder_around_the_model(self, tmp_path: Path, inner: str) -> None:
         (tmp_path / inner).mkdir(parents=True)
         (tmp_path / inner / "config.json").write_text("{}")
-        with pytest.raises(InvalidModelError, match="there is one in it") as caught:
+        with pytest.raises(InvalidModelError, match="a folder inside it has one") as caught:
             load(tmp_path)
         assert repr(str(tmp_path / inner)) in str(caught.value)
 
@@ -311,7 +311,7 @@ class TestFiles:
             with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin"):
                 load(folder)
         torch.save([1, 2], weights)
-        with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin holds list"):
+        with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin contains list"):
             load(folder)
         torch.save({"other": torch.zeros(2)}, weights)
         with pytest.raises(InvalidModelError, match="it lacks 20 of the weights"):

@@ -73,7 +73,7 @@ class EventValidator:
             self._end = event
             return None
         if event is None:
-            raise ContractError(self._backend, "its stream ended without a final event")
+            raise ContractError(self._backend, "its stream ended without a terminal event")
         raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is not an event")
 
     def see_failure(self, error: BaseException) -> None:
@@ -108,7 +108,7 @@ class EventValidator:
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._cancellation.cancelled:
-            raise ContractError(self._backend, "its stream continued after the final event")
+            raise ContractError(self._backend, "its stream continued after the terminal event")
 
     def cancelled(self) -> Finished:
         """The terminal event of a stream that its reader leaves early."""

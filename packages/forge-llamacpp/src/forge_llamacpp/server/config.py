@@ -54,7 +54,7 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+                description="A Jinja template, or the path of one, instead of the model's.",
             ),
         ]
         | None
