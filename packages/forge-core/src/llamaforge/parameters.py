@@ -331,9 +331,19 @@ def check_combinations(parameters: Parameters) -> None:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:
         raise ConflictingParametersError(["response_format", "grammar"])
+    if parameters.stop and (constraint := constrained_by(parameters)) is not None:
+        reason = f"stop can't be used with {constraint}: a stop string would end the answer before it is complete."
+        raise ConflictingParametersError([constraint, "stop"], reason)
     for name, instead in _NO_TEMPLATE_KWARGS.items():
         if name in (parameters.chat_template_kwargs or {}):
             message = f"chat_template_kwargs can't contain {name!r}: {instead}."
             raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
     if parameters.tool_choice is not None and not parameters.tools:
         raise ConflictingParametersError(["tool_choice", "tools"], "tool_choice needs tools.")
+
+
+def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:
+    """The parameter that constrains the answer; None where any text will do."""
+    if parameters.response_format is not None:
+        return None if parameters.response_format.get("type") == "text" else "response_format"
+    return None if parameters.grammar is None else "grammar"
