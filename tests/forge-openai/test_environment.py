@@ -138,7 +138,7 @@ def test_tls_with_a_server_that_speaks_none(server: ScriptedServer, load: Load) 
 def test_why_there_is_no_connection_is_told_in_words(in_loop: bool, load: Load, dead_port: int) -> None:
     for address, words in {
         "http://no-such-host.invalid/v1": "host name can't be resolved",
-        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server runs",
+        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server is running",
     }.items():
         backend = load(api_base=address, check_model=False)
         with pytest.raises(ConnectionFailedError, match=words):

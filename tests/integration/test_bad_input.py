@@ -12,6 +12,7 @@ from llamaforge import LlamaForge
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
+    ConstraintError,
     ContextOverflowError,
     EmptyPromptError,
     InvalidModelError,
@@ -73,7 +74,7 @@ def model(request: pytest.FixtureRequest, forge: LlamaForge, sound: dict[str, st
         ({"top_p": 2}, InvalidParameterError, "at most 1"),
         ({"stop": [""]}, InvalidParameterError, "non-empty"),
         ({"seed": -1}, InvalidParameterError, "from 0 to"),
-        ({"grammar": "root ::= 'a'"}, UnsupportedError, "grammar"),
+        ({"grammar": "root ::= 'a'"}, (UnsupportedError, ConstraintError), "grammar"),
         ({"engine": {"no_such_option": 1, "model": "x"}}, (UnknownParameterError, InvalidParameterError), "engine"),
     ],
 )
