@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
+from .functions import Tool, read_tools
 from .validation import EXPECTED, convert, plain_value
 
 
@@ -120,7 +121,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         | None
     ) = None
     grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
-    tools: Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may call.")] | None = None
+    tools: (
+        Annotated[
+            tuple[dict[str, Any], ...],
+            Meta(description="Functions that the model may call: Python functions, or mappings."),
+        ]
+        | None
+    ) = None
     tool_choice: (
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
@@ -190,7 +197,7 @@ class GenerationParameters(TypedDict, total=False):
     top_logprobs: int | None
     response_format: Mapping[str, object] | None
     grammar: str | None
-    tools: Sequence[Mapping[str, object]] | None
+    tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
@@ -275,6 +282,8 @@ def _plain_name(given: object) -> str:
 
 def _read_value(name: str, value: Any) -> Any:
     """*value* in the form that the parameter *name* is checked in."""
+    if name == "tools" and isinstance(value, list | tuple):
+        value = read_tools(value)[0]
     if type(value) is not float:
         value = plain_value(value)
     if isinstance(value, float) and not math.isfinite(value):

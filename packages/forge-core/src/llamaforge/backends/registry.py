@@ -115,6 +115,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
 
     Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
     """
+    from ..parameters import read_parameters
     from .base import BaseBackend
 
     kind = BaseBackend
@@ -123,8 +124,6 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
             kind = get_backend(name)
     if kind is not BaseBackend and kind.stream is BaseBackend.stream and kind.astream is BaseBackend.astream:
         return
-    from ..parameters import read_parameters  # needs msgspec, which listing backends must not import
-
     read_parameters(generation)
     # What a backend supports may depend on how its model is loaded.
     if kind is not BaseBackend and kind.capabilities is BaseBackend.capabilities:
