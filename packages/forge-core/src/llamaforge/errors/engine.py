@@ -41,10 +41,12 @@ class GenerationTimeoutError(EngineError, TimeoutError):
     What to do: increase ``timeout``, or lower ``max_tokens``. ``text`` has the answer so far.
     """
 
-    def __init__(self, timeout: float, text: str = "") -> None:
+    def __init__(
+        self, timeout: float, text: str = "", *, advice: str = "Increase timeout, or lower max_tokens."
+    ) -> None:
         self.timeout = timeout
         self.text = text
-        super().__init__(f"The answer was not complete after {timeout:g} s. Increase timeout, or lower max_tokens.")
+        super().__init__(f"The answer was not complete after {timeout:g} s. {advice}")
 
 
 class QueueFullError(EngineError, RuntimeError):

@@ -149,15 +149,22 @@ class NoChatTemplateError(RequestError, ValueError):
 class ContextOverflowError(RequestError, ValueError):
     """The prompt does not fit into the context.
 
-    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None if a server doesn't report it).
+    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None if a server doesn't report it);
+    ``input_name`` (which text of an embedding or rerank call it is, such as ``texts[3]``; otherwise None).
 
     What to do: shorten the prompt, or load the model with a larger ``n_ctx`` if it was trained for that.
     """
 
-    def __init__(self, prompt_tokens: int | None, context_size: int | None, advice: str = "") -> None:
+    def __init__(
+        self, prompt_tokens: int | None, context_size: int | None, advice: str = "", *, input_name: str | None = None
+    ) -> None:
         self.prompt_tokens = prompt_tokens
         self.context_size = context_size
-        if context_size is None:
+        self.input_name = input_name
+        if input_name is not None:
+            what = f"{input_name} has {prompt_tokens} tokens, and the model reads at most {context_size} at once."
+            advice = advice or 'Shorten it, or pass truncation="auto" to use its beginning.'
+        elif context_size is None:
             has = "is too long" if prompt_tokens is None else f"has {prompt_tokens} tokens, which is too long"
             what = f"The prompt {has} for the context."
         else:
