@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
@@ -116,11 +117,16 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
     response_format: (
         Annotated[
-            dict[str, Any], Meta(description="Format of the answer: {'type': 'json_schema', 'json_schema': {...}}.")
+            dict[str, Any],
+            Meta(
+                description="Format of the answer: {'type': 'json_schema', 'json_schema': {'schema': {...}}}, or the "
+                "type json_object, regex (with 'regex': '...'), choice (with 'choice': [...]) or text. In Python also "
+                "a type: a msgspec Struct, a dataclass, a TypedDict, an enum, list[...], a pydantic model."
+            ),
         ]
         | None
     ) = None
-    grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
+    grammar: Annotated[str, Meta(description="A grammar that the answer must follow, in Lark or GBNF.")] | None = None
     tools: (
         Annotated[
             tuple[dict[str, Any], ...],
@@ -195,7 +201,7 @@ class GenerationParameters(TypedDict, total=False):
     logit_bias: Mapping[int, float] | Mapping[str, float] | None
     logprobs: bool | None
     top_logprobs: int | None
-    response_format: Mapping[str, object] | None
+    response_format: Mapping[str, object] | type[Any] | types.GenericAlias | types.UnionType | None
     grammar: str | None
     tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None

@@ -147,6 +147,8 @@ def _plural(kind: Any) -> str:
         return _plural(kind.type)
     if isinstance(kind, mi.UnionType):
         return " or ".join(filter(None, map(_plural, kind.types)))
+    if isinstance(kind, mi.LiteralType):
+        return "any of " + ", ".join(repr(value) for value in kind.values)
     article, _, rest = _words(kind).partition(" ")
     if article not in ("a", "an"):
         return f"{article} {rest}".strip()

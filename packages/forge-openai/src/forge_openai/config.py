@@ -16,6 +16,14 @@ from .request.fields import is_taken
 
 Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
 """Canonical parameters that OpenAI's own API lacks and other servers have."""
+ServerKind = Literal["openai", "vllm", "llama-server", "tgi"]
+Constraints = Annotated[
+    ServerKind,
+    Meta(
+        description="Whose names for response_format and grammar the server understands. OpenAI's API has none for the "
+        "types regex and choice."
+    ),
+]
 
 
 class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
@@ -90,6 +98,7 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
             "grammar. A mapping gives the server's names: {'repetition_penalty': 'repeat_penalty'}."
         ),
     ] = ()
+    constraints: Constraints = "openai"
     check_model: Annotated[
         bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from forge_openai.config import Constraints
 from forge_openai.server import OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
@@ -54,6 +55,7 @@ class TGIConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         | None
     ) = None
     max_batch_size: Annotated[int, Meta(ge=1, description="Requests of a batch.")] | None = None
+    constraints: Constraints = "tgi"
     max_stop_sequences: Annotated[int, Meta(ge=0, description="Stop strings that a request may have.")] | None = None
     max_top_n_tokens: Annotated[int, Meta(ge=0, description="Alternatives that top_logprobs may ask for.")] | None = (
         None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from forge_openai.config import Constraints
 from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
@@ -62,6 +63,7 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     ) = None
     seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
     extensions: Extensions = ("top_k", "min_p", "repetition_penalty")
+    constraints: Constraints = "vllm"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(description="How a final assistant turn is continued: vLLM does it on request."),

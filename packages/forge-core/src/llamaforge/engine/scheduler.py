@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
-from .constraints import Constraints, MaskFiller
+from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -257,7 +257,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
-            self._fill_masks(sequences, entries)
+            self._masks.begin(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -294,7 +294,7 @@ class Scheduler:
             guesses: list[int] = []
             if chosen and (sequence.lookup is not None or sequence.matcher is not None):
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = self._guesses(sequence, room)
+                guesses = next_guesses(sequence, room, can_trim=self.engine.can_trim)
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -307,33 +307,6 @@ class Scheduler:
                 )
             )
         return sequences, entries
-
-    def _guesses(self, sequence: SequenceState, room: int) -> list[int]:
-        """What may follow the last certain token of *sequence*: what its grammar forces, or else what stood there
-        before. What is forced comes true, for each of its masks allows only that token."""
-        matcher, lookup = sequence.matcher, sequence.lookup
-        if matcher is None:
-            return [] if lookup is None else lookup.guess(room)
-        if room < 1 or not self.engine.can_trim:
-            return []
-        forced = matcher.forced()
-        sequence.forced = bool(forced)
-        if forced:
-            return forced[:room]
-        guesses = [] if lookup is None else lookup.guess(room)
-        return guesses[: matcher.valid(guesses)] if guesses else []
-
-    def _fill_masks(self, sequences: list[SequenceState], entries: list[BatchEntry[Any]]) -> None:
-        """Begin to fill the masks of those answers that have a grammar."""
-        wanted = [
-            (entry, sequence.matcher)
-            for sequence, entry in zip(sequences, entries, strict=True)
-            if sequence.matcher is not None and entry.sampling is not None
-        ]
-        if wanted:
-            masks = self._masks.fill([(matcher, entry.guesses) for entry, matcher in wanted])
-            for (entry, _), own in zip(wanted, masks, strict=True):
-                entry.masks = own
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
         """*result* is what came of *entry*."""
@@ -353,8 +326,8 @@ class Scheduler:
             return
         done, right = False, -1
         try:
-            if sequence.matcher is not None and sequence.matcher.error:
-                raise GenerationError(f"The constraint on this answer can't go on: {sequence.matcher.error}")
+            if sequence.matcher is not None:
+                sequence.matcher.check()
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)

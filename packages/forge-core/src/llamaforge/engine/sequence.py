@@ -183,4 +183,5 @@ class SequenceState:
                 truncated_tokens=self._truncated,
             ),
             timings=Timings(queued=queued),
+            dropped=() if self.matcher is None else self.matcher.notes,
         )

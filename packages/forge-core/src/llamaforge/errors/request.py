@@ -25,6 +25,8 @@ def named_parameters(error: LlamaForgeError) -> frozenset[str]:
         names = [error.name]
     elif isinstance(error, ConflictingParametersError):
         names = error.names
+    elif isinstance(error, ConstraintError):
+        names = [error.parameter]
     elif isinstance(error, UnsupportedError) and error.feature.startswith("the parameter"):
         names = error.feature.partition(" ")[2].partition(" ")[2].split(", ")
     else:

@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from forge_openai.config import Extension
+from forge_openai.config import Constraints, Extension
 from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
@@ -60,6 +60,7 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         | None
     ) = None
     extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
+    constraints: Constraints = "llama-server"
     stop_strings: Annotated[
         Literal["server", "client"],
         Meta(description="Who looks for stop strings. The server would lose log-probabilities and text."),

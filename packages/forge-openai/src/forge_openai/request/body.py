@@ -18,7 +18,7 @@ CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
 
 _SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
-_CHAT_ONLY: Final = ("tools", "tool_choice", "response_format")
+_CHAT_ONLY: Final = ("tools", "tool_choice")
 
 
 def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig) -> tuple[str, bytes]:
@@ -40,11 +40,21 @@ def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: Op
         body["stop"] = list(request.stop)
     if request.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
-    for name, field in config.wire_names().items():
+    names = config.wire_names()
+    for name, field in names.items():
         value = getattr(request, name)
-        if value is not None:
+        if value is not None and name != "grammar":
             body[field] = value
+    constraint: dict[str, Any] = {}
+    if request.response_format is not None or request.grammar is not None:
+        from .constraints import constraint_fields
+
+        constraint = constraint_fields(request, config.constraints, names.get("grammar"))
+        body |= constraint
     if request.raw:
+        if "response_format" in constraint and config.constraints in {"openai", "tgi"}:
+            unable = "response_format with raw=True"
+            raise UnsupportedError(unable, config.constraints, "The completions endpoint has none.")
         path = COMPLETIONS
         _add_completion(body, request)
     else:
