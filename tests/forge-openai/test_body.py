@@ -189,9 +189,9 @@ def test_engine_options_are_fields_of_the_body(server: ScriptedServer, load: Loa
 @pytest.mark.parametrize(
     ("field", "advice"),
     [
-        ("model", "left out"),
+        ("model", "sends the loaded model"),
         ("messages", "chat"),
-        ("stream", "left out"),
+        ("stream", "always streams"),
         ("stream_options", "include_usage"),
         ("n", "one answer"),
         ("prompt", "generate"),

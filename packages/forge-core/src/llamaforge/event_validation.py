@@ -81,7 +81,7 @@ class EventValidator:
             return None
         if event is None:
             raise ContractError(self._backend, "its stream ended without a terminal event")
-        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
+        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is not an event")
 
     def see_failure(self, error: BaseException) -> None:
         """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
@@ -115,7 +115,7 @@ class EventValidator:
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._cancellation.cancelled:
-            raise ContractError(self._backend, "its stream went on after the terminal event")
+            raise ContractError(self._backend, "its stream continued after the terminal event")
 
     def cancelled(self) -> Finished:
         """The terminal event of a stream that its reader leaves early."""

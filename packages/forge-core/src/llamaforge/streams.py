@@ -69,8 +69,11 @@ class _Stream:
         """
         end = self._finished
         if end is None:
-            state = "failed" if self._failed else "is not at its end"
-            raise GenerationError(f"The stream {state}: there is no result. Read it to its end, or close it.")
+            if self._failed:
+                raise GenerationError("The stream has failed, so there is no result.")
+            raise GenerationError(
+                "The stream has not ended yet, so there is no result. Read it to its end, or close it."
+            )
         return GeneratedText(
             self.text,
             finish_reason=end.finish_reason,

@@ -138,7 +138,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         known = self.capabilities.engine_options
         for name in options:
             if name not in known:
-                raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+                raise UnknownParameterError(name, known, where="engine option", owner=f"The backend {self.name}")
 
     def after_fork(self) -> None:
         """In the child of a fork, before anything else runs there: give up what only the parent can use.

@@ -29,7 +29,7 @@ _LOOKED_AT: Final = 32
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
-    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "The model was loaded before this process was forked, and only the parent process can use it. Load it after the "
     "fork, in each process, or start the processes with multiprocessing's 'spawn'."
 )
 _left_behind: Final[list[Scheduler]] = []
@@ -150,7 +150,7 @@ class Scheduler:
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
                 _logger.warning(
-                    "A step of the engine could not be broken off: its model stays in memory until it ends."
+                    "A step of the engine could not be interrupted. The model stays in memory until the step ends."
                 )
 
     # The scheduler's thread.
@@ -196,7 +196,7 @@ class Scheduler:
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
@@ -357,7 +357,7 @@ class Scheduler:
             self._full = True
         else:
             self._leave(newest, keep=False)
-            newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
+            newest.fail(GenerationError("The engine has too little memory for this request, even alone."))
 
     def _requeue(self, sequence: SequenceState) -> None:
         """*sequence* loses its slot and waits again, before those that came after it."""
@@ -385,7 +385,7 @@ class Scheduler:
             try:
                 sampling.close()
             except Exception:
-                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
+                _logger.exception("close() of a sampling state failed; its memory may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..constraints.matcher import Matcher
 
 _NONE: Final[Mapping[int, str]] = {}
-CANCELLED: Final = "The caller left before the answer was complete."
+CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
 class SequenceState:

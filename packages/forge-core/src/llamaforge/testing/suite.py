@@ -10,6 +10,7 @@ from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
+from .checks.constraints import ConstraintChecks
 from .checks.context import ContextChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
@@ -52,6 +53,7 @@ class BackendConformance(
     ContextChecks,
     PullChecks,
     SamplingChecks,
+    ConstraintChecks,
     StopChecks,
     UsageChecks,
     TextChecks,

@@ -87,7 +87,7 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
             client = self._client(self.api_base)
             first = client.api_base if isinstance(client.api_base, str) else (client.api_base or ("",))[0]
             if endpoint not in (None, first.removesuffix(API)):
-                raise ConflictingParametersError(["endpoint", "api_base"], "both say where the server is.")
+                raise ConflictingParametersError(["endpoint", "api_base"])
             endpoint = first.removesuffix(API)
             # Without the credentials that a URL may hold: those are among the headers now.
             msgspec.structs.force_setattr(self, "api_base", client.api_base)

@@ -144,7 +144,21 @@ PROMISES: Final = (
         ),
         capability="top_logprobs",
     ),
-    Promise("P17", "response_format", ("test_response_format_is_followed",), capability="response_format"),
+    Promise(
+        "P17",
+        "response_format",
+        (
+            "test_response_format_is_followed",
+            "test_sampled_answers_follow_their_schema",
+            "test_a_cut_answer_with_a_schema_says_length",
+            "test_a_choice_is_followed",
+            "test_a_regex_is_followed",
+            "test_callers_at_once_get_formats_of_their_own",
+            "test_a_constraint_ends_with_its_request",
+            "test_a_format_that_can_not_be_read_is_refused",
+        ),
+        capability="response_format",
+    ),
     Promise("P18", "grammar", ("test_a_grammar_is_followed",), capability="grammar"),
     Promise(
         "P19",
