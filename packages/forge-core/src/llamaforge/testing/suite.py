@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checks.alternatives import AlternativeChecks
 from .checks.arithmetic import ArithmeticChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
+from .checks.configuration import ConfigurationChecks
 from .checks.context import ContextChecks
+from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
 from .checks.lifecycle import LifecycleChecks
@@ -20,6 +23,7 @@ from .checks.memory import MemoryChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
+from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.sampling import SamplingChecks
@@ -43,12 +47,15 @@ class BackendConformance(
     CancellationChecks,
     ErrorChecks,
     ChatChecks,
+    ConversationChecks,
     TemplateChecks,
     LogprobChecks,
+    AlternativeChecks,
     ArithmeticChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
+    PrefillChecks,
     PullChecks,
     SamplingChecks,
     StopChecks,
@@ -57,6 +64,7 @@ class BackendConformance(
     ParameterChecks,
     SecretChecks,
     PackagingChecks,
+    ConfigurationChecks,
     MemoryChecks,
     LifecycleChecks,
     ProcessChecks,

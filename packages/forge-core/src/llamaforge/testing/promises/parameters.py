@@ -141,6 +141,8 @@ PROMISES: Final = (
         (
             "test_alternatives_are_sorted_and_no_more_than_asked_for",
             "test_sampled_tokens_have_their_own_logprob",
+            "test_there_are_no_alternatives_unasked",
+            "test_more_alternatives_begin_with_the_fewer",
         ),
         capability="top_logprobs",
     ),
@@ -214,6 +216,7 @@ PROMISES: Final = (
             "test_the_config_never_shows_a_secret",
             "test_errors_about_a_secret_do_not_show_it",
             "test_the_backend_never_shows_a_secret",
+            "test_defaults_of_load_parameters_are_values_they_may_have",
         ),
     ),
 )
