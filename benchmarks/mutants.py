@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -65,7 +66,7 @@ def plan(options: argparse.Namespace, root: Path, areas: Areas, equivalents: lis
         wanted = [
             module
             for module in relative
-            if not options.module or any(each == name or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
+            if not options.module or any(fnmatch.fnmatch(name, each) or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
         ]
         mutants = [mutant for module in wanted for mutant in mutants_of(module, (root / module).read_text("utf-8"))]
         if options.function:
@@ -335,6 +336,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=HERE.parent / ".mutants.jsonl", help="where findings are kept")
     options = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     areas = read_areas(options.areas)
     equivalents = read_equivalents(options.equivalents)
     every = plan(options, options.root, areas, equivalents)
