@@ -8,6 +8,8 @@ from llamaforge.testing import BackendConformance
 
 
 class TestSlowEcho(BackendConformance):
+    """A millisecond a step."""
+
     backend = "echo"
     model = "anything"
     parameters: ClassVar = {"delay": 0.001}

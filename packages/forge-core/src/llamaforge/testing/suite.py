@@ -19,6 +19,7 @@ from .checks.errors import ErrorChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
+from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
@@ -58,6 +59,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    MalformedChecks,
     StopChecks,
     UsageChecks,
     TextChecks,

@@ -146,8 +146,18 @@ PROMISES: Final = (
         ),
         capability="top_logprobs",
     ),
-    Promise("P17", "response_format", ("test_response_format_is_followed",), capability="response_format"),
-    Promise("P18", "grammar", ("test_a_grammar_is_followed",), capability="grammar"),
+    Promise(
+        "P17",
+        "response_format",
+        ("test_response_format_is_followed", "test_a_schema_that_means_nothing_raises_typed_errors_alone"),
+        capability="response_format",
+    ),
+    Promise(
+        "P18",
+        "grammar",
+        ("test_a_grammar_is_followed", "test_a_malformed_grammar_is_refused"),
+        capability="grammar",
+    ),
     Promise(
         "P19",
         "tools",
