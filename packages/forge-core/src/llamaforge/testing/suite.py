@@ -7,6 +7,7 @@ from typing import Any
 
 from .checks.alternatives import AlternativeChecks
 from .checks.arithmetic import ArithmeticChecks
+from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
@@ -16,6 +17,7 @@ from .checks.context import ContextChecks
 from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
+from .checks.explanations import ExplanationChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
@@ -47,12 +49,14 @@ class BackendConformance(
     AsyncMannersChecks,
     CancellationChecks,
     ErrorChecks,
+    ExplanationChecks,
     ChatChecks,
     ConversationChecks,
     TemplateChecks,
     LogprobChecks,
     AlternativeChecks,
     ArithmeticChecks,
+    PenaltySignChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,

@@ -26,6 +26,7 @@ PROMISES: Final = (
         (
             "test_an_unknown_parameter_is_refused",
             "test_a_value_out_of_range_is_refused",
+            "test_an_invalid_parameter_is_named_and_explained",
             "test_a_value_of_the_wrong_type_is_refused",
         ),
     ),
@@ -114,7 +115,12 @@ PROMISES: Final = (
         ),
         capability="frequency_penalty",
     ),
-    Promise("P13", "repetition_penalty", ("test_repetition_penalty_is_honoured",), capability="repetition_penalty"),
+    Promise(
+        "P13",
+        "repetition_penalty",
+        ("test_repetition_penalty_is_honoured", "test_a_repetition_penalty_favours_nothing_that_was_there"),
+        capability="repetition_penalty",
+    ),
     Promise(
         "P14",
         "logit_bias",
@@ -184,7 +190,12 @@ PROMISES: Final = (
         ("test_template_variables_reach_the_template",),
         capability="chat_template_kwargs",
     ),
-    Promise("P23", "parse_special", ("test_spelled_control_tokens_are_text",), capability="parse_special"),
+    Promise(
+        "P23",
+        "parse_special",
+        ("test_spelled_control_tokens_are_text", "test_a_control_token_is_several_tokens_unasked"),
+        capability="parse_special",
+    ),
     Promise(
         "P24",
         "raw",
