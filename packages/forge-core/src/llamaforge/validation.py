@@ -79,6 +79,16 @@ def seconds_to_wait(wait: bool | float) -> float:
     return float(value)
 
 
+def read_timeout(timeout: object) -> float | None:
+    """Read ``timeout`` of a call: seconds above 0, or None. Raises InvalidParameterError."""
+    value = plain_value(timeout)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidParameterError("timeout", timeout, "a number above 0")
+    return float(value)
+
+
 def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:
     """Type and range of a field, in words: ``a number from 0 to 1``."""
     for field in mi.type_info(struct).fields:  # type: ignore[attr-defined]

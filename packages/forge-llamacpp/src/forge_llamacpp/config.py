@@ -68,11 +68,25 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
                 ge=1,
                 le=2**20,
                 description="Tokens in a step, all requests together; a longer prompt takes several steps. Not set: "
-                "128 on a processor, 512 with a graphics card.",
+                "128 on a processor, 512 with a graphics card, 512 for vectors.",
             ),
         ]
         | None
     ) = None
+    pooling: (
+        Annotated[
+            Literal["mean", "cls", "last"],
+            Meta(
+                description="With task embed: how a text's vector is made of its tokens'. Not set: as the file says; "
+                "one that doesn't is refused."
+            ),
+        ]
+        | None
+    ) = None
+    prompts: Annotated[
+        dict[str, str],
+        Meta(description="With task embed: texts to put before others, for prompt_name: {'query': 'query: '}."),
+    ] = msgspec.field(default_factory=dict)
     n_ubatch: Annotated[
         int, Meta(ge=1, le=2**20, description="Tokens in a step that are computed at once; at most n_batch.")
     ] = 512

@@ -33,7 +33,7 @@ def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> li
     return model
 
 
-def dry_run(path: str, config: LlamaCppConfig) -> None:
+def dry_run(path: str, config: LlamaCppConfig, task: str = "generate") -> None:
     """Do all of a load that takes no weights: what llama.cpp would refuse, it refuses now.
 
     Raises what the load itself raises, but for what comes of the weights and of memory.
@@ -42,6 +42,8 @@ def dry_run(path: str, config: LlamaCppConfig) -> None:
         return
     model = load_model(path, config, weights=False)
     try:
+        if task != "generate":
+            return
         refuse_what_writes_no_text(path, model)
         n_ctx = llama_params.context_length(config, lib.llama_model_n_ctx_train(model))
         context = make_context(path, model, config, n_ctx)

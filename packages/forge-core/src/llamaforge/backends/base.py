@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from .. import forks
 from ..awaitables import AwaitableResult
@@ -26,16 +26,29 @@ from ..streams import AsyncTextStream, TextStream
 from ..validation import seconds_to_wait
 from .calls import GenerationCalls
 from .config import BackendConfig
+from .embedding_calls import EmbeddingCalls
+from .embedding_run import task_error
 from .inflight import InFlight
 from .loading import import_engine, loading
 from .memory import MemoryUsage
-from .spec import BackendSpec, Capabilities
+from .spec import BackendSpec, Capabilities, Task
 from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 
+_FULL: Final = (
+    "load",
+    "stream",
+    "astream",
+    "compute_embeddings",
+    "acompute_embeddings",
+    "compute_scores",
+    "acompute_scores",
+)
+"""What a full backend writes, at least one of them."""
 
-class BaseBackend(GenerationCalls):
+
+class BaseBackend(GenerationCalls, EmbeddingCalls):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
@@ -58,6 +71,9 @@ class BaseBackend(GenerationCalls):
       generator: write one of the two. When the caller leaves, the generator is closed: stop the engine in ``finally``.
       If the engine computes for long between two events, it must check ``cancellation.stopped`` meanwhile. Several
       threads may call it at once.
+
+    A backend for vectors or rankings declares the tasks ``embed`` or ``rerank``, and writes ``compute_embeddings`` or
+    ``compute_scores`` instead of ``stream``, or beside it.
 
     The base class provides everything else: checked parameters, ``generate``, ``chat``, their streams and asynchronous
     versions, batches, timeouts, cancellation, timings.
@@ -149,8 +165,8 @@ class BaseBackend(GenerationCalls):
 
     @property
     def is_basic(self) -> bool:
-        """Whether the author wrote only the four basic methods."""
-        return type(self).stream is BaseBackend.stream and type(self).astream is BaseBackend.astream
+        """Whether the author wrote only the four basic methods: none of those that make a full backend."""
+        return not any(getattr(type(self), name) is not getattr(BaseBackend, name) for name in _FULL)
 
     @property
     def model_path(self) -> str | None:
@@ -239,7 +255,7 @@ class BaseBackend(GenerationCalls):
         Raises the same errors as :meth:`generate`.
         """
         self._require_full("render")
-        self._require_model()
+        self._require_task("generate")
         resolved = self._resolve(prompt, messages, parameters)
         try:
             return self.render_request(resolved.request)
@@ -320,7 +336,7 @@ class BaseBackend(GenerationCalls):
     ) -> tuple[GenerationRequest, CancellationToken, EventValidator]:
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
-        self._require_model()
+        self._require_task("generate")
         request, dropped, own = self._resolve(prompt, messages, parameters)
         cancellation = CancellationToken(request.timeout, started)
         say_where = functools.partial(self._say_where, own)
@@ -367,6 +383,16 @@ class BaseBackend(GenerationCalls):
     def _require_full(self, feature: str) -> None:
         if self.is_basic:
             raise UnsupportedError(feature, self.name, "It has only the basic methods.")
+
+    def _require_task(self, task: Task) -> None:
+        """Raises UnsupportedError or ModelNotLoadedError."""
+        declared = self.spec.capabilities.tasks if self.spec is not None else Capabilities().tasks
+        if task not in declared:
+            raise task_error(task, self.name, declared, declared)
+        self._require_model()
+        able = self.capabilities.tasks
+        if task not in able:
+            raise task_error(task, self.name, able, declared)
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():

@@ -21,6 +21,8 @@ module             contents
 ``sequence``       one request under way: its tokens, its text, its end
 ``event_queue``    from the scheduler to a waiting thread or event loop
 ``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)
+``embedding``      :class:`EmbeddingEngine`, what an author writes for vectors and scores
+``embedding_...``  its batcher, and what the backend does with both
 =================  ================================================================================
 """
 
@@ -28,6 +30,7 @@ from __future__ import annotations
 
 from .backend import EngineBackend
 from .config import EngineConfig
+from .embedding import EmbeddingEngine, TokenizedText
 from .interface import (
     BatchEntry,
     BytesDetokenizer,
@@ -48,6 +51,7 @@ __all__ = [
     "BytesDetokenizer",
     "Choice",
     "Detokenizer",
+    "EmbeddingEngine",
     "Engine",
     "EngineBackend",
     "EngineConfig",
@@ -58,6 +62,7 @@ __all__ = [
     "SamplingParams",
     "StepResult",
     "TokenTable",
+    "TokenizedText",
     "allowed_tokens",
     "apply_mask",
     "choose_while_guessed",

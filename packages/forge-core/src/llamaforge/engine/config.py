@@ -12,6 +12,16 @@ from ..backends.config import BackendConfig
 class EngineConfig(BackendConfig, frozen=True, kw_only=True):
     """How many requests share the model, and how."""
 
+    task: (
+        Annotated[
+            Literal["generate", "embed", "rerank"],
+            Meta(
+                description="What to load the model for: text, vectors, or scores of documents. Not set: what its "
+                "files show, else text."
+            ),
+        ]
+        | None
+    ) = None
     n_parallel: Annotated[
         int,
         Meta(

@@ -41,10 +41,10 @@ class GenerationTimeoutError(EngineError, TimeoutError):
     What to do: raise ``timeout``, or lower ``max_tokens``. ``text`` has the answer so far.
     """
 
-    def __init__(self, timeout: float, text: str = "") -> None:
+    def __init__(self, timeout: float, text: str = "", *, advice: str = "Raise timeout, or lower max_tokens.") -> None:
         self.timeout = timeout
         self.text = text
-        super().__init__(f"The answer was not complete after {timeout:g} s. Raise timeout, or lower max_tokens.")
+        super().__init__(f"The answer was not complete after {timeout:g} s. {advice}")
 
 
 class QueueFullError(EngineError, RuntimeError):

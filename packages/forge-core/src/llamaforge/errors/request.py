@@ -134,14 +134,25 @@ class NoChatTemplateError(RequestError, ValueError):
 class ContextOverflowError(RequestError, ValueError):
     """The prompt does not fit into the context.
 
-    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None if a server doesn't report it).
+    Attributes: ``prompt_tokens``; ``context_size`` (both in tokens; None if a server doesn't report it);
+    ``input_name`` (which text of an embedding or rerank call it is, such as ``texts[3]``; otherwise None).
 
     What to do: shorten the prompt, or load the model with a larger ``n_ctx`` if it was trained for that.
     """
 
-    def __init__(self, prompt_tokens: int | None, context_size: int | None, advice: str = "") -> None:
+    def __init__(
+        self, prompt_tokens: int | None, context_size: int | None, advice: str = "", *, input_name: str | None = None
+    ) -> None:
         self.prompt_tokens = prompt_tokens
         self.context_size = context_size
+        self.input_name = input_name
+        if input_name is not None:
+            LlamaForgeError.__init__(
+                self,
+                f"{input_name} has {prompt_tokens} tokens, and the model reads at most {context_size} at once. "
+                + (advice or 'Shorten it, or pass truncation="auto" to use its beginning.'),
+            )
+            return
         has = f"{prompt_tokens} tokens" if prompt_tokens is not None else "too many tokens"
         holds = f"holds {context_size}" if context_size is not None else "can't hold them"
         super().__init__(

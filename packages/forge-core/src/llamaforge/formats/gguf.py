@@ -9,6 +9,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import struct
@@ -102,6 +103,8 @@ class Header:
     """The size that the whole file must have, in bytes, as far as the sizes of its tensors' types are known."""
     unknown_types: frozenset[int] = frozenset()
     """Tensor types that this release doesn't know."""
+    head: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The tensors of a classification head (``cls...``) by name, with their shapes; the fastest dimension first."""
 
 
 def read_header(path: Path) -> Header:
@@ -137,6 +140,7 @@ class _Reader:
         self._size = size
         self._at = 4
         self._unknown: set[int] = set()
+        self._head: dict[str, tuple[int, ...]] = {}
 
     def header(self) -> Header:
         version = self._number(_U32)
@@ -160,7 +164,7 @@ class _Reader:
         needed = max((data_start + end for end in ends), default=self._at)
         if needed > self._size:
             raise DamagedFileError(f"it is cut short: it has {self._size:,} bytes of {needed:,}. Fetch it again")
-        return Header(metadata, tensors, needed, frozenset(self._unknown))
+        return Header(metadata, tensors, needed, frozenset(self._unknown), self._head)
 
     def _take(self, length: int) -> int:
         """Where the next *length* bytes begin."""
@@ -219,9 +223,10 @@ class _Reader:
         dimensions = self._number(_U32)
         if dimensions > _MAX_DIMENSIONS:
             raise DamagedFileError(f"its header is damaged: the tensor {name!r} has {dimensions} dimensions")
-        weights = 1
-        for _ in range(dimensions):
-            weights *= self._number(_U64)
+        shape = tuple(self._number(_U64) for _ in range(dimensions))
+        weights = math.prod(shape)
+        if name.startswith("cls."):
+            self._head[name] = shape
         kind, offset = self._number(_U32), self._number(_U64)
         if offset % alignment:
             raise DamagedFileError(f"its header is damaged: the tensor {name!r} is not aligned")

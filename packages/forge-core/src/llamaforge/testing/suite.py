@@ -32,6 +32,7 @@ from .checks.pulls import PullChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.stops import StopChecks
+from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
@@ -69,6 +70,7 @@ class BackendConformance(
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    TaskChecks,
     PackagingChecks,
     ConfigurationChecks,
     MemoryChecks,
