@@ -147,7 +147,8 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         with self._lock:
             entry = self.get_model(name)
             if entry.origin == "built-in":
-                raise InvalidParameterError("name", name, "a model that you added; this one is built in")
+                message = f"{name!r} is built in, so it can't be removed."
+                raise InvalidParameterError("name", name, "a model that you added", message=message)
             self._added.pop(name, None)
             if name in self._file.load():
                 self._file.remove(name)
@@ -353,5 +354,8 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
     if parameters.get("revision", revision) != revision:
-        raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
+        raise ConflictingParametersError(
+            ["revision", "the reference's @revision"],
+            "revision differs from the reference's @revision. Pass one of them.",
+        )
     return {**parameters, "revision": revision}

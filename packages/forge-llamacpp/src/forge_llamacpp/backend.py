@@ -67,7 +67,7 @@ class LlamaCppBackend(EngineBackend):
         engine = LlamaCppEngine(str(local_path(model_path)), config)
         engine.generation_defaults = self._recommended
         if config.prompt_lookup and not engine.can_trim:
-            logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
+            logger.warning("prompt_lookup is off: this model's memory can't undo guesses.")
         return engine
 
     def _open_embedding_engine(
