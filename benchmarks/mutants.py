@@ -84,7 +84,7 @@ def plan(options: argparse.Namespace, root: Path, areas: Areas, known: Known) ->
             or any(fnmatch.fnmatch(name, each) or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
         ]
         mutants = [mutant for module in wanted for mutant in mutants_of(module, (root / module).read_text("utf-8"))]
-        for patterns in (area.functions, [options.function or "*"]):
+        for patterns in (area.functions, (options.function or "*",)):
             mutants = [mutant for mutant in mutants if any(fnmatch.fnmatch(mutant.function, each) for each in patterns)]
         reasons = {mutant.key: each.reason for mutant in mutants for each in known.equivalent if each.holds_for(mutant)}
         excused = {mutant.key: each.reason for mutant in mutants for each in known.rule if each.holds_for(mutant)}
