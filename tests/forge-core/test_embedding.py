@@ -245,7 +245,7 @@ def test_a_task_that_is_not_declared_is_refused_by_name_before_any_work(load: Lo
         load("generate").embed(never())
     with pytest.raises(UnsupportedError, match=r"reranking \(task rerank\).*loaded for embed. Load one for rerank"):
         load("embed").rerank("q", never())
-    with pytest.raises(UnsupportedError, match=r"generating text \(task generate\).*does embed"):
+    with pytest.raises(UnsupportedError, match=r"generating text \(task generate\).*loaded for embed"):
         load("embed").generate("hi")
     with pytest.raises(UnsupportedError, match="generating text"):
         load("rerank").render("hi")
