@@ -74,7 +74,7 @@ class Chat:
         self._turns = Turns(terminal_lines(output) if interactive else piped_lines())
 
     def run(self) -> None:
-        """Take turns until the user leaves. A failed turn ends it only where nobody is there to read of it."""
+        """Take turns until the user leaves. A failed turn ends the chat only if input is not a terminal."""
         if self._interactive:
             say(f"{self._session.model} on {self._session.backend.name}. /help lists commands; Ctrl-D leaves.")
         leaving = False
@@ -107,15 +107,15 @@ class Chat:
         return {"model": self._session.model, "backend": self._session.backend.name}
 
     def models(self) -> list[str]:
-        """Names of the models there are."""
+        """The names of all models."""
         return self._session.forge.list_models()
 
     def switch_model(self, name: str) -> None:
-        """Go on with another model. Raises what loading raises; then the old one stays."""
+        """Switch to another model. Raises what loading raises; then the old one stays loaded."""
         self._session = self._session.switch(name, _check_chats)
 
     def answer(self) -> None:
-        """Print the answer to the last turn as it comes, and keep it; what there is of one that is stopped."""
+        """Stream the answer to the last turn, and keep it; if it is stopped, keep the part that has arrived."""
         stream = self._session.forge.chat_stream(
             self.conversation.messages(), self.parameters, model=self._session.model
         )

@@ -23,7 +23,7 @@ from .session import ModelChoice, Session, loaded_model
 from .values import utf8
 
 _WAIT: Final = 3.0
-"""Seconds without the end of standard input after which the user is told what is waited for."""
+"""Seconds to wait for the end of standard input before telling the user about it."""
 
 
 @click.command("run", short_help="Answer one prompt")
@@ -92,9 +92,9 @@ def _whole_prompt(argument: str | None, *, raw: bool, no_stdin: bool) -> str:
 
 
 def read_stdin(*, has_prompt: bool) -> str:
-    """All of standard input. Raises UsageError where it is not UTF-8; a byte order mark is dropped.
+    """All of standard input, without a byte order mark. Raises UsageError if it is not UTF-8.
 
-    *has_prompt*: there is a prompt already, so that the user may not know what is waited for.
+    *has_prompt*: whether there is a prompt already, so that the user may not expect to wait for standard input.
     """
     if sys.stdin.isatty():
         say("Type the prompt, then press Ctrl-D on an empty line.")
