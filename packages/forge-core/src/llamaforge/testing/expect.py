@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from .heartbeat import beat
+
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
@@ -24,6 +26,10 @@ class NotAsExpected(AssertionError):
         super().__init__(f"\nexpected: {expected}\ncame:     {self.came}")
 
 
+class Hangs(NotAsExpected):
+    """The backend doesn't come back. Whatever it was asked through can't be used any more."""
+
+
 class Told(str):
     """The actual result in words rather than as a value."""
 
@@ -37,6 +43,7 @@ def shown(value: object) -> str:
 def expect(condition: object, expected: str, came: object) -> None:
     """Fail unless *condition* holds."""
     __tracebackhide__ = True
+    beat()
     if not condition:
         raise NotAsExpected(expected, came)
 
@@ -44,6 +51,7 @@ def expect(condition: object, expected: str, came: object) -> None:
 def expect_equal(came: object, wanted: object, what: str) -> None:
     """Fail unless *came* equals *wanted*; *what* names the value."""
     __tracebackhide__ = True
+    beat()
     if came != wanted:
         raise NotAsExpected(f"{what} to be {shown(wanted)}", came)
 
@@ -51,12 +59,15 @@ def expect_equal(came: object, wanted: object, what: str) -> None:
 def expect_refusal(kind: type[E] | tuple[type[E], ...], call: Callable[[], object], what: str) -> E:
     """The error of *kind* that *call* raises. Fail if it returns or raises something else."""
     __tracebackhide__ = True
+    beat()
     kinds = kind if isinstance(kind, tuple) else (kind,)
     names = " or ".join(each.__name__ for each in kinds)
     try:
         returned = call()
     except kinds as error:
         return error
+    except Hangs:
+        raise
     except Exception as error:
         raise NotAsExpected(f"{names} for {what}", error) from error
     raise NotAsExpected(f"{names} for {what}", Told(f"no error: {shown(returned)}"))
@@ -74,17 +85,24 @@ def within(seconds: float, call: Callable[[], T], doing: str) -> T:
             outcome.append((None, error))
 
     worker = threading.Thread(target=work, name="conformance", daemon=True)
+    beat()
     worker.start()
     worker.join(seconds)
+    beat()
     if not outcome:
-        frame = sys._current_frames().get(worker.ident or 0)
-        where = "".join(traceback.format_stack(frame)) if frame is not None else "it is not known where"
-        raise NotAsExpected(f"{doing} to end within {seconds:g} s (patience)", Told(f"it hangs at\n{where}"))
+        where = stack_of(worker)
+        raise Hangs(f"{doing} to end within {seconds:g} s (patience)", Told(f"it hangs at\n{where}"))
     returned, error = outcome[0]
     if error is not None:
         raise error
     value: T = returned
     return value
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Where *thread* is now."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "it is not known where"
 
 
 def together(seconds: float, works: Sequence[Callable[[], None]]) -> None:
@@ -116,6 +134,7 @@ def together(seconds: float, works: Sequence[Callable[[], None]]) -> None:
 def comes_true(condition: Callable[[], object], seconds: float) -> bool:
     """Whether *condition* holds at some moment of the next *seconds*."""
     deadline = time.perf_counter() + seconds
+    beat()
     while not condition():
         if time.perf_counter() > deadline:
             return bool(condition())

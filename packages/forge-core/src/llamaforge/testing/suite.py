@@ -30,6 +30,7 @@ from .checks.threads import ThreadChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
+from .kit import Kit
 
 
 # pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
@@ -80,7 +81,7 @@ class BackendConformance(
     """
 
     def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
+        super(Kit, cls).__init_subclass__(**more)  # an author's own tests take the time that they need
         guard(cls, BackendConformance)
 
     @classmethod
