@@ -157,8 +157,7 @@ class LosesPlaces(ToyBackend):
         while not self.places.acquire(timeout=0.1):
             if ENDED.is_set():
                 raise RuntimeError
-        for event in super().stream(request, cancellation):
-            yield event
+        yield from super().stream(request, cancellation)
         self.places.release()
 
 

@@ -33,8 +33,9 @@ def checks_of(kit: type[Kit]) -> dict[str, Callable[..., None]]:
 def guard(cls: type[Kit], kit: type[Kit]) -> None:
     """Hold the author's class *cls* to the *kit*.
 
-    Raises TypeError if a setting can't be right or is misspelt, and if it drops or replaces a check without a reason, exempts itself from an unknown check or without
-    a reason, or replaces other parts of the kit. Exempted checks become skipped ones.
+    Raises TypeError if a setting can't be right or is misspelt; if the class drops or replaces a check without a
+    reason, exempts itself from an unknown check or without a reason, or replaces other parts of the kit. Exempted
+    checks become skipped ones.
     """
     mistake = wrong_settings(cls) or misspelt_settings(cls, SETTINGS)
     if mistake is not None:

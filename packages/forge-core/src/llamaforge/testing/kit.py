@@ -153,8 +153,11 @@ class Kit:
         """Unload what *backend* holds, if it can be unloaded; with patience."""
         __tracebackhide__ = True
         if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
-            seconds = cls.patience / 40 if run_of(cls).hurried else cls.patience
-            within(seconds, backend.unload_model, "unload_model()")
+            if run_of(cls).hurried:  # what is wrong has been said already
+                with contextlib.suppress(Exception):
+                    within(cls.patience / 40, backend.unload_model, "unload_model()")
+            else:
+                within(cls.patience, backend.unload_model, "unload_model()")
 
     @property
     def grace(self) -> float:

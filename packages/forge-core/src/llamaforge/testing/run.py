@@ -31,6 +31,8 @@ class Run:
         self._cls = weakref.ref(cls)
         self.hurried = False
         """Whether the check that runs now hangs somewhere: its clean-up gets little time."""
+        self.has_imported = False
+        """Whether a model was loaded and used, so that what libraries do when they are imported is done."""
         self._ready = False
         self._mistake: str | None = None
         self._unloadable: str | None = None
@@ -79,7 +81,8 @@ class Run:
     def cls(self) -> type[Kit]:
         """The test class."""
         found = self._cls()
-        assert found is not None
+        if found is None:
+            raise RuntimeError("The test class is gone.")
         return found
 
     @contextlib.contextmanager

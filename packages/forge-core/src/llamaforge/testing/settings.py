@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
 from numbers import Real
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
-from ..errors import closest
 
 _PLACE: Final = "see llamaforge.testing.BackendConformance"
 
@@ -74,9 +74,10 @@ def misspelt_settings(cls: type, known: Iterable[str]) -> str | None:
     for name, value in vars(cls).items():
         if name.startswith(("_", "test")) or name in settings or callable(value) or hasattr(value, "__get__"):
             continue
-        near = closest(name, settings)
+        near = get_close_matches(name.casefold(), settings, cutoff=0.8)
         if near:
-            return f"{cls.__name__}.{name} is no setting of the kit. Did you mean {' or '.join(near)}? {_PLACE[0].upper()}{_PLACE[1:]}."
+            meant = " or ".join(near)
+            return f"{cls.__name__}.{name} is no setting of the kit. Did you mean {meant}?"
     return None
 
 

@@ -22,11 +22,13 @@ from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
+from .checks.readiness import ReadinessChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.stops import StopChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
+from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -55,7 +57,9 @@ class BackendConformance(
     ParameterChecks,
     SecretChecks,
     PackagingChecks,
+    ReadinessChecks,
     MemoryChecks,
+    UnloadingChecks,
     LifecycleChecks,
     ProcessChecks,
 ):

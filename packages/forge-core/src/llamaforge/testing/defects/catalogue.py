@@ -302,19 +302,81 @@ _EDGES: Final = _defects(
     ("KeepsItsFirstContext", "keeps the first load's parameters", ("test_instances_have_contexts_of_their_own",)),
 )
 
-_LEFT: Final = ("test_the_process_is_left_as_it_was",)
+_LOADED: Final = ("test_loading_leaves_the_process_as_it_was",)
+_ASKED: Final = ("test_requests_leave_the_process_as_it_was",)
+_UNLOADED: Final = ("test_unloading_leaves_the_process_as_it_was",)
 _PROCESS: Final = _defects(
     "process",
-    ("ChangesTheEnvironment", "changes the environment", _LEFT),
-    ("LogsForEverybody", "adds to the root logger", _LEFT),
-    ("CatchesSignals", "replaces signal handlers", _LEFT),
-    ("MovesAway", "changes the working directory", _LEFT),
-    ("StopsTheCollector", "changes the garbage collector", _LEFT),
-    ("LimitsSockets", "limits all sockets", _LEFT),
-    ("HidesWarnings", "filters warnings", _LEFT),
-    ("HooksExceptions", "replaces sys.excepthook", _LEFT),
-    ("LeavesFiles", "leaves temporary files", _LEFT),
-    ("SeedsEverybody", "seeds the global random numbers", _LEFT),
+    ("ChangesTheEnvironment", "changes the environment", _LOADED),
+    ("SetsAVariable", "sets an environment variable", _LOADED),
+    ("LogsForEverybody", "adds to the root logger", _LOADED),
+    ("LogsWhenItFails", "changes the root logger when it fails", _LOADED),
+    ("CatchesSignals", "replaces signal handlers", _LOADED),
+    ("MovesAway", "changes the working directory", _LOADED),
+    ("StopsTheCollector", "changes the garbage collector", _LOADED),
+    ("LimitsSockets", "limits all sockets", _LOADED),
+    ("HidesWarnings", "filters warnings", _LOADED),
+    ("HooksExceptions", "replaces sys.excepthook", _LOADED),
+    ("ReplacesLookups", "replaces a shared function", _LOADED),
+    ("RecursesDeeper", "raises the recursion limit", _LOADED),
+    ("SeedsEverybody", "seeds the global random numbers", _ASKED),
+    ("SeedsInConversations", "seeds them in conversations", _ASKED),
+    ("BorrowsTheEnvironment", "sets a variable during a stream", _ASKED),
+    ("SilencesWarningsMeanwhile", "ignores warnings during a stream", _ASKED),
+    ("CollectsNoMore", "stops the collector on unload", _UNLOADED),
+    ("OpensTheUmask", "changes the umask on unload", _UNLOADED),
+    ("LeavesFiles", "leaves temporary files", _UNLOADED),
+    ("LeavesFolders", "leaves temporary folders", _UNLOADED),
+    ("HooksTheExit", "leaves exit hooks", _UNLOADED),
+)
+
+_WAITS: Final = ("test_unloading_may_wait_for_answers",)
+_CUT: Final = ("test_a_stream_that_is_cut_does_not_look_finished",)
+_ANYWHERE: Final = ("test_loading_again_brings_new_parameters_everywhere",)
+_LOSES: Final = ("test_a_wrong_model_loses_nothing",)
+_DEFAULTS: Final = ("test_defaults_belong_to_one_instance",)
+_CHILDREN: Final = ("test_no_child_process_survives",)
+_WELL: Final = ("test_health_tells_whether_it_can_answer",)
+_STILL_WELL: Final = ("test_a_stream_does_not_make_it_unwell",)
+_ABLE: Final = ("test_capabilities_can_be_read_without_a_model",)
+_FORGETS: Final = ("test_unloading_forgets_the_model",)
+_UNLOADING: Final = _defects(
+    "unloading",
+    ("IgnoresWait", "ignores wait", _WAITS),
+    ("AdmitsRequestsWhileItWaits", "admits requests while it waits", _WAITS),
+    ("WaitsWithoutLimit", "takes a number for True", ("test_unloading_waits_as_long_as_asked",), {"patience": 1.0}),
+    ("EndsWithItsModel", "ends cut streams with stop", _CUT),
+    ("EndsAtALimitWithItsModel", "ends cut streams with length", _CUT),
+    ("EndsConversationsWithItsModel", "ends cut conversations with stop", _CUT),
+    ("FailsWithItsModel", "raises raw errors of a model that is gone", _CUT),
+    (
+        "EndsWithItsModelInLoops",
+        "ends cut streams with stop in loops",
+        ("test_an_asynchronous_stream_that_is_cut_does_not_look_finished",),
+        {"sound": _ASYNC},
+    ),
+    ("OpensBeforeItLooks", "looks for the model after unloading", _LOSES),
+    ("NamesTheWrongModel", "names a model that failed", _LOSES),
+    ("ForgetsItsLanguage", "clears before it looks", _LOSES),
+    ("KeepsContextsOfRawPrompts", "keeps the old context of raw prompts", _ANYWHERE),
+    ("KeepsContextsOfConversations", "keeps the old context of conversations", _ANYWHERE),
+    ("SharesItsDefaults", "shares defaults", _DEFAULTS),
+    ("AddsItsDefaultsUp", "adds defaults up", _DEFAULTS),
+    ("ForgetsDefaultsInConversations", "has no defaults in conversations", _DEFAULTS),
+    ("LeavesAChild", "leaves a child process", _CHILDREN),
+    ("LeavesAGrandchild", "leaves a grandchild", _CHILDREN),
+    ("LeavesAChildWhenItFails", "leaves a child of a failed load", _CHILDREN),
+    ("IsAlwaysWell", "is always healthy", _WELL),
+    ("IsWellForEver", "is healthy after unloading", _WELL),
+    ("KnowsItsHealthAtOnce", "has a health that can't be awaited", _WELL),
+    ("IsUnwellWhenBusy", "is unhealthy when busy", _STILL_WELL),
+    ("IsUnwellAfterErrors", "is unhealthy after errors", _STILL_WELL),
+    ("AsksItsModelWhatItCan", "can do nothing before loading", _ABLE),
+    ("CanDoNothingWithoutAModel", "fails before loading", _ABLE),
+    ("RemembersWhatItCould", "keeps a model's capabilities", _FORGETS),
+    ("RemembersItsMemory", "keeps a model's memory", _FORGETS),
+    ("LosesCount", "loses count of requests", ("test_requests_in_flight_are_counted",)),
+    ("StaysOpenInLoops", "async with doesn't unload", ("test_the_asynchronous_with_statement_unloads",)),
 )
 
 DEFECTS: Final = (
@@ -329,6 +391,7 @@ DEFECTS: Final = (
     *_CROWDS,
     *_LIFECYCLE,
     *_PROCESS,
+    *_UNLOADING,
     *_MANNERS,
     *_IMPORTING,
 )

@@ -116,7 +116,7 @@ def run_all(suite: type[BackendConformance]) -> Iterator[tuple[str, BaseExceptio
             try:
                 with contextlib.closing(_Fixtures(suite, name, imported)) as fixtures:
                     fixtures.call()
-            except (Exception, *_OUTCOMES) as error:
+            except (Exception, *_OUTCOMES) as error:  # noqa: BLE001 - it is reported
                 yield name, error
             else:
                 yield name, None
