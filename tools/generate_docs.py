@@ -94,8 +94,42 @@ def _parameters() -> str:
         field = described[name]
         also = f" Also called `{'`, `'.join(aliases[name])}`." if aliases[name] else ""
         default = f"`{_plain(DEFAULTS[name])}`" if name in DEFAULTS else "not set"
-        rows.append((f"`{name}`", field.type or "any value", default, field.description + also))
+        rows.append((f"`{name}`{_number(name)}", field.type or "any value", default, field.description + also))
     return _table(("Name", "Value", "Default", "Meaning"), rows)
+
+
+def _number(parameter: str) -> str:
+    """The mark of the promise that a parameter is."""
+    from llamaforge.testing.promises import PROMISES
+
+    ids = [each.id for each in PROMISES.values() if each.id.startswith("P") and each.capability == parameter]
+    return "".join(f'<sup id="{number.lower()}">{number}</sup>' for number in ids)
+
+
+def _checks() -> str:
+    """Promises with their checks, and then each check. Raises ValueError for a check that says too little."""
+    from llamaforge.testing import BackendConformance
+    from llamaforge.testing.promises import BY_CHECK, PAGES, PROMISES
+
+    parts = []
+    for letter, page in PAGES.items():
+        rows = []
+        for promise in PROMISES.values():
+            if promise.id[0] == letter:
+                checks = [f"[{name}](#{name})" for name in promise.checks]
+                own = [f"LlamaForge's own tests: `{file}`" for file in promise.own]
+                rows.append((f"[{promise.id}]({promise.link})", promise.says, "<br>".join([*checks, *own])))
+        parts.append(f"### In [{page}]({page})\n\n{_table(('', 'Promise', 'Held by'), rows)}\n")
+    parts.append("## The checks\n")
+    for name, check in BackendConformance.checks().items():
+        text, _, advice = _code(" ".join((check.__doc__ or "").split())).partition(" Why: ")
+        why, _, look = advice.partition(" Look at: ")
+        if not look:
+            raise ValueError(f"The docstring of {name} does not say why, or what to look at")
+        kept = ", ".join(f"[{promise.id}]({promise.link})" for promise in BY_CHECK[name])
+        parts.append(f"### {name}\n\n{text}\n")
+        parts.append(f"* Promises: {kept}\n* Why: {why}\n* Look at: {look.partition(' Promises: ')[0]}\n")
+    return "\n".join(parts)
 
 
 def _matrix() -> str:
@@ -283,6 +317,7 @@ REGIONS: dict[str, Callable[[], str]] = {
     "error-tree": _tree,
     "exit-codes": _exit_codes,
     "commands": _commands,
+    "checks": _checks,
 }
 
 

@@ -77,7 +77,7 @@ class Ours:
     def prompts(self, asks: Sequence[Ask]) -> list[Prompt]:
         """The same requests as tokens, for a peer: chat template and tokenizer are the backend's own."""
         engine = self._backend._engine
-        return [Prompt(engine.tokenize(read_request(ask.prompt, None, {})), ask.max_tokens) for ask in asks]
+        return [Prompt(engine.tokenize(read_request(ask.prompt, None, {})).token_ids, ask.max_tokens) for ask in asks]
 
     def texts(self, asks: Sequence[Ask]) -> list[tuple[str, int, float]]:
         """The same requests as texts with all special tokens, and how long the answers may be, and delays."""

@@ -22,7 +22,7 @@ def conversation(backend: Any, tokens: int, seed: int) -> Messages:
 
 def backend_tokens(backend: Any, text: str) -> int:
     """Tokens of *text*."""
-    return len(backend._engine.tokenize(read_request(text, None, {})))
+    return len(backend._engine.tokenize(read_request(text, None, {})).token_ids)
 
 
 def first_piece(backend: Any, messages: Messages) -> float:

@@ -12,10 +12,13 @@ import pytest
 from huggingface_hub import constants
 
 from forge_hf import HuggingFaceBackend
+from llamaforge import LlamaForge
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
     InvalidModelError,
+    InvalidParameterError,
+    LlamaForgeError,
     ModelLoadError,
     ModelNotFoundError,
     RateLimitError,
@@ -92,6 +95,34 @@ def test_a_model_is_fetched_once_and_then_needs_no_network(hub: Any, tiny: Huggi
     hub.close()
     with load(local_files_only=True) as backend:
         assert backend.generate("Hello", seed=1, max_tokens=6) == told
+
+
+def test_offline_asks_the_hub_for_nothing(hub: Any, tmp_path: Path) -> None:
+    """Not for a model, and not for code or a kernel that a model's own files or the caller names."""
+    with LlamaForge(config_path=tmp_path / "models.toml") as forge:
+        forge.add_model("tiny", "org/tiny", "huggingface", {"device": "cpu", "local_files_only": False}, save=True)
+        forge.load_model("tiny")
+        told = forge.generate("Hello", seed=1, max_tokens=6)
+    config = json.loads(hub.repositories["org/tiny"]["config.json"])
+    config |= {"auto_map": {"AutoModelForCausalLM": "org/code--modeling_odd.Odd"}}
+    folder = tmp_path / "names-code"
+    folder.mkdir()
+    for name, content in {**hub.repositories["org/tiny"], "config.json": json.dumps(config).encode()}.items():
+        if "/" not in name:
+            (folder / name).write_bytes(content)
+    hub.repositories["org/code"] = {"modeling_odd.py": b"raise SystemExit"}
+    hub.requests.clear()
+    with LlamaForge(config_path=tmp_path / "models.toml", offline=True) as forge:
+        for reference in ("tiny", "org/tiny", "hf:org/tiny"):
+            forge.load_model(reference, {"device": "cpu"})
+            assert forge.generate("Hello", seed=1, max_tokens=6) == told
+        with pytest.raises(ModelNotFoundError, match="offline=True forbids"):
+            forge.load_model("org/other")
+        with pytest.raises(LlamaForgeError):
+            forge.load_model(str(folder), {"trust_remote_code": True, "device": "cpu"})
+        with pytest.raises(InvalidParameterError, match="offline=True forbids"):
+            forge.load_model("tiny", {"attn_implementation": "org/kernel"})
+    assert hub.requests == []
 
 
 def test_the_cache_can_be_elsewhere(hub: Any, tmp_path: Path) -> None:

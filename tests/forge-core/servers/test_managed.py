@@ -369,6 +369,18 @@ def test_secrets_go_through_the_environment_and_are_masked_in_the_log(tmp_path: 
     assert log.read_text().count("***") == 1, "a log that was asked for stays"
 
 
+def test_a_server_that_starts_offline_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for offline in (True, False):
+        backend = TinyBackend()
+        backend.offline = offline
+        backend.load_model("m")
+        (server,) = family_of(backend) - {backend.server_pid}
+        told = b"HF_HUB_OFFLINE=1" in Path(f"/proc/{server}/environ").read_bytes().split(b"\0")
+        backend.close()
+        assert told == offline
+
+
 def test_a_full_disk_for_the_log() -> None:
     with TinyBackend({"model": "m", "log_file": "/dev/full"}) as backend:
         assert backend.generate("Hi", max_tokens=1) == "word "

@@ -47,7 +47,7 @@ class HuggingFaceBackend(EngineBackend):
         from .loading import prepare
 
         self._prepared = None
-        self._prepared = model_path, config, prepare(model_path, config)
+        self._prepared = model_path, config, prepare(model_path, config, offline=self.offline)
 
     def open_engine(self, model_path: str, config: HuggingFaceConfig) -> Engine:
         """Read the weights."""
@@ -56,7 +56,7 @@ class HuggingFaceBackend(EngineBackend):
         prepared, self._prepared = self._prepared, None
         if prepared is not None and prepared[:2] == (model_path, config):
             return load(prepared[2], config)
-        return load(prepare(model_path, config), config)
+        return load(prepare(model_path, config, offline=self.offline), config)
 
     def default_parameters(self) -> Mapping[str, object]:
         """The recommended sampling, and the seed if one was given at load."""

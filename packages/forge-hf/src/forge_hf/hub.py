@@ -21,7 +21,16 @@ _NOT_NEEDED = frozenset(
 """Weights, which are chosen one by one, and what no model needs."""
 
 
-def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
+def switched_off(config: HuggingFaceConfig, *, offline: bool) -> str | None:
+    """What forbids downloads, for messages; None where they are allowed."""
+    if offline:
+        return "offline=True"
+    if config.local_files_only:
+        return "local_files_only=True"
+    return "the environment variable HF_HUB_OFFLINE" if constants.is_offline_mode() else None
+
+
+def fetch(source: ModelSource, config: HuggingFaceConfig, forbidden_by: str | None) -> Path:
     """The folder that holds the repository *source*: the cached one if it is complete, else fetched now.
 
     What is cached is used as it is; a newer version of a branch is fetched by ``llamaforge models pull``. Small files
@@ -34,12 +43,11 @@ def fetch(source: ModelSource, config: HuggingFaceConfig) -> Path:
     folder = cached(source, config)
     if folder is not None:
         return folder
-    if config.local_files_only or constants.is_offline_mode():
-        off = "local_files_only=True" if config.local_files_only else "the environment variable HF_HUB_OFFLINE"
+    if forbidden_by is not None:
         raise ModelNotFoundError(
             f"{source.name} is not, or not completely, in the hub's cache on this machine "
-            f"({config.cache_folder or constants.HF_HUB_CACHE}), and {off} forbids to fetch it. Fetch it once without "
-            "that, or name a local folder.",
+            f"({config.cache_folder or constants.HF_HUB_CACHE}), and {forbidden_by} forbids downloads. Download it "
+            "once without that, or name a local folder.",
             source.name,
         )
     repo, token = source.name, None if config.token is None else config.token.reveal()

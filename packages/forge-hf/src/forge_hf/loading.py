@@ -88,24 +88,27 @@ class PreparedModel:
     """For ``from_pretrained``."""
 
 
-def prepare(model_path: str, config: HuggingFaceConfig) -> PreparedModel:
+def prepare(model_path: str, config: HuggingFaceConfig, *, offline: bool = False) -> PreparedModel:
     """Fetch the files where the model is on the hub, and refuse all that can be refused before weights are read.
+
+    With *offline*, nothing is downloaded, whatever the config says.
 
     Raises ModelNotFoundError, InvalidModelError, ModelLoadError, DeviceNotAvailableError, InvalidParameterError, the
     hub's errors, or EngineNotAvailableError for an optional package.
     """
     source = find(model_path, config.gguf_file)
+    switched_off = hub.switched_off(config, offline=offline)
     check_devices(config)
-    check_attention(config)
+    check_attention(config, switched_off)
     if config.chat_template is not None:
         read_template(config.chat_template)
     with _loading(source.name):
         if config.quantization is not None:
             quantization_config(config, source)
-        folder = source.folder if source.folder is not None else hub.fetch(source, config)
+        folder = source.folder if source.folder is not None else hub.fetch(source, config, switched_off)
         source = ModelSource(source.name, folder, source.gguf_file)
         check_files(source, folder, config)
-        return _prepare(source, folder, config)
+        return _prepare(source, folder, config, local=switched_off is not None)
 
 
 def load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
@@ -167,11 +170,12 @@ def _load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
     )
 
 
-def _prepare(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> PreparedModel:
+def _prepare(source: ModelSource, folder: Path, config: HuggingFaceConfig, *, local: bool) -> PreparedModel:
     name = source.name
     common: dict[str, Any] = {
         "trust_remote_code": config.trust_remote_code,
-        "local_files_only": config.local_files_only or not config.trust_remote_code,
+        # All files are here but for code that a model's own code names in another repository.
+        "local_files_only": local or not config.trust_remote_code,
         "cache_dir": config.cache_folder,
         "token": None if config.token is None else config.token.reveal(),
     }
@@ -268,6 +272,9 @@ def _build(
     auto_class: Any, source: ModelSource, settings: Any, options: Mapping[str, Any], described: Mapping[str, Any]
 ) -> None:
     """Make the model's objects without any weights. What goes wrong then is the fault of what describes the model."""
+    code = (getattr(settings, "auto_map", None) or {}).get(auto_class.__name__) or ""
+    if options["local_files_only"] and options["trust_remote_code"] and "--" in code:
+        return  # from_config() would ask the hub for the repository that the code is in, and can't be told not to
     what = "its config.json" if source.gguf_file is None else "its header"
     doing = _doing(source.name, f"transformers can't build the model that {what} describes", described)
     with doing, torch.device("meta"):

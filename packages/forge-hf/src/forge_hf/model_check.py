@@ -48,12 +48,16 @@ def check_devices(config: HuggingFaceConfig) -> None:
                 choose_device(wanted, f"device_map[{module!r}]")
 
 
-def check_attention(config: HuggingFaceConfig) -> None:
-    """Raises InvalidParameterError for an attention that transformers doesn't have."""
+def check_attention(config: HuggingFaceConfig, forbidden_by: str | None) -> None:
+    """Raises InvalidParameterError for an attention that transformers doesn't have, and for one on the hub if
+    *forbidden_by* names what forbids downloads: the library of kernels has no such switch."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     wanted = config.attn_implementation
     # A name with a slash is a kernel on the hub; transformers looks it up.
+    if wanted is not None and "/" in wanted and forbidden_by is not None:
+        expected = f"an attention that is installed here; {forbidden_by} forbids to fetch a kernel from the hub"
+        raise InvalidParameterError("attn_implementation", wanted, expected)
     if wanted is None or "/" in wanted:
         return
     known = sorted({"eager", *(name for name in ALL_ATTENTION_FUNCTIONS.valid_keys() if "|" not in name)})

@@ -339,7 +339,9 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
 
     def _environment(self) -> dict[str, str]:
         own = {name: value.reveal() for name, value in getattr(self.config, "env", {}).items()}
-        return {**os.environ, "PYTHONUNBUFFERED": "1", **self.launch_environment(), **own}
+        # Whatever server it is, it downloads through the hub's libraries, which know this variable.
+        network = {"HF_HUB_OFFLINE": "1"} if self.offline else {}
+        return {**os.environ, "PYTHONUNBUFFERED": "1", **network, **self.launch_environment(), **own}
 
     def _secrets(self) -> list[str]:
         """What the log may not show: whatever is a Secret in the config."""

@@ -21,7 +21,7 @@ _OWN: Final = frozenset({"engine"})
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Which model runs, on what, loaded how."""
     for option in (
-        click.option("--offline", is_flag=True, help="Don't use the network: use only what is already downloaded."),
+        click.option("--offline", is_flag=True, help="Download nothing: use only what is on this machine."),
         click.option(
             "-p",
             "--load",

@@ -16,6 +16,7 @@ module         contents
 ``checks``     the checks, one module for each subject
 ``kit``        the author's settings, and the fixtures
 ``subject``    the backend under test and the ways to ask it
+``promises``   what the documents promise, and the checks for each promise
 ``oracle``     what parameters must do to the probabilities that a backend reports
 ``guard``      prevents checks from being dropped silently
 ``expect``     assertions that report the expected and the actual value

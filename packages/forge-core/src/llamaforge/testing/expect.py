@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 import time
@@ -9,7 +10,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from .heartbeat import beat
+from .heartbeat import beat, running_check
+from .promises import BY_CHECK
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -23,7 +25,7 @@ class NotAsExpected(AssertionError):
     def __init__(self, expected: str, came: object) -> None:
         self.expected = expected
         self.came = came if isinstance(came, Told) else shown(came)
-        super().__init__(f"\nexpected: {expected}\ncame:     {self.came}")
+        super().__init__(f"\nexpected: {expected}\ncame:     {self.came}{_broken_promises()}")
 
 
 class Hangs(NotAsExpected):
@@ -32,6 +34,17 @@ class Hangs(NotAsExpected):
 
 class Told(str):
     """The actual result in words rather than as a value."""
+
+
+def _broken_promises() -> str:
+    """A line that names the promises of the check that is running, in this thread or, if it has others, in one."""
+    frame = inspect.currentframe()
+    kept = BY_CHECK.get(running_check(), ())
+    while frame is not None and not kept:
+        kept = BY_CHECK.get(frame.f_code.co_name, ())
+        frame = frame.f_back
+    told = "; ".join(f"{promise.id}, {promise.says} (docs/{promise.link})" for promise in kept)
+    return f"\npromised: {told}" if told else ""
 
 
 def shown(value: object) -> str:

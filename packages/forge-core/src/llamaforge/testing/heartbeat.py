@@ -11,9 +11,10 @@ _given_up: Final[weakref.WeakSet[threading.Thread]] = weakref.WeakSet()
 
 
 class _Heart:
-    """When it beat last, by ``time.perf_counter()``."""
+    """When it beat last, by ``time.perf_counter()``, and of which check."""
 
     last = 0.0
+    check = ""
 
 
 def beat() -> None:
@@ -30,3 +31,14 @@ def last_beat() -> float:
 def silence(threads: list[threading.Thread]) -> None:
     """These threads no longer count."""
     _given_up.update(threads)
+
+
+def running(check: str) -> str:
+    """*check* runs from now on. Returns the one before."""
+    before, _Heart.check = _Heart.check, check
+    return before
+
+
+def running_check() -> str:
+    """The name of the check that runs; empty if none does."""
+    return _Heart.check

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from .expect import Hangs, Told, stack_of
-from .heartbeat import beat, last_beat, silence
+from .heartbeat import beat, last_beat, running, silence
 
 T = TypeVar("T")
 
@@ -56,12 +56,14 @@ class Patient:
         context = contextvars.copy_context()
         thread = threading.Thread(target=context.run, args=(self._work, work), name=NAME, daemon=True)
         outer, Patient.running = Patient.running, self
+        before = running(self.name)
         try:
             with _put_back() as put_back:
                 beat()
                 thread.start()
                 self._wait(thread, time.perf_counter() + LONGEST * self.patience, put_back)
         finally:
+            running(before)
             Patient.running = outer
         returned, error = self._outcome[0]
         if error is not None:

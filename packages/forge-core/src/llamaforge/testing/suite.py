@@ -26,6 +26,7 @@ from .checks.readiness import ReadinessChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.stops import StopChecks
+from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
 from .checks.unloading import UnloadingChecks
@@ -33,6 +34,7 @@ from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
 from .kit import Kit
+from .promises import annotate
 
 
 # pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
@@ -44,6 +46,7 @@ class BackendConformance(
     CancellationChecks,
     ErrorChecks,
     ChatChecks,
+    TemplateChecks,
     LogprobChecks,
     ArithmeticChecks,
     PathChecks,
@@ -103,3 +106,6 @@ class BackendConformance(
             found = next((vars(owner)[name] for owner in cls.__mro__ if name in vars(owner)), None)
             excused = name in cls.exceptions and getattr(found, "excused_from", None) is original
             expect(found is original or excused, f"the kit's own {name}", Told(f"{found!r}"))
+
+
+annotate(BackendConformance.checks())

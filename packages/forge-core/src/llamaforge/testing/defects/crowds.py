@@ -130,9 +130,9 @@ class TrustsItsCacheTooFar(ToyBackend):
         super().__init__()
         self._cache: dict[str, list[int]] = {}
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
         """What it has for the first hundred characters."""
-        return self._cache.setdefault(text[:100], super().tokenize(text))
+        return self._cache.setdefault(text[:100], super().tokenize(text, special))
 
 
 class CachesMoreThanThereIs(ToyBackend):

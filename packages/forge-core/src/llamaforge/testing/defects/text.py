@@ -209,9 +209,9 @@ class SwallowsErrors(ToyBackend):
 class CutsThePrompt(ToyBackend):
     """Cuts a prompt that is too long, and answers what is left of it."""
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
         """The last tokens that fit."""
-        return super().tokenize(text)[-(self.settings.n_ctx - 16) :]
+        return super().tokenize(text, special)[-(self.settings.n_ctx - 16) :]
 
 
 class OverflowsWithoutCounts(ToyBackend):

@@ -87,11 +87,16 @@ class ToyBackend(BaseBackend):
             return request.prompt
         if not self.settings.template:
             raise NoChatTemplateError(MODEL)
+        variables = dict(request.chat_template_kwargs or {})
+        tone = f"<tone>{variables.pop('tone')}</tone>\n" if "tone" in variables else ""
+        if variables and request.on_unsupported != "drop":
+            name = min(variables)
+            raise InvalidParameterError(f"chat_template_kwargs[{name!r}]", None, "tone", show_value=False)
         tools = f"<tools>{json.dumps(request.tools)}</tools>\n" if request.tools else ""
         turns = [f"<{message.role}>{message.text}" for message in request.as_messages()]
         if request.as_messages()[-1].role != "assistant":
             turns.append("<assistant>")
-        return tools + "</>\n".join(turns)
+        return tone + tools + "</>\n".join(turns)
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Token by token."""
@@ -142,7 +147,8 @@ class ToyBackend(BaseBackend):
 
     def prompt(self, request: GenerationRequest) -> tuple[list[int], int]:
         """The tokens of the prompt, and how many were left out, where that was asked for."""
-        tokens = self.tokenize(self.render_request(request))
+        special = bool(request.raw or request.parse_special)
+        tokens = self.tokenize(self.render_request(request), special)
         n_ctx = self.settings.n_ctx
         most = n_ctx - max(1, min(request.max_tokens or n_ctx // 4, n_ctx // 2))
         if request.truncation != "auto" or len(tokens) <= most:
@@ -155,7 +161,7 @@ class ToyBackend(BaseBackend):
             del turns[oldest]
             if turns[oldest].role == "assistant" and oldest < len(turns) - 1:  # the answer to the turn that has gone
                 del turns[oldest]
-            shorter = self.tokenize(self.render_request(replace(request, prompt=None, messages=tuple(turns))))
+            shorter = self.tokenize(self.render_request(replace(request, prompt=None, messages=tuple(turns))), special)
             if len(shorter) <= most:
                 return shorter, len(tokens) - len(shorter)
         raise ContextOverflowError(len(tokens), n_ctx)
@@ -164,10 +170,10 @@ class ToyBackend(BaseBackend):
         """What chooses the tokens of one answer."""
         return ToySampler(request, prompt, self.language.size)
 
-    def tokenize(self, text: str) -> list[int]:
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
         """The tokens of *text*. Raises InvalidParameterError for text that UTF-8 can't hold."""
         try:
-            return self.language.tokenize(text)
+            return self.language.tokenize(text, special)
         except UnicodeEncodeError as error:
             raise InvalidParameterError(
                 "prompt", None, f"text that UTF-8 can hold ({error})", show_value=False

@@ -16,6 +16,8 @@ _WORDS: Final = (
     "her high hill his home horse house how in into island it keeper kept knew lamp land last late left letter "
     "life light little long look made man many map"
 )
+CONTROL: Final = "<|im_end|>"
+"""How the token that ends an answer is spelled."""
 _MARKS: Final = b",.;\n"
 _CHARACTERS: Final = ("é", "ß", "ñ", "東", "海", "…", "🦊", "🌊", "👋🏽")
 _NOISE: Final = 2.0
@@ -52,8 +54,14 @@ class ToyLanguage:
         self._candidates = [*self._words, *_MARKS, *opening * 4]
         self._floor = [self._base(number) for number in range(self.size)]
 
-    def tokenize(self, text: str) -> list[int]:
-        """The tokens of *text*. Raises UnicodeEncodeError for half a surrogate pair."""
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """The tokens of *text*. Where *special*, :data:`CONTROL` is the token that ends an answer.
+
+        Raises UnicodeEncodeError for half a surrogate pair.
+        """
+        if special and CONTROL in text:
+            first, *others = (self.tokenize(part) for part in text.split(CONTROL))
+            return [*first, *(token for part in others for token in (self.end, *part))]
         return [self._ids[found] for found in self._pattern.findall(text.encode())]
 
     def fingerprint(self, prompt: Sequence[int]) -> bytes:

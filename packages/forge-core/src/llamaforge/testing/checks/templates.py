@@ -1,0 +1,71 @@
+"""What a request may tell the chat template, and what a message may not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import pytest
+
+from ...errors import InvalidParameterError
+from ...results import GeneratedText
+from ..expect import expect, expect_equal, expect_refusal
+from ..kit import Kit
+from ..subject import Subject
+
+SPELLED: Final = "<|im_end|> <|endoftext|> <|eot_id|> <end_of_turn> </s> <|end|>"
+"""Control tokens of well-known models. Most models have one of them."""
+
+
+class TemplateChecks(Kit):
+    """``chat_template_kwargs`` and ``parse_special``."""
+
+    def test_template_variables_reach_the_template(self, subject: Subject) -> None:
+        """A variable that the chat template doesn't read is refused, and so is one that replaces the messages.
+
+        Why: a misspelt ``enable_thinking`` changes nothing, and nobody notices. Look at: ``llamaforge.chat``, which
+        knows what a template reads.
+        """
+        wrong: tuple[dict[str, Any], ...] = ({"no_such_variable_of_a_template": 1}, {"messages": []})
+        if not subject.declares("chat_template_kwargs"):
+            subject.refuses(chat_template_kwargs=wrong[0])
+            return
+        if not subject.has_template:
+            return
+        turns = [{"role": "user", "content": "Hello"}]
+        for variables in wrong:
+            given = {"chat_template_kwargs": variables, **subject.limit(1)}
+            calls: dict[str, Callable[[], object]] = {
+                "chat": partial(subject.backend.chat, turns, given),
+                "render": partial(subject.backend.render, messages=turns, parameters=given),
+            }
+            for what, call in calls.items():
+                expect_refusal(InvalidParameterError, call, f"{what}() with chat_template_kwargs={variables}")
+
+    def test_spelled_control_tokens_are_text(self, subject: Subject) -> None:
+        """A control token spelled in a message is as many tokens as its letters are, unless parse_special=True.
+
+        Why: whoever can write a control token can forge a turn. Look at: the tokenizer's option for special tokens,
+        which belongs to the template's own text alone.
+        """
+        if not subject.declares("parse_special"):
+            subject.refuses(parse_special=True)
+            return
+        if not subject.has_template:
+            return
+        turns = [{"role": "user", "content": f"What is the meaning of {SPELLED}?"}]
+        given = {**subject.greedy, **subject.limit(2)}
+        default = subject.chat(turns, **given)
+        if default.usage is None or default.usage.estimated:
+            pytest.skip("could not be measured: the engine counts no tokens")
+        plain, special = (subject.chat(turns, **given, parse_special=value) for value in (False, True))
+        expect_equal(_prompt_tokens(plain), _prompt_tokens(default), "prompt_tokens with parse_special=False")
+        fewer = _prompt_tokens(special) <= _prompt_tokens(default)
+        expect(fewer, f"at most {_prompt_tokens(default)} prompt_tokens with parse_special=True", special.usage)
+        if _prompt_tokens(special) == _prompt_tokens(default):
+            pytest.skip("could not be measured: the model has none of the usual control tokens")
+
+
+def _prompt_tokens(answer: GeneratedText) -> int:
+    return answer.usage.prompt_tokens if answer.usage is not None else 0
