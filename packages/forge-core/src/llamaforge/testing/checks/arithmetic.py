@@ -147,7 +147,7 @@ class ArithmeticChecks(Kit):
             set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
         ):
             pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
-        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in SEEDS)]
+        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in 2 * SEEDS)]
         draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
         wrong = improbable(draws)
         expect(wrong is None, "draws from the model's own distribution where nothing is set", Told(wrong))
