@@ -15,6 +15,7 @@ from ..backends.config import BackendConfig
 from ..backends.registry import get_backend, is_registered
 from ..sources import resolve
 from ..sources.kinds import is_fetched
+from . import plugin
 from .expect import Hangs, NotAsExpected, within
 from .heartbeat import beat
 from .importing import Imported, import_elsewhere
@@ -68,12 +69,12 @@ class Kit:
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks that this backend is exempt from, with the reason; they are reported as skipped."""
 
-    def __init_subclass__(cls, **more: Any) -> None:
-        """Have each check that *cls* brings run with patience."""
+    def __init_subclass__(cls, slow: bool = False, **more: Any) -> None:
+        """Have each check that *cls* brings run with patience; *slow* says that daily work can do without them."""
         super().__init_subclass__(**more)
         for name, value in list(vars(cls).items()):
             if name.startswith("test_") and callable(value):
-                setattr(cls, name, watched(value))
+                setattr(cls, name, watched(value, slow))
 
     @classmethod
     def backend_class(cls) -> type[BaseBackend]:
@@ -163,6 +164,16 @@ class Kit:
     def grace(self) -> float:
         """Seconds after which what was not given back counts as kept."""
         return self.patience / 40
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def summed_up(cls, request: pytest.FixtureRequest) -> None:
+        """Sum the checks up at the end, where pytest hasn't found the plugin that does."""
+        manager = request.config.pluginmanager
+        if not manager.has_plugin(plugin.NAME) and not manager.is_blocked(plugin.NAME):
+            plugin.start(request.config)
+            manager.register(plugin, plugin.NAME)
+            plugin.pytest_sessionstart(request.session)
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -5,21 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pytest
 
 from ..errors import LlamaForgeError
 from .expect import Hangs, NotAsExpected, Told, within
 from .patience import NAME, Patient
+from .plugin import KEYWORD
 from .settings import missing_settings, wrong_settings
 
 if TYPE_CHECKING:
     from .kit import Kit
     from .subject import Subject
 
+C = TypeVar("C", bound=Callable[..., None])
+_SLOW: Final = "llamaforge_slow"
 MOST_HANGS: Final = 3
 """Checks that may hang before the others aren't tried any more: each costs the whole patience."""
 
@@ -186,15 +190,31 @@ def run_of(cls: type[Kit]) -> Run:
     return _RUNS[cls]
 
 
-def watched(check: Callable[..., None]) -> Callable[..., None]:
-    """*check*, run with patience."""
+def watched(check: Callable[..., None], slow: bool = False) -> Callable[..., None]:
+    """*check*, run with patience; marked where it is *slow*."""
 
     @functools.wraps(check)
     def run(self: Kit, *args: Any, **given: Any) -> None:
         __tracebackhide__ = True
         run_of(type(self)).run(check.__name__, lambda: check(self, *args, **given))
 
-    return run
+    setattr(run, KEYWORD, True)
+    return _marked_slow(run) if slow or hasattr(check, _SLOW) else run
+
+
+def slow(check: C) -> C:
+    """Mark a check that needs many tokens, loads the model more than once, or waits."""
+    setattr(check, _SLOW, True)
+    return check
+
+
+def _marked_slow(check: Callable[..., None]) -> Callable[..., None]:
+    # The marker is registered by the kit's plugin. Without it pytest warns, or fails where markers are strict.
+    with warnings.catch_warnings(), contextlib.suppress(pytest.fail.Exception):
+        warnings.simplefilter("ignore", pytest.PytestUnknownMarkWarning)
+        marked: Callable[..., None] = pytest.mark.slow(check)
+        return marked
+    return check
 
 
 def _close(stack: contextlib.ExitStack) -> None:

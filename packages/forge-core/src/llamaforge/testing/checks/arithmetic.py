@@ -12,6 +12,7 @@ from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
 from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..run import slow
 from ..subject import Subject
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
@@ -103,6 +104,7 @@ class ArithmeticChecks(Kit):
         if not subject.rounding:
             expect_equal(came, wanted, "the answer with a top_k beyond the vocabulary")
 
+    @slow
     def test_sampled_tokens_are_allowed_ones(self, subject: Subject) -> None:
         """With top_k, top_p and min_p, alone and together with a temperature, no token comes that they rule out.
 
@@ -133,6 +135,7 @@ class ArithmeticChecks(Kit):
             measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
         _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
 
+    @slow
     def test_unset_parameters_filter_nothing(self, subject: Subject) -> None:
         """Where nothing is set, tokens are drawn from the model's own distribution, or the one that it recommends.
 

@@ -21,7 +21,7 @@ NOISE: Final = Usage(memory=48 * MEGABYTE, mapped=32 * MEGABYTE, traced=MEGABYTE
 """What may grow for reasons of the interpreter's own."""
 
 
-class MemoryChecks(Kit):
+class MemoryChecks(Kit, slow=True):
     """What is taken is given back. The bounds are generous: they catch what grows with each use."""
 
     def test_unloading_gives_memory_back(self) -> None:

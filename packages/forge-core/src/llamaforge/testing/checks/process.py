@@ -22,7 +22,7 @@ from ..subject import Subject
 _TURNS: Final = [{"role": "user", "content": "Hello"}]
 
 
-class ProcessChecks(Kit):
+class ProcessChecks(Kit, slow=True):
     """A backend is one part of somebody's program."""
 
     def test_loading_leaves_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:

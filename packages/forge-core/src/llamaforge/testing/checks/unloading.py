@@ -28,7 +28,7 @@ WHILE: Final = 0.15
 TURNS: Final = [{"role": "user", "content": "Tell me a long story of the sea."}]
 
 
-class UnloadingChecks(Kit):
+class UnloadingChecks(Kit, slow=True):
     """A model goes: at once, when it is no longer used, or not at all."""
 
     def test_unloading_may_wait_for_answers(self) -> None:

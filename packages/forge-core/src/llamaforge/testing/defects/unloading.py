@@ -13,7 +13,6 @@ from ...backends.memory import MemoryUsage
 from ...backends.spec import Capabilities
 from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError, InvalidModelError
-from ...parameters import canonical
 from ...requests import GenerationRequest, ResolvedRequest
 from ...results import Event, Finished, GeneratedText
 from ..fakes import AsyncToyBackend, ToyBackend
@@ -180,12 +179,12 @@ class KeepsContextsOfConversations(_KeepsContexts):
 class SharesItsDefaults(ToyBackend):
     """Keeps default parameters on the class."""
 
-    shared: ClassVar[dict[str, Any]] = {}
+    shared: ClassVar[Any] = None
 
-    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+    def set_defaults(self, parameters: Mapping[str, Any], **more: Any) -> None:
         """For all instances."""
-        super().set_defaults(parameters)
-        type(self).shared = canonical(parameters)
+        super().set_defaults(parameters, **more)
+        type(self).shared = self._named
 
     def _resolve(self, prompt: Any, messages: Any, parameters: Any) -> ResolvedRequest:
         self._named = type(self).shared
@@ -195,16 +194,21 @@ class SharesItsDefaults(ToyBackend):
 class AddsItsDefaultsUp(ToyBackend):
     """Adds to the defaults that were set before."""
 
-    def set_defaults(self, parameters: Mapping[str, Any]) -> None:
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: dict[str, Any] = {}
+
+    def set_defaults(self, parameters: Mapping[str, Any], **more: Any) -> None:
         """All of them together."""
-        super().set_defaults({**self._named, **parameters})
+        self._all |= parameters
+        super().set_defaults(self._all, **more)
 
 
 class ForgetsDefaultsInConversations(ToyBackend):
     """Applies defaults to prompts alone."""
 
     def _resolve(self, prompt: Any, messages: Any, parameters: Any) -> ResolvedRequest:
-        kept, self._named = self._named, self._named if messages is None else {}
+        kept, self._named = self._named, self._named if messages is None else None
         try:
             return super()._resolve(prompt, messages, parameters)
         finally:
