@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from . import asking, engines, parameters, serving
+from . import asking, engines, parameters, plugins, serving
 from .promise import PAGES, Promise
 
 __all__ = ["BY_CHECK", "PAGES", "PROMISES", "Promise", "annotate"]
 
 PROMISES: Final[Mapping[str, Promise]] = {
-    promise.id: promise for promise in (*asking.PROMISES, *serving.PROMISES, *parameters.PROMISES, *engines.PROMISES)
+    promise.id: promise for part in (asking, serving, plugins, parameters, engines) for promise in part.PROMISES
 }
 """Every promise, by its id."""
 
