@@ -13,10 +13,12 @@ from .checks.chat import ChatChecks
 from .checks.context import ContextChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
+from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
 from .checks.memory import MemoryChecks
+from .checks.output import OutputChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
@@ -25,6 +27,7 @@ from .checks.pulls import PullChecks
 from .checks.readiness import ReadinessChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.starting import StartingChecks
 from .checks.stops import StopChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
@@ -44,6 +47,7 @@ class BackendConformance(
     AsyncChecks,
     AsyncMannersChecks,
     CancellationChecks,
+    StartingChecks,
     ErrorChecks,
     ChatChecks,
     TemplateChecks,
@@ -59,8 +63,10 @@ class BackendConformance(
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    OutputChecks,
     PackagingChecks,
     ReadinessChecks,
+    KeepingChecks,
     MemoryChecks,
     UnloadingChecks,
     LifecycleChecks,

@@ -119,4 +119,49 @@ _UNLOADING: Final = defects_of(
     ("StaysOpenInLoops", "async with doesn't unload", ("test_the_asynchronous_with_statement_unloads",)),
 )
 
-LIVING: Final = (*_LIFECYCLE, *_PROCESS, *_UNLOADING)
+_PRINTS: Final = ("test_nothing_is_printed_on_any_way",)
+_PRINTS_LOADING: Final = ("test_loading_again_and_unloading_print_nothing",)
+_SECRET: Final = ("test_no_way_shows_a_secret",)
+_SECRET_FAILING: Final = ("test_a_failed_load_shows_no_secret",)
+_SECRET_ELSEWHERE: Final = ("test_no_other_program_sees_a_secret",)
+_STARTS: Final = ("test_a_stream_starts_when_it_is_read",)
+_READS: Final = ("test_a_deadline_holds_while_a_prompt_is_read",)
+_PARTS: Final[dict[str, Any]] = {"sound": "llamaforge.testing.defects.output:ReadsInParts"}
+_OUTPUT: Final = defects_of(
+    "output",
+    ("PrintsInConversations", "prints conversations", _PRINTS),
+    ("PrintsInLoops", "prints in event loops", _PRINTS, {"sound": ASYNC}),
+    ("PrintsWhenItRunsOut", "prints when an answer is cut", _PRINTS),
+    ("SaysGoodbye", "prints on unload", _PRINTS_LOADING),
+    ("PrintsItsFailures", "prints failed loads", _PRINTS_LOADING),
+    ("WarnsOfItsKey", "leaks the key in a warning", _SECRET),
+    ("ReturnsItsKeyInConversations", "leaks the key in results of conversations", _SECRET),
+    ("LogsItsKeyInBatches", "logs the key of batches", _SECRET),
+    ("TellsItsKeyWithItsFailures", "leaks the key in errors of failed loads", _SECRET_FAILING),
+    ("ChainsItsKeyToFailures", "leaks the key in causes of failed loads", _SECRET_FAILING),
+    ("ShowsItsKeyToEverybody", "leaks the key on a command line", _SECRET_ELSEWHERE),
+    ("ExportsItsKey", "leaks the key in the environment", _SECRET_ELSEWHERE),
+    ("KeepsEveryPrompt", "keeps each prompt", ("test_different_prompts_leave_nothing_behind",)),
+    ("KeepsEveryConversation", "keeps each conversation", ("test_different_conversations_leave_nothing_behind",)),
+    ("KeepsEveryStopString", "keeps each stop string", ("test_different_parameters_leave_nothing_behind",)),
+    ("KeepsWhatIsLeft", "keeps each stream that was left", ("test_different_streams_leave_nothing_behind",)),
+    (
+        "KeepsEveryLoop",
+        "keeps each event loop",
+        ("test_different_asynchronous_requests_leave_nothing_behind",),
+        {"sound": ASYNC},
+    ),
+    ("StartsAtTheCall", "starts at the call", _STARTS, {"parameters": {"delay": 0.02}}),
+    ("StartsAThreadAtTheCall", "starts a thread at the call", _STARTS),
+    ("StartsConversationsAtTheCall", "starts conversations at the call", _STARTS, {"parameters": {"delay": 0.02}}),
+    (
+        "TakesAPlaceAtTheCall",
+        "takes a place at the call",
+        ("test_many_unread_streams_stop_nobody",),
+        {"patience": 0.5},
+    ),
+    ("ReadsDeafly", "reads prompts whatever the deadline", _READS, _PARTS),
+    ("ReadsLongPromptsDeafly", "reads most of a prompt whatever the deadline", _READS, _PARTS),
+)
+
+LIVING: Final = (*_LIFECYCLE, *_PROCESS, *_UNLOADING, *_OUTPUT)

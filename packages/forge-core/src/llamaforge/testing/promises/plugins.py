@@ -49,12 +49,21 @@ PROMISES: Final = (
     Promise(
         "C125",
         "nothing is printed",
-        ("test_loading_prints_nothing", "test_generating_prints_nothing", "test_importing_prints_nothing"),
+        (
+            "test_nothing_is_printed_on_any_way",
+            "test_loading_again_and_unloading_print_nothing",
+            "test_loading_prints_nothing",
+            "test_generating_prints_nothing",
+            "test_importing_prints_nothing",
+        ),
     ),
     Promise(
         "C126",
         "secrets are never shown",
         (
+            "test_no_way_shows_a_secret",
+            "test_a_failed_load_shows_no_secret",
+            "test_no_other_program_sees_a_secret",
             "test_the_backend_never_shows_a_secret",
             "test_the_config_never_shows_a_secret",
             "test_errors_about_a_secret_do_not_show_it",

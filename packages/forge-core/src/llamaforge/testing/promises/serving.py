@@ -7,7 +7,15 @@ from typing import Final
 from .promise import Promise
 
 PROMISES: Final = (
-    Promise("C51", "a stream starts when it is read", own=("tests/forge-core/test_base.py",)),
+    Promise(
+        "C51",
+        "a stream starts when it is read",
+        (
+            "test_a_stream_starts_when_it_is_read",
+            "test_an_asynchronous_stream_starts_when_it_is_read",
+        ),
+        own=("tests/forge-core/test_base.py",),
+    ),
     Promise(
         "C52",
         "leaving, closing or dropping a stream stops it",
@@ -42,6 +50,7 @@ PROMISES: Final = (
         "C55",
         "timeout is one deadline for the whole call",
         (
+            "test_a_deadline_holds_while_a_prompt_is_read",
             "test_a_deadline_that_has_passed_is_an_error",
             "test_a_deadline_ends_the_work",
             "test_a_deadline_holds_in_the_queue",
@@ -126,7 +135,14 @@ PROMISES: Final = (
         "a prompt that begins like an earlier one has the same answer",
         ("test_a_warm_prompt_has_the_same_answer",),
     ),
-    Promise("C72", "a stream that nobody reads delays nobody", ("test_a_stream_that_nobody_reads_stops_nobody",)),
+    Promise(
+        "C72",
+        "a stream that nobody reads delays nobody",
+        (
+            "test_many_unread_streams_stop_nobody",
+            "test_a_stream_that_nobody_reads_stops_nobody",
+        ),
+    ),
     Promise("C73", "a forked child can't use its parent's model", own=("tests/integration/test_forks.py",)),
     Promise("C74", "batches take prompts as they need them", ("test_a_batch_takes_prompts_as_it_needs_them",)),
     Promise(
@@ -193,6 +209,10 @@ PROMISES: Final = (
         "C85",
         "unloading frees memory, threads and files",
         (
+            "test_different_prompts_leave_nothing_behind",
+            "test_different_streams_leave_nothing_behind",
+            "test_different_asynchronous_requests_leave_nothing_behind",
+            "test_different_parameters_leave_nothing_behind",
             "test_unloading_forgets_the_model",
             "test_no_child_process_survives",
             "test_unloading_gives_memory_back",
@@ -293,6 +313,7 @@ PROMISES: Final = (
         "C104",
         "calls are independent",
         (
+            "test_different_conversations_leave_nothing_behind",
             "test_conversations_do_not_mix",
             "test_chat_and_its_stream_agree",
         ),
