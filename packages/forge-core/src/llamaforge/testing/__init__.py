@@ -12,7 +12,7 @@ A plugin's whole test file::
 =============  =======================================================================================
 module         contents
 =============  =======================================================================================
-``suite``      :class:`BackendConformance`, all checks together
+``suite``      :class:`BackendConformance`, all checks together; ``embedding_suite``: those for vectors and rankings
 ``checks``     the checks, one module for each subject
 ``kit``        the author's settings, and the fixtures
 ``subject``    the backend under test and the ways to ask it
@@ -34,23 +34,26 @@ Only this package imports pytest; ``import llamaforge`` does not.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .embedding_suite import EmbeddingConformance, RerankConformance
     from .expect import NotAsExpected
     from .suite import BackendConformance
 
-__all__ = ["BackendConformance", "NotAsExpected"]
+__all__ = ["BackendConformance", "EmbeddingConformance", "NotAsExpected", "RerankConformance"]
+
+_HOMES: Final = {
+    "BackendConformance": "suite",
+    "EmbeddingConformance": "embedding_suite",
+    "NotAsExpected": "expect",
+    "RerankConformance": "embedding_suite",
+}
 
 
 def __getattr__(name: str) -> Any:
     """pytest imports this package's plugin wherever it runs: the kit itself is imported where it is used."""
-    if name == "BackendConformance":
-        from .suite import BackendConformance
-
-        return BackendConformance
-    if name == "NotAsExpected":
-        from .expect import NotAsExpected
-
-        return NotAsExpected
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -29,6 +29,7 @@ from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.starting import StartingChecks
 from .checks.stops import StopChecks
+from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
@@ -64,6 +65,7 @@ class BackendConformance(
     ParameterChecks,
     SecretChecks,
     OutputChecks,
+    TaskChecks,
     PackagingChecks,
     ReadinessChecks,
     KeepingChecks,

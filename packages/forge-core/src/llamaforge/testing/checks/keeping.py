@@ -12,6 +12,8 @@ from ..subject import Subject
 from .memory import NOISE, does_not_grow
 
 REQUESTS: Final = 16
+ROUNDS: Final = 3
+"""Within so many times as many requests a cache with a bound has reached it."""
 KEPT: Final = replace(NOISE, traced=NOISE.traced // 2)
 """What may be kept of so many requests: some 30 KB each of Python objects is more than any bookkeeping."""
 FILLER: Final = (
@@ -29,7 +31,7 @@ class KeepingChecks(Kit, slow=True):
         """
         given = {**subject.greedy, **subject.limit(1)}
         texts = _texts()
-        does_not_grow(self, lambda: subject.generate(next(texts), given), REQUESTS, "different prompts", KEPT)
+        does_not_grow(self, lambda: subject.generate(next(texts), given), REQUESTS, "different prompts", KEPT, ROUNDS)
 
     def test_different_streams_leave_nothing_behind(self, subject: Subject) -> None:
         """The same with streams that are left after their first piece.
@@ -42,7 +44,7 @@ class KeepingChecks(Kit, slow=True):
             with subject.stream(next(texts), **subject.greedy, **subject.limit(8)) as stream:
                 next(stream, "")
 
-        does_not_grow(self, leave, REQUESTS, "different streams that were left", KEPT)
+        does_not_grow(self, leave, REQUESTS, "different streams that were left", KEPT, ROUNDS)
 
     def test_different_conversations_leave_nothing_behind(self, subject: Subject) -> None:
         """The same with conversations that grow by turns, and with others.
@@ -61,7 +63,7 @@ class KeepingChecks(Kit, slow=True):
                     {"role": "assistant", "content": subject.chat(turns, **subject.greedy, **subject.limit(1))}
                 )
 
-        does_not_grow(self, talk, REQUESTS // 2, "different conversations", KEPT)
+        does_not_grow(self, talk, REQUESTS // 2, "different conversations", KEPT, ROUNDS)
 
     def test_different_asynchronous_requests_leave_nothing_behind(self, subject: Subject) -> None:
         """The same in event loops, one for each request.
@@ -77,7 +79,7 @@ class KeepingChecks(Kit, slow=True):
         def ask() -> None:
             self.run_async(lambda: subject.backend.agenerate(next(texts), given))
 
-        does_not_grow(self, ask, REQUESTS, "different asynchronous requests", KEPT)
+        does_not_grow(self, ask, REQUESTS, "different asynchronous requests", KEPT, ROUNDS)
 
     def test_different_parameters_leave_nothing_behind(self, subject: Subject) -> None:
         """The same with seeds, stop strings and limits of their own, raw and not.
@@ -98,7 +100,7 @@ class KeepingChecks(Kit, slow=True):
                 given["stop"] = [f"the end of number {number}"]
             subject.generate(None, given)
 
-        does_not_grow(self, ask, REQUESTS, "different parameters", KEPT)
+        does_not_grow(self, ask, REQUESTS, "different parameters", KEPT, ROUNDS)
 
 
 def _texts() -> Iterator[str]:
