@@ -41,7 +41,7 @@ class Crowd:
         return sum(reader.is_alive() for reader in self._readers)
 
     def is_busy(self) -> bool:
-        """Whether more than half of the answers have not ended. Then whatever has ended did not wait for all of them."""
+        """Whether more than half of the answers have not ended. Then nothing waited for all of them."""
         return 2 * self.at_work() > self.number
 
     def texts(self, number: int) -> list[str]:

@@ -176,7 +176,7 @@ class Subject:
     # Comparing.
 
     def agrees(self, came: str, wanted: str, what: str) -> None:
-        """Fail unless the greedy answer *came* equals *wanted*, or deviates from it where two tokens are nearly tied."""
+        """Fail unless the greedy answer *came* is *wanted*, or deviates from it where two tokens are nearly tied."""
         __tracebackhide__ = True
         if came != wanted and not self._is_tied(came, wanted):
             raise NotAsExpected(f"{what} to be {shown(str(wanted))}", str(came))
