@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from llamaforge import LlamaForge
 from llamaforge.errors import LlamaForgeError
@@ -23,7 +26,6 @@ from .dialects.anthropic import Messages
 from .dialects.ollama import Chat, Generate
 from .dialects.openai import ChatCompletions, Completions
 from .errors import Problem
-from .exchange import Exchange
 from .generation import Generation
 from .guard import Guard
 from .metrics import Metrics
@@ -95,7 +97,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> ASGIApp:
         routes=routes,
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={404: _NotServed("There is nothing at"), 405: _NotServed("Another method is needed at")},
+        exception_handlers={404: _not_served, 405: _not_served},
     )
     app.state.residency = residency
     for name in config.pinned:
@@ -103,22 +105,13 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> ASGIApp:
     return app
 
 
-class _NotServed:
-    """The answer where no route leads."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __call__(self, request: object, error: Exception) -> ASGIApp:
-        """Answer one request."""
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            path = scope["path"]
-            status = getattr(error, "status_code", 404)
-            told = Problem(status, "not_found", f"{self._what} {path}.")
-            await Exchange(scope, receive, send, 0).answer(dialect_of(path).error(told), status)
-
-        return answer
+async def _not_served(request: Request, error: Exception) -> Response:
+    """The answer where no route leads, in the dialect of the path."""
+    status = error.status_code if isinstance(error, HTTPException) else 404
+    path = request.url.path
+    what = f"{request.method} isn't served at {path}." if status == 405 else f"There is nothing at {path}."
+    body = dialect_of(path).error(Problem(status, "not_found", what))
+    return Response(body, status, media_type="application/json")
 
 
 async def _preload(residency: Residency, name: str) -> None:

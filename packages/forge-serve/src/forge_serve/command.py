@@ -54,8 +54,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, value: str | None
 @click.option("--max-queue", default=128, show_default=True, type=click.IntRange(1), envvar=f"{_ENV}_MAX_QUEUE")
 @click.option("--max-wait", default=60.0, show_default=True, type=float, envvar=f"{_ENV}_MAX_WAIT")
 @click.option("--offline", is_flag=True, help="Download nothing.")
-@click.pass_context
-def command(context: click.Context, models: tuple[str, ...], **options: Any) -> None:
+def command(models: tuple[str, ...], **options: Any) -> None:
     """Serve the named models, or all of them, to OpenAI, Anthropic and Ollama clients.
 
     A model is loaded when it is first asked for. MODEL is a name from `llamaforge models list`, or a reference.

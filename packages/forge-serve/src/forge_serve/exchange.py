@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import msgspec
 from starlette.types import Receive, Scope, Send
 
 from .errors import Problem, invalid
 
-_DEPTH = 64
+_DEPTH: Final = 64
+_NO_HEADERS: Final[Mapping[str, str]] = {}
 
 
 class Exchange:
@@ -72,21 +74,29 @@ class Exchange:
             pass
 
     async def answer(
-        self, content: bytes, status: int = 200, content_type: bytes = b"application/json", **headers: str
+        self,
+        content: bytes,
+        status: int = 200,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        content_type: bytes = b"application/json",
     ) -> None:
         """A whole answer."""
-        await self.start(status, content_type, len(content), **headers)
+        await self.start(status, content_type, headers, len(content))
         await self._send({"type": "http.response.body", "body": content})
 
-    async def start(self, status: int, content_type: bytes, length: int | None = None, **headers: str) -> None:
+    async def start(
+        self,
+        status: int,
+        content_type: bytes,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        length: int | None = None,
+    ) -> None:
         """Status and headers."""
         self.started, self.status = True, status
         sent = [(b"content-type", content_type)]
         if length is not None:
             sent.append((b"content-length", str(length).encode()))
-        sent += [
-            (name.replace("_", "-").encode(), value.encode("latin-1", "replace")) for name, value in headers.items()
-        ]
+        sent += [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
 
     async def write(self, content: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from starlette.types import Receive, Scope, Send
 
@@ -18,7 +18,8 @@ from .exchange import Exchange
 from .metrics import Metrics
 from .residency import Residency
 
-_SEED_LIMIT = 2**32
+_SEED_LIMIT: Final = 2**32
+_STREAMED: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
 class Generation:
@@ -53,7 +54,7 @@ class Generation:
     async def _tell(self, exchange: Exchange, found: Problem) -> None:
         if exchange.started:
             return  # the stream has told it
-        await exchange.answer(self._dialect.error(found), found.status, **found.headers)
+        await exchange.answer(self._dialect.error(found), found.status, found.headers)
 
     async def _watched(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Any) -> None:
         """Answer; stop at once where the client leaves, whatever is under way."""
@@ -87,7 +88,7 @@ class Generation:
             sign = writer.ping()
             if sign:
                 if not exchange.started:
-                    await exchange.start(200, writer.content_type, cache_control="no-cache")
+                    await exchange.start(200, writer.content_type, _STREAMED)
                     sign = writer.start() + sign
                 await exchange.write(sign)
 
@@ -100,7 +101,7 @@ class Generation:
                 answers = [await streams[0].read()] if len(streams) == 1 else await _read_all(streams)
                 for answer in answers:
                     counted.answered(answer.finish_reason, answer.usage, answer.timings)
-                await exchange.answer(writer.whole(answers), **_ignored(asked))
+                await exchange.answer(writer.whole(answers), headers=_ignored(asked))
 
     async def _stream(
         self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream], counted: Any
@@ -108,7 +109,7 @@ class Generation:
         try:
             async for choice, event in _events(streams):
                 if not exchange.started:
-                    await exchange.start(200, writer.content_type, cache_control="no-cache", **_ignored(asked))
+                    await exchange.start(200, writer.content_type, _STREAMED | _ignored(asked))
                     await exchange.write(writer.start() + writer.event(choice, event))
                 else:
                     content = writer.event(choice, event)
@@ -197,4 +198,4 @@ def _deadline(exchange: Exchange, asked: Asked) -> None:
 
 def _ignored(asked: Asked) -> dict[str, str]:
     """What the client is told of fields that mean nothing here."""
-    return {"llamaforge_ignored": ", ".join(asked.ignored)[:2000]} if asked.ignored else {}
+    return {"llamaforge-ignored": ", ".join(asked.ignored)[:2000]} if asked.ignored else {}

@@ -41,7 +41,7 @@ class Guard:
             refused = self._refused(exchange)
             if refused is not None:
                 dialect = self._dialect_of(scope["path"])
-                await exchange.answer(dialect.error(refused), refused.status, **refused.headers)
+                await exchange.answer(dialect.error(refused), refused.status, refused.headers)
                 return
         await self._app(scope, receive, send)
 
@@ -62,7 +62,7 @@ class Guard:
                 401,
                 "authentication",
                 "A valid API key is needed: send it as `Authorization: Bearer KEY`.",
-                headers={"www_authenticate": "Bearer"},
+                headers={"www-authenticate": "Bearer"},
             )
         return None if permitted else Problem(403, "permission", f"This key has not the scope {wanted!r}.")
 

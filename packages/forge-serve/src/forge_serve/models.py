@@ -153,7 +153,7 @@ class Listings:
 
     def _tag(self, entry: ModelEntry) -> dict[str, Any]:
         since = dt.datetime.fromtimestamp(self._since, dt.UTC).isoformat().replace("+00:00", "Z")
-        details = {
+        details: dict[str, Any] = {
             "parent_model": "",
             "format": "gguf" if entry.path.endswith(".gguf") else "",
             "family": "",
