@@ -22,8 +22,8 @@ from llamaforge import (
     TextDelta,
 )
 from llamaforge.backends.memory import MemoryUsage
-from llamaforge.messages import FunctionCall, ToolCall
 from llamaforge.errors import GenerationError
+from llamaforge.messages import FunctionCall, ToolCall
 from llamaforge.parameters import NAMES, UNIVERSAL
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import ReasoningDelta, ToolCallDelta, Usage
@@ -96,20 +96,22 @@ Serve = Callable[..., contextlib.AbstractContextManager[Running]]
 @contextlib.contextmanager
 def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
     server = uvicorn.Server(
-        uvicorn.Config(create_app(forge, config), port=0, log_level="error", http="httptools", lifespan="on")
+        uvicorn.Config(
+            create_app(forge, config), port=0, log_level="error", http="httptools", timeout_graceful_shutdown=1
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     end = time.monotonic() + 30
     while not server.started:
-        assert time.monotonic() < end and thread.is_alive(), "the server did not start"
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < end
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield Running(f"http://127.0.0.1:{port}", forge)
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join(10)
 
 

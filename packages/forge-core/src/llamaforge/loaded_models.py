@@ -57,9 +57,11 @@ class Slot:
     """Callers that wait for the same load."""
 
     def enter(self, state: State) -> None:
+        """Go on to *state*, now."""
         self.state, self.since = state, dt.datetime.now(dt.UTC)
 
     def serves(self, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
+        """Whether it is that model with those load parameters."""
         return self.entry == entry and self.parameters == parameters and not self.lost
 
     @property
@@ -74,6 +76,7 @@ class Slot:
 
     @property
     def busy(self) -> bool:
+        """Whether it loads, unloads or is in use."""
         return (
             self.state != "loaded"
             or self.leases > 0

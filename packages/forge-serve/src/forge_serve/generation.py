@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
@@ -198,4 +199,6 @@ def _deadline(exchange: Exchange, asked: Asked) -> None:
 
 def _ignored(asked: Asked) -> dict[str, str]:
     """What the client is told of fields that mean nothing here."""
-    return {"llamaforge-ignored": ", ".join(asked.ignored)[:2000]} if asked.ignored else {}
+    if not asked.ignored:
+        return {}
+    return {"llamaforge-ignored": ", ".join(quote(name, safe="[]") for name in asked.ignored[:32])}
