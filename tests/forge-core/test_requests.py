@@ -44,6 +44,8 @@ def test_two_names_of_one_value_are_fine() -> None:
         {"do_sample": True, "temperature": 0},
         {"top_logprobs": 3},
         {"response_format": {"type": "json_object"}, "grammar": "root ::= 'a'"},
+        {"response_format": {"type": "json_object"}, "stop": ["x"]},
+        {"grammar": 'start: "a"', "stop": ["x"]},
         {"tool_choice": "auto"},
     ],
 )
@@ -224,8 +226,8 @@ _Half.__abstractmethods__ = frozenset()
 
 
 def test_what_behaves_like_text_or_a_number_is_taken_for_one() -> None:
-    request = read_request(_Text("hi"), None, {"temperature": _Half(), "stop": _Text("x"), "grammar": _Text("g")})
-    assert (type(request.prompt), type(request.grammar), type((request.stop or ("",))[0])) == (str, str, str)
+    request = read_request(_Text("hi"), None, {"temperature": _Half(), "stop": _Text("x"), "logprobs": True})
+    assert (type(request.prompt), type((request.stop or ("",))[0])) == (str, str)
     assert request.temperature == 0.5
     turns = read_request(
         None, [{"role": _Text("user"), "content": _Text("hi")}, Message(role="user", content=_Text("a"))]

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from .backends.batch import BatchItem
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
+    from .backends.tool_loop import ToolResult, ToolRun, ToolStep
     from .cancellation import CancellationToken
     from .errors import LlamaForgeError
     from .forge import LlamaForge
+    from .functions import Tool, tool
     from .hookspecs import hookimpl
     from .messages import ImagePart, Message, TextPart, ToolCall
     from .models import ModelEntry
@@ -70,13 +72,18 @@ _HOMES = {
     "TextStream": "streams",
     "Timings": "results",
     "TokenLogprob": "results",
+    "Tool": "functions",
     "ToolCall": "messages",
     "ToolCallDelta": "results",
+    "ToolResult": "backends.tool_loop",
+    "ToolRun": "backends.tool_loop",
+    "ToolStep": "backends.tool_loop",
     "Usage": "results",
     "get_backend": "backends",
     "hookimpl": "hookspecs",
     "list_backends": "backends",
     "register_backend": "backends",
+    "tool": "functions",
 }
 
 __all__ = [
@@ -104,14 +111,19 @@ __all__ = [
     "TextStream",
     "Timings",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
+    "ToolStep",
     "Usage",
     "__version__",
     "get_backend",
     "hookimpl",
     "list_backends",
     "register_backend",
+    "tool",
 ]
 
 

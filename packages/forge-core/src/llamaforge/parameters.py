@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
+from .functions import Tool, read_tools
 from .validation import convert, plain_value
 
 
@@ -117,7 +118,13 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         | None
     ) = None
     grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
-    tools: Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may call.")] | None = None
+    tools: (
+        Annotated[
+            tuple[dict[str, Any], ...],
+            Meta(description="Functions that the model may call: Python functions, or mappings."),
+        ]
+        | None
+    ) = None
     tool_choice: (
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
@@ -187,7 +194,7 @@ class GenerationParameters(TypedDict, total=False):
     top_logprobs: int | None
     response_format: Mapping[str, object] | None
     grammar: str | None
-    tools: Sequence[Mapping[str, object]] | None
+    tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
@@ -270,6 +277,8 @@ def _plain_name(given: object) -> str:
 
 def _read_value(name: str, value: Any) -> Any:
     """*value* in the form that the parameter *name* is checked in."""
+    if name == "tools" and isinstance(value, list | tuple):
+        value = read_tools(value)[0]
     if type(value) is not float:
         value = plain_value(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -323,6 +332,9 @@ def check_combinations(parameters: Parameters) -> None:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:
         raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
+    if parameters.stop and (constraint := constrained_by(parameters)) is not None:
+        reason = "a stop string would end the answer before it is complete."
+        raise ConflictingParametersError([constraint, "stop"], reason)
     for name, instead in _NO_TEMPLATE_KWARGS.items():
         if name in (parameters.chat_template_kwargs or {}):
             raise InvalidParameterError(
@@ -330,3 +342,10 @@ def check_combinations(parameters: Parameters) -> None:
             )
     if parameters.tool_choice is not None and not parameters.tools:
         raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")
+
+
+def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:
+    """The parameter that constrains the answer; None where any text will do."""
+    if parameters.response_format is not None:
+        return None if parameters.response_format.get("type") == "text" else "response_format"
+    return None if parameters.grammar is None else "grammar"

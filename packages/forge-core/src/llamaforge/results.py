@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from .messages import ToolCall
+from .messages import FunctionCall, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled", "unknown"]
 """Why an answer ended. ``stop``: the model or a stop string ended it; ``length``: it reached max_tokens or the end of
@@ -70,10 +70,17 @@ class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
     text: str
 
 
-class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
-    """A complete tool call."""
+class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call"):
+    """A piece of a tool call. The result has the finished calls."""
 
-    call: ToolCall
+    index: int
+    """Which call of the answer, from 0."""
+    id: str = ""
+    """The call's id, with its first piece; empty afterwards."""
+    name: str = ""
+    """The function's name, with the first piece; empty afterwards."""
+    arguments: str = ""
+    """More of the arguments. The joined pieces are the JSON text that the model wrote."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
@@ -93,6 +100,28 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
 
 
 Event = TextDelta | ReasoningDelta | ToolCallDelta | Finished
+
+
+class ToolCallBuffer:
+    """Puts tool calls together from their pieces."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, tuple[list[str], list[str], list[str]]] = {}
+
+    def add(self, piece: ToolCallDelta) -> None:
+        """Take the next piece."""
+        ids, names, arguments = self._calls.setdefault(piece.index, ([], [], []))
+        ids.append(piece.id)
+        names.append(piece.name)
+        arguments.append(piece.arguments)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls so far, in order."""
+        return tuple(
+            ToolCall("".join(ids), FunctionCall("".join(names), "".join(arguments)))
+            for _, (ids, names, arguments) in sorted(self._calls.items())
+        )
 
 
 class GeneratedText(str):

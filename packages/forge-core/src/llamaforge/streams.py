@@ -9,8 +9,16 @@ from typing import Any, Self
 
 from .cancellation import CancellationToken
 from .errors import GenerationError
-from .messages import ToolCall
-from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+from .results import (
+    Event,
+    Finished,
+    GeneratedText,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallBuffer,
+    ToolCallDelta,
+)
 from .text import TextBuffer
 
 
@@ -27,7 +35,7 @@ class _Stream:
         self._text = TextBuffer()
         self._reasoning = TextBuffer()
         self._logprobs: list[TokenLogprob] = []
-        self._tool_calls: list[ToolCall] = []
+        self._tool_calls = ToolCallBuffer()
         self._finished: Finished | None = None
         self._failed = False
 
@@ -54,7 +62,7 @@ class _Stream:
             parameters=end.parameters,
             dropped=end.dropped,
             logprobs=tuple(self._logprobs),
-            tool_calls=tuple(self._tool_calls),
+            tool_calls=self._tool_calls.tool_calls,
             reasoning=str(self._reasoning),
             stop=end.stop,
         )
@@ -71,7 +79,7 @@ class _Stream:
         elif isinstance(event, ReasoningDelta):
             self._reasoning.write(event.text)
         elif isinstance(event, ToolCallDelta):
-            self._tool_calls.append(event.call)
+            self._tool_calls.add(event)
         else:
             self._finished = event
 

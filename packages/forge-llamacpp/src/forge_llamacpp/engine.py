@@ -117,6 +117,10 @@ class LlamaCppEngine(Engine[Sampler]):
         """Found without the whole table."""
         return self._vocabulary.special
 
+    def tokenize_text(self, text: str) -> list[int] | None:
+        """Without a long text's own thread: what a constraint forces is short."""
+        return self._vocabulary.tokenize_text(text)
+
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
         """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""
         return BytesDetokenizer(self._vocabulary.token_bytes)

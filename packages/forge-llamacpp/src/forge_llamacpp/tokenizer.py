@@ -90,6 +90,13 @@ class Vocabulary:
             tokens.insert(0, self.bos)
         return tokens
 
+    def tokenize_text(self, text: str) -> list[int]:
+        """The tokens of a plain text: no token of its own is put before it, and spellings of control tokens are text.
+
+        Raises UntokenizableTextError.
+        """
+        return self._tokenize(text, parse=False)
+
     def raw_text(self, text: str) -> str:
         """What :meth:`tokenize` makes tokens of, written out: with the BOS that it puts before *text*."""
         begin = self.token_text(self.bos) if self.adds_bos and self.bos is not None else ""

@@ -24,12 +24,13 @@ from ..results import Event
 from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
 from ..validation import seconds_to_wait
-from .calls import GenerationCalls, Messages
+from .calls import GenerationCalls
 from .config import BackendConfig
 from .inflight import InFlight
 from .loading import import_engine, loading
 from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities
+from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 

@@ -16,7 +16,6 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
-from ..parameters import read_parameters
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
@@ -116,6 +115,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
 
     Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
     """
+    from ..parameters import read_parameters
     from .base import BaseBackend
 
     kind = BaseBackend

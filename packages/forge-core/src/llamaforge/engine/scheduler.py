@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
+from .constraints import Constraints, MaskFiller
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -65,6 +66,9 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
+        self.constraints = Constraints(engine)
+        """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
+        self._masks = MaskFiller()
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
         """Lists of stop strings, with the special tokens that they spell: callers' threads keep them here."""
@@ -188,6 +192,7 @@ class Scheduler:
         self._close_engine()
 
     def _close_engine(self) -> None:
+        self._masks.close()
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
@@ -252,6 +257,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
+            self._fill_masks(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -265,9 +271,11 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             self._fail(error)
         else:
+            self._masks.settle()
             for sequence, entry, result in zip(sequences, entries, results, strict=True):
                 self._advance(sequence, entry, result)
         finally:
+            self._masks.settle()
             with self._changed:
                 self._computing = []
                 self.engine.interrupt(False)
@@ -284,9 +292,9 @@ class Scheduler:
             tokens = sequence.tokens[sequence.computed : sequence.computed + count]
             chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and sequence.lookup is not None:
+            if chosen and (sequence.lookup is not None or sequence.matcher is not None):
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = sequence.lookup.guess(room)
+                guesses = self._guesses(sequence, room)
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -299,6 +307,33 @@ class Scheduler:
                 )
             )
         return sequences, entries
+
+    def _guesses(self, sequence: SequenceState, room: int) -> list[int]:
+        """What may follow the last certain token of *sequence*: what its grammar forces, or else what stood there
+        before. What is forced comes true, for each of its masks allows only that token."""
+        matcher, lookup = sequence.matcher, sequence.lookup
+        if matcher is None:
+            return [] if lookup is None else lookup.guess(room)
+        if room < 1 or not self.engine.can_trim:
+            return []
+        forced = matcher.forced()
+        sequence.forced = bool(forced)
+        if forced:
+            return forced[:room]
+        guesses = [] if lookup is None else lookup.guess(room)
+        return guesses[: matcher.valid(guesses)] if guesses else []
+
+    def _fill_masks(self, sequences: list[SequenceState], entries: list[BatchEntry[Any]]) -> None:
+        """Begin to fill the masks of those answers that have a grammar."""
+        wanted = [
+            (entry, sequence.matcher)
+            for sequence, entry in zip(sequences, entries, strict=True)
+            if sequence.matcher is not None and entry.sampling is not None
+        ]
+        if wanted:
+            masks = self._masks.fill([(matcher, entry.guesses) for entry, matcher in wanted])
+            for (entry, _), own in zip(wanted, masks, strict=True):
+                entry.masks = own
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
         """*result* is what came of *entry*."""
@@ -318,6 +353,8 @@ class Scheduler:
             return
         done, right = False, -1
         try:
+            if sequence.matcher is not None and sequence.matcher.error:
+                raise GenerationError(f"The constraint on this answer can't go on: {sequence.matcher.error}")
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
@@ -329,7 +366,7 @@ class Scheduler:
             return
         sequence.computed += right
         if entry.draft:
-            if sequence.lookup is not None:
+            if sequence.lookup is not None and not sequence.forced:
                 sequence.lookup.learn(entry.draft, right)
             if right < entry.draft:
                 sequence.computed = self.engine.trim(sequence.slot, sequence.computed)

@@ -17,6 +17,22 @@ class GenerationError(EngineError, RuntimeError):
     """
 
 
+class InvalidAnswerError(EngineError, ValueError):
+    """An answer breaks the constraint that the request set. Servers may ignore constraints.
+
+    Attributes: ``text`` (the answer); ``reason``; ``place`` (a JSON pointer into the answer; empty for all of it).
+
+    What to do: ask again, or use a model or an engine that follows the constraint. ``text`` has the answer.
+    """
+
+    def __init__(self, text: str, reason: str, place: str = "") -> None:
+        self.text = text
+        self.reason = reason
+        self.place = place
+        where = f" at {place}" if place else ""
+        super().__init__(f"The answer breaks its constraint{where}: {reason}")
+
+
 class GenerationTimeoutError(EngineError, TimeoutError):
     """The deadline passed.
 

@@ -87,6 +87,23 @@ class UnsupportedError(RequestError, NotImplementedError):
         super().__init__(f"The backend {backend!r} does not support {feature}." + (f" {advice}" if advice else ""))
 
 
+class ConstraintError(RequestError, ValueError):
+    """A constraint on the answer can't be read, or can't be enforced exactly.
+
+    Attributes: ``parameter`` (``response_format``, ``grammar``, ...); ``place`` (a JSON pointer into it, or a line and
+    column; empty for all of it); ``reason``.
+
+    What to do: change what ``place`` shows, or leave it out.
+    """
+
+    def __init__(self, parameter: str, place: str, reason: str) -> None:
+        self.parameter = parameter
+        self.place = place
+        self.reason = reason
+        where = f" at {place}" if place else ""
+        super().__init__(f"{parameter}{where}: {reason}")
+
+
 class EmptyPromptError(RequestError, ValueError):
     """The prompt or the conversation is empty.
 

@@ -14,7 +14,6 @@ from llamaforge.results import (
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
-    ToolCallDelta,
     Usage,
 )
 from llamaforge.text import StopMatcher, TextBuffer
@@ -175,8 +174,7 @@ class AnswerReader:
             raise self._cut(is_complete, last_words)
         if tail := self._stops.finish():
             events.append(TextDelta(self._note(tail)))
-        calls = self._tools.finish()
-        events.extend(ToolCallDelta(call) for call in calls)
+        calls = self._tools.finish(events)
         ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "unknown"
         if matched is not None:
             ended = "stop"
@@ -248,10 +246,10 @@ class AnswerReader:
                 events.append(ReasoningDelta(reasoning))
         for part in delta.tool_calls or ():
             self._tokens += 1
-            self._tools.feed(part)
+            self._tools.feed(part, events)
         if delta.function_call is not None:
             self._tokens += 1
-            self._tools.feed(ToolCallPart(function=delta.function_call))
+            self._tools.feed(ToolCallPart(function=delta.function_call), events)
         return (delta.content or "") + (delta.refusal or "")
 
     def _read_message(self, message: Delta, events: list[Event]) -> str:
