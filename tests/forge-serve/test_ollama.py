@@ -45,6 +45,10 @@ def test_tools_and_thinking(client: ollama.Client) -> None:
     answer = client.chat("one", say("call"), tools=[tool])
     assert answer.message.tool_calls is not None
     assert answer.message.tool_calls[0].function.arguments == {"city": "Oslo"}
+    streamed = [
+        call for piece in client.chat("one", say("call"), stream=True) for call in piece.message.tool_calls or ()
+    ]
+    assert [call.function.arguments for call in streamed] == [{"city": "Oslo"}]
     assert client.chat("one", say("reason")).message.thinking == "Let me see. "
 
 

@@ -23,7 +23,6 @@ from llamaforge import (
 )
 from llamaforge.backends.memory import MemoryUsage
 from llamaforge.errors import GenerationError
-from llamaforge.messages import FunctionCall, ToolCall
 from llamaforge.parameters import NAMES, UNIVERSAL
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import ReasoningDelta, ToolCallDelta, Usage
@@ -73,7 +72,8 @@ class Scripted(BaseBackend):
             yield ReasoningDelta("Let me see. ")
         if said == "call":
             reason = "tool_calls"
-            yield ToolCallDelta(ToolCall("call_1", FunctionCall("weather", '{"city":"Oslo"}')))
+            yield ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"city":')
+            yield ToolCallDelta(index=0, arguments='"Oslo"}')
         if said == "fail":
             yield TextDelta("half an")
             raise GenerationError("The engine has failed.")

@@ -76,6 +76,9 @@ def command(models: tuple[str, ...], **options: Any) -> None:
             forge.get_model(model)
         config = _config(options, names, public=public)
         app = create_app(forge, config)
+        scheme = "https" if options["tls_cert"] else "http"
+        where = options["unix_socket"] or f"{scheme}://{options['host']}:{options['port']}"
+        click.echo(f"Serving {', '.join(names) or 'all named models'} at {where}. Ctrl-C ends it.")
         uvicorn.run(
             app,
             host=options["host"],

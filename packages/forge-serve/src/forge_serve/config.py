@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from llamaforge.errors import InvalidParameterError
 
@@ -40,8 +39,6 @@ class ServeConfig:
     """Models that are loaded at the start and never unloaded to make room."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
-    log: Path | None = None
-    """A file for the access log. None: standard error."""
 
     def __post_init__(self) -> None:
         for name in ("max_body", "max_queue", "max_wait", "ping"):

@@ -202,10 +202,11 @@ class MessageWriter:
             begun = self._begin("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             return begun + self._delta({"type": "thinking_delta", "thinking": event.text})
         if isinstance(event, ToolCallDelta):
-            call = event.call
-            block = {"type": "tool_use", "id": call.id, "name": call.function.name, "input": {}}
-            begun = self._close() + self._begin("tool_use", block)
-            return begun + self._delta({"type": "input_json_delta", "partial_json": call.function.arguments})
+            begun = b""
+            if event.id:
+                block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+                begun = self._close() + self._begin("tool_use", block)
+            return begun + self._delta({"type": "input_json_delta", "partial_json": event.arguments})
         return self._close() + self._end(event)
 
     def end(self) -> bytes:

@@ -139,6 +139,7 @@ class OllamaWriter:
     def __init__(self, asked: Asked, answers_in: str) -> None:
         self._asked = asked
         self._in = answers_in
+        self._call: tuple[str, list[str]] | None = None
 
     def start(self) -> bytes:
         """What comes before everything else."""
@@ -163,17 +164,33 @@ class OllamaWriter:
         if isinstance(event, ReasoningDelta):
             return self._line("", thinking=event.text)
         if isinstance(event, ToolCallDelta):
-            return self._line("", tool_calls=[_call(event.call)])
-        return sse.encode(self._answer("") | _ended(event.finish_reason, event.usage, event.timings)) + b"\n"
+            called = self._called() if event.id else b""
+            if event.id:
+                self._call = (event.name, [])
+            if self._call is not None:
+                self._call[1].append(event.arguments)
+            return called
+        return (
+            self._called()
+            + sse.encode(self._answer("") | _ended(event.finish_reason, event.usage, event.timings))
+            + b"\n"
+        )
 
     def whole(self, answers: list[GeneratedText]) -> bytes:
         """The answer in one piece."""
         answer = answers[0]
         more: dict[str, Any] = {"thinking": answer.reasoning} if answer.reasoning else {}
         if answer.tool_calls:
-            more["tool_calls"] = [_call(call) for call in answer.tool_calls]
+            more["tool_calls"] = [_call(call.function.name, call.function.arguments) for call in answer.tool_calls]
         told = self._answer(answer.text, **more) | _ended(answer.finish_reason, answer.usage, answer.timings)
         return sse.encode(told)
+
+    def _called(self) -> bytes:
+        """The tool call that was collected: this dialect has calls in one piece."""
+        if self._call is None:
+            return b""
+        (name, arguments), self._call = self._call, None
+        return self._line("", tool_calls=[_call(name, "".join(arguments))])
 
     def _line(self, text: str, **more: Any) -> bytes:
         return sse.encode(self._answer(text, **more) | {"done": False}) + b"\n"
@@ -204,9 +221,9 @@ def _nanoseconds(seconds: float) -> int:
     return max(0, round(seconds * 1e9))
 
 
-def _call(call: Any) -> dict[str, Any]:
+def _call(name: str, arguments: str) -> dict[str, Any]:
     try:
-        arguments = msgspec.json.decode(call.function.arguments or "{}")
+        read = msgspec.json.decode(arguments or "{}")
     except msgspec.DecodeError:
-        arguments = {}
-    return {"function": {"name": call.function.name, "arguments": arguments}}
+        read = {}
+    return {"function": {"name": name, "arguments": read}}

@@ -179,10 +179,6 @@ class ChatWriter(_Writer):
 
     prefix, stream_object, whole_object = "chatcmpl", "chat.completion.chunk", "chat.completion"
 
-    def __init__(self, asked: Asked) -> None:
-        super().__init__(asked)
-        self._calls = [0] * asked.choices
-
     def start(self) -> bytes:
         """What comes before everything else."""
         role = {"role": "assistant", "content": ""}
@@ -196,9 +192,7 @@ class ChatWriter(_Writer):
         if isinstance(event, ReasoningDelta):
             return self._delta(choice, {"reasoning_content": event.text})
         if isinstance(event, ToolCallDelta):
-            call = {"index": self._calls[choice], **_call(event.call)}
-            self._calls[choice] += 1
-            return self._delta(choice, {"tool_calls": [call]})
+            return self._delta(choice, {"tool_calls": [_piece_of_call(event)]})
         self._usages.append(event.usage)
         return self._delta(choice, {}, finish_reason=_reason(event))
 
@@ -262,6 +256,13 @@ def _message(message: Any, place: int, asked: Asked) -> dict[str, Any]:
 
 def _reason(end: Finished) -> str:
     return _REASONS.get(end.finish_reason, end.finish_reason)
+
+
+def _piece_of_call(piece: ToolCallDelta) -> dict[str, Any]:
+    if not piece.id:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": function}
 
 
 def _call(call: Any) -> dict[str, Any]:
