@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..constraints.matcher import Matcher
 
 _NONE: Final[Mapping[int, str]] = {}
-CANCELLED: Final = "The caller left before the answer was complete."
+CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
 class SequenceState:
@@ -183,4 +183,5 @@ class SequenceState:
                 truncated_tokens=self._truncated,
             ),
             timings=Timings(queued=queued),
+            dropped=() if self.matcher is None else self.matcher.notes,
         )
