@@ -242,8 +242,8 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FIELDS = (
-    *("messages", "prompt", "system", "tools", "tool_choice", "stop", "stop_sequences", "options", "format", "n"),
-    *("temperature", "max_tokens", "stream_options", "thinking", "logprobs", "logit_bias", "seed", "response_format"),
+    *("messages", "prompt", "system", "tools", "tool_choice", "stop", "stop_sequences", "options", "n"),
+    *("temperature", "max_tokens", "stream_options", "thinking", "logprobs", "logit_bias", "seed", "grammar"),
     "what\nis this: \x00ü",
 )
 
