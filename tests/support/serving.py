@@ -77,7 +77,8 @@ class Scripted(BaseBackend):
         if said == "fail":
             yield TextDelta("half an")
             raise GenerationError("The engine has failed.")
-        for piece in ("Hello", " wörld", f" {self.model_path}"):
+        pieces = ("Hello", " wörld", f" {self.model_path}") if request.response_format is None else ('{"a":', "1}")
+        for piece in pieces:
             yield TextDelta(piece)
         yield Finished(finish_reason=reason, usage=Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=2))
 

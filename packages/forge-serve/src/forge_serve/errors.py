@@ -10,6 +10,7 @@ from llamaforge.errors import (
     ConnectionFailedError,
     ContextOverflowError,
     GenerationTimeoutError,
+    InvalidAnswerError,
     LlamaForgeError,
     MemoryBudgetError,
     ModelError,
@@ -73,7 +74,7 @@ def problem(error: BaseException) -> Problem:
     if isinstance(error, RateLimitError):
         wait = error.retry_after if error.retry_after is not None else 1.0
         return Problem(429, "overloaded", message, headers={"retry-after": str(max(1, round(wait)))})
-    if isinstance(error, (ServerError, ConnectionFailedError, AuthenticationError)):
+    if isinstance(error, (ServerError, ConnectionFailedError, AuthenticationError, InvalidAnswerError)):
         return Problem(502, _UPSTREAM, message)
     if isinstance(error, (ModelError, SourceError)):
         _log.error("A model can't be loaded: %s", message)
