@@ -41,8 +41,8 @@ class ConstraintChecks(Kit):
     """response_format and grammar."""
 
     def test_sampled_answers_follow_their_schema(self, subject: Subject) -> None:
-        """Whatever is drawn, at a high temperature too, the answer is JSON that follows the schema, and ``parsed`` is
-        what it says.
+        """Whatever is sampled, even at a high temperature, the answer is JSON that follows the schema, and ``parsed``
+        is what it says.
 
         Why: the likely tokens are often right by themselves. Look at: masks that are applied after the draw, or after
         filters that have left no allowed token.
@@ -56,9 +56,9 @@ class ConstraintChecks(Kit):
             self._is_paint(answer)
 
     def test_a_cut_answer_with_a_schema_says_length(self, subject: Subject) -> None:
-        """An answer that max_tokens cuts amid its JSON ends with ``length``, and has no ``parsed``.
+        """An answer that max_tokens cuts inside its JSON ends with ``length``, and has no ``parsed``.
 
-        Why: a program must not take half an object for a whole one. Look at: who decides about the finish reason.
+        Why: a program must not mistake half an object for a whole one. Look at: who decides about the finish reason.
         """
         if self._is_refused(subject, PAINT) or not subject.declares("max_tokens"):
             return
@@ -108,7 +108,7 @@ class ConstraintChecks(Kit):
     def test_a_constraint_ends_with_its_request(self, subject: Subject) -> None:
         """After a constrained answer a free one is as free as before.
 
-        Why: callers share the engine. Look at: masks or grammars that stay with a slot.
+        Why: callers share the engine. Look at: masks or grammars that stay in a slot.
         """
         if self._is_refused(subject, PAINT):
             return
