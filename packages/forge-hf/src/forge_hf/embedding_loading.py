@@ -167,9 +167,7 @@ def _load_reranker(source: ModelSource, folder: Path, config: HuggingFaceConfig)
     model = _model(AutoModelForSequenceClassification, source, folder, config)
     tokenizer = AutoTokenizer.from_pretrained(str(folder), **_common(config))
     if tokenizer.pad_token_id is None:
-        raise ModelLoadError(
-            source.name, "its tokenizer has no token to fill up shorter texts with."
-        )
+        raise ModelLoadError(source.name, "its tokenizer has no token to fill up shorter texts with.")
     n_ctx = _context(model, tokenizer, config)
     return TorchEmbeddingEngine(model, scored(model), tokenizer, n_ctx=n_ctx, n_batch=config.n_batch, task="rerank")
 

@@ -20,9 +20,7 @@ _backend_lock: Final = ForkSafeLock()
 _backend_ready = False
 
 
-def load_model(
-    path: str, config: LlamaCppConfig, *, weights: bool = True, quiet: bool = False
-) -> lib.llama_model_p:
+def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True, quiet: bool = False) -> lib.llama_model_p:
     """The model, or all of it but its *weights*. With *quiet*, the log has warnings for debugging only.
 
     Raises ModelLoadError where llama.cpp can't load it.
