@@ -17,7 +17,7 @@ from .results import Event
 
 T = TypeVar("T")
 
-_FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
+_FORKED: Final = "This process was forked while the answer was being read. Only the parent process gets the rest."
 BUFFERED: Final = 64
 """Events that are buffered for a slow reader before the engine has to wait."""
 

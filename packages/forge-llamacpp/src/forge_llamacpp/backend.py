@@ -35,7 +35,7 @@ class LlamaCppBackend(EngineBackend):
         self._recommended: Mapping[str, object] = {}
 
     def check_model(self, model_path: str, config: LlamaCppConfig) -> None:
-        """Refuse what is no sound GGUF model, an adapter that is none, a chat template that is none, and a context that
+        """Refuse a damaged GGUF file, a file that is not an adapter, an invalid chat template, and a context that
         the model was not trained for.
 
         Where a model is loaded, which a failure would cost, all else is tried out that takes no weights.
@@ -67,7 +67,7 @@ class LlamaCppBackend(EngineBackend):
         engine = LlamaCppEngine(str(local_path(model_path)), config)
         engine.generation_defaults = self._recommended
         if config.prompt_lookup and not engine.can_trim:
-            logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
+            logger.warning("prompt_lookup is off: this model's memory can't undo guesses.")
         return engine
 
     def _open_embedding_engine(

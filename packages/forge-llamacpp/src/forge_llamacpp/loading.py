@@ -63,9 +63,11 @@ def refuse_what_writes_no_text(path: str, model: lib.llama_model_p) -> None:
     if lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE:
         raise ModelLoadError(path, "it has no tokenizer.")
     if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
-        raise ModelLoadError(path, "it has an encoder; this backend generates with decoder-only models.")
+        raise ModelLoadError(path, "it has an encoder; this backend only runs decoder-only models.")
     if lib.llama_model_is_diffusion(model):
-        raise ModelLoadError(path, "it is a diffusion model; this backend generates token by token.")
+        raise ModelLoadError(
+            path, "it is a diffusion model; this backend only runs models that generate token by token."
+        )
 
 
 def make_context(path: str, model: lib.llama_model_p, config: LlamaCppConfig, n_ctx: int) -> lib.llama_context_p:

@@ -168,7 +168,7 @@ class Vocabulary:
         unknown = sorted(set(plain) - self._writable)
         if unknown:
             shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-            raise UntokenizableTextError(f"text of characters that the model has tokens for; it has none for {shown}")
+            raise UntokenizableTextError(f"the model has no tokens for {shown}")
 
     def _tokenize(self, text: str, *, parse: bool = True) -> list[int]:
         self._check_writable(text, parse=parse)

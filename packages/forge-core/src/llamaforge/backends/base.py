@@ -28,6 +28,7 @@ from .calls import GenerationCalls
 from .config import BackendConfig
 from .embedding_calls import EmbeddingCalls
 from .embedding_run import task_error
+from .formats import answer_reader, take_type
 from .inflight import InFlight
 from .loading import import_engine, loading
 from .memory import MemoryUsage
@@ -36,15 +37,8 @@ from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 
-_FULL: Final = (
-    "load",
-    "stream",
-    "astream",
-    "compute_embeddings",
-    "acompute_embeddings",
-    "compute_scores",
-    "acompute_scores",
-)
+_WRITTEN = "load stream astream compute_embeddings acompute_embeddings compute_scores acompute_scores"
+_FULL: Final = tuple(_WRITTEN.split())
 """What a full backend writes, at least one of them."""
 
 
@@ -87,6 +81,8 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
     offline: bool = False
     """Whether ``load_model`` must download nothing and use only files that are on this machine.
     ``LlamaForge(offline=True)`` sets it."""
+    enforces_formats: ClassVar[bool] = False
+    """Whether whole answers always follow ``response_format``. Otherwise core checks JSON and choices."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
@@ -142,7 +138,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         known = self.capabilities.engine_options
         for name in options:
             if name not in known:
-                raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+                raise UnknownParameterError(name, known, where="engine option", owner=f"The backend {self.name}")
 
     def after_fork(self) -> None:
         """In the child of a fork, before anything else runs there: give up what only the parent can use.
@@ -256,7 +252,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """
         self._require_full("render")
         self._require_task("generate")
-        resolved = self._resolve(prompt, messages, parameters)
+        resolved = self._resolve(prompt, messages, take_type(parameters)[0])
         try:
             return self.render_request(resolved.request)
         except RequestError as error:
@@ -318,7 +314,9 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
                 raise
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
+        return TextStream(
+            validated(self._in_flight.through(events), validator), cancellation, validator.cancelled, validator.reader
+        )
 
     def _astart(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -329,7 +327,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         else:
             events = in_thread(lambda: self.stream(request, cancellation), cancellation)
         events = avalidated(self._in_flight.athrough(events), validator)
-        return AsyncTextStream(events, cancellation, validator.cancelled)
+        return AsyncTextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _prepare(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -337,10 +335,12 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
         self._require_task("generate")
+        parameters, kind = take_type(parameters)
         request, dropped, own = self._resolve(prompt, messages, parameters)
+        reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
         say_where = functools.partial(self._say_where, own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where, reader)
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None

@@ -58,7 +58,7 @@ def get_backend(name: str) -> type[BaseBackend]:
         with guarded("backend", name, owner):
             found = import_object(spec.target)
             if not _is_backend(found):
-                raise TypeError(f"{spec.target} is no subclass of llamaforge.BaseBackend")
+                raise TypeError(f"{spec.target} is not a subclass of llamaforge.BaseBackend")
     except BrokenPluginError as failure:
         BACKENDS.failures[name] = failure
         raise
@@ -141,7 +141,7 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
     if not isinstance(name, str) or not name.strip():
         raise ValueError("A backend's name must be a non-empty string.")
     if not _is_backend(backend):
-        raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")
+        raise TypeError(f"{backend!r} is not a subclass of llamaforge.BaseBackend.")
     with _lock:
         present = _registered.get(name)
         redefined = present is not None and _identity(present) == _identity(backend)

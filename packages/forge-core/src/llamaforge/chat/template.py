@@ -121,7 +121,7 @@ class ChatTemplate:
             return self._compiled[_WITH_TOOLS]
         if _DEFAULT not in self._compiled:
             names = ", ".join(sorted(self._compiled)) or "none"
-            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has: {names}).")
+            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has {names}).")
         return self._compiled[_DEFAULT]
 
 
@@ -217,12 +217,13 @@ class _Rendering:
         unread = sorted(given.keys() - self._template.variables)
         if unread and self._request.on_unsupported != "drop":
             known = sorted(self._template.variables - {"messages", "tools", "add_generation_prompt"})
-            reads = f"it reads {', '.join(known)}" if known else "it reads none"
+            reads = f"It reads {', '.join(known)}." if known else "It reads no other variables."
             raise InvalidParameterError(
                 f"chat_template_kwargs[{unread[0]!r}]",
                 None,
-                f"a variable of the model's chat template ({reads})",
+                "a variable of the model's chat template",
                 show_value=False,
+                message=f"The model's chat template doesn't read the variable {unread[0]!r}. {reads}",
             )
         documents = given.get("documents")
         if documents is not None and not (
@@ -300,9 +301,8 @@ class _Rendering:
             return error
         name = "messages" if self._request.messages else "prompt"
         said = str(error).strip() or type(error).__name__
-        return InvalidParameterError(
-            name, None, f"one that the model's chat template accepts; it says: {said}", show_value=False
-        )
+        message = f"The model's chat template refuses the {name}: {said}"
+        return InvalidParameterError(name, None, "accepted by the chat template", show_value=False, message=message)
 
     def _lost(self, index: int, what: str) -> InvalidParameterError:
         message = self._request.as_messages()[index]
@@ -310,9 +310,9 @@ class _Rendering:
         return InvalidParameterError(
             name,
             None,
-            f"a turn that the model's chat template shows; the template leaves the {what} of this {message.role} turn "
-            "out of the prompt",
+            "shown by the chat template",
             show_value=False,
+            message=f"The model's chat template leaves the {what} of {name} (role {message.role!r}) out of the prompt.",
         )
 
 

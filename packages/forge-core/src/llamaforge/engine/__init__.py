@@ -19,6 +19,7 @@ module             contents
 ``slots``          which tokens the engine's slots hold, for reuse
 ``preparation``    from a request to a sequence, beside the caller where the text is long
 ``sequence``       one request under way: its tokens, its text, its end
+``constraints``    what constrained answers may go on with: matchers, guesses, masks
 ``event_queue``    from the scheduler to a waiting thread or event loop
 ``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)
 ``embedding``      :class:`EmbeddingEngine`, what an author writes for vectors and scores
@@ -44,7 +45,7 @@ from .interface import (
     StepResult,
     TokenTable,
 )
-from .sampling import SamplingParams, allowed_tokens, apply_mask, choose_while_guessed
+from .sampling import SamplingParams, allowed_tokens, apply_mask, choose_while_guessed, only_token
 
 __all__ = [
     "BatchEntry",
@@ -66,4 +67,5 @@ __all__ = [
     "allowed_tokens",
     "apply_mask",
     "choose_while_guessed",
+    "only_token",
 ]

@@ -36,6 +36,7 @@ class EngineBackend(EmbeddingBackend):
     """
 
     config_class = EngineConfig
+    enforces_formats = True
 
     def __init__(self) -> None:
         super().__init__()

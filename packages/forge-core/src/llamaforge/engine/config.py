@@ -27,11 +27,11 @@ class EngineConfig(BackendConfig, frozen=True, kw_only=True):
         Meta(
             ge=1,
             le=256,
-            description="Requests that are computed at once, at most half of n_batch; others wait in the queue.",
+            description="Requests that run at the same time, at most half of n_batch; others wait.",
         ),
     ] = 8
     max_queue: Annotated[
-        int, Meta(ge=0, description="Requests that may wait. Further ones are refused with QueueFullError.")
+        int, Meta(ge=0, description="Requests that may wait; more are refused with QueueFullError.")
     ] = 1024
     prefix_cache: Annotated[
         int,

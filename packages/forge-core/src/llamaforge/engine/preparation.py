@@ -151,8 +151,9 @@ def find_stop_tokens(special: Mapping[int, str], stops: Sequence[str]) -> Mappin
             raise InvalidParameterError(
                 "stop",
                 stop,
-                f"text, or the special token {part!r} alone: that token adds no text, so it can't be part of a stop "
-                "string",
+                "a string without special tokens, or a special token alone",
+                message=f"The stop string {stop!r} would never match: the special token {part!r} adds no text. Use "
+                "that token alone as a stop string, or leave it out.",
             )
     return found
 

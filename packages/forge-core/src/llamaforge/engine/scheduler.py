@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
-from .constraints import Constraints, MaskFiller
+from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -25,11 +25,11 @@ _logger = logging.getLogger("llamaforge")
 _WORTH_WAITING: Final = 32
 """A request waits until another one has computed at least so many tokens that both begin with."""
 _LOOKED_AT: Final = 32
-"""Waiting requests, beyond those that fit, among which one is looked for that need not wait for another one."""
+"""Waiting requests, beyond those that fit, among which is looked for one that need not wait."""
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
-    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "The model was loaded before this process was forked, and only the parent process can use it. Load it after the "
     "fork, in each process, or start the processes with multiprocessing's 'spawn'."
 )
 _left_behind: Final[list[Scheduler]] = []
@@ -150,13 +150,13 @@ class Scheduler:
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
                 _logger.warning(
-                    "A step of the engine could not be broken off: its model stays in memory until it ends."
+                    "A step of the engine could not be interrupted. The model stays in memory until the step ends."
                 )
 
     # The scheduler's thread.
 
     def run(self) -> None:
-        """Work until :meth:`close`, then close the engine. To be called once, in the thread that owns it."""
+        """Work until :meth:`close`, then close the engine. Called once."""
         error: Exception | None = None
         try:
             while self._has_work():
@@ -196,7 +196,7 @@ class Scheduler:
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
@@ -226,7 +226,6 @@ class Scheduler:
                 self._join(sequence)
 
     def _forget(self, sequence: SequenceState) -> None:
-        """*sequence* waits for nothing any more."""
         with self._changed:
             if sequence in self._waiting:
                 self._waiting.remove(sequence)
@@ -244,9 +243,14 @@ class Scheduler:
                 raise GenerationError(f"{type(self.engine).__name__}.sampling() returned None.")
             if self._lookup:
                 sequence.lookup = PromptLookup(sequence.tokens, self._lookup)
+            done = sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             self._leave(sequence, keep=False)
             sequence.fail(error)
+            return
+        if done:  # nothing was left to be chosen
+            self._leave(sequence, keep=True)
+            sequence.finish()
 
     def _step(self) -> None:
         sequences, entries = self._plan()
@@ -257,7 +261,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
-            self._fill_masks(sequences, entries)
+            self._masks.begin(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -281,7 +285,6 @@ class Scheduler:
                 self.engine.interrupt(False)
 
     def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]]]:
-        """Who computes what in the next step."""
         budget = self.engine.n_batch
         shares = split_budget([sequence.pending for sequence in self._running], budget)
         spare = budget - sum(shares)
@@ -292,9 +295,9 @@ class Scheduler:
             tokens = sequence.tokens[sequence.computed : sequence.computed + count]
             chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and (sequence.lookup is not None or sequence.matcher is not None):
+            if chosen and sequence.lookup is not None:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = self._guesses(sequence, room)
+                guesses = next_guesses(sequence, min(room, self._lookup))
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -308,35 +311,7 @@ class Scheduler:
             )
         return sequences, entries
 
-    def _guesses(self, sequence: SequenceState, room: int) -> list[int]:
-        """What may follow the last certain token of *sequence*: what its grammar forces, or else what stood there
-        before. What is forced comes true, for each of its masks allows only that token."""
-        matcher, lookup = sequence.matcher, sequence.lookup
-        if matcher is None:
-            return [] if lookup is None else lookup.guess(room)
-        if room < 1 or not self.engine.can_trim:
-            return []
-        forced = matcher.forced()
-        sequence.forced = bool(forced)
-        if forced:
-            return forced[:room]
-        guesses = [] if lookup is None else lookup.guess(room)
-        return guesses[: matcher.valid(guesses)] if guesses else []
-
-    def _fill_masks(self, sequences: list[SequenceState], entries: list[BatchEntry[Any]]) -> None:
-        """Begin to fill the masks of those answers that have a grammar."""
-        wanted = [
-            (entry, sequence.matcher)
-            for sequence, entry in zip(sequences, entries, strict=True)
-            if sequence.matcher is not None and entry.sampling is not None
-        ]
-        if wanted:
-            masks = self._masks.fill([(matcher, entry.guesses) for entry, matcher in wanted])
-            for (entry, _), own in zip(wanted, masks, strict=True):
-                entry.masks = own
-
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
-        """*result* is what came of *entry*."""
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
             sequence.fail(result)
@@ -353,13 +328,14 @@ class Scheduler:
             return
         done, right = False, -1
         try:
-            if sequence.matcher is not None and sequence.matcher.error:
-                raise GenerationError(f"The constraint on this answer can't go on: {sequence.matcher.error}")
+            if sequence.matcher is not None:
+                sequence.matcher.check()
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done:
                     break
+            done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
             sequence.fail(error)
@@ -384,7 +360,7 @@ class Scheduler:
             self._full = True
         else:
             self._leave(newest, keep=False)
-            newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
+            newest.fail(GenerationError("The engine has too little memory for this request, even alone."))
 
     def _requeue(self, sequence: SequenceState) -> None:
         """*sequence* loses its slot and waits again, before those that came after it."""
@@ -412,7 +388,7 @@ class Scheduler:
             try:
                 sampling.close()
             except Exception:
-                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
+                _logger.exception("close() of a sampling state failed; its memory may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

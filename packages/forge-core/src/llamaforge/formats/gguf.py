@@ -68,9 +68,9 @@ _PENALTY_WINDOW: Final = "general.sampling.penalty_last_n"
 
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
-    b"tjgg": "a GGJT file, a format that llama.cpp gave up in 2023",
-    b"lmgg": "a GGML file, a format that llama.cpp gave up in 2023",
-    b"fmgg": "a GGMF file, a format that llama.cpp gave up in 2023",
+    b"tjgg": "a GGJT file, a format that llama.cpp dropped in 2023",
+    b"lmgg": "a GGML file, a format that llama.cpp dropped in 2023",
+    b"fmgg": "a GGMF file, a format that llama.cpp dropped in 2023",
     b"vers": "a Git LFS pointer, not the file itself: run `git lfs pull`",
     b"<!DO": "a web page: the download fetched a page about the model",
     b"<!do": "a web page: the download fetched a page about the model",
@@ -125,9 +125,9 @@ def _what_it_is(start: bytes, size: int) -> str:
     if size == 0:
         return "it is empty"
     if not any(start):
-        return "it is no GGUF file: it begins with zeros, as a download does that was never finished"
+        return "it is not a GGUF file: it begins with zeros, like an unfinished download"
     looks = _OTHER_FORMATS.get(start, "")
-    return f"it is no GGUF file: it begins with {start!r}, not {MAGIC!r}" + (
+    return f"it is not a GGUF file: it begins with {start!r}, not {MAGIC!r}" + (
         f". It looks like {looks}" if looks else ""
     )
 
@@ -149,12 +149,12 @@ class _Reader:
         tensors, entries = self._number(_U64), self._number(_U64)
         # Every entry takes more than a dozen bytes: counts beyond that are no counts.
         if tensors > self._size or entries > self._size:
-            raise DamagedFileError("its header is damaged: it promises more entries than the file has bytes")
+            raise DamagedFileError("its header is damaged: it declares more entries than the file has bytes")
         metadata: dict[str, Any] = {}
         for _ in range(entries):
             key = self._text().decode("utf-8", "replace")
             if key in metadata:
-                raise DamagedFileError(f"its header is damaged: {key!r} is there twice")
+                raise DamagedFileError(f"its header is damaged: {key!r} occurs twice")
             metadata[key] = self._value(key, self._number(_U32))
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
@@ -163,7 +163,7 @@ class _Reader:
         data_start = -(-self._at // alignment) * alignment
         needed = max((data_start + end for end in ends), default=self._at)
         if needed > self._size:
-            raise DamagedFileError(f"it is cut short: it has {self._size:,} bytes of {needed:,}. Fetch it again")
+            raise DamagedFileError(f"it is cut short: it has {self._size:,} of {needed:,} bytes. Download it again")
         return Header(metadata, tensors, needed, frozenset(self._unknown), self._head)
 
     def _take(self, length: int) -> int:
@@ -171,7 +171,7 @@ class _Reader:
         begin = self._at
         if begin + length > self._size:
             raise DamagedFileError(
-                f"it is cut short or damaged: it ends after {self._size:,} bytes, inside its header. Fetch it again"
+                f"it is cut short or damaged: it ends after {self._size:,} bytes, inside its header. Download it again"
             )
         self._at = begin + length
         return begin
@@ -238,10 +238,10 @@ class _Reader:
 
 def _about_version(version: int) -> str:
     if version == 1:
-        return "it is in version 1 of the GGUF format, which llama.cpp gave up: convert the model anew"
+        return "it is in version 1 of the GGUF format, which llama.cpp no longer reads: convert the model again"
     if version & 0xFFFF == 0:
         return "it is a GGUF file for big-endian machines"
-    return f"it is in version {version} of the GGUF format, which this release does not know, or it is damaged"
+    return f"it is in version {version} of the GGUF format, which this release doesn't know, or it is damaged"
 
 
 def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def split_siblings(path: Path, header: Header) -> list[Path]:
     match = _SPLIT_NAME.fullmatch(path.name)
     if match is None or int(match["count"]) != count:
         raise DamagedFileError(
-            f"it is one of {count} parts, and the engine finds the others only by their names: "
+            f"it is one of {count} parts, and the engine finds the others only if all are named "
             f"NAME-00001-of-{count:05}.gguf and so on"
         )
     if int(match["number"]) != 1:
