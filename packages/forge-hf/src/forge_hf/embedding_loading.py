@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from llamaforge.backends.base import import_engine
 from llamaforge.engine.context import context_length, trained_context
 from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError
-from llamaforge.formats.local import local_path
+from llamaforge.formats.local import is_model_folder, local_path
 from llamaforge.formats.tasks import folder_task
 
 from . import hub
@@ -34,9 +34,8 @@ def chosen_task(model_path: str, config: HuggingFaceConfig) -> Task:
         return config.task
     if config.pooling is not None:
         return "embed"
-    folder = local_path(model_path)
-    if (folder / "config.json").is_file():
-        return folder_task(folder) or "generate"
+    if is_model_folder(model_path):
+        return folder_task(local_path(model_path)) or "generate"
     return "generate"
 
 
