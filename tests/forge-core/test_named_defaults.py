@@ -40,7 +40,7 @@ class Config(BackendConfig, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.flash and self.n_ctx == 5:
-            raise ConflictingParametersError(["flash", "n_ctx"], "not with 5.")
+            raise ConflictingParametersError(["flash", "n_ctx"], "flash needs another n_ctx than 5.")
 
 
 class Everything(BaseBackend):
@@ -66,7 +66,7 @@ class Everything(BaseBackend):
         return self.recommended
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
-        yield TextDelta("yes")
+        yield TextDelta("{}")
         yield Finished(finish_reason="stop")
 
     def render_request(self, request: GenerationRequest) -> str:
@@ -90,7 +90,7 @@ class Asked(EchoBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        more = {"grammar"} if self.is_model_loaded() else set()
+        more = {"parse_special"} if self.is_model_loaded() else set()
         return Capabilities(parameters=SPEC.capabilities.parameters | more)
 
 
@@ -136,7 +136,7 @@ def test_a_default_yields_to_the_caller(
     forge.add_model("m", "x", "everything", generation=named)
     forge.load_model("m")
     answer: GeneratedText = CALLS[call](forge, own)
-    assert answer == "yes"
+    assert answer == "{}"
     assert {name: list(v) if isinstance(v, tuple) else v for name, v in answer.parameters.items()} == left
 
 
@@ -146,7 +146,7 @@ def test_raw_is_for_prompts(forge: LlamaForge) -> None:
     assert forge.generate("Hello").parameters == {"raw": True}
     assert forge.chat(TURNS).parameters == {}
     assert asyncio.run(forge.achat(TURNS)).parameters == {}
-    with pytest.raises(ConflictingParametersError, match=r"^raw and messages"):
+    with pytest.raises(ConflictingParametersError, match=r"^raw=True takes a prompt"):
         forge.chat(TURNS, raw=True)
 
 
@@ -162,7 +162,7 @@ def test_the_last_source_yields_first(forge: LlamaForge, monkeypatch: pytest.Mon
 def test_what_contradicts_itself_is_the_callers_own(forge: LlamaForge) -> None:
     forge.add_model("m", "x", "everything", generation={"logprobs": False, "top_k": 3})
     forge.load_model("m")
-    with pytest.raises(ConflictingParametersError, match=r"^top_logprobs and logprobs"):
+    with pytest.raises(ConflictingParametersError, match=r"^top_logprobs needs"):
         forge.generate("Hello", top_logprobs=3)
     with pytest.raises(ConflictingParametersError, match=r"^response_format and grammar"):
         forge.generate("Hello", grammar="x", response_format={"type": "text"})
@@ -171,28 +171,28 @@ def test_what_contradicts_itself_is_the_callers_own(forge: LlamaForge) -> None:
 def kept(forge: LlamaForge, text: str) -> str:
     """Write the model file; how errors about its generation table begin."""
     forge.config_path.write_text(text)
-    return f"The model 'm' ([models.m.generation] of {forge.config_path}): "
+    return f"The model 'm' ([models.m.generation] in {forge.config_path}): "
 
 
 def test_a_default_that_the_backend_lacks_is_refused_where_it_is_set(forge: LlamaForge) -> None:
-    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "echo"\n[models.m.generation]\ngrammar = "x"\n')
-    with pytest.raises(UnsupportedError, match=re.escape(begins) + ".*grammar"):
+    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "echo"\n[models.m.generation]\nparse_special = true\n')
+    with pytest.raises(UnsupportedError, match=re.escape(begins) + ".*parse_special"):
         forge.load_model("m")
-    with pytest.raises(UnsupportedError, match=r"^generation: .*grammar"):
-        forge.add_model("n", "x", "echo", generation={"grammar": "x"})
-    with pytest.raises(UnsupportedError, match=r"set_defaults.*grammar"):
-        EchoBackend().set_defaults({"grammar": "x"})
-    forge.add_model("d", "x", "echo", generation={"grammar": "x", "on_unsupported": "drop"})
+    with pytest.raises(UnsupportedError, match=r"^generation: .*parse_special"):
+        forge.add_model("n", "x", "echo", generation={"parse_special": True})
+    with pytest.raises(UnsupportedError, match=r"set_defaults.*parse_special"):
+        EchoBackend().set_defaults({"parse_special": True})
+    forge.add_model("d", "x", "echo", generation={"parse_special": True, "on_unsupported": "drop"})
     forge.load_model("d")
-    assert forge.generate("Hello").dropped == ("grammar",)
+    assert forge.generate("Hello").dropped == ("parse_special",)
 
 
 def test_what_shows_at_load_is_judged_then(forge: LlamaForge) -> None:
     begins = kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\nmin_pp = 1\n')
     with pytest.raises(UnknownParameterError, match=re.escape(begins)):
         forge.load_model("m")
-    kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\ngrammar = "x"\n')
-    assert forge.load_model("m").generate("Hello").parameters["grammar"] == "x"
+    kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\nparse_special = true\n')
+    assert forge.load_model("m").generate("Hello").parameters["parse_special"] is True
     kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\ntools = []\n')
     with pytest.raises(UnsupportedError, match=re.escape(begins)):
         forge.load_model("m", {"n_ctx": 9})
@@ -227,8 +227,8 @@ def test_an_error_about_what_the_caller_passed_does_not_blame_the_file(forge: Ll
             forge.load_model("m n", parameters)
     with pytest.raises(ConflictingParametersError) as caught:
         forge.load_model("m n", {"flash": True})
-    assert str(caught.value).startswith("flash and n_ctx contradict")
-    assert str(caught.value).endswith(f'n_ctx is set: [models."m n".parameters] of {listed}.')
+    assert str(caught.value).startswith("flash needs another n_ctx than 5.")
+    assert str(caught.value).endswith(f"The model 'm n' sets n_ctx ([models.\"m n\".parameters] in {listed}).")
 
 
 def test_an_error_about_the_file_names_the_table(forge: LlamaForge, listed: str) -> None:
@@ -249,5 +249,5 @@ def test_an_error_about_the_file_names_the_table(forge: LlamaForge, listed: str)
 
 def test_an_unknown_default_names_the_file(forge: LlamaForge) -> None:
     forge.config_path.write_text('default = "absent"\n')
-    with pytest.raises(UnknownModelError, match=re.escape(f"set in {forge.config_path}: There is no model 'absent'")):
+    with pytest.raises(UnknownModelError, match=re.escape(f"set in {forge.config_path}: there is no model 'absent'")):
         forge.load_model()

@@ -159,7 +159,7 @@ def test_one_prompt_is_no_batch(forge: LlamaForge, prompts: Any) -> None:
     with forge:
         backend = forge.load_model("u")
         for call in (forge.generate_batch, forge.agenerate_batch, backend.generate_batch, backend.agenerate_batch):
-            with pytest.raises(InvalidParameterError, match=r"prompts .*write \[prompt\]"):
+            with pytest.raises(InvalidParameterError, match=r"prompts .*pass \[prompt\]"):
                 call(prompts)
 
 
@@ -305,7 +305,7 @@ def test_only_files_and_folders_are_models(forge: LlamaForge, name: str, tmp_pat
             os.mkfifo(path)
         if name == "socket":
             listening.bind(os.path.relpath(path))
-        with pytest.raises(SourceError, match="neither a file nor a folder"):
+        with pytest.raises(SourceError, match="neither a regular file nor a folder"):
             forge.load_model(str(path))
         with pytest.raises(InvalidModelError, match="not a file or a folder"):
             EchoBackend().load_model(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -15,12 +15,35 @@ from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
 from .text import TextBuffer
 
+if TYPE_CHECKING:
+    from .constraints.reading import AnswerReader
+
+T = TypeVar("T")
+
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
 
 def engine_failure(backend: str, error: BaseException) -> GenerationError:
     """The error for whatever the code of *backend* raised that isn't typed."""
     return GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}")
+
+
+def engine_call(
+    backend: str, say_where: Callable[[RequestError], None] | None, work: Callable[..., T], *given: Any
+) -> T:
+    """What *work*, a plugin's function, returns for *given*.
+
+    Raises our errors as they are, those about the request with where the wrong value was set, and GenerationError for
+    all others.
+    """
+    try:
+        return work(*given)
+    except LlamaForgeError as error:
+        if say_where is not None and isinstance(error, RequestError):
+            say_where(error)
+        raise
+    except Exception as error:
+        raise engine_failure(backend, error) from error
 
 
 class EventValidator:
@@ -32,6 +55,7 @@ class EventValidator:
         cancellation: its cancellation token.
         dropped: parameters that were dropped because of ``on_unsupported="drop"``.
         say_where: says in an error about the request where a wrong value was set, unless the caller did it.
+        reader: reads the whole answer, if the request sets a format for it.
     """
 
     def __init__(
@@ -41,12 +65,15 @@ class EventValidator:
         cancellation: CancellationToken,
         dropped: tuple[str, ...],
         say_where: Callable[[RequestError], None] | None = None,
+        reader: AnswerReader | None = None,
     ) -> None:
         self._backend = backend
         self._request = request
         self._cancellation = cancellation
         self._dropped = dropped
-        self._say_where = say_where
+        self.say_where = say_where
+        self.reader = reader
+        self._keeps_text = reader is not None or cancellation.deadline is not None
         self._started = cancellation.started
         self._first: float | None = None
         self._text = TextBuffer()
@@ -68,8 +95,8 @@ class EventValidator:
             return None
         if self._cancellation.deadline is not None:
             self._check_deadline()
-            if isinstance(event, TextDelta):
-                self._text.write(event.text)
+        if self._keeps_text and isinstance(event, TextDelta):
+            self._text.write(event.text)
         if isinstance(event, _DELTAS):
             if self._first is None:
                 self._first = time.perf_counter() - self._started
@@ -79,10 +106,10 @@ class EventValidator:
             return None
         if event is None:
             raise ContractError(self._backend, "its stream ended without a terminal event")
-        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
+        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is not an event")
 
     def see_failure(self, error: BaseException) -> None:
-        """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
+        """The stream raised *error*: raise what the caller gets. After a cancellation, it is not a failure.
 
         Raises GenerationTimeoutError, *error* itself where it is typed, else GenerationError.
         """
@@ -90,16 +117,11 @@ class EventValidator:
             self._end = Finished(finish_reason="cancelled")
             return
         self._check_deadline()
-        if isinstance(error, RequestError):
+        if self.say_where is not None and isinstance(error, RequestError):
             self.say_where(error)
         if isinstance(error, LlamaForgeError):
             raise error
         raise engine_failure(self._backend, error) from error
-
-    def say_where(self, error: RequestError) -> None:
-        """Say in *error* where the wrong value was set, unless the caller did it."""
-        if self._say_where is not None:
-            self._say_where(error)
 
     def _check_deadline(self) -> None:
         if self._cancellation.expired:  # so that the text is put together once, not for every event
@@ -113,21 +135,26 @@ class EventValidator:
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._cancellation.cancelled:
-            raise ContractError(self._backend, "its stream went on after the terminal event")
+            raise ContractError(self._backend, "its stream continued after the terminal event")
 
     def cancelled(self) -> Finished:
         """The terminal event of a stream that its reader leaves early."""
         return Finished(finish_reason="cancelled", parameters=self._request.parameters(), dropped=self._dropped)
 
     def terminal(self) -> Finished:
-        """The terminal event, completed: timings, the parameters in effect, what was dropped."""
+        """The terminal event, completed: timings, the parameters in effect, what was dropped.
+
+        Raises InvalidAnswerError for a whole answer that breaks its format.
+        """
         end = self._end or Finished(finish_reason="cancelled")
+        if self.reader is not None and end.finish_reason == "stop":
+            self.reader.finish(str(self._text))
         queued = end.timings.queued if end.timings else None
         return msgspec.structs.replace(
             end,
             timings=Timings(first_token=self._first, total=time.perf_counter() - self._started, queued=queued),
             parameters=end.parameters or self._request.parameters(),
-            dropped=self._dropped,
+            dropped=(*self._dropped, *end.dropped),
         )
 
 

@@ -13,13 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from .backends.base import BaseBackend
-from .backends.basic import BasicBackendAdapter
 from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
-from .backends.loading import loading
-from .backends.registry import check_generation, get_backend, list_backends, match_backend
+from .backends.named_embedding_calls import NamedModelEmbeddingCalls
+from .backends.registry import check_generation, list_backends
 from .errors import (
-    ConflictingParametersError,
     InvalidParameterError,
     LlamaForgeError,
     ModelExistsError,
@@ -28,25 +26,23 @@ from .errors import (
     UnknownModelError,
 )
 from .forks import ForkSafeLock
+from .loaded_models import LoadedModel
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
-from .models.place import place_of, say_where
-from .pool import LoadedModel, ModelPool
-from .requests import Defaults
+from .models.place import say_where
+from .opening import open_entry
+from .pool import ModelPool
 from .sources import resolve
 from .sources.kinds import (
     absolute_reference,
     check_reference,
-    is_fetched,
     is_local,
-    offered_location,
     reads_as_reference,
 )
-from .sources.redact import redact
 from .sources.spec import Progress
 from .validation import check_mapping, check_text, seconds_to_wait
 
 
-class LlamaForge(NamedModelCalls):
+class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
     """Named models, and the backends that run them.
 
     ::
@@ -66,6 +62,8 @@ class LlamaForge(NamedModelCalls):
         progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
         offline: download nothing; only files that are here already are used, by every backend. A backend that asks a
             server still asks it.
+        memory_budget: bytes that all loaded models together may take. To make room for another one, models that nobody
+            uses are unloaded, the least recently used first. None: no limit.
 
     Raises ModelFileError if *config_path* can't be a file: a folder, a device, a pipe.
     """
@@ -76,6 +74,7 @@ class LlamaForge(NamedModelCalls):
         *,
         progress: Progress | None = None,
         offline: bool = False,
+        memory_budget: int | None = None,
     ) -> None:
         self._file = ModelFile(config_path)
         self._file.check()
@@ -84,7 +83,7 @@ class LlamaForge(NamedModelCalls):
         self._progress = progress
         self._offline = offline
         self._added: dict[str, ModelEntry] = {}
-        self._pool = ModelPool(self._open)
+        self._pool = ModelPool(self._open, memory_budget=memory_budget, estimate=_file_size)
         self._current: str | None = None
         self._lock = ForkSafeLock()  # for the entries added and the model file; never held while a model loads
 
@@ -169,7 +168,8 @@ class LlamaForge(NamedModelCalls):
         with self._lock:
             entry = self.get_model(name)
             if entry.origin == "built-in":
-                raise InvalidParameterError("name", name, "a model that you added; this one is built in")
+                message = f"{name!r} is built in, so it can't be removed."
+                raise InvalidParameterError("name", name, "a model that you added", message=message)
             self._added.pop(name, None)
             if name in self._file.load():
                 self._file.remove(name)
@@ -265,6 +265,11 @@ class LlamaForge(NamedModelCalls):
         return self._pool.loaded()
 
     @property
+    def pool(self) -> ModelPool:
+        """The loaded models, for callers that need leases, pins or idle times, such as a server."""
+        return self._pool
+
+    @property
     def current_model(self) -> str | None:
         """The model that calls use if none is named: the one loaded last. None if there is none."""
         return self._current
@@ -334,55 +339,21 @@ class LlamaForge(NamedModelCalls):
         return ModelNotLoadedError(f"The model {name!r} is not loaded: call load_model({name!r}) first.", name)
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
-        """Check all that can be checked before anything is fetched, then fetch, then load."""
         try:
-            return self._open_entry(entry, parameters)
+            return open_entry(entry, parameters, file=self.config_path, progress=self._progress, offline=self._offline)
         except LlamaForgeError as error:
             named = entry.origin != "memory" or entry.name in self._added
             say_where(error, entry, parameters, self.config_path, named=named)
             raise
 
-    def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
-        name = entry.backend
-        fetched = is_fetched(entry.path)
-        if fetched:
-            check_reference(entry.path)
-        if name is None:
-            if not fetched:
-                location = resolve(entry.path, sha256=entry.sha256).location
-            name = match_backend(offered_location(entry.path) if fetched else location, redact(entry.path))
-        backend = get_backend(name)()
-        backend.offline = self._offline
-        if backend.is_basic:
-            backend = BasicBackendAdapter(backend)
-        else:
-            backend.config_class.read(parameters)
-        place = place_of(entry, self.config_path, "generation")
-        # What a backend supports may depend on how its model is loaded.
-        early = type(backend).capabilities is BaseBackend.capabilities
-        if early:
-            backend.set_defaults(entry.generation, place=place)
-        else:
-            Defaults.read(entry.generation, place)
-        if fetched or is_local(entry.path):
-            model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
-            location = model.location
-            if model.revision is not None:
-                parameters = _with_revision(parameters, model.revision)
-        else:
-            location = entry.path  # the backend's own name for a model
-        with loading(location):
-            backend.load_model(location, parameters)
-        if not early:
-            try:
-                backend.set_defaults(entry.generation, place=place)
-            except LlamaForgeError:
-                backend.close()
-                raise
-        return backend
 
-
-def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
-    if parameters.get("revision", revision) != revision:
-        raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
-    return {**parameters, "revision": revision}
+def _file_size(entry: ModelEntry) -> int | None:
+    """Bytes of a local model's files, about what it takes once it is loaded; None for models from elsewhere."""
+    if not is_local(entry.path):
+        return None
+    try:
+        path = Path(resolve(entry.path, offline=True).location)
+        files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+        return sum(each.stat().st_size for each in files) or None
+    except (LlamaForgeError, OSError):
+        return None

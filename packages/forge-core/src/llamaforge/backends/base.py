@@ -6,9 +6,9 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from .. import forks
 from ..awaitables import AwaitableResult
@@ -16,14 +16,12 @@ from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
 from ..errors import (
     ContractError,
-    LlamaForgeError,
     ModelNotLoadedError,
     RequestError,
     UnknownParameterError,
     UnsupportedError,
 )
-from ..errors.request import named_parameters
-from ..event_validation import EventValidator, avalidated, engine_failure, validated
+from ..event_validation import EventValidator, avalidated, engine_call, validated
 from ..messages import Message
 from ..parameters import UNIVERSAL, read_parameters
 from ..requests import Defaults, GenerationRequest, ResolvedRequest, resolve_request, unsupported_parameters
@@ -31,17 +29,25 @@ from ..results import Event
 from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
 from ..validation import seconds_to_wait
-from .calls import GenerationCalls, Messages
+from .calls import GenerationCalls
 from .config import BackendConfig
+from .embedding_calls import EmbeddingCalls
+from .embedding_run import task_error
+from .formats import answer_reader, take_type
 from .inflight import InFlight
 from .loading import checked_path, import_engine, loading
 from .memory import MemoryUsage
-from .spec import BackendSpec, Capabilities
+from .spec import BackendSpec, Capabilities, Task
+from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 
+_WRITTEN = "load stream astream compute_embeddings acompute_embeddings compute_scores acompute_scores"
+_FULL: Final = tuple(_WRITTEN.split())
+"""What a full backend writes, at least one of them."""
 
-class BaseBackend(GenerationCalls):
+
+class BaseBackend(GenerationCalls, EmbeddingCalls):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
@@ -65,6 +71,9 @@ class BaseBackend(GenerationCalls):
       If the engine computes for long between two events, it must check ``cancellation.stopped`` meanwhile. Several
       threads may call it at once.
 
+    A backend for vectors or rankings declares the tasks ``embed`` or ``rerank``, and writes ``compute_embeddings`` or
+    ``compute_scores`` instead of ``stream``, or beside it.
+
     The base class provides everything else: checked parameters, ``generate``, ``chat``, their streams and asynchronous
     versions, batches, timeouts, cancellation, timings.
     :class:`llamaforge.backends.echo.EchoBackend` is a small complete example.
@@ -77,6 +86,8 @@ class BaseBackend(GenerationCalls):
     offline: bool = False
     """Whether ``load_model`` must download nothing and use only files that are on this machine.
     ``LlamaForge(offline=True)`` sets it."""
+    enforces_formats: ClassVar[bool] = False
+    """Whether whole answers always follow ``response_format``. Otherwise core checks JSON and choices."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
@@ -132,7 +143,7 @@ class BaseBackend(GenerationCalls):
         known = self.capabilities.engine_options
         for name in options:
             if name not in known:
-                raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+                raise UnknownParameterError(name, known, where="engine option", owner=f"The backend {self.name}")
 
     def after_fork(self) -> None:
         """In the child of a fork, before anything else runs there: give up what only the parent can use.
@@ -155,8 +166,8 @@ class BaseBackend(GenerationCalls):
 
     @property
     def is_basic(self) -> bool:
-        """Whether the author wrote only the four basic methods."""
-        return type(self).stream is BaseBackend.stream and type(self).astream is BaseBackend.astream
+        """Whether the author wrote only the four basic methods: none of those that make a full backend."""
+        return not any(getattr(type(self), name) is not getattr(BaseBackend, name) for name in _FULL)
 
     @property
     def model_path(self) -> str | None:
@@ -224,11 +235,7 @@ class BaseBackend(GenerationCalls):
         """Set default generation parameters for requests. ``LlamaForge`` sets those of a named model here.
 
         They take precedence over the model's recommendations and core's defaults. Each call replaces the previous ones.
-        A default that contradicts a request is left out of it.
-
-        Args:
-            parameters: the defaults.
-            place: where they come from; errors about them begin with it.
+        A default that contradicts a request is left out of it. Errors about them begin with *place*.
 
         Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError, and UnsupportedError for what
         this backend doesn't support, unless they hold ``on_unsupported="drop"``.
@@ -252,17 +259,9 @@ class BaseBackend(GenerationCalls):
         Raises the same errors as :meth:`generate`.
         """
         self._require_full("render")
-        self._require_model()
-        resolved = self._resolve(prompt, messages, parameters)
-        try:
-            return self.render_request(resolved.request)
-        except RequestError as error:
-            self._say_where(resolved.own, error)
-            raise
-        except LlamaForgeError:
-            raise
-        except Exception as error:
-            raise engine_failure(self.name, error) from error
+        self._require_task("generate")
+        resolved = self._resolve(prompt, messages, take_type(parameters)[0])
+        return engine_call(self.name, self._say_where(resolved.own), self.render_request, resolved.request)
 
     def health(self) -> AwaitableResult[bool]:
         """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
@@ -312,18 +311,12 @@ class BaseBackend(GenerationCalls):
     ) -> TextStream:
         request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).stream is not BaseBackend.stream:
-            try:
-                events = self.stream(request, cancellation)
-            except RequestError as error:
-                validator.say_where(error)
-                raise
-            except LlamaForgeError:
-                raise
-            except Exception as error:
-                raise engine_failure(self.name, error) from error
+            events = engine_call(self.name, validator.say_where, self.stream, request, cancellation)
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
+        return TextStream(
+            validated(self._in_flight.through(events), validator), cancellation, validator.cancelled, validator.reader
+        )
 
     def _astart(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -334,18 +327,20 @@ class BaseBackend(GenerationCalls):
         else:
             events = in_thread(lambda: self.stream(request, cancellation), cancellation)
         events = avalidated(self._in_flight.athrough(events), validator)
-        return AsyncTextStream(events, cancellation, validator.cancelled)
+        return AsyncTextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _prepare(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> tuple[GenerationRequest, CancellationToken, EventValidator]:
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
-        self._require_model()
+        self._require_task("generate")
+        parameters, kind = take_type(parameters)
         request, dropped, own = self._resolve(prompt, messages, parameters)
+        reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
-        say_where = None if self._named is None else functools.partial(self._say_where, own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
+        where = self._say_where(own)
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, where, reader)
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
@@ -377,23 +372,29 @@ class BaseBackend(GenerationCalls):
                 raise
         return resolved
 
-    def _say_where(self, own: Mapping[str, object], error: RequestError) -> None:
-        """Say in *error* where the wrong value was set, unless the caller did it: *own* are the caller's parameters."""
-        named = self._named
-        if named is not None:
-            about = named_parameters(error) & named.values.keys()
-            if about and not about & own.keys():
-                error.add_place(named.place)
+    def _say_where(self, own: Mapping[str, object]) -> Callable[[RequestError], None] | None:
+        """Says in an error where a wrong value was set, unless it is one of the caller's *own* parameters."""
+        return None if self._named is None else functools.partial(self._named.say_where, own)
 
     def _check_batch(self, parameters: Mapping[str, object] | None) -> None:
         super()._check_batch(parameters)
         if not self.is_basic:
-            self._require_model()
-            self._resolve("x", None, parameters)
+            self._require_task("generate")
+            self._resolve("x", None, take_type(parameters)[0])
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:
             raise UnsupportedError(feature, self.name, "It has only the basic methods.")
+
+    def _require_task(self, task: Task) -> None:
+        """Raises UnsupportedError or ModelNotLoadedError."""
+        declared = self.spec.capabilities.tasks if self.spec is not None else Capabilities().tasks
+        if task not in declared:
+            raise task_error(task, self.name, declared, declared)
+        self._require_model()
+        able = self.capabilities.tasks
+        if task not in able:
+            raise task_error(task, self.name, able, declared)
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():

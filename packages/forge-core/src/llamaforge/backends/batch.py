@@ -25,7 +25,7 @@ Prompt = str | Iterable[Message | Mapping[str, Any]]
 _MOST: Final = 100_000
 """Concurrent requests; more threads than that no machine has."""
 _AHEAD: Final = 4
-"""Requests that may be done or under way, for each that runs at once, while the oldest of them is waited for."""
+"""For each concurrent request, how many may be finished or running while the oldest one is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,14 @@ class BatchItem:
 
 
 def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
-    """*prompts*, unless they are one text, which would be taken for its letters, or one message.
+    """*prompts*, unless they are a single text, whose letters would be read as prompts, or a single message.
 
     Raises InvalidParameterError.
     """
     if isinstance(prompts, str | bytes | Mapping | Message) or not isinstance(prompts, Iterable):
-        raise InvalidParameterError("prompts", prompts, "several prompts or conversations; for one, write [prompt]")
+        kind = type(prompts).__name__
+        message = f"prompts must be a list of prompts or conversations, not {kind}. For a single prompt, pass [prompt]."
+        raise InvalidParameterError("prompts", prompts, "a list of prompts", show_value=False, message=message)
     return prompts
 
 
@@ -75,6 +77,18 @@ def checked(progress: Any) -> bool | Callable[[int], None]:
     raise InvalidParameterError("progress", progress, "True, False, or a function that gets 1 after each answer")
 
 
+def check_prompt(index: int, prompt: Prompt) -> None:
+    """Raise InvalidParameterError, with its index, for what is neither a prompt nor a conversation."""
+    if isinstance(prompt, str):
+        return
+    if isinstance(prompt, bytes | Mapping | Message) or not isinstance(prompt, Iterable):
+        kind = type(prompt).__name__
+        message = f"Prompt {index} must be a string or a list of messages, not {kind}."
+        raise InvalidParameterError(
+            f"prompts[{index}]", prompt, "a string or a list of messages", show_value=False, message=message
+        )
+
+
 def run_batch(
     prompts: Iterable[Prompt],
     start: Callable[[Prompt], TextStream],
@@ -89,6 +103,7 @@ def run_batch(
 
     def answer(index: int, prompt: Prompt) -> BatchItem:
         try:
+            check_prompt(index, prompt)
             with start(prompt) as stream:
                 with lock:
                     streams.add(stream)
@@ -106,7 +121,7 @@ def run_batch(
 
     def result(future: Future[BatchItem]) -> BatchItem:
         if os.getpid() != owner:
-            raise GenerationError("This process was forked amid a batch: it goes on in the parent alone.")
+            raise GenerationError("This process was forked during the batch. Only the parent process gets the rest.")
         return future.result()
 
     with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
@@ -144,6 +159,7 @@ async def arun_batch(
     async def answer(index: int, prompt: Prompt) -> BatchItem:
         async with turns:
             try:
+                check_prompt(index, prompt)
                 async with start(prompt) as stream:
                     return BatchItem(index, await stream.read())
             except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
@@ -176,7 +192,7 @@ def _typed(error: Exception) -> LlamaForgeError:
 
 @contextlib.contextmanager
 def _shown(progress: bool | Callable[[int], None], prompts: Iterable[Prompt]) -> Iterator[Callable[[int], None]]:
-    """Show how far it is: a bar on standard error, a function of the caller's, or nothing."""
+    """Report progress: a bar on standard error, the caller's function, or nothing."""
     if callable(progress):
         yield progress
     elif not progress:

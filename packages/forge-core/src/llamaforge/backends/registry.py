@@ -18,9 +18,10 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
+from ..formats.tasks import model_task
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
-from .spec import API_VERSION, BackendSpec
+from .spec import API_VERSION, BackendSpec, Task
 
 if TYPE_CHECKING:
     from .base import BaseBackend
@@ -62,7 +63,7 @@ def get_backend(name: str) -> type[BaseBackend]:
         with guarded("backend", name, owner):
             found = import_object(spec.target)
             if not _is_backend(found):
-                raise TypeError(f"{spec.target} is no subclass of llamaforge.BaseBackend")
+                raise TypeError(f"{spec.target} is not a subclass of llamaforge.BaseBackend")
     except BrokenPluginError as failure:
         BACKENDS.failures[name] = failure
         raise
@@ -113,6 +114,15 @@ def get_config(name: str) -> type[BackendConfig]:
     return config
 
 
+def declares_parameters(backend: type[BaseBackend]) -> bool:
+    """Whether its spec alone says which generation parameters it supports.
+
+    An author's own ``capabilities`` may depend on how a model is loaded; core's leave the parameters as declared.
+    """
+    found = backend.capabilities
+    return isinstance(found, property) and getattr(found.fget, "__module__", "").startswith("llamaforge.")
+
+
 def check_generation(name: str | None, generation: Mapping[str, object]) -> None:
     """Refuse default generation parameters for a model of the backend *name*, as far as they can be judged without it.
 
@@ -130,8 +140,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
     if kind is not BaseBackend and kind.stream is BaseBackend.stream and kind.astream is BaseBackend.astream:
         return
     read_parameters(generation)
-    # What a backend supports may depend on how its model is loaded.
-    if kind is not BaseBackend and kind.capabilities is BaseBackend.capabilities:
+    if kind is not BaseBackend and declares_parameters(kind):
         kind().set_defaults(generation, place="generation")
 
 
@@ -148,7 +157,7 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
             "name", name, "made of letters, digits, '.', '_' and '-', with a letter or a digit at both ends"
         )
     if not _is_backend(backend):
-        raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")
+        raise TypeError(f"{backend!r} is not a subclass of llamaforge.BaseBackend.")
     with _lock:
         present = _registered.get(name)
         redefined = present is not None and _identity(present) == _identity(backend)
@@ -164,22 +173,25 @@ def is_registered(name: str | None) -> bool:
         return name in _registered
 
 
-def match_backend(location: str, reference: str | None = None) -> str:
+def match_backend(location: str, task: Task | None = None, reference: str | None = None) -> str:
     """The backend that suits the model at *location* best, as rated by the plugins.
 
-    *reference* is what the user wrote, for the error; None: the location.
+    Only backends that declare *task* count. None: the task that the model's files show, if they do. *reference* is what
+    the user wrote, for the error; None: the location.
 
     A broken plugin is skipped, and named in the error if no other plugin matches.
 
     Raises NoBackendForModelError.
     """
+    wanted = task if task is not None else model_task(location)
     best: tuple[int, str] = (0, "")
     broken = []
     for name in list_backends():
         try:
             spec = get_spec(name)
             with guarded("backend", name, BACKENDS.owner(name)):
-                score = int(spec.match(location) or 0)
+                able = wanted is None or wanted in spec.capabilities.tasks
+                score = int(spec.match(location) or 0) if able else 0
         except LlamaForgeError as failure:
             BACKENDS.failures[name] = failure
             broken.append(f"{failure}")

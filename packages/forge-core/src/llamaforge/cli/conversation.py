@@ -1,4 +1,4 @@
-"""The turns of a chat: what was said, and keeping it in files."""
+"""The turns of a chat, saved to files and loaded from them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _ROLES = ("user", "assistant")
 
 
 class ConversationError(click.UsageError):
-    """A slash command can't be done; the message says why."""
+    """A slash command failed; the message says why."""
 
 
 @dataclass
 class Conversation:
-    """What was said so far. Every user turn in it has its answer, but for the one that is being answered."""
+    """The conversation so far. Every user turn has its answer, except the one that is being answered."""
 
     system: str | None = None
     turns: list[dict[str, str]] = field(default_factory=list)
     unanswered: str | None = None
-    """What the user said last, where no answer came: it is no turn, but can be asked again."""
+    """The user's last message if it got no answer. It is not a turn, but can be sent again."""
     _saved: set[Path] = field(default_factory=set)
 
     def messages(self) -> list[dict[str, str]]:
-        """All of it, as ``LlamaForge.chat`` takes it."""
+        """The whole conversation, as ``LlamaForge.chat`` takes it."""
         first = [{"role": "system", "content": self.system}] if self.system else []
         return [*first, *self.turns]
 
@@ -39,25 +39,25 @@ class Conversation:
         self.unanswered = None
 
     def answer(self, text: str) -> None:
-        """Add the model's turn; an empty one takes the user's turn back, as templates want turns to alternate."""
+        """Add the model's turn. An empty one removes the user's turn, because templates expect turns to alternate."""
         if text:
             self.turns.append({"role": "assistant", "content": text})
         else:
             self.take_back()
 
     def take_back(self) -> None:
-        """Take out a user turn that has no answer; :meth:`retry` asks it again."""
+        """Remove a user turn without an answer; :meth:`retry` sends it again."""
         if self.turns and self.turns[-1]["role"] == "user":
             self.unanswered = self.turns.pop()["content"]
 
     def retry(self) -> None:
-        """Make the user's last turn the one that is to be answered: the unanswered one, or that of the last answer."""
+        """Remove the last answer, or restore the unanswered message, so that the user's last turn is answered again."""
         if self.unanswered is not None:
             self.ask(self.unanswered)
         elif self.turns:
             self.turns.pop()
         else:
-            raise ConversationError("There is nothing to answer again.")
+            raise ConversationError("There is no turn to answer again.")
 
     def undo(self) -> None:
         """Drop the last turn of the user and its answer."""
@@ -71,7 +71,7 @@ class Conversation:
         self.unanswered = None
 
     def save(self, file: str, about: dict[str, str]) -> Path:
-        """Write all of it and *about* as JSON to a new file, or to one that it wrote or read."""
+        """Write the conversation and *about* as JSON to a new file, or to one that was saved or loaded before."""
         path = _path(file, "/save")
         text = json.dumps({**about, "messages": self.messages()}, ensure_ascii=False, indent=2) + "\n"
         if path not in self._saved and path.exists():
@@ -85,7 +85,7 @@ class Conversation:
         return path
 
     def load(self, file: str) -> Path:
-        """Replace all of it by what :meth:`save` wrote to *file*. A file that can't be read changes nothing."""
+        """Replace the conversation with one that :meth:`save` wrote. A file that can't be read changes nothing."""
         path = _path(file, "/load")
         try:
             check_regular(path)  # a pipe or a device may have no end
@@ -93,14 +93,14 @@ class Conversation:
         except OSError as error:
             raise ConversationError(f"{path} can't be read: {error.strerror or error}.") from None
         except (ValueError, RecursionError):
-            raise ConversationError(f"{path} is not JSON, as /save writes it.") from None
+            raise ConversationError(f"{path} is not a JSON file as /save writes it.") from None
         turns = _turns(found, path)
         system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
         for index, turn in enumerate(turns):
             if turn["role"] != _ROLES[index % 2]:
                 raise ConversationError(
-                    f"In {path} the turns don't alternate: turn {index + 1} after the system prompt is that of "
-                    f"{turn['role']!r}, where {_ROLES[index % 2]!r} is expected."
+                    f"In {path} the turns don't alternate: after the system prompt, turn {index + 1} has the role "
+                    f"{turn['role']!r}; {_ROLES[index % 2]!r} is expected."
                 )
         self.system, self.turns, self.unanswered = system, turns, None
         self.take_back()
@@ -110,15 +110,15 @@ class Conversation:
 
 def _path(file: str, command: str) -> Path:
     if not file:
-        raise ConversationError(f"{command} needs a file's name.")
+        raise ConversationError(f"{command} needs the name of a file.")
     return Path(file).expanduser().absolute()
 
 
 def _turns(found: Any, path: Path) -> list[dict[str, str]]:
     turns = found.get("messages") if isinstance(found, dict) else found
     if not isinstance(turns, list):
-        raise ConversationError(f'{path} holds no conversation: "messages" is missing, or no list.')
+        raise ConversationError(f'{path} is not a conversation: "messages" is missing or isn\'t a list.')
     for turn in turns:
         if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
-            raise ConversationError(f"In {path} a message lacks a role or a content that is text.")
+            raise ConversationError(f"In {path}, a message has no role, or no content that is text.")
     return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

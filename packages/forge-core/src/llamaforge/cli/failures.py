@@ -1,4 +1,4 @@
-"""How an error is shown: a line on standard error, without a traceback and without a secret."""
+"""Shows an error as a line on standard error, without a traceback and without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .wording import in_options
 
 _SHORTEST_SECRET = 6
 _PLACES: Final = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
-"""Environment variables that sound secret and hold paths, which messages are to show."""
+"""Environment variables that sound secret but contain paths, which messages may show."""
 
 
 def report(error: Exception, *, debug: bool = False, plugin: str | None = None) -> int:
@@ -41,36 +41,41 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
         return exit_code(error)
     if isinstance(error, LlamaForgeError):
         say(f"Error: {in_options(str(error))}")
-        if isinstance(error, UnsupportedError) and error.feature.startswith("the parameter"):
-            say("--on-unsupported drop leaves it out.")
+        leave_out = "--on-unsupported drop"
+        if (
+            isinstance(error, UnsupportedError)
+            and error.feature.startswith("the parameter")
+            and leave_out not in in_options(str(error))
+        ):
+            say(f"To ignore it, pass {leave_out}.")
         if "pip install" in str(error) and (pip := pip_here()) is not None:
-            say(f"For this environment, type pip as: {pip}")
+            say(f"In this environment, use this pip: {pip}")
         if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
             say(error.traceback.rstrip("\n"))
         return exit_code(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    where = f"the command {plugin} failed unexpectedly" if plugin else "something unexpected went wrong"
+    where = f"unexpected failure of the command {plugin}" if plugin else "unexpected failure"
     say(f"Error: {where}: {what}")
     if not debug:
-        say("`llamaforge --debug COMMAND ...` shows where it happened.")
+        say("`llamaforge --debug COMMAND ...` shows the traceback.")
     return UNEXPECTED
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, known secrets masked. Nobody may be there to read it: that is no error."""
+    """Write a line to standard error, with known secrets masked. A closed standard error is ignored."""
     with contextlib.suppress(OSError):
         click.echo(cleaned(text), err=True)
 
 
 def cleaned(text: str) -> str:
-    """*text* without anything that is known, or looks, to be a secret."""
+    """*text* without anything that is a secret or looks like one."""
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return redact(text)
 
 
 def _secrets() -> Iterator[str]:
-    """Values under telling names: in the environment, on the command line, in the model file."""
+    """Values whose names suggest a secret: in the environment, on the command line, in the model file."""
     yield from _telling((name, value) for name, value in os.environ.items() if name not in _PLACES)
     for argument in sys.argv:
         for at in (index for index, character in enumerate(argument) if character == "="):

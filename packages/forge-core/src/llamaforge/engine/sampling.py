@@ -75,8 +75,24 @@ def check_logit_bias(request: GenerationRequest, vocab_size: int) -> None:
     """Raises InvalidParameterError where ``logit_bias`` names a token that the model doesn't have."""
     for token in request.logit_bias or ():
         if not 0 <= token < vocab_size:
-            expected = f"keyed by token ids of this model, 0 to {vocab_size - 1}"
+            expected = f"a mapping from token ids of this model, 0 to {vocab_size - 1}"
             raise InvalidParameterError("logit_bias", token, expected)
+
+
+def outside_vocabulary(token: int, vocab_size: int) -> GenerationError:
+    """The error for a chosen token that the model doesn't have."""
+    return GenerationError(f"The engine chose the token {token}; its vocabulary has 0 to {vocab_size - 1}.")
+
+
+def checked_result(result: Any, entry: BatchEntry[Any]) -> list[Choice] | Exception:
+    """*result*, or an error if it is neither an error nor a list with as many choices as *entry* may have.
+
+    A request that got no choice would go on without end.
+    """
+    if isinstance(result, Exception) or (isinstance(result, list) and 0 < len(result) <= entry.draft + 1):
+        return result
+    found = f"{len(result)} choices" if isinstance(result, list) else type(result).__name__
+    return GenerationError(f"The engine returned {found} for an entry that wants 1 to {entry.draft + 1} choices.")
 
 
 def choose_while_guessed(entry: BatchEntry[Any], choose: Callable[[int], Choice]) -> list[Choice]:
@@ -104,9 +120,15 @@ def allowed_tokens(mask: bytes | bytearray | memoryview, vocab_size: int) -> npt
 
     bits = np.unpackbits(np.frombuffer(mask, dtype=np.uint8), bitorder="little", count=vocab_size)
     if not bits.any():
-        raise GenerationError("The constraint on this answer allows no token here, so that it can't go on.")
+        raise GenerationError("The constraint allows no token here, so the answer can't continue.")
     allowed: npt.NDArray[np.bool_] = bits.view(np.bool_)
     return allowed
+
+
+def only_token(mask: bytes | bytearray | memoryview) -> int | None:
+    """The token that *mask* allows, if it allows no other one. There is nothing to draw then."""
+    bits = int.from_bytes(mask, "little")
+    return bits.bit_length() - 1 if bits and not bits & (bits - 1) else None
 
 
 def apply_mask(logits: npt.NDArray[np.float32], mask: bytes | bytearray | memoryview) -> None:

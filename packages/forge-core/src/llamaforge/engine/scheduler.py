@@ -12,9 +12,11 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
+from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
+from .sampling import checked_result, outside_vocabulary
 from .sequence import SequenceState
 from .slots import Slots
 from .token_budget import split_budget
@@ -24,11 +26,11 @@ _logger = logging.getLogger("llamaforge")
 _WORTH_WAITING: Final = 32
 """A request waits until another one has computed at least so many tokens that both begin with."""
 _LOOKED_AT: Final = 32
-"""Waiting requests, beyond those that fit, among which one is looked for that need not wait for another one."""
+"""Waiting requests, beyond those that fit, among which is looked for one that need not wait."""
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
-    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "The model was loaded before this process was forked, and only the parent process can use it. Load it after the "
     "fork, in each process, or start the processes with multiprocessing's 'spawn'."
 )
 _left_behind: Final[list[Scheduler]] = []
@@ -66,6 +68,9 @@ class Scheduler:
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
         self._vocab_size = engine.vocab_size
+        self.constraints = Constraints(engine)
+        """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
+        self._masks = MaskFiller()
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
         """Lists of stop strings, with the special tokens that they spell: callers' threads keep them here."""
@@ -107,7 +112,6 @@ class Scheduler:
             self.check()
             if sequence.dropped:  # its caller left before it came here, and has been told the end
                 return
-            # Those that the next step will take don't count as waiting.
             waiting = len(self._waiting) - max(0, self._parallel - len(self._running))
             if waiting >= self._max_queue:
                 raise QueueFullError(waiting, self._max_queue)
@@ -148,13 +152,13 @@ class Scheduler:
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
                 _logger.warning(
-                    "A step of the engine could not be broken off: its model stays in memory until it ends."
+                    "A step of the engine could not be interrupted. The model stays in memory until the step ends."
                 )
 
     # The scheduler's thread.
 
     def run(self) -> None:
-        """Work until :meth:`close`, then close the engine. To be called once, in the thread that owns it."""
+        """Work until :meth:`close`, then close the engine. Called once."""
         error: Exception | None = None
         try:
             while self._has_work():
@@ -190,10 +194,11 @@ class Scheduler:
         self._close_engine()
 
     def _close_engine(self) -> None:
+        self._masks.close()
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
@@ -223,7 +228,6 @@ class Scheduler:
                 self._join(sequence)
 
     def _forget(self, sequence: SequenceState) -> None:
-        """*sequence* waits for nothing any more."""
         with self._changed:
             if sequence in self._waiting:
                 self._waiting.remove(sequence)
@@ -241,9 +245,14 @@ class Scheduler:
                 raise GenerationError(f"{type(self.engine).__name__}.sampling() returned None.")
             if self._lookup:
                 sequence.lookup = PromptLookup(sequence.tokens, self._lookup)
+            done = sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             self._leave(sequence, keep=False)
             sequence.fail(error)
+            return
+        if done:  # nothing was left to be chosen
+            self._leave(sequence, keep=True)
+            sequence.finish()
 
     def _step(self) -> None:
         sequences, entries = self._plan()
@@ -254,6 +263,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
+            self._masks.begin(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -267,15 +277,16 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             self._fail(error)
         else:
+            self._masks.settle()
             for sequence, entry, result in zip(sequences, entries, results, strict=True):
                 self._advance(sequence, entry, result)
         finally:
+            self._masks.settle()
             with self._changed:
                 self._computing = []
                 self.engine.interrupt(False)
 
     def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]]]:
-        """Who computes what in the next step."""
         budget = self.engine.n_batch
         shares = split_budget([sequence.pending for sequence in self._running], budget)
         spare = budget - sum(shares)
@@ -288,7 +299,7 @@ class Scheduler:
             guesses: list[int] = []
             if chosen and sequence.lookup is not None:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = sequence.lookup.guess(room)
+                guesses = next_guesses(sequence, min(room, self._lookup))
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -303,7 +314,8 @@ class Scheduler:
         return sequences, entries
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
-        """*result* is what came of *entry*."""
+        if entry.sampling is not None:
+            result = checked_result(result, entry)
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
             sequence.fail(result)
@@ -311,30 +323,25 @@ class Scheduler:
         sequence.computed = entry.start + entry.certain
         if entry.sampling is None:
             return
-        if not isinstance(result, list) or not 0 < len(result) <= entry.draft + 1:  # it would go on without end
-            self._leave(sequence, keep=False)
-            wanted = f"1 to {entry.draft + 1}"
-            found = f"{len(result)} choices" if isinstance(result, list) else type(result).__name__
-            sequence.fail(GenerationError(f"The engine returned {found} for an entry that wants {wanted} choices."))
-            return
         done, right = False, -1
         try:
+            if sequence.matcher is not None:
+                sequence.matcher.check()
             for choice in result:
                 right += 1
                 if not 0 <= choice.token < self._vocab_size:
-                    raise GenerationError(
-                        f"The engine chose the token {choice.token}; its vocabulary has 0 to {self._vocab_size - 1}."
-                    )
+                    raise outside_vocabulary(choice.token, self._vocab_size)
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done:
                     break
+            done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
             sequence.fail(error)
             return
         sequence.computed += right
         if entry.draft:
-            if sequence.lookup is not None:
+            if sequence.lookup is not None and not sequence.forced:
                 sequence.lookup.learn(entry.draft, right)
             if right < entry.draft:
                 sequence.computed = self.engine.trim(sequence.slot, sequence.computed)
@@ -352,7 +359,7 @@ class Scheduler:
             self._full = True
         else:
             self._leave(newest, keep=False)
-            newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
+            newest.fail(GenerationError("The engine has too little memory for this request, even alone."))
 
     def _requeue(self, sequence: SequenceState) -> None:
         """*sequence* loses its slot and waits again, before those that came after it."""
@@ -380,7 +387,7 @@ class Scheduler:
             try:
                 sampling.close()
             except Exception:
-                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
+                _logger.exception("close() of a sampling state failed; its memory may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

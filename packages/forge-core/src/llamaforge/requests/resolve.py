@@ -8,12 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ..errors import ConflictingParametersError, RequestError, UnsupportedError
+from ..errors.request import named_parameters
 from ..messages import Message
 from ..parameters import DEFAULTS, UNIVERSAL, canonical, read_parameters
 from ..validation import check_mapping, plain_value
 from .generation import GenerationRequest, build_request
 
-_DROP: Final = 'Leave it out, or pass on_unsupported="drop" to go on without it.'
+_DROP: Final = 'Leave it out, or pass on_unsupported="drop" to ignore it.'
 
 
 class Defaults(NamedTuple):
@@ -36,6 +37,12 @@ class Defaults(NamedTuple):
             error.add_place(place)
             raise
         return cls(canonical(parameters), place, _is_true((parameters or {}).get("do_sample")))
+
+    def say_where(self, own: Mapping[str, object], error: RequestError) -> None:
+        """Say in *error* that the wrong value is one of these, unless it is one of the caller's *own*."""
+        about = named_parameters(error) & self.values.keys()
+        if about and not about & own.keys():
+            error.add_place(self.place)
 
 
 class ResolvedRequest(NamedTuple):
@@ -183,7 +190,10 @@ def merge_parameters(
     merged = dict(parameters)
     for name, value in more.items():
         if name in merged and not _same(merged[name], value):
-            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+            raise ConflictingParametersError(
+                [f"parameters[{name!r}]", name],
+                f"{name} is passed twice, as parameters[{name!r}] and as a keyword, with different values.",
+            )
         merged[name] = value
     return merged
 

@@ -267,4 +267,4 @@ def _no_file(repo: str, file: str, revision: str | None) -> str:
     except Exception:  # noqa: BLE001 - the list is a courtesy: its failure must not hide what the user needs to know
         near = []
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"the repository {repo} holds no file {file!r}{at}.{hint}"
+    return f"the repository {repo} has no file {file!r}{at}.{hint}"

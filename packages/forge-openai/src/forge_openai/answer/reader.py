@@ -14,7 +14,6 @@ from llamaforge.results import (
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
-    ToolCallDelta,
     Usage,
 )
 from llamaforge.text import StopMatcher, TextBuffer
@@ -157,16 +156,16 @@ class AnswerReader:
         """The last events, once the stream is at its end.
 
         Args:
-            is_complete: whether the server has said that this is the end, or has sent one complete JSON value.
-            last_words: what it sent that is no part of an answer.
+            is_complete: whether the server has marked the end, or has sent one complete JSON value.
+            last_words: what it sent that is not part of an answer.
 
-        Raises ConnectionFailedError where that end came too early, and ServerError where the answer failed.
+        Raises ConnectionFailedError if the end came too early, and ServerError if the answer failed.
         """
         reason = self._finish_reason
         if self._error:
             raise self._translator.answer_error(None, {"error": self._error})
         if reason in FAILURES:
-            raise ServerError(self._translator.address, None, f"the answer ended with the reason {reason!r}")
+            raise ServerError(self._translator.address, None, f"the answer ended with finish_reason {reason!r}")
         events: list[Event] = []
         if self._joins:
             self._flush(events)
@@ -175,8 +174,7 @@ class AnswerReader:
             raise self._cut(is_complete, last_words)
         if tail := self._stops.finish():
             events.append(TextDelta(self._note(tail)))
-        calls = self._tools.finish()
-        events.extend(ToolCallDelta(call) for call in calls)
+        calls = self._tools.finish(events)
         ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "unknown"
         if matched is not None:
             ended = "stop"
@@ -195,17 +193,17 @@ class AnswerReader:
         return is_complete or not self._reason_was_early
 
     def _cut(self, is_complete: bool, last_words: str) -> LlamaForgeError:
-        """What an answer that isn't whole is."""
+        """The error for an incomplete answer."""
         so_far = self._so_far()
         if last_words:
             said = self._translator.clean(last_words)
-            return ServerError(self._translator.address, None, f"it sent no complete answer ({so_far}), but: {said}")
+            return ServerError(self._translator.address, None, f"it sent an incomplete answer ({so_far}), then: {said}")
         if is_complete:
-            return self._translator.gone(f"it ended the answer without a reason, and with {so_far}")
-        return self._translator.gone(f"it ended the stream before the answer was complete, after {so_far}")
+            return self._translator.gone(f"the server ended the answer without a finish_reason, after {so_far}")
+        return self._translator.gone(f"the server ended the stream before the answer was complete, after {so_far}")
 
     def _flush(self, events: list[Event]) -> None:
-        """Pass on the halves of characters that still wait."""
+        """Emit the parts of characters that are still held back."""
         if rest := self._reasoning_joiner.finish():
             events.append(ReasoningDelta(rest))
         if rest := self._text_joiner.finish():
@@ -237,7 +235,7 @@ class AnswerReader:
             self._usage, self._usage_is_final = usage, True
 
     def _read_delta(self, delta: Delta, events: list[Event]) -> str:
-        """The text of *delta*; whatever else it has goes its own way."""
+        """The text of *delta*; reasoning and tool calls become events."""
         # Two names in use for one thing; a server that sends both sends the same text twice.
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
@@ -248,16 +246,16 @@ class AnswerReader:
                 events.append(ReasoningDelta(reasoning))
         for part in delta.tool_calls or ():
             self._tokens += 1
-            self._tools.feed(part)
+            self._tools.feed(part, events)
         if delta.function_call is not None:
             self._tokens += 1
-            self._tools.feed(ToolCallPart(function=delta.function_call))
+            self._tools.feed(ToolCallPart(function=delta.function_call), events)
         return (delta.content or "") + (delta.refusal or "")
 
     def _read_message(self, message: Delta, events: list[Event]) -> str:
-        """The text of a message in place of a delta: the whole answer, or as much of it as there is by now.
+        """The text of a message sent instead of a delta: the whole answer, or its beginning so far.
 
-        After deltas it repeats what they said.
+        After deltas, it repeats their text.
         """
         if self._message is None and self._tokens:
             return ""
@@ -269,7 +267,7 @@ class AnswerReader:
         return text
 
     def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
-        """Let through what comes before a stop string, with every token up to the one that completes it."""
+        """Emit the text before a stop string, with every token up to the one that completes it."""
         if self._stops.matched is not None:
             self._goes_on = self._goes_on or bool(text)
             return
@@ -295,7 +293,7 @@ class AnswerReader:
         return piece
 
     def _so_far(self) -> str:
-        return f"{self._length} characters" if self._length else "no text at all"
+        return f"{self._length} characters" if self._length else "no text"
 
 
 def _function_names(request: GenerationRequest) -> frozenset[str]:

@@ -116,7 +116,7 @@ class _IO:
 
     @property
     def in_body(self) -> bool:
-        """Whether there is more of the body to come. Raises httpx2.RemoteProtocolError where it is none."""
+        """Whether there is more of the body to come. Raises httpx2.RemoteProtocolError if it is malformed."""
         if self.body.failure is not None:
             raise _broken(f"it sent {self.body.failure}")
         return not self.body.ended
@@ -242,7 +242,7 @@ async def _within(scope: CancelScope, work: Callable[..., Awaitable[T]], *given:
             return await work(*given)
     except asyncio.CancelledError:
         if wait.interrupted and wait.task.uncancel() <= wait.cancelling:
-            raise ConnectionAbortedError("The caller has left.") from None
+            raise ConnectionAbortedError("The request was cancelled.") from None
         raise
     finally:
         wait.over = True

@@ -88,10 +88,16 @@ PROMISES: Final = (
     Promise(
         "C13",
         "the caller wins over the named model, which wins over the model and core",
+        ("test_defaults_belong_to_one_instance",),
         own=(
             "tests/forge-core/test_forge.py",
             "tests/integration/test_recommended_sampling.py",
         ),
+    ),
+    Promise(
+        "C130",
+        "a default that contradicts an earlier source is left out; errors name the place where a value is set",
+        own=("tests/forge-core/test_named_defaults.py",),
     ),
     Promise(
         "C14",
@@ -168,6 +174,7 @@ PROMISES: Final = (
             "test_sampled_tokens_have_their_own_logprob",
             "test_there_are_no_logprobs_unasked",
             "test_logprobs_do_not_change_the_answer",
+            "test_ids_are_told_for_every_token_or_for_none",
         ),
     ),
     Promise("C28", "tool calls and reasoning stand apart from the text", ("test_a_required_tool_is_called",)),
@@ -221,7 +228,12 @@ PROMISES: Final = (
             "test_an_asynchronous_answer_comes_in_pieces",
         ),
     ),
-    Promise("C40", "ToolCallDelta is one complete tool call", ("test_a_required_tool_is_called",)),
+    Promise(
+        "C40",
+        "ToolCallDelta is a piece of a tool call; the pieces make the call of the result",
+        ("test_a_required_tool_is_called",),
+        own=("tests/forge-openai/test_answers.py",),
+    ),
     Promise("C41", "a broken order of events raises ContractError", own=("tests/forge-core/test_event_validation.py",)),
     Promise(
         "C42", "a stream that was cut off never looks finished", own=("tests/forge-core/test_event_validation.py",)
