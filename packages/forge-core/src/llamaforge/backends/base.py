@@ -189,7 +189,6 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """Load a model from the given path with the given parameters.
 
         A model that is loaded already is unloaded first, but only after the parameters and the path have been checked.
-
         Raises UnknownParameterError or InvalidParameterError for *parameters*, a ModelError for the model, and
         EngineNotAvailableError if the engine's library is missing.
         """
@@ -339,8 +338,8 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         request, dropped, own = self._resolve(prompt, messages, parameters)
         reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
-        where = self._say_where(own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, where, reader)
+        checks = EventValidator(self.name, request, cancellation, dropped, self._say_where(own), reader)
+        return request, cancellation, checks
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
