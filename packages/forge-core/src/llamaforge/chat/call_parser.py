@@ -314,6 +314,17 @@ class CallParser:
                 text.cut()
             return bool(ended)
         said: list[str] = []
+        mark = reader.mark()
+        if allowed is not None and "string" not in allowed:  # the end may be spelled within its strings
+            yield from reader.space()
+            yield from reader.json(said.append)
+            yield from reader.space()
+            if (yield from reader.literal(tags.value_end.strip())):
+                reader.keep()
+                emit(between_tags("".join(said), allowed))
+                return True
+            said.clear()
+        reader.reset(mark)
         if not (yield from reader.until(ends, said.append)):
             return False
         emit(between_tags("".join(said), allowed))
