@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
-from .functions import Tool, read_tools
+from .functions import Tool, check_tool_choice, read_tools
 from .validation import convert, plain_value
 
 
@@ -129,6 +129,27 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
     ) = None
+    parallel_tool_calls: (
+        Annotated[bool, Meta(description="Whether an answer may hold several tool calls. Default true.")] | None
+    ) = None
+    reasoning_effort: (
+        Annotated[
+            Literal["none", "minimal", "low", "medium", "high"],
+            Meta(description="How much the model thinks before it answers; 'none' turns that off."),
+        ]
+        | None
+    ) = None
+    max_reasoning_tokens: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                description="Maximum length of the reasoning, in tokens; after it the answer begins. It counts towards "
+                "max_tokens.",
+            ),
+        ]
+        | None
+    ) = None
     truncation: (
         Annotated[
             Literal["disabled", "auto"],
@@ -196,6 +217,9 @@ class GenerationParameters(TypedDict, total=False):
     grammar: str | None
     tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
+    parallel_tool_calls: bool | None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None
+    max_reasoning_tokens: int | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
     parse_special: bool | None
@@ -340,8 +364,14 @@ def check_combinations(parameters: Parameters) -> None:
             raise InvalidParameterError(
                 "chat_template_kwargs", name, f"variables of the chat template, but for {name}, which is {instead}"
             )
-    if parameters.tool_choice is not None and not parameters.tools:
-        raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if getattr(parameters, name) is not None and not parameters.tools:
+            raise ConflictingParametersError([name, "tools"], "there are no tools to choose from.")
+    if parameters.tool_choice is not None:
+        check_tool_choice(parameters.tool_choice, parameters.tools or ())
+        constraint = "grammar" if parameters.grammar is not None else "response_format"
+        if getattr(parameters, constraint) is not None and parameters.tool_choice not in ("auto", "none"):
+            raise ConflictingParametersError([constraint, "tool_choice"], "an answer that follows it is no call.")
 
 
 def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:

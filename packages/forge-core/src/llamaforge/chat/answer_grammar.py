@@ -55,22 +55,22 @@ def answer_grammar(
     """
     if wanted is not None and not _constrains(wanted):
         wanted = None
+    if form.calls is None and not form.is_harmony:
+        wanted = None
     if wanted is None and (inner is None or not (is_reasoning or may_reason or form.is_harmony)):
         return inner
     parts = LarkParts(special)
     writer = _Writer(form, parts)
-    if inner is not None and wanted is None:
-        rest, more = "@answer", (("answer", inner.lark), *inner.parts)
-        parameter, notes = inner.parameter, inner.notes
-    else:
-        more, parameter, notes = (), "tools", ()
-        rest = ""
+    rest = "@answer" if inner is not None else ""
     if form.is_harmony:
         start = writer.harmony(wanted, rest)
     else:
         before = writer.reasoning(is_reasoning=is_reasoning, may_reason=may_reason)
-        start = f"{before} {rest or writer.calls(wanted)}"  # type: ignore[arg-type]
-    return Grammar(parts.grammar(start), parts=more, parameter=parameter, notes=notes)
+        start = f"{before} {writer.calls(wanted, rest) if wanted is not None else rest}"
+    lark = parts.grammar(start)
+    if inner is None:
+        return Grammar(lark, parameter="tools")
+    return Grammar(lark, (("answer", inner.lark), *inner.parts), inner.parameter, inner.notes)
 
 
 def _constrains(wanted: Wanted) -> bool:
@@ -100,17 +100,19 @@ class _Writer:
             return ""
         return f"(/\\s*/ {parts.text(reasoning.begin.strip())} {end})?"
 
-    def calls(self, wanted: Wanted) -> str:
-        """Calls, and the text before them."""
+    def calls(self, wanted: Wanted, rest: str) -> str:
+        """Calls, and the text before them; or *rest*, where the text has a grammar of its own."""
         form, parts = self._form.calls, self._parts
         if form is None:
-            return "TEXT"
+            return rest or "TEXT"
         triggers = _triggers(form)
         if wanted.choice == "none":
-            return parts.without(triggers) if triggers else "TEXT"
+            return rest or (parts.without(triggers) if triggers else "TEXT")
         section = self._section(form, wanted)
         if wanted.choice == "required":
             return section
+        if rest:
+            return f"({section} | {rest})"
         if not (form.begin + form.section).strip("[ \n"):  # nothing but its first character tells a call
             return f"({section} | {parts.terminal(_NO_CALL)})"
         opening = (form.section or form.begin + _before_name(form)).lstrip()
@@ -165,7 +167,7 @@ class _Writer:
         analysis = f"({parts.text(_ANALYSIS)} {parts.until('<|end|>')} {parts.text(_NEXT_MESSAGE[len('<|end|>') :])})?"
         if wanted is None:
             return f"{analysis} {parts.text(_FINAL)} {rest}"
-        final = parts.rule(f"{parts.text(_FINAL)} TEXT")
+        final = parts.rule(f"{parts.text(_FINAL)} {rest or 'TEXT'}")
         if wanted.choice == "none":
             return f"{analysis} {final}"
         calls = []

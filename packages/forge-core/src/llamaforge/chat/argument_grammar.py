@@ -62,14 +62,18 @@ class ArgumentGrammar:
     def _members_of(self, schema: Mapping[str, Any], place: str) -> list[tuple[str, Any, bool, str]]:
         for keyword in schema:
             if keyword not in _AT_THE_ROOT:
-                raise self._refused(f"{place}/{keyword}", f"{keyword!r} can't be enforced in this model's notation of calls")
+                raise self._refused(
+                    f"{place}/{keyword}", f"{keyword!r} can't be enforced in this model's notation of calls"
+                )
         properties = schema.get("properties", {})
         required = schema.get("required", ())
         names = [*properties, *(name for name in required if name not in properties)]
         found = []
         for name in names:
             if not name or any(character in name for character in '<>=:"\n{},()'):
-                raise self._refused(f"{place}/properties", f"the name {name!r} can't be written in this model's notation")
+                raise self._refused(
+                    f"{place}/properties", f"the name {name!r} can't be written in this model's notation"
+                )
             found.append((name, properties.get(name, True), name in required, f"{place}/properties/{name}"))
         return found
 

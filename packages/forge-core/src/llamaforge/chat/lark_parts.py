@@ -1,4 +1,4 @@
-"""Pieces of grammars in llguidance's Lark: markers that may be special tokens, texts up to a marker, rules with names."""
+"""Pieces of grammars in llguidance's Lark: markers that may be special tokens, texts up to a marker, named rules."""
 
 from __future__ import annotations
 

@@ -9,11 +9,20 @@ from typing import Any, Final
 
 import msgspec
 
-from ..errors import EngineNotAvailableError, InvalidModelError, InvalidParameterError, NoChatTemplateError
+from ..errors import (
+    ConflictingParametersError,
+    EngineNotAvailableError,
+    InvalidModelError,
+    InvalidParameterError,
+    NoChatTemplateError,
+)
 from ..installing import install_command
+from ..messages import Message
 from ..requests import GenerationRequest
 from .capabilities import CapabilityProbes, TemplateCapabilities, is_open
 from .coverage import Coverage
+from .described_tools import calls_as_text, describe_tools, with_system_text
+from .families import HARMONY_MARKERS
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
 from .probes import TemplateProbes, Turn
@@ -97,6 +106,11 @@ class ChatTemplate:
         """The format of the model's answers. Raises NoChatTemplateError where no template serves such a request."""
         return self._chosen(with_tools=with_tools).output_format
 
+    def answers(self, request: GenerationRequest) -> OutputFormat:
+        """The format of the answer to *request*: reasoning as the template shows it, and calls if there are tools."""
+        template = self._choose(request)
+        return template.output_format if request.tools else template.plain_format
+
     def is_reasoning(self, prompt: str | None = None, *, with_tools: bool = False) -> bool:
         """Whether *prompt* ends within reasoning, which the answer goes on with; by default, the template's own."""
         return self._chosen(with_tools=with_tools).is_reasoning(prompt)
@@ -149,6 +163,13 @@ class _Template:
         return Recognition(self.run, self.probes, self.source).output_format()
 
     @functools.cached_property
+    def plain_format(self) -> OutputFormat:
+        """The format of answers without tools: quicker to find."""
+        if all(marker in self.source for marker in HARMONY_MARKERS):
+            return self.output_format
+        return OutputFormat("plain", reasoning=Recognition(self.run, self.probes).reasoning())
+
+    @functools.cached_property
     def abilities(self) -> CapabilityProbes:
         return CapabilityProbes(self.run, self.probes, self.variables)
 
@@ -162,7 +183,7 @@ class _Template:
 
     def is_reasoning(self, prompt: str | None) -> bool:
         """Whether *prompt* ends within reasoning."""
-        reasoning = self.output_format.reasoning
+        reasoning = self.plain_format.reasoning
         if reasoning is None:
             return False
         begin, end = reasoning.begin.strip(), reasoning.end.strip()
@@ -184,13 +205,32 @@ class _Rendering:
         self._request = request
         self._continues = bool(request.messages) and request.messages[-1].role == "assistant"
         self._variables = self._read_variables()
-        self._turns = make_turns(request.as_messages(), template.probes)
+        self._shift = 0
+        self._turns = make_turns(self._messages(), template.probes)
 
     def prompt(self) -> RenderedPrompt:
         text = self._text()
         if self._request.parse_special:
             return RenderedPrompt(text)
         return self._find_literals(text)
+
+    def _messages(self) -> tuple[Message, ...]:
+        """The conversation. What the template can't show of tools is said in its turns."""
+        request, template = self._request, self._template
+        messages = request.as_messages()
+        shown = [message.role == "tool" or bool(message.tool_calls) for message in messages]
+        if not request.tools and not any(shown):
+            return messages
+        form = template.output_format.calls
+        if form is None:  # gpt-oss's own
+            return messages
+        if any(shown) and not (template.probes.shows_calls and template.probes.shows_results):
+            messages = calls_as_text(form, messages)
+        if request.tools and not template.abilities.shows_tools:
+            text = describe_tools(form, request.tools, single=request.parallel_tool_calls is False)
+            messages, self._shift = with_system_text(messages, text, has_system=template.abilities.shows_system)
+            self._variables["tools"] = None
+        return messages
 
     def _text(self) -> str:
         """The prompt, once it is sure that nothing is missing in it."""
@@ -230,7 +270,28 @@ class _Rendering:
         ):
             raise InvalidParameterError("chat_template_kwargs['documents']", documents, "a list of mappings")
         tools = plain(self._request.tools) if self._request.tools else None
-        return {"tools": tools, **{name: value for name, value in given.items() if name not in unread}}
+        chosen = {name: value for name, value in given.items() if name not in unread}
+        return {"tools": tools, **self._effort(chosen), **chosen}
+
+    def _effort(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables for ``reasoning_effort``."""
+        effort, template = self._request.reasoning_effort, self._template
+        if effort is None:
+            return {}
+        found = template.abilities.effort_variables(effort, template.plain_format)
+        if found is None:
+            if self._request.on_unsupported == "drop":
+                return {}
+            able = "it always thinks" if template.plain_format.reasoning else "it has no reasoning"
+            raise InvalidParameterError(
+                "reasoning_effort", effort, f"an effort that the model's chat template can ask for ({able})"
+            )
+        twice = [name for name, value in found.items() if chosen.get(name, value) != value]
+        if twice:
+            raise ConflictingParametersError(
+                ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"], "they contradict each other."
+            )
+        return found
 
     def _run(self, turns: list[Turn], variables: Mapping[str, Any] | None = None) -> str:
         sees = self._variables if variables is None else variables
@@ -249,7 +310,7 @@ class _Rendering:
 
     def _check_coverage(self) -> None:
         key: Hashable = self._continues
-        if self._request.tools or self._request.chat_template_kwargs:
+        if self._request.tools or self._request.chat_template_kwargs or self._request.reasoning_effort:
             key = self._continues, msgspec.json.encode(self._variables)
         lost = self._template.coverage.first_lost(self._turns, self._run, key)
         if lost is not None:
@@ -305,6 +366,7 @@ class _Rendering:
         )
 
     def _lost(self, index: int, what: str) -> InvalidParameterError:
+        index = max(0, index - self._shift)
         message = self._request.as_messages()[index]
         name = f"messages[{index}]" if self._request.messages else "prompt"
         return InvalidParameterError(
