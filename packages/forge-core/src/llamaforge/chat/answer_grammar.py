@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from ..constraints import Grammar
+from ..functions import chosen_tool
+from ..requests import GenerationRequest
 from .argument_grammar import ANY_OBJECT, ArgumentGrammar
 from .lark_parts import LarkParts
 from .output_format import CallFormat, OutputFormat
@@ -30,6 +32,21 @@ class Wanted:
     choice: Choice
     parallel: bool
     """Whether there may be several calls."""
+
+
+def wanted_tools(request: GenerationRequest) -> Wanted | None:
+    """What *request* wants of tools; None without any."""
+    if not request.tools:
+        return None
+    name = chosen_tool(request.tool_choice)
+    parallel = request.parallel_tool_calls is not False
+    if name is not None:
+        named = [tool for tool in request.tools if tool["function"]["name"] == name]
+        return Wanted(named, "required", parallel=False)
+    choice: Choice = "auto"
+    if request.tool_choice == "required" or request.tool_choice == "none":
+        choice = request.tool_choice  # type: ignore[assignment]
+    return Wanted(request.tools, choice, parallel)
 
 
 def answer_grammar(

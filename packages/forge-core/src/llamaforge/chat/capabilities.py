@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -130,12 +131,11 @@ class CapabilityProbes:
         return {"role": "user", "content": self._probes.content("user", "hi")}
 
     def _try(self, turns: list[Turn], variables: Mapping[str, Any] | None = None, **more: Any) -> str | None:
-        for given in ({}, {"documents": [{"title": "qz", "text": "qz"}]} if "documents" in self._variables else None):
-            if given is not None:
-                try:
-                    return self._run(turns, add_generation_prompt=True, **(variables or {}), **given, **more)
-                except Exception:  # noqa: BLE001 - a template may refuse any conversation
-                    continue
+        given = {**(variables or {}), **more}
+        documents = [{"title": "qz", "text": "qz"}]
+        for extra in ({}, {"documents": documents} if "documents" in self._variables else {}):
+            with contextlib.suppress(Exception):  # a template may refuse any conversation
+                return self._run(turns, add_generation_prompt=True, **given, **extra)
         return None
 
 

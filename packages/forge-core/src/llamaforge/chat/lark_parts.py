@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Final
 
-MARKER: Final = re.compile(r"<\|\"\|>|<[^<>\s\"=]+>|\[/?[A-Z_]{3,}\]")
-"""What special tokens look like in the texts of formats."""
+from .output_format import MARKER
 
 
 class LarkParts:

@@ -111,6 +111,11 @@ class ChatTemplate:
         template = self._choose(request)
         return template.output_format if request.tools else template.plain_format
 
+    def has_reasoning(self, request: GenerationRequest) -> bool:
+        """Whether the answer to *request* may begin with reasoning, as far as the template shows."""
+        found = self._choose(request).plain_format
+        return found.reasoning is not None or found.is_harmony
+
     def is_reasoning(self, prompt: str | None = None, *, with_tools: bool = False) -> bool:
         """Whether *prompt* ends within reasoning, which the answer goes on with; by default, the template's own."""
         return self._chosen(with_tools=with_tools).is_reasoning(prompt)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 
-from ..constraints import request_grammar
+from ..constraints import Grammar
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from .interface import Engine
@@ -41,16 +41,15 @@ class Constraints:
 
     def is_prepared(self, request: GenerationRequest) -> bool:
         """Whether the constraint of *request*, if any, was compiled before, so that :meth:`matcher` is quick."""
-        if request.response_format is None and request.grammar is None:
+        if request.response_format is None and request.grammar is None and not request.tools:
             return True
         return _key(request) in self._prepared
 
-    def matcher(self, request: GenerationRequest) -> Matcher | None:
-        """A matcher for the answer to *request*; None where it may be any text.
+    def matcher(self, request: GenerationRequest, grammar: Grammar | None) -> Matcher | None:
+        """A matcher for the answer to *request*, whose *grammar* is this one; None where it may be any text.
 
         Raises ConstraintError, MissingDependencyError, and UnsupportedError where the engine can't apply masks.
         """
-        grammar = request_grammar(request)
         if grammar is None:
             return None
         made = self.vocabulary(grammar.parameter).matcher(grammar)
@@ -75,7 +74,8 @@ class Constraints:
 
 
 def _key(request: GenerationRequest) -> bytes:
-    return msgspec.json.encode((request.response_format, request.grammar))
+    tools = (request.tools, request.tool_choice, request.parallel_tool_calls) if request.tools else ()
+    return msgspec.json.encode((request.response_format, request.grammar, tools))
 
 
 class MaskFiller:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
+from .answers import Answers
 from .constraints import Constraints, MaskFiller
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
@@ -68,6 +69,8 @@ class Scheduler:
         self._end_tokens = engine.end_tokens
         self.constraints = Constraints(engine)
         """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
+        self.answers = Answers(engine, self.constraints)
+        """Callers' threads plan answers here."""
         self._masks = MaskFiller()
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
@@ -358,7 +361,8 @@ class Scheduler:
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
-                if done:
+                if done or sequence.is_diverted:
+                    sequence.is_diverted = False
                     break
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
