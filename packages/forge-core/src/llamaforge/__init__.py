@@ -26,13 +26,22 @@ if TYPE_CHECKING:
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
     from .backends.tool_loop import ToolResult, ToolRun, ToolStep
     from .cancellation import CancellationToken
+    from .embeddings import (
+        AsyncEmbeddingStream,
+        EmbeddingBatch,
+        Embeddings,
+        EmbeddingStream,
+        RankedDocument,
+        Ranking,
+        ScoreBatch,
+    )
     from .errors import LlamaForgeError
     from .forge import LlamaForge
     from .functions import Tool, tool
     from .hookspecs import hookimpl
     from .messages import ImagePart, Message, TextPart, ToolCall
     from .models import ModelEntry
-    from .requests import GenerationRequest
+    from .requests import EmbeddingRequest, GenerationRequest, RerankRequest
     from .results import (
         Event,
         Finished,
@@ -46,9 +55,11 @@ if TYPE_CHECKING:
     )
     from .secrets import Secret
     from .streams import AsyncTextStream, TextStream
+    from .vectors import Vectors
 
 _HOMES = {
     "API_VERSION": "backends.spec",
+    "AsyncEmbeddingStream": "embeddings",
     "AsyncTextStream": "streams",
     "BackendConfig": "backends.config",
     "BackendSpec": "backends.spec",
@@ -56,6 +67,10 @@ _HOMES = {
     "BatchItem": "backends.batch",
     "CancellationToken": "cancellation",
     "Capabilities": "backends.spec",
+    "EmbeddingBatch": "embeddings",
+    "EmbeddingRequest": "requests",
+    "EmbeddingStream": "embeddings",
+    "Embeddings": "embeddings",
     "Event": "results",
     "Finished": "results",
     "GeneratedText": "results",
@@ -65,7 +80,11 @@ _HOMES = {
     "LlamaForgeError": "errors",
     "Message": "messages",
     "ModelEntry": "models",
+    "RankedDocument": "embeddings",
+    "Ranking": "embeddings",
     "ReasoningDelta": "results",
+    "RerankRequest": "requests",
+    "ScoreBatch": "embeddings",
     "Secret": "secrets",
     "TextDelta": "results",
     "TextPart": "messages",
@@ -79,6 +98,7 @@ _HOMES = {
     "ToolRun": "backends.tool_loop",
     "ToolStep": "backends.tool_loop",
     "Usage": "results",
+    "Vectors": "vectors",
     "get_backend": "backends",
     "hookimpl": "hookspecs",
     "list_backends": "backends",
@@ -88,6 +108,7 @@ _HOMES = {
 
 __all__ = [
     "API_VERSION",
+    "AsyncEmbeddingStream",
     "AsyncTextStream",
     "BackendConfig",
     "BackendSpec",
@@ -95,6 +116,10 @@ __all__ = [
     "BatchItem",
     "CancellationToken",
     "Capabilities",
+    "EmbeddingBatch",
+    "EmbeddingRequest",
+    "EmbeddingStream",
+    "Embeddings",
     "Event",
     "Finished",
     "GeneratedText",
@@ -104,7 +129,11 @@ __all__ = [
     "LlamaForgeError",
     "Message",
     "ModelEntry",
+    "RankedDocument",
+    "Ranking",
     "ReasoningDelta",
+    "RerankRequest",
+    "ScoreBatch",
     "Secret",
     "TextDelta",
     "TextPart",
@@ -118,6 +147,7 @@ __all__ = [
     "ToolRun",
     "ToolStep",
     "Usage",
+    "Vectors",
     "__version__",
     "get_backend",
     "hookimpl",

@@ -96,7 +96,7 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     parameters: dict[str, Any] = {}
     """The parameters in effect; set by the base class."""
     dropped: tuple[str, ...] = ()
-    """Parameters that were dropped with ``on_unsupported="drop"``; set by the base class."""
+    """What of the request had no effect. The base class adds parameters dropped with ``on_unsupported="drop"``."""
 
 
 Event = TextDelta | ReasoningDelta | ToolCallDelta | Finished
@@ -133,12 +133,16 @@ class GeneratedText(str):
     parameters: dict[str, Any]
     """The parameters in effect, including defaults and the random seed."""
     dropped: tuple[str, ...]
-    """Parameters that the backend doesn't support and that were dropped because of ``on_unsupported="drop"``."""
+    """What of the request had no effect: parameters that the backend doesn't support and that were dropped because of
+    ``on_unsupported="drop"``, and parts of a schema that are annotations, such as an unknown ``format``."""
     logprobs: tuple[TokenLogprob, ...]
     tool_calls: tuple[ToolCall, ...]
     reasoning: str
     stop: str | None
     """The stop string that ended the answer, if any."""
+    parsed: Any
+    """What an answer with a JSON ``response_format`` says: an instance of the type that was given as the format, or
+    plain data. None if the answer was cut, and for other formats."""
 
     def __new__(
         cls,
@@ -153,6 +157,7 @@ class GeneratedText(str):
         tool_calls: tuple[ToolCall, ...] = (),
         reasoning: str = "",
         stop: str | None = None,
+        parsed: Any = None,
     ) -> Self:
         """An answer with the text *text* and these details."""
         self = super().__new__(cls, text)
@@ -165,6 +170,7 @@ class GeneratedText(str):
         self.tool_calls = tool_calls
         self.reasoning = reasoning
         self.stop = stop
+        self.parsed = parsed
         return self
 
     @property
@@ -177,5 +183,6 @@ class GeneratedText(str):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values that JSON can represent."""
-        plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__})
+        parsed = None if self.parsed is None else msgspec.json.decode(self.text)  # an instance may be of any type
+        plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__, "parsed": parsed})
         return plain

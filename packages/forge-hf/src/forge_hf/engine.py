@@ -129,7 +129,8 @@ class Engine(engine.Engine[Sampler]):
         """Raises GenerationError for tokens that the model doesn't know."""
         if max(prompt) >= self._forward.embeddings:
             raise GenerationError(
-                f"The tokenizer made the token {max(prompt)}, but the model has only {self._forward.embeddings}: the "
+                f"The tokenizer produced the token {max(prompt)}, but the model has only {self._forward.embeddings}: "
+                "the "
                 "two don't belong together."
             )
         return Sampler(SamplingParams.of(request), prompt, self.vocab_size, self.vocabulary.token_text)

@@ -107,7 +107,9 @@ class LlamaCppEngine(Engine[Sampler]):
             return Prompt(self._vocabulary.tokenize(self._prompt(request)))
         except UntokenizableTextError as error:
             name = "messages" if request.messages else "prompt"
-            raise InvalidParameterError(name, None, str(error), show_value=False) from None
+            message = f"{name} can't be tokenized: {error}."
+            expected = "text that the model's tokenizer can read"
+            raise InvalidParameterError(name, None, expected, show_value=False, message=message) from None
 
     def token_table(self) -> TokenTable:
         """llama.cpp's tokens are bytes, each by itself."""

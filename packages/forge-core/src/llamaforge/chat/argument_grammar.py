@@ -9,9 +9,9 @@ from typing import Any, Final
 from ..constraints import json_rule
 from ..constraints.regexes import regex_terminal
 from ..errors import ConstraintError
-from .call_parser import resolve
 from .lark_parts import LarkParts
 from .output_format import CallFormat, Tags
+from .tagged_arguments import resolve
 from .values import kinds, to_json
 
 ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}

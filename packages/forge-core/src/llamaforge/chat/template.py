@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,22 +10,18 @@ import msgspec
 
 from ..errors import (
     ConflictingParametersError,
-    EngineNotAvailableError,
     InvalidModelError,
     InvalidParameterError,
     NoChatTemplateError,
 )
-from ..installing import install_command
 from ..messages import Message
 from ..requests import GenerationRequest
-from .capabilities import CapabilityProbes, TemplateCapabilities, is_open
-from .coverage import Coverage
+from .capabilities import TemplateCapabilities
+from .compiled import BrokenTemplateError, CompiledTemplate
 from .described_tools import calls_as_text, describe_tools, with_system_text
-from .families import HARMONY_MARKERS
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
-from .probes import TemplateProbes, Turn
-from .recognition import Recognition
+from .probes import Turn
 from .turns import make_turns, plain
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
@@ -35,10 +30,6 @@ Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 _MARK: Final = "LlamaForgeContinuesHere"
 """Stands at the end of a turn that is continued; what a template puts after it is cut off."""
 _DEFAULT, _WITH_TOOLS = "default", "tool_use"
-
-
-class BrokenTemplateError(ValueError):
-    """The text is not a valid Jinja template; the message has the reason and the line."""
 
 
 class ChatTemplate:
@@ -66,7 +57,7 @@ class ChatTemplate:
         tokens = plain(special_tokens or {})
         self.control_tokens = ControlTokens(control_tokens)
         self._model = model
-        self._compiled = {name: _Template(text, tokens) for name, text in _by_name(templates).items()}
+        self._compiled = {name: CompiledTemplate(text, tokens) for name, text in _by_name(templates).items()}
 
     @classmethod
     def of_model(cls, templates: Templates, *, model: str, source: str, **more: Any) -> ChatTemplate:
@@ -132,79 +123,22 @@ class ChatTemplate:
             return ""
         return text.rpartition(_MARK)[2]
 
-    def _choose(self, request: GenerationRequest) -> _Template:
+    def _choose(self, request: GenerationRequest) -> CompiledTemplate:
         return self._chosen(with_tools=bool(request.tools))
 
-    def _chosen(self, *, with_tools: bool) -> _Template:
+    def _chosen(self, *, with_tools: bool) -> CompiledTemplate:
         if with_tools and _WITH_TOOLS in self._compiled:
             return self._compiled[_WITH_TOOLS]
         if _DEFAULT not in self._compiled:
             names = ", ".join(sorted(self._compiled)) or "none"
-            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has: {names}).")
+            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has {names}).")
         return self._compiled[_DEFAULT]
-
-
-class _Template:
-    """One compiled template, and what was found out about it."""
-
-    def __init__(self, text: str, special_tokens: Mapping[str, Any]) -> None:
-        try:
-            jinja = importlib.import_module("llamaforge.chat.jinja")
-        except ImportError as error:
-            advice = f"Install it: {install_command('forge-core[chat]')}"
-            raise EngineNotAvailableError("chat templates", "jinja2", str(error), advice) from error
-        try:
-            self._template = jinja.compile_template(text)
-            self.variables: frozenset[str] = jinja.variables(text)
-        except jinja.BROKEN as error:
-            raise BrokenTemplateError(jinja.describe(error)) from error
-        self.source = text
-        self._special_tokens = special_tokens
-        self.probes = TemplateProbes(self.run)
-        self.coverage = Coverage()
-
-    @functools.cached_property
-    def output_format(self) -> OutputFormat:
-        return Recognition(self.run, self.probes, self.source).output_format()
-
-    @functools.cached_property
-    def plain_format(self) -> OutputFormat:
-        """The format of answers without tools: quicker to find."""
-        if all(marker in self.source for marker in HARMONY_MARKERS):
-            return self.output_format
-        return OutputFormat("plain", reasoning=Recognition(self.run, self.probes).reasoning())
-
-    @functools.cached_property
-    def abilities(self) -> CapabilityProbes:
-        return CapabilityProbes(self.run, self.probes, self.variables)
-
-    @functools.cached_property
-    def capabilities(self) -> TemplateCapabilities:
-        return self.abilities.find(self.output_format)
-
-    @functools.cached_property
-    def opening(self) -> str:
-        return Recognition(self.run, self.probes).opening()
-
-    def is_reasoning(self, prompt: str | None) -> bool:
-        """Whether *prompt* ends within reasoning."""
-        reasoning = self.plain_format.reasoning
-        if reasoning is None:
-            return False
-        begin, end = reasoning.begin.strip(), reasoning.end.strip()
-        return is_open(self.opening if prompt is None else prompt, begin, end, self.opening)
-
-    def run(self, turns: list[Turn], *, add_generation_prompt: bool, **variables: Any) -> str:
-        """Raises whatever the template raises: it is a stranger's program."""
-        sees = {"tools": None, "documents": None, **self._special_tokens, **variables}
-        text: str = self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
-        return text
 
 
 class _Rendering:
     """One request's conversation and one template."""
 
-    def __init__(self, template: _Template, control_tokens: ControlTokens, request: GenerationRequest) -> None:
+    def __init__(self, template: CompiledTemplate, control_tokens: ControlTokens, request: GenerationRequest) -> None:
         self._template = template
         self._control_tokens = control_tokens
         self._request = request
@@ -262,12 +196,13 @@ class _Rendering:
         unread = sorted(given.keys() - self._template.variables)
         if unread and self._request.on_unsupported != "drop":
             known = sorted(self._template.variables - {"messages", "tools", "add_generation_prompt"})
-            reads = f"it reads {', '.join(known)}" if known else "it reads none"
+            reads = f"It reads {', '.join(known)}." if known else "It reads no other variables."
             raise InvalidParameterError(
                 f"chat_template_kwargs[{unread[0]!r}]",
                 None,
-                f"a variable of the model's chat template ({reads})",
+                "a variable of the model's chat template",
                 show_value=False,
+                message=f"The model's chat template doesn't read the variable {unread[0]!r}. {reads}",
             )
         documents = given.get("documents")
         if documents is not None and not (
@@ -366,9 +301,8 @@ class _Rendering:
             return error
         name = "messages" if self._request.messages else "prompt"
         said = str(error).strip() or type(error).__name__
-        return InvalidParameterError(
-            name, None, f"one that the model's chat template accepts; it says: {said}", show_value=False
-        )
+        message = f"The model's chat template refuses the {name}: {said}"
+        return InvalidParameterError(name, None, "accepted by the chat template", show_value=False, message=message)
 
     def _lost(self, index: int, what: str) -> InvalidParameterError:
         index = max(0, index - self._shift)
@@ -377,9 +311,9 @@ class _Rendering:
         return InvalidParameterError(
             name,
             None,
-            f"a turn that the model's chat template shows; the template leaves the {what} of this {message.role} turn "
-            "out of the prompt",
+            "shown by the chat template",
             show_value=False,
+            message=f"The model's chat template leaves the {what} of {name} (role {message.role!r}) out of the prompt.",
         )
 
 

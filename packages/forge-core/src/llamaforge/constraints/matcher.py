@@ -16,11 +16,13 @@ class Matcher:
         native: llguidance's matcher, at the beginning of the answer.
         end_tokens: every token that ends an answer.
         mask_bytes: the length of a mask.
+        notes: what of the request's format is not enforced.
     """
 
-    __slots__ = ("_end_tokens", "mask_bytes", "native")
+    __slots__ = ("_end_tokens", "mask_bytes", "native", "notes")
 
-    def __init__(self, native: Any, end_tokens: Collection[int], mask_bytes: int) -> None:
+    def __init__(self, native: Any, end_tokens: Collection[int], mask_bytes: int, notes: tuple[str, ...] = ()) -> None:
+        self.notes = notes
         self.native = native
         self.mask_bytes = mask_bytes
         self._end_tokens = end_tokens
@@ -35,10 +37,10 @@ class Matcher:
         """Whether the answer is whole; it may be possible to add more."""
         return bool(self.native.is_accepting())
 
-    @property
-    def error(self) -> str:
-        """Why it failed; empty where it hasn't."""
-        return plain_reason(self.native.get_error()) if self.native.is_error() else ""
+    def check(self) -> None:
+        """Raise GenerationError if it failed, at filling a mask, say."""
+        if self.native.is_error():
+            raise GenerationError(f"The constraint on this answer can't go on: {plain_reason(self.native.get_error())}")
 
     def forced(self) -> list[int]:
         """The tokens that must come next; empty where there is a choice."""
@@ -54,7 +56,8 @@ class Matcher:
     def accept(self, token: int) -> None:
         """The answer goes on with *token*. Raises GenerationError if it can't."""
         if not self.native.consume_token(token):
-            raise GenerationError(f"The constraint on this answer can't go on: {self.error}")
+            self.check()
+            raise GenerationError("The engine chose a token that the constraint on this answer doesn't allow.")
 
     def fill(self, address: int, mask_bytes: int, guesses: Sequence[int]) -> None:
         """Write masks to memory at *address*: one for this state, and one after each of *guesses*, which are valid.

@@ -14,16 +14,17 @@ import msgspec
 from ..constraints import Grammar
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
-from .interface import Engine
+from .interface import BatchEntry, Engine
 
 if TYPE_CHECKING:
     from ..constraints.matcher import Matcher
     from ..constraints.vocabulary import Vocabulary
+    from .answers import AnswerPlan, Answers
+    from .sequence import SequenceState
 
 _A_FEW: Final = 3
 """More masks than this are filled in parallel: handing one to another thread takes as long as filling it."""
 _KNOWN: Final = 256
-_NO_ROWS: Final[list[memoryview]] = []
 
 
 class Constraints:
@@ -38,12 +39,21 @@ class Constraints:
         self._vocabulary: Vocabulary | None = None
         self._lock = threading.Lock()
         self._prepared: set[bytes] = set()
+        self._answers: Answers | None = None
 
     def is_prepared(self, request: GenerationRequest) -> bool:
         """Whether the constraint of *request*, if any, was compiled before, so that :meth:`matcher` is quick."""
         if request.response_format is None and request.grammar is None and not request.tools:
             return True
         return _key(request) in self._prepared
+
+    def plan(self, request: GenerationRequest, prompt: Sequence[int]) -> AnswerPlan:
+        """The plan for the answer to *request*, whose *prompt* has these tokens; see :meth:`.answers.Answers.plan`."""
+        if self._answers is None:
+            from .answers import Answers
+
+            self._answers = Answers(self._engine, self)
+        return self._answers.plan(request, prompt)
 
     def matcher(self, request: GenerationRequest, grammar: Grammar | None) -> Matcher | None:
         """A matcher for the answer to *request*, whose *grammar* is this one; None where it may be any text.
@@ -65,12 +75,28 @@ class Constraints:
                 engine = self._engine
                 table = engine.token_table() if engine.can_mask else None
                 if table is None:
-                    why = "its tokens have no bytes of their own" if engine.can_mask else "it applies no token masks"
+                    why = "its tokens have no bytes of their own" if engine.can_mask else "it can't mask tokens"
                     raise UnsupportedError(f"the parameter {parameter}", type(engine).__name__, f"The reason: {why}.")
                 from ..constraints.vocabulary import Vocabulary
 
                 self._vocabulary = Vocabulary(table.token_bytes, table.special, engine.end_tokens, engine.tokenize_text)
             return self._vocabulary
+
+
+def next_guesses(sequence: SequenceState, room: int) -> list[int]:
+    """What may follow the last certain token of *sequence*, at most *room* tokens.
+
+    It is what the grammar forces, or else what stood there before, as far as the grammar allows it.
+    """
+    matcher, lookup = sequence.matcher, sequence.lookup
+    if matcher is None or room < 1:
+        return [] if lookup is None else lookup.guess(room)
+    forced = matcher.forced()
+    sequence.forced = bool(forced)
+    if forced:
+        return forced[:room]
+    guesses = [] if lookup is None else lookup.guess(room)
+    return guesses[: matcher.valid(guesses)] if guesses else []
 
 
 def _key(request: GenerationRequest) -> bytes:
@@ -120,6 +146,18 @@ class MaskFiller:
         self._pending = ready
         self._work.put((jobs, mask_bytes, ready))
         return filled
+
+    def begin(self, sequences: Sequence[SequenceState], entries: Sequence[BatchEntry[Any]]) -> None:
+        """Begin to fill the masks of those *entries* whose *sequences* have a grammar, and choose a token."""
+        wanted = [
+            (entry, sequence.matcher)
+            for sequence, entry in zip(sequences, entries, strict=True)
+            if sequence.matcher is not None and entry.sampling is not None
+        ]
+        if wanted:
+            masks = self.fill([(matcher, entry.guesses) for entry, matcher in wanted])
+            for (entry, _), own in zip(wanted, masks, strict=True):
+                entry.masks = own
 
     def settle(self) -> None:
         """Wait until no matcher is in use."""

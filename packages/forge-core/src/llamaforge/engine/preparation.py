@@ -119,7 +119,7 @@ class Preparation:
             stop_tokens = self._stop_tokens(tuple(request.stop)) if request.stop else {}
             prompt, truncated = prompt_tokens(engine, request)
             detokenizer = engine.detokenizer(request, prompt)
-            plan = self.scheduler.answers.plan(request, prompt)
+            plan = self.scheduler.constraints.plan(request, prompt)
             matcher = self.scheduler.constraints.matcher(request, plan.grammar)
             prompt = [*prompt, *plan.prefix]
         room = engine.n_ctx - len(prompt)
@@ -156,8 +156,9 @@ def find_stop_tokens(special: Mapping[int, str], stops: Sequence[str]) -> Mappin
             raise InvalidParameterError(
                 "stop",
                 stop,
-                f"text, or the special token {part!r} alone: that token adds no text, so it can't be part of a stop "
-                "string",
+                "a string without special tokens, or a special token alone",
+                message=f"The stop string {stop!r} would never match: the special token {part!r} adds no text. Use "
+                "that token alone as a stop string, or leave it out.",
             )
     return found
 

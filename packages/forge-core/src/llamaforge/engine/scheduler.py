@@ -12,8 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
-from .answers import Answers
-from .constraints import Constraints, MaskFiller
+from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -30,7 +29,7 @@ _LOOKED_AT: Final = 32
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
-    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "The model was loaded before this process was forked, and only the parent process can use it. Load it after the "
     "fork, in each process, or start the processes with multiprocessing's 'spawn'."
 )
 _left_behind: Final[list[Scheduler]] = []
@@ -69,8 +68,6 @@ class Scheduler:
         self._end_tokens = engine.end_tokens
         self.constraints = Constraints(engine)
         """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
-        self.answers = Answers(engine, self.constraints)
-        """Callers' threads plan answers here."""
         self._masks = MaskFiller()
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
@@ -153,7 +150,7 @@ class Scheduler:
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
                 _logger.warning(
-                    "A step of the engine could not be broken off: its model stays in memory until it ends."
+                    "A step of the engine could not be interrupted. The model stays in memory until the step ends."
                 )
 
     # The scheduler's thread.
@@ -199,7 +196,7 @@ class Scheduler:
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
@@ -260,7 +257,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
-            self._fill_masks(sequences, entries)
+            self._masks.begin(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -295,9 +292,9 @@ class Scheduler:
             tokens = sequence.tokens[sequence.computed : sequence.computed + count]
             chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and (sequence.lookup is not None or sequence.matcher is not None):
+            if chosen and sequence.lookup is not None:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = self._guesses(sequence, room)
+                guesses = next_guesses(sequence, min(room, self._lookup))
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -310,33 +307,6 @@ class Scheduler:
                 )
             )
         return sequences, entries
-
-    def _guesses(self, sequence: SequenceState, room: int) -> list[int]:
-        """What may follow the last certain token of *sequence*: what its grammar forces, or else what stood there
-        before. What is forced comes true, for each of its masks allows only that token."""
-        matcher, lookup = sequence.matcher, sequence.lookup
-        if matcher is None:
-            return [] if lookup is None else lookup.guess(room)
-        if room < 1 or not self.engine.can_trim:
-            return []
-        forced = matcher.forced()
-        sequence.forced = bool(forced)
-        if forced:
-            return forced[:room]
-        guesses = [] if lookup is None else lookup.guess(room)
-        return guesses[: matcher.valid(guesses)] if guesses else []
-
-    def _fill_masks(self, sequences: list[SequenceState], entries: list[BatchEntry[Any]]) -> None:
-        """Begin to fill the masks of those answers that have a grammar."""
-        wanted = [
-            (entry, sequence.matcher)
-            for sequence, entry in zip(sequences, entries, strict=True)
-            if sequence.matcher is not None and entry.sampling is not None
-        ]
-        if wanted:
-            masks = self._masks.fill([(matcher, entry.guesses) for entry, matcher in wanted])
-            for (entry, _), own in zip(wanted, masks, strict=True):
-                entry.masks = own
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
         """*result* is what came of *entry*."""
@@ -356,13 +326,12 @@ class Scheduler:
             return
         done, right = False, -1
         try:
-            if sequence.matcher is not None and sequence.matcher.error:
-                raise GenerationError(f"The constraint on this answer can't go on: {sequence.matcher.error}")
+            if sequence.matcher is not None:
+                sequence.matcher.check()
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
-                if done or sequence.is_diverted:
-                    sequence.is_diverted = False
+                if done or sequence.was_diverted():
                     break
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
@@ -388,7 +357,7 @@ class Scheduler:
             self._full = True
         else:
             self._leave(newest, keep=False)
-            newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
+            newest.fail(GenerationError("The engine has too little memory for this request, even alone."))
 
     def _requeue(self, sequence: SequenceState) -> None:
         """*sequence* loses its slot and waits again, before those that came after it."""
@@ -416,7 +385,7 @@ class Scheduler:
             try:
                 sampling.close()
             except Exception:
-                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
+                _logger.exception("close() of a sampling state failed; its memory may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

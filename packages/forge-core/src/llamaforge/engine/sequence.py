@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .answers import ParsedAnswer
 
 _NONE: Final[Mapping[int, str]] = {}
-CANCELLED: Final = "The caller left before the answer was complete."
+CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
 class SequenceState:
@@ -75,8 +75,7 @@ class SequenceState:
         self.sampling: Sampling | None = None
         self.lookup: PromptLookup | None = None
         self.matcher = matcher
-        self.is_diverted = False
-        """Whether it got tokens that nobody chose: what was computed after the last choice is wrong."""
+        self._is_diverted = False
         self.forced = False
         """Whether its guesses in this step are what its grammar forces."""
         self.dropped = False
@@ -147,6 +146,11 @@ class SequenceState:
             self.lookup.add(token)
         return False
 
+    def was_diverted(self) -> bool:
+        """Whether it got tokens that nobody chose, so that what was computed after the last choice is wrong."""
+        diverted, self._is_diverted = self._is_diverted, False
+        return diverted
+
     def _take_parsed(self, parsed: ParsedAnswer, choice: Choice) -> bool:
         """:meth:`take` for an answer with parts."""
         matcher = self.matcher
@@ -166,7 +170,7 @@ class SequenceState:
                 self.lookup.add(token)
             if more := parsed.forced():
                 forced = iter(more)
-                self.is_diverted = True
+                self._is_diverted = True
             token, logprob = next(forced, None), None
             if token is not None:
                 if matcher is not None:
@@ -229,4 +233,5 @@ class SequenceState:
                 truncated_tokens=self._truncated,
             ),
             timings=Timings(queued=queued),
+            dropped=() if self.matcher is None else self.matcher.notes,
         )

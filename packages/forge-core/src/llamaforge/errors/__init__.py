@@ -31,7 +31,7 @@ Most are also subclasses of a matching built-in exception. Details are attribute
     │   ├── UnknownParameterError       ValueError       no such parameter; the closest names
     │   ├── InvalidParameterError       ValueError       wrong type or out of range
     │   ├── ConstraintError             ValueError       a constraint can't be read or enforced; the place
-    │   ├── ConflictingParametersError  ValueError       two parameters contradict each other
+    │   ├── ConflictingParametersError  ValueError       parameters can't be used together
     │   ├── UnsupportedError            NotImplementedError  this backend can't do that
     │   ├── EmptyPromptError            ValueError       the prompt or conversation is empty
     │   ├── NoChatTemplateError         ValueError       the model has no chat template

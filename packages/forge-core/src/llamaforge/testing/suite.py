@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checks.alternatives import AlternativeChecks
 from .checks.arithmetic import ArithmeticChecks
+from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
+from .checks.configuration import ConfigurationChecks
 from .checks.context import ContextChecks
+from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
+from .checks.explanations import ExplanationChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
+from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
+from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.stops import StopChecks
+from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
@@ -42,21 +50,29 @@ class BackendConformance(
     AsyncMannersChecks,
     CancellationChecks,
     ErrorChecks,
+    ExplanationChecks,
     ChatChecks,
+    ConversationChecks,
     TemplateChecks,
     LogprobChecks,
+    AlternativeChecks,
     ArithmeticChecks,
+    PenaltySignChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
+    PrefillChecks,
     PullChecks,
     SamplingChecks,
+    MalformedChecks,
     StopChecks,
     UsageChecks,
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    TaskChecks,
     PackagingChecks,
+    ConfigurationChecks,
     MemoryChecks,
     LifecycleChecks,
     ProcessChecks,

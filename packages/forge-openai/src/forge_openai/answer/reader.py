@@ -165,7 +165,7 @@ class AnswerReader:
         if self._error:
             raise self._translator.answer_error(None, {"error": self._error})
         if reason in FAILURES:
-            raise ServerError(self._translator.address, None, f"the answer ended with the reason {reason!r}")
+            raise ServerError(self._translator.address, None, f"the answer ended with finish_reason {reason!r}")
         events: list[Event] = []
         if self._joins:
             self._flush(events)
@@ -197,10 +197,10 @@ class AnswerReader:
         so_far = self._so_far()
         if last_words:
             said = self._translator.clean(last_words)
-            return ServerError(self._translator.address, None, f"it sent no complete answer ({so_far}), but: {said}")
+            return ServerError(self._translator.address, None, f"it sent an incomplete answer ({so_far}), then: {said}")
         if is_complete:
-            return self._translator.gone(f"it ended the answer without a reason, and with {so_far}")
-        return self._translator.gone(f"it ended the stream before the answer was complete, after {so_far}")
+            return self._translator.gone(f"the server ended the answer without a finish_reason, after {so_far}")
+        return self._translator.gone(f"the server ended the stream before the answer was complete, after {so_far}")
 
     def _flush(self, events: list[Event]) -> None:
         """Pass on the halves of characters that still wait."""
@@ -293,7 +293,7 @@ class AnswerReader:
         return piece
 
     def _so_far(self) -> str:
-        return f"{self._length} characters" if self._length else "no text at all"
+        return f"{self._length} characters" if self._length else "no text"
 
 
 def _function_names(request: GenerationRequest) -> frozenset[str]:

@@ -168,6 +168,7 @@ PROMISES: Final = (
             "test_sampled_tokens_have_their_own_logprob",
             "test_there_are_no_logprobs_unasked",
             "test_logprobs_do_not_change_the_answer",
+            "test_ids_are_told_for_every_token_or_for_none",
         ),
     ),
     Promise("C28", "tool calls and reasoning stand apart from the text", ("test_a_required_tool_is_called",)),

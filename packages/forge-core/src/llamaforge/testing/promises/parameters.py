@@ -26,6 +26,7 @@ PROMISES: Final = (
         (
             "test_an_unknown_parameter_is_refused",
             "test_a_value_out_of_range_is_refused",
+            "test_an_invalid_parameter_is_named_and_explained",
             "test_a_value_of_the_wrong_type_is_refused",
         ),
     ),
@@ -114,7 +115,12 @@ PROMISES: Final = (
         ),
         capability="frequency_penalty",
     ),
-    Promise("P13", "repetition_penalty", ("test_repetition_penalty_is_honoured",), capability="repetition_penalty"),
+    Promise(
+        "P13",
+        "repetition_penalty",
+        ("test_repetition_penalty_is_honoured", "test_a_repetition_penalty_favours_nothing_that_was_there"),
+        capability="repetition_penalty",
+    ),
     Promise(
         "P14",
         "logit_bias",
@@ -141,11 +147,23 @@ PROMISES: Final = (
         (
             "test_alternatives_are_sorted_and_no_more_than_asked_for",
             "test_sampled_tokens_have_their_own_logprob",
+            "test_there_are_no_alternatives_unasked",
+            "test_more_alternatives_begin_with_the_fewer",
         ),
         capability="top_logprobs",
     ),
-    Promise("P17", "response_format", ("test_response_format_is_followed",), capability="response_format"),
-    Promise("P18", "grammar", ("test_a_grammar_is_followed",), capability="grammar"),
+    Promise(
+        "P17",
+        "response_format",
+        ("test_response_format_is_followed", "test_a_schema_that_means_nothing_raises_typed_errors_alone"),
+        capability="response_format",
+    ),
+    Promise(
+        "P18",
+        "grammar",
+        ("test_a_grammar_is_followed", "test_a_malformed_grammar_is_refused"),
+        capability="grammar",
+    ),
     Promise(
         "P19",
         "tools",
@@ -172,7 +190,12 @@ PROMISES: Final = (
         ("test_template_variables_reach_the_template",),
         capability="chat_template_kwargs",
     ),
-    Promise("P23", "parse_special", ("test_spelled_control_tokens_are_text",), capability="parse_special"),
+    Promise(
+        "P23",
+        "parse_special",
+        ("test_spelled_control_tokens_are_text", "test_a_control_token_is_several_tokens_unasked"),
+        capability="parse_special",
+    ),
     Promise(
         "P24",
         "raw",
@@ -214,6 +237,7 @@ PROMISES: Final = (
             "test_the_config_never_shows_a_secret",
             "test_errors_about_a_secret_do_not_show_it",
             "test_the_backend_never_shows_a_secret",
+            "test_defaults_of_load_parameters_are_values_they_may_have",
         ),
     ),
 )

@@ -242,6 +242,7 @@ PROMISES: Final = (
         (
             "test_every_turn_reaches_the_model",
             "test_every_turn_is_rendered",
+            "test_unusual_conversations_are_answered_or_refused",
         ),
     ),
     Promise(
@@ -263,6 +264,7 @@ PROMISES: Final = (
             "test_rendering_is_what_the_engine_sees",
             "test_every_turn_is_rendered",
             "test_a_raw_prompt_takes_every_parameter",
+            "test_a_turns_role_reaches_the_model",
         ),
     ),
     Promise(
@@ -305,7 +307,14 @@ PROMISES: Final = (
         ),
     ),
     Promise("C112", "system turns and the last turn stay", ("test_a_conversation_loses_its_oldest_turns_on_request",)),
-    Promise("C113", "a text loses its beginning", ("test_a_text_loses_its_beginning_on_request",)),
+    Promise(
+        "C113",
+        "a text loses its beginning",
+        (
+            "test_a_text_loses_its_beginning_on_request",
+            "test_the_tokens_after_a_cut_spell_the_answer",
+        ),
+    ),
     Promise(
         "C114",
         "truncated_tokens is the number of tokens cut",
