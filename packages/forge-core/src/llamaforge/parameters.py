@@ -384,7 +384,8 @@ def check_combinations(parameters: Parameters) -> None:
         check_tool_choice(parameters.tool_choice, parameters.tools or ())
         constraint = constrained_by(parameters)
         if constraint is not None and parameters.tool_choice not in ("auto", "none"):
-            raise ConflictingParametersError([constraint, "tool_choice"], "an answer that follows it is no call.")
+            reason = f"An answer can't be a tool call, as tool_choice wants it, and follow {constraint}."
+            raise ConflictingParametersError([constraint, "tool_choice"], reason)
 
 
 def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:

@@ -228,9 +228,8 @@ class _Rendering:
             )
         twice = [name for name, value in found.items() if chosen.get(name, value) != value]
         if twice:
-            raise ConflictingParametersError(
-                ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"], "they contradict each other."
-            )
+            names = ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"]
+            raise ConflictingParametersError(names, f"{names[0]} and {names[1]} contradict each other.")
         return found
 
     def _run(self, turns: list[Turn], variables: Mapping[str, Any] | None = None) -> str:

@@ -174,7 +174,9 @@ class Answers:
         template = self._engine.chat_template
         if request.raw and request.prompt is not None:
             if request.tools:
-                raise ConflictingParametersError(["raw", "tools"], "tools need the chat template.")
+                raise ConflictingParametersError(
+                    ["raw", "tools"], "tools need the chat template, which raw leaves out."
+                )
             return None
         if template is None and request.tools:
             engine = type(self._engine).__name__
