@@ -84,8 +84,8 @@ def plan(options: argparse.Namespace, root: Path, areas: Areas, known: Known) ->
             or any(fnmatch.fnmatch(name, each) or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
         ]
         mutants = [mutant for module in wanted for mutant in mutants_of(module, (root / module).read_text("utf-8"))]
-        if options.function:
-            mutants = [mutant for mutant in mutants if fnmatch.fnmatch(mutant.function, options.function)]
+        for patterns in (area.functions, (options.function or "*",)):
+            mutants = [mutant for mutant in mutants if any(fnmatch.fnmatch(mutant.function, each) for each in patterns)]
         reasons = {mutant.key: each.reason for mutant in mutants for each in known.equivalent if each.holds_for(mutant)}
         excused = {mutant.key: each.reason for mutant in mutants for each in known.rule if each.holds_for(mutant)}
         if mutants:
@@ -135,6 +135,7 @@ class Laboratory:
                 found.records[mutant.key] = record
             elif mutant.key not in found.equivalent or self._options.check_equivalent:
                 todo.append(mutant)
+        random.Random(self._options.seed).shuffle(todo)  # a run that is broken off has seen something of everything
         say(f"{found.name}: {len(todo)} of {found.of} mutants to try, {len(found.records)} known already")
         killers = {"kit": Killers(), "own": Killers()}
         for record in self._records.values():

@@ -21,6 +21,8 @@ class Area(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     modules: list[str]
     """The files, as patterns from the repository's root."""
+    functions: tuple[str, ...] = ("*",)
+    """Patterns of the functions and classes in them that are meant."""
     kit: list[str]
     """Tests of the conformance kit, as pytest's arguments. They run first."""
     own: list[str] = []

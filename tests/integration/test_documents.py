@@ -42,8 +42,10 @@ REAL_PARTS: dict[str, set[str]] = {
 
 NOT_RUN: dict[str, int] = {
     "docs/graphics-cards.md": 1,
+    "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,
     "packages/forge-openai/README.md": 1,
+    "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,
     "packages/forge-vllm/README.md": 2,
 }

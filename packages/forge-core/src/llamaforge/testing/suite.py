@@ -13,6 +13,7 @@ from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
 from .checks.configuration import ConfigurationChecks
+from .checks.constraints import ConstraintChecks
 from .checks.context import ContextChecks
 from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
@@ -64,6 +65,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    ConstraintChecks,
     MalformedChecks,
     StopChecks,
     UsageChecks,

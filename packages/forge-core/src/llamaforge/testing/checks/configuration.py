@@ -14,9 +14,9 @@ class ConfigurationChecks(Kit):
     """What a load parameter is where nobody sets it."""
 
     def test_defaults_of_load_parameters_are_values_they_may_have(self) -> None:
-        """Each default can be given as a value, and gives the same config.
+        """Each default can be passed as a value, and gives the same config.
 
-        Why: whoever writes the default down, to be explicit, must not change anything. Look at: a default of None for a
+        Why: passing the default explicitly must not change anything. Look at: a default of None for a
         type without None, and defaults out of their own range.
         """
         config = self.config_class()

@@ -72,6 +72,25 @@ _SAMPLING: Final = _defects(
     ("ChangesWhenWatched", "answers otherwise with logprobs", ("test_logprobs_do_not_change_the_answer",)),
 )
 
+_CONSTRAINTS: Final = _defects(
+    "constraints",
+    (
+        "ConstrainsGreedyAnswersOnly",
+        "applies the schema to greedy answers alone",
+        ("test_sampled_answers_follow_their_schema",),
+    ),
+    ("TakesHalfForWhole", "says stop of cut JSON", ("test_a_cut_answer_with_a_schema_says_length",)),
+    ("CutsChoices", "loses the end of a choice", ("test_a_choice_is_followed",)),
+    ("SearchesForTheRegex", "anchors no regular expression", ("test_a_regex_is_followed",)),
+    ("KeepsOneConstraint", "keeps the first format", ("test_callers_at_once_get_formats_of_their_own",)),
+    (
+        "ConstrainsTheNextRequest",
+        "leaves a constraint to the next request",
+        ("test_a_constraint_ends_with_its_request",),
+    ),
+    ("ReadsNoFormats", "drops formats that it can't read", ("test_a_format_that_can_not_be_read_is_refused",)),
+)
+
 _COUNTING: Final = _defects(
     "counting",
     ("CountsPieces", "counts chunks as tokens", ("test_tokens_are_counted_and_not_pieces",)),
@@ -320,6 +339,7 @@ _PROCESS: Final = _defects(
 DEFECTS: Final = (
     *_TEXT,
     *_SAMPLING,
+    *_CONSTRAINTS,
     *_ARITHMETIC,
     *_PATHS,
     *_COUNTING,

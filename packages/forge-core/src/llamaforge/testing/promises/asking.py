@@ -94,6 +94,11 @@ PROMISES: Final = (
         ),
     ),
     Promise(
+        "C130",
+        "a default that contradicts an earlier source is left out; errors name the place where a value is set",
+        own=("tests/forge-core/test_named_defaults.py",),
+    ),
+    Promise(
         "C14",
         "a model's recommendations apply unless they are turned off",
         own=("tests/integration/test_recommended_sampling.py",),

@@ -155,7 +155,17 @@ PROMISES: Final = (
     Promise(
         "P17",
         "response_format",
-        ("test_response_format_is_followed", "test_a_schema_that_means_nothing_raises_typed_errors_alone"),
+        (
+            "test_response_format_is_followed",
+            "test_sampled_answers_follow_their_schema",
+            "test_a_cut_answer_with_a_schema_says_length",
+            "test_a_choice_is_followed",
+            "test_a_regex_is_followed",
+            "test_callers_at_once_get_formats_of_their_own",
+            "test_a_constraint_ends_with_its_request",
+            "test_a_format_that_can_not_be_read_is_refused",
+            "test_a_schema_that_means_nothing_raises_typed_errors_alone",
+        ),
         capability="response_format",
     ),
     Promise(
