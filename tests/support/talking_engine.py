@@ -115,9 +115,9 @@ class Talk:
         if len(answer) < len(self._wanted) and answer == self._wanted[: len(answer)]:
             wanted = self._wanted[len(answer)]
             if wanted in allowed:
-                return self._dice.choose(0, [wanted])
+                return self._dice.choose(0, [wanted], wanted)
         good = [token for token in allowed if token > 255 or 32 <= token < 127]
-        return self._dice.choose(len(answer), good or allowed)
+        return self._dice.choose(len(answer), good or allowed, allowed[0] if len(allowed) == 1 else None)
 
     def close(self) -> None:
         pass
