@@ -34,7 +34,9 @@ SPEC = BackendSpec(
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "truncation"}
             | {"chat_template_kwargs", "parse_special", "response_format", "grammar", "tools", "tool_choice"}
             | {"parallel_tool_calls", "reasoning_effort", "max_reasoning_tokens"}
-        )
+        ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize", "prompt_name", "truncation"}),
     ),
     match=match,
     engine="transformers",

@@ -233,6 +233,7 @@ PROMISES: Final = (
         "defaults apply where nothing else is set",
         (
             "test_defaults_are_reported",
+            "test_defaults_are_the_documented_ones",
             "test_unset_parameters_filter_nothing",
         ),
     ),
