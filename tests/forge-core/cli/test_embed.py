@@ -63,4 +63,4 @@ def test_what_is_wrong_is_said(llamaforge: Any, tmp_path: Path) -> None:
     done = llamaforge("embed", "--backend", "echo", str(tmp_path / "latin.txt"))
     assert "latin.txt is not UTF-8 text (line 2" in done.stderr
     done = llamaforge("embed", "--backend", "echo", "--load", "task=rerank", stdin="x\n")
-    assert "does rerank" in done.stderr
+    assert "loaded for rerank" in done.stderr
