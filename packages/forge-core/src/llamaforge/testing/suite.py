@@ -37,6 +37,7 @@ from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
+from .checks.tool_choices import ToolChoiceChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -65,6 +66,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    ToolChoiceChecks,
     ConstraintChecks,
     MalformedChecks,
     StopChecks,
