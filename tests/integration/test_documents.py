@@ -34,6 +34,7 @@ REAL_PARTS: dict[str, set[str]] = {
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
     "docs/servers.md": {"gguf_model"},
+    "docs/structured-answers.md": {"gguf_model"},
     "docs/command-line.md": {"gguf_model"},
     "docs/troubleshooting.md": {"gguf_model"},
     "docs/web-application.md": {"gguf_model"},
@@ -41,6 +42,7 @@ REAL_PARTS: dict[str, set[str]] = {
 """The fixtures that a page's blocks need: real models, a real server. They mark its tests as `engine`."""
 
 NOT_RUN: dict[str, int] = {
+    "README.md": 1,
     "docs/graphics-cards.md": 1,
     "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,

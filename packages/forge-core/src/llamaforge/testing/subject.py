@@ -15,6 +15,7 @@ from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
 from .expect import NotAsExpected, expect, expect_refusal, shown, within
+from .heartbeat import beat
 
 T = TypeVar("T")
 
@@ -105,12 +106,14 @@ class Subject:
 
     def generate(self, prompt: str | None = None, parameters: Mapping[str, Any] | None = None) -> GeneratedText:
         """The answer, through the adapter if the backend is basic. Errors are raised unchanged."""
+        beat()
         given = self.prompt if prompt is None else prompt
         answer: GeneratedText = self._caller.generate(given, parameters)
         return answer
 
     def stream(self, prompt: str | None = None, /, **parameters: Any) -> TextStream:
         """The same as :meth:`generate`, as a stream."""
+        beat()
         given = self.prompt if prompt is None else prompt
         stream: TextStream = self._caller.generate_stream(given, parameters)
         return stream
@@ -161,6 +164,7 @@ class Subject:
     def answered(call: Callable[[], T], what: str) -> T:
         """The result of *call*. An exception fails the check, with *what* was expected."""
         __tracebackhide__ = True
+        beat()
         try:
             return call()
         except NotAsExpected:

@@ -19,28 +19,34 @@ from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
 from .checks.errors import ErrorChecks
 from .checks.explanations import ExplanationChecks
+from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
 from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
+from .checks.output import OutputChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
 from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
+from .checks.readiness import ReadinessChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.starting import StartingChecks
 from .checks.stops import StopChecks
 from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
 from .checks.tool_choices import ToolChoiceChecks
+from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
+from .kit import Kit
 from .promises import annotate
 
 
@@ -51,6 +57,7 @@ class BackendConformance(
     AsyncChecks,
     AsyncMannersChecks,
     CancellationChecks,
+    StartingChecks,
     ErrorChecks,
     ExplanationChecks,
     ChatChecks,
@@ -74,10 +81,14 @@ class BackendConformance(
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    OutputChecks,
     TaskChecks,
     PackagingChecks,
+    ReadinessChecks,
+    KeepingChecks,
     ConfigurationChecks,
     MemoryChecks,
+    UnloadingChecks,
     LifecycleChecks,
     ProcessChecks,
 ):
@@ -103,7 +114,7 @@ class BackendConformance(
     """
 
     def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
+        super(Kit, cls).__init_subclass__(**more)  # an author's own tests take the time that they need
         guard(cls, BackendConformance)
 
     @classmethod

@@ -12,6 +12,7 @@ from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
 from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..run import slow
 from ..subject import Subject
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
@@ -103,6 +104,7 @@ class ArithmeticChecks(Kit):
         if not subject.rounding:
             expect_equal(came, wanted, "the answer with a top_k beyond the vocabulary")
 
+    @slow
     def test_sampled_tokens_are_allowed_ones(self, subject: Subject) -> None:
         """With top_k, top_p and min_p, alone and together with a temperature, no token comes that they exclude.
 
@@ -133,6 +135,7 @@ class ArithmeticChecks(Kit):
             measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
         _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
 
+    @slow
     def test_unset_parameters_filter_nothing(self, subject: Subject) -> None:
         """Where nothing is set, tokens are drawn from the model's own distribution, or the one that it recommends.
 
@@ -147,7 +150,7 @@ class ArithmeticChecks(Kit):
             set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
         ):
             pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
-        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in SEEDS)]
+        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in 2 * SEEDS)]
         draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
         wrong = improbable(draws)
         expect(wrong is None, "draws from the model's own distribution where nothing is set", Told(wrong))

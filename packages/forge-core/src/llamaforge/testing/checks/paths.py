@@ -27,7 +27,7 @@ TOOLS: Final = [{"type": "function", "function": {"name": "paint", "description"
 Ask = Callable[[Mapping[str, Any]], GeneratedText]
 
 
-class PathChecks(Kit):
+class PathChecks(Kit, slow=True):
     """``generate`` is what the other checks look at; here the other ways to ask are held to it, parameter by parameter.
 
     A basic backend has one way, and refuses the others.

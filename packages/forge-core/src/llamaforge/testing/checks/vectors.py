@@ -23,7 +23,7 @@ from ...errors import (
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
 from ..kit import Kit
 from ..subject import Subject
-from .memory import MemoryChecks
+from .memory import does_not_grow
 
 TEXTS: Final = (
     "The tide comes in twice a day.",
@@ -319,7 +319,7 @@ class VectorChecks(Kit):
 
         Why: an index has millions of texts. Look at: caches of texts; results that keep their batch alive.
         """
-        MemoryChecks._does_not_grow(self, lambda: _embed(subject, TEXTS), _ROUNDS, "calls of embed")  # type: ignore[arg-type]
+        does_not_grow(self, lambda: _embed(subject, TEXTS), _ROUNDS, "calls of embed")
 
     def test_embedding_usage_is_told(self, subject: Subject) -> None:
         """Tokens of all texts are counted, and more for longer texts; or usage is None.
