@@ -57,7 +57,12 @@ EXTENSIONS: dict[str, Any] = {"top_k": 0, "min_p": 0.05, "repetition_penalty": 1
 
 def test_the_tables_cover_every_canonical_name() -> None:
     assert set(HONOURED) == SPEC.capabilities.parameters
-    refused = {"truncation", "chat_template_kwargs", "parse_special", "max_reasoning_tokens"}  # whoever has the template knows
+    refused = {
+        "truncation",
+        "chat_template_kwargs",
+        "parse_special",
+        "max_reasoning_tokens",
+    }  # whoever has the template knows
     assert set(HONOURED) | set(EXTENSIONS) | UNIVERSAL | refused == set(NAMES)
 
 

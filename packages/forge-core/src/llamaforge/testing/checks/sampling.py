@@ -201,7 +201,9 @@ class SamplingChecks(Kit):
         if subject.declares("tool_choice"):
             expect(answer.tool_calls, "at least one tool call", answer.to_dict())
         if subject.declares("parallel_tool_calls"):
-            expect(len(answer.tool_calls) <= 1, "at most one tool call with parallel_tool_calls=False", answer.to_dict())
+            expect(
+                len(answer.tool_calls) <= 1, "at most one tool call with parallel_tool_calls=False", answer.to_dict()
+            )
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason")
         for call in answer.tool_calls:
             expect_equal(call.function.name, "paint", "the name of the called function")
