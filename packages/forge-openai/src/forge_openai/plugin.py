@@ -16,6 +16,8 @@ SPEC = BackendSpec(
             | {"logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"}
             | {"parallel_tool_calls", "reasoning_effort"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize"}),
         images=True,
         server_defaults=True,
     ),

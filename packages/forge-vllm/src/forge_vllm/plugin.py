@@ -17,6 +17,8 @@ SPEC = BackendSpec(
             | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"}
             | {"chat_template_kwargs"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize"}),
         images=True,
         server_defaults=True,
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -13,7 +13,6 @@ from ..chat import ChatTemplate, OutputFormat
 from ..chat.answer_parser import tool_schemas
 from ..chat.answer_reader import AnswerReader
 from ..chat.output_format import MARKER
-from ..constraints import Grammar, request_grammar
 from ..errors import ConflictingParametersError, UnsupportedError
 from ..functions import chosen_tool
 from ..requests import GenerationRequest
@@ -21,6 +20,9 @@ from ..results import Event, TextDelta, TokenLogprob
 from ..text import StopMatcher, Utf8Decoder
 from .constraints import Constraints
 from .interface import Engine
+
+if TYPE_CHECKING:
+    from ..constraints import Grammar
 
 _KNOWN: Final = 64
 _AFTER_REASONING: Final = "\n\n"
@@ -147,7 +149,7 @@ class Answers:
         template = self._template(request)
         form = template.answers(request) if template is not None else None
         if template is None or form is None or not (form.reasoning or form.is_harmony or request.tools):
-            return AnswerPlan(request_grammar(request), None)
+            return AnswerPlan(_grammar_of(request), None)
         schemas = tool_schemas(request.tools or ())
         text = self._engine.render(request)
         is_reasoning = template.is_reasoning(text, with_tools=bool(request.tools))
@@ -186,7 +188,7 @@ class Answers:
     def _grammar(
         self, request: GenerationRequest, form: OutputFormat, *, is_reasoning: bool, may_reason: bool
     ) -> Grammar | None:
-        inner = request_grammar(request)
+        inner = _grammar_of(request)
         if inner is None and not request.tools:
             return None
         wanted = (request.tools, request.tool_choice, request.parallel_tool_calls, request.response_format)
@@ -253,6 +255,15 @@ class Answers:
         if found is None:
             found = self._constraints.vocabulary("max_reasoning_tokens").tokenizer.tokenize_str(text)
         return found
+
+
+def _grammar_of(request: GenerationRequest) -> Grammar | None:
+    """The grammar that *request* asks for itself."""
+    if request.response_format is None and request.grammar is None:
+        return None
+    from ..constraints import request_grammar
+
+    return request_grammar(request)
 
 
 def _id_seed(request: GenerationRequest, prompt: Sequence[int]) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import threading
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 
-from ..constraints import Grammar
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from .interface import BatchEntry, Engine
 
 if TYPE_CHECKING:
+    from ..constraints import Grammar
     from ..constraints.matcher import Matcher
     from ..constraints.vocabulary import Vocabulary
     from .answers import AnswerPlan, Answers
@@ -126,6 +125,8 @@ class MaskFiller:
         mask_bytes = wanted[0][0].mask_bytes
         rows = sum(len(guesses) + 1 for _, guesses in wanted)
         if rows * mask_bytes > len(self._buffer):
+            import ctypes
+
             self._buffer = bytearray(rows * mask_bytes)
             self._address = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
         view = memoryview(self._buffer)
