@@ -41,7 +41,12 @@ def from_grammar(grammar: str) -> Constraint:
 
 
 def from_response_format(wanted: Mapping[str, Any]) -> Constraint:
-    """OpenAI's ``json_schema`` form. Raises InvalidParameterError for schemas with more than a few sentences."""
+    """OpenAI's ``json_schema`` form. Raises InvalidParameterError for schemas with more than a few sentences.
+
+    ``json_object`` is one of a few objects.
+    """
+    if wanted.get("type") == "json_object":
+        return Constraint([json.dumps(value) for value in ({}, {"a": True}, {"a": False}, {"sea": "cold"})])
     if wanted.get("type") != "json_schema":
         raise InvalidParameterError("response_format", wanted, "{'type': 'json_schema', 'json_schema': {...}}")
     schema = (wanted.get("json_schema") or {}).get("schema")
