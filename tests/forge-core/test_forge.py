@@ -123,7 +123,10 @@ def test_a_relative_path_means_the_folder_where_it_was_added(
 
 def test_a_mistake_in_the_model_file_is_told_with_its_place(forge: LlamaForge) -> None:
     forge.config_path.write_text('[models.m]\npath = "x"\nbackend = "echo"\n[models.m.parameters]\nn_ctx = "many"\n')
-    with pytest.raises(InvalidParameterError, match=re.escape(f"The model 'm' (of {forge.config_path}): n_ctx must")):
+    with pytest.raises(
+        InvalidParameterError,
+        match=re.escape(f"The model 'm' ([models.m.parameters] of {forge.config_path}): n_ctx must"),
+    ):
         forge.load_model("m")
     forge.load_model("m", {"n_ctx": 8})
     with pytest.raises(InvalidParameterError, match=r"^n_ctx must"):

@@ -18,7 +18,7 @@ from llamaforge.errors import (
 )
 from llamaforge.messages import Message, read_messages
 from llamaforge.parameters import ALIASES, DEFAULTS, NAMES
-from llamaforge.requests import merge_parameters, read_request, resolve_request
+from llamaforge.requests import Defaults, merge_parameters, read_request, resolve_request
 
 
 def test_aliases_mean_the_canonical_name() -> None:
@@ -184,13 +184,13 @@ def test_defaults_fill_only_what_is_not_set() -> None:
 
 
 def test_the_caller_goes_before_the_named_model_and_that_before_the_model_s_own_and_core() -> None:
-    request, dropped = resolve_request(
+    request, dropped, _ = resolve_request(
         "hi",
         None,
         {"temperature": 0.1, "min_p": 0.5},
         backend="b",
         supported=frozenset({*DEFAULTS, "seed"}) - {"min_p"},
-        named={"temperature": 0.2, "top_p": 0.2, "on_unsupported": "drop"},
+        named=Defaults.read({"temperature": 0.2, "top_p": 0.2, "on_unsupported": "drop"}, "here"),
         model={"temperature": 0.3, "top_p": 0.3, "top_k": 3, "seed": 3},
     )
     assert (request.temperature, request.top_p, request.top_k, request.seed) == (0.1, 0.2, 3, 3)

@@ -249,12 +249,21 @@ def test_a_load_error_names_the_model_and_its_file(quickly: Any) -> None:
         '[models.fine]\npath = "x"\nbackend = "echo"\n'
     )
     mistakes = {"mine": "Did you mean 'n_ctx'", "other": "Did you mean 'temperature'", "gone": "gone.gguf"}
+    tables = {"mine": ".parameters", "other": ".generation", "gone": ""}
     for name, says in mistakes.items():
         done = quickly("run", "-m", name, "hello")
-        assert f"The model {name!r} (of {quickly.config}): " in done.stderr
+        assert f"The model {name!r} ([models.{name}{tables[name]}] of {quickly.config}): " in done.stderr
         assert says in done.stderr
     done = quickly("run", "-m", "fine", "-p", "n_cxt=5", "hello")
     assert str(quickly.config) not in done.stderr, "the mistake is not the file's"
+
+
+def test_generation_parameters_that_the_backend_lacks_are_not_added(quickly: Any) -> None:
+    for more in (["--backend", "echo"], []):
+        done = quickly("models", "add", "mine", "./x.gguf", *more, "-g", "grammar=x" if more else "gramar=x")
+        assert done.returncode != 0
+        assert "gram" in done.stderr
+        assert not quickly.config.exists()
 
 
 def test_a_relative_path_means_where_it_was_added(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from .cancellation import CancellationToken
-from .errors import ContractError, GenerationError, LlamaForgeError
+from .errors import ContractError, GenerationError, LlamaForgeError, RequestError
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
 from .text import TextBuffer
@@ -26,6 +26,7 @@ class EventValidator:
         request: the request.
         cancellation: its cancellation token.
         dropped: parameters that were dropped because of ``on_unsupported="drop"``.
+        say_where: says in an error about the request where a wrong value was set, unless the caller did it.
     """
 
     def __init__(
@@ -34,11 +35,13 @@ class EventValidator:
         request: GenerationRequest,
         cancellation: CancellationToken,
         dropped: tuple[str, ...],
+        say_where: Callable[[RequestError], None] | None = None,
     ) -> None:
         self._backend = backend
         self._request = request
         self._cancellation = cancellation
         self._dropped = dropped
+        self._say_where = say_where
         self._started = cancellation.started
         self._first: float | None = None
         self._text = TextBuffer()
@@ -82,9 +85,16 @@ class EventValidator:
             self._end = Finished(finish_reason="cancelled")
             return
         self._check_deadline()
+        if isinstance(error, RequestError):
+            self.say_where(error)
         if isinstance(error, LlamaForgeError):
             raise error
         raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
+
+    def say_where(self, error: RequestError) -> None:
+        """Say in *error* where the wrong value was set, unless the caller did it."""
+        if self._say_where is not None:
+            self._say_where(error)
 
     def _check_deadline(self) -> None:
         if self._cancellation.expired:  # so that the text is put together once, not for every event

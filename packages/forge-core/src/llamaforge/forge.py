@@ -17,7 +17,7 @@ from .backends.basic import BasicBackendAdapter
 from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
 from .backends.loading import loading
-from .backends.registry import get_backend, is_registered, list_backends, match_backend
+from .backends.registry import check_generation, get_backend, list_backends, match_backend
 from .errors import (
     ConflictingParametersError,
     InvalidParameterError,
@@ -26,12 +26,12 @@ from .errors import (
     ModelNotLoadedError,
     UnknownBackendError,
     UnknownModelError,
-    UnknownParameterError,
 )
 from .forks import ForkSafeLock
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
-from .parameters import read_parameters
+from .models.place import place_of, say_where
 from .pool import LoadedModel, ModelPool
+from .requests import Defaults
 from .sources import resolve
 from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
 from .sources.spec import Progress
@@ -115,8 +115,8 @@ class LlamaForge(NamedModelCalls):
             known = {*list_backends(), *DISTRIBUTIONS, "echo"}
             if backend not in known:
                 raise UnknownBackendError(backend, known)
-        if not is_registered(backend):
-            read_parameters(generation or {})
+        if generation:
+            check_generation(backend, generation)
         entry = ModelEntry(
             name=name,
             path=absolute_reference(os.fspath(path), backend),
@@ -282,7 +282,14 @@ class LlamaForge(NamedModelCalls):
         raise UnknownModelError(name, entries)
 
     def _wanted(self, name: str | None, parameters: Mapping[str, object] | None) -> tuple[ModelEntry, dict[str, Any]]:
-        entry = self._entry_or_reference(name if name is not None else self.default_model)
+        if name is not None:
+            entry = self._entry_or_reference(name)
+        else:
+            try:
+                entry = self._entry_or_reference(self.default_model)
+            except UnknownModelError as error:
+                error.add_place(f"The default model, set in {self.config_path}")
+                raise
         return entry, {**entry.parameters, **(parameters or {})}
 
     def _not_loaded(self, name: str | None) -> ModelNotLoadedError | UnknownModelError:
@@ -298,9 +305,8 @@ class LlamaForge(NamedModelCalls):
         try:
             return self._open_entry(entry, parameters)
         except LlamaForgeError as error:
-            if entry.origin != "memory" and _is_of_entry(error, entry, parameters):
-                where = "built in" if entry.origin == "built-in" else f"of {self.config_path}"
-                error.message = f"The model {entry.name!r} ({where}): {error.message}"
+            named = entry.origin != "memory" or entry.name in self._added
+            say_where(error, entry, parameters, self.config_path, named=named)
             raise
 
     def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
@@ -316,7 +322,13 @@ class LlamaForge(NamedModelCalls):
             backend = BasicBackendAdapter(backend)
         else:
             backend.config_class.read(parameters)
-        backend.set_defaults(entry.generation)
+        place = place_of(entry, self.config_path, "generation")
+        # What a backend supports may depend on how its model is loaded.
+        early = type(backend).capabilities is BaseBackend.capabilities
+        if early:
+            backend.set_defaults(entry.generation, place=place)
+        else:
+            Defaults.read(entry.generation, place)
         if fetched or is_local(entry.path):
             model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
             location = model.location
@@ -326,16 +338,13 @@ class LlamaForge(NamedModelCalls):
             location = entry.path  # the backend's own name for a model
         with loading(location):
             backend.load_model(location, parameters)
+        if not early:
+            try:
+                backend.set_defaults(entry.generation, place=place)
+            except LlamaForgeError:
+                backend.close()
+                raise
         return backend
-
-
-def _is_of_entry(error: LlamaForgeError, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
-    """Whether *error* is about what *entry* says, and not about what the caller passed beside it."""
-    if not isinstance(error, UnknownParameterError | InvalidParameterError):
-        return True
-    own = entry.parameters
-    passed = {name for name, value in parameters.items() if name not in own or own[name] is not value}
-    return error.name.partition("[")[0] not in passed
 
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:

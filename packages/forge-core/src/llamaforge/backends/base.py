@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -13,11 +14,12 @@ from .. import forks
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError, UnknownParameterError, UnsupportedError
+from ..errors import ModelNotLoadedError, RequestError, UnknownParameterError, UnsupportedError
+from ..errors.request import named_parameters
 from ..event_validation import EventValidator, avalidated, validated
 from ..messages import Message
-from ..parameters import canonical, read_parameters
-from ..requests import GenerationRequest, ResolvedRequest, resolve_request
+from ..parameters import UNIVERSAL
+from ..requests import Defaults, GenerationRequest, ResolvedRequest, resolve_request, unsupported_parameters
 from ..results import Event
 from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
@@ -72,7 +74,7 @@ class BaseBackend(GenerationCalls):
     def __init__(self) -> None:
         self._model_path: str | None = None
         self._config: BackendConfig | None = None
-        self._named: Mapping[str, object] = {}
+        self._named: Defaults | None = None
         self._loading = threading.RLock()
         self._in_flight = InFlight()
         self._lost: str | None = None  # why a model that was loaded isn't any more
@@ -204,15 +206,25 @@ class BaseBackend(GenerationCalls):
         """Check if a model is loaded."""
         return self._model_path is not None
 
-    def set_defaults(self, parameters: Mapping[str, object]) -> None:
+    def set_defaults(self, parameters: Mapping[str, object], *, place: str = "The defaults (set_defaults)") -> None:
         """Set default generation parameters for requests. ``LlamaForge`` sets those of a named model here.
 
         They take precedence over the model's recommendations and core's defaults. Each call replaces the previous ones.
+        A default that contradicts a request is left out of it.
 
-        Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError.
+        Args:
+            parameters: the defaults.
+            place: where they come from; errors about them begin with it.
+
+        Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError, and UnsupportedError for what
+        this backend doesn't support, unless they hold ``on_unsupported="drop"``.
         """
-        read_parameters(parameters)
-        self._named = canonical(parameters)
+        defaults = Defaults.read(parameters, place)
+        supported = self.capabilities.parameters | UNIVERSAL
+        if defaults.values.get("on_unsupported") != "drop" and not supported >= defaults.values.keys():
+            unable = [name for name in defaults.values if name not in supported]
+            raise unsupported_parameters(unable, self.name, "Leave it out.", place)
+        self._named = defaults if defaults.values or defaults.samples else None
 
     def render(
         self,
@@ -227,7 +239,12 @@ class BaseBackend(GenerationCalls):
         """
         self._require_full("render")
         self._require_model()
-        return self.render_request(self._resolve(prompt, messages, parameters).request)
+        resolved = self._resolve(prompt, messages, parameters)
+        try:
+            return self.render_request(resolved.request)
+        except RequestError as error:
+            self._say_where(resolved.own, error)
+            raise
 
     def health(self) -> AwaitableResult[bool]:
         """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
@@ -277,7 +294,11 @@ class BaseBackend(GenerationCalls):
     ) -> TextStream:
         request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).stream is not BaseBackend.stream:
-            events = self.stream(request, cancellation)
+            try:
+                events = self.stream(request, cancellation)
+            except RequestError as error:
+                validator.say_where(error)
+                raise
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
         return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
@@ -299,9 +320,10 @@ class BaseBackend(GenerationCalls):
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
         self._require_model()
-        request, dropped = self._resolve(prompt, messages, parameters)
+        request, dropped, own = self._resolve(prompt, messages, parameters)
         cancellation = CancellationToken(request.timeout, started)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped)
+        say_where = functools.partial(self._say_where, own)
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
@@ -325,8 +347,21 @@ class BaseBackend(GenerationCalls):
             if "tools" not in able.parameters and any(m.tool_calls or m.role == "tool" for m in request.messages):
                 raise UnsupportedError("tool calls in messages", self.name)
         if request.engine:
-            self.check_engine_options(request.engine)
+            try:
+                self.check_engine_options(request.engine)
+            except RequestError as error:
+                if "engine" not in resolved.own and self._named is not None:
+                    error.add_place(self._named.place)
+                raise
         return resolved
+
+    def _say_where(self, own: Mapping[str, object], error: RequestError) -> None:
+        """Say in *error* where the wrong value was set, unless the caller did it: *own* are the caller's parameters."""
+        named = self._named
+        if named is not None:
+            about = named_parameters(error) & named.values.keys()
+            if about and not about & own.keys():
+                error.add_place(named.place)
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:

@@ -33,6 +33,7 @@ class BasicBackendAdapter(BaseBackend):
     def __init__(self, backend: BaseBackend) -> None:
         super().__init__()
         self.backend = backend
+        self._defaults: Mapping[str, object] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["backend"], name)
@@ -59,9 +60,9 @@ class BasicBackendAdapter(BaseBackend):
         """Whether a model is loaded."""
         return self.backend.is_model_loaded()
 
-    def set_defaults(self, parameters: Mapping[str, object]) -> None:
+    def set_defaults(self, parameters: Mapping[str, object], *, place: str = "") -> None:
         """Set default parameters for the author's methods. They are not checked."""
-        self._named = dict(parameters)
+        self._defaults = dict(parameters)
 
     def generate(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> GeneratedText:
         """Generate text with the author's ``generate``. Anything that it raises becomes a GenerationError."""
@@ -129,7 +130,7 @@ class BasicBackendAdapter(BaseBackend):
             raise ModelNotLoadedError()
         cancellation = CancellationToken()
         validator = EventValidator(self.name, request, cancellation, ())
-        return request, {**self._named, **(parameters or {})}, cancellation, validator
+        return request, {**self._defaults, **(parameters or {})}, cancellation, validator
 
     def _events(self, request: GenerationRequest, given: dict[str, Any], *, streamed: bool) -> Iterator[Event]:
         prompt = request.prompt or ""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import (
+    BackendError,
     BackendNotInstalledError,
     BrokenPluginError,
     ContractVersionError,
@@ -13,6 +16,7 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
+from ..parameters import read_parameters
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
 from .spec import API_VERSION, BackendSpec
@@ -103,6 +107,27 @@ def get_config(name: str) -> type[BackendConfig]:
     with guarded("backend", name, BACKENDS.owner(name)):
         config: type[BackendConfig] = import_object(spec.config)
     return config
+
+
+def check_generation(name: str | None, generation: Mapping[str, object]) -> None:
+    """Refuse default generation parameters for a model of the backend *name*, as far as they can be judged without it.
+
+    A basic backend gets them as they are, so nothing is refused then. None: the backend isn't known yet.
+
+    Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
+    """
+    from .base import BaseBackend
+
+    kind = BaseBackend
+    if name is not None:
+        with contextlib.suppress(BackendError):  # it is reported when the model is loaded
+            kind = get_backend(name)
+    if kind is not BaseBackend and kind.stream is BaseBackend.stream and kind.astream is BaseBackend.astream:
+        return
+    read_parameters(generation)
+    # What a backend supports may depend on how its model is loaded.
+    if kind is not BaseBackend and kind.capabilities is BaseBackend.capabilities:
+        kind().set_defaults(generation, place="generation")
 
 
 def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = False) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..backends.config import describe_config
-from ..backends.registry import get_config, match_backend
+from ..backends.registry import check_generation, get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
@@ -126,8 +126,8 @@ def add_command(
     llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
     """
     _check_reference(reference, backend)
-    if backend is not None or parameters:
-        _check_parameters(reference, backend, parameters)
+    if backend is not None or parameters or generation:
+        _check_parameters(reference, backend, parameters, generation)
     forge = LlamaForge()
     entry = forge.add_model(
         name, reference, backend, parameters, generation=generation, sha256=sha256, save=True, replace=replace
@@ -264,14 +264,17 @@ def _check_reference(reference: str, backend: str | None) -> None:
         say(f"Note: nothing is at {path} yet.")
 
 
-def _check_parameters(reference: str, backend: str | None, parameters: Mapping[str, Any]) -> None:
-    """Refuse load parameters that the model's backend would refuse, where it is installed.
+def _check_parameters(
+    reference: str, backend: str | None, parameters: Mapping[str, Any], generation: Mapping[str, Any]
+) -> None:
+    """Refuse load and generation parameters that the model's backend would refuse, where it is installed.
 
     Secrets are left out: their environment variables need not be set yet.
     """
     try:
         with quiet_output():
-            config = get_config(backend if backend is not None else match_backend(offered_location(reference)))
+            name = backend if backend is not None else match_backend(offered_location(reference))
+            config = get_config(name)
     except BackendError as error:
         if isinstance(error, UnknownBackendError):
             raise
@@ -280,6 +283,7 @@ def _check_parameters(reference: str, backend: str | None, parameters: Mapping[s
         return
     secret = {field.name for field in describe_config(config) if field.secret}
     config.read({name: value for name, value in parameters.items() if name not in secret})
+    check_generation(name, generation)
 
 
 def _hides(name: str, value: Any) -> bool:

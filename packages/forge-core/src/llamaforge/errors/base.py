@@ -20,6 +20,11 @@ class LlamaForgeError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    def add_place(self, place: str) -> None:
+        """Say first where the wrong value was set, such as a file: *place* is put before the message once."""
+        if not self.message.startswith(place):
+            self.message = f"{place}: {self.message}"
+
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take keyword arguments of their own, which the default protocol would lose.
         return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]

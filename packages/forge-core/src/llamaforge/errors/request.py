@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from .base import LlamaForgeError, closest, did_you_mean
 
 
 class RequestError(LlamaForgeError):
     """The request is not valid; no work was done."""
+
+
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
+
+
+def named_parameters(error: LlamaForgeError) -> frozenset[str]:
+    """The parameters that *error* is about, by their own names: ``stop`` for ``stop[2]``. Empty if it is about none."""
+    if isinstance(error, UnknownParameterError | InvalidParameterError):
+        names = [error.name]
+    elif isinstance(error, ConflictingParametersError):
+        names = error.names
+    elif isinstance(error, UnsupportedError) and error.feature.startswith("the parameter"):
+        names = error.feature.partition(" ")[2].partition(" ")[2].split(", ")
+    else:
+        names = []
+    return frozenset(found[0] for found in map(_NAME.match, names) if found is not None)
 
 
 class UnknownParameterError(RequestError, ValueError):

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from .generation import GenerationRequest, read_request
-from .resolve import ResolvedRequest, merge_parameters, resolve_request
+from .resolve import Defaults, ResolvedRequest, merge_parameters, resolve_request, unsupported_parameters
 
-__all__ = ["GenerationRequest", "ResolvedRequest", "merge_parameters", "read_request", "resolve_request"]
+__all__ = [
+    "Defaults",
+    "GenerationRequest",
+    "ResolvedRequest",
+    "merge_parameters",
+    "read_request",
+    "resolve_request",
+    "unsupported_parameters",
+]

@@ -213,9 +213,9 @@ class TakesSecondsForMilliseconds(ToyBackend):
     """Has another idea of the unit of timeout."""
 
     def _resolve(self, *given: Any) -> ResolvedRequest:
-        request, dropped = super()._resolve(*given)
-        timeout = None if request.timeout is None else request.timeout / 1_000_000
-        return ResolvedRequest(replace(request, timeout=timeout), dropped)
+        resolved = super()._resolve(*given)
+        timeout = None if resolved.request.timeout is None else resolved.request.timeout / 1_000_000
+        return resolved._replace(request=replace(resolved.request, timeout=timeout))
 
 
 class StartsThreadsForEver(ToyBackend):

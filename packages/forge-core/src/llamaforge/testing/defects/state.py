@@ -178,7 +178,7 @@ class DropsWithoutSaying(ToyBackend):
     """Drops what it doesn't declare on request, and doesn't report it."""
 
     def _resolve(self, *given: Any) -> ResolvedRequest:
-        return ResolvedRequest(super()._resolve(*given).request, ())
+        return super()._resolve(*given)._replace(dropped=())
 
 
 @respecified(capabilities=Capabilities(parameters=SPEC.capabilities.parameters | {"temprature"}))
