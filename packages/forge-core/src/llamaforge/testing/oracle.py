@@ -26,6 +26,7 @@ ONE_IN: Final = 1e6
 _SURE: Final = 19
 """Of twenty alternatives, the last may be the chosen token, which some servers add where it is none of the best."""
 _RANKS: Final = (1, 2, 3, 5, 8, 13, 20)
+_TAILS: Final = (0.05, 0.1)
 _TILTS: Final = tuple(sign * 1.25**power for power in range(-24, 8) for sign in (1, -1))
 """Exponents that are tried for the tightest of Chernoff's bounds."""
 
@@ -165,6 +166,7 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
         return None
     mean = _Surplus()
     beyond = {rank: _Surplus() for rank in _RANKS}
+    tails = {share: _Surplus() for share in _TAILS}
     for draw in draws:
         ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
         weights = [draw.probabilities[token] for token in ranked] + ([draw.rest] if draw.rest > 0 else [])
@@ -175,6 +177,9 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
         if draw.rest > 0:  # many tokens, none more probable than the last one that is known
             values[-1] = values[-2]
         mean.add(weights, values, place)
+        for share, each in tails.items():
+            if 0 < draw.rest < share:  # a filter that keeps as much as 1 - share leaves nothing of the rest
+                each.add(weights, [float(other == len(weights) - 1) for other in range(len(weights))], place)
         for rank, each in beyond.items():
             if rank < len(weights):
                 each.add(weights, [float(other >= rank) for other in range(len(weights))], place)
@@ -184,6 +189,10 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
             f"over {len(draws)} draws, the tokens that came are {how} probable than they should be: the logarithm of "
             f"their probability is off by {mean.value / len(draws):+.3f} on average"
         )
+    for share, each in tails.items():
+        if each.is_improbable:
+            how = "often" if each.value > 0 else "seldom"
+            return f"over {len(draws)} draws, tokens of the last {share:.0%} of the probability come too {how}"
     for rank, each in beyond.items():
         if each.is_improbable:
             how = "often" if each.value > 0 else "seldom"

@@ -12,6 +12,7 @@ from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
 from .checks.context import ContextChecks
 from .checks.crowds import CrowdChecks
+from .checks.draws import DrawChecks
 from .checks.errors import ErrorChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
@@ -46,6 +47,7 @@ class BackendConformance(
     TemplateChecks,
     LogprobChecks,
     ArithmeticChecks,
+    DrawChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,

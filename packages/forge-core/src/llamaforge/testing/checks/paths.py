@@ -233,11 +233,10 @@ class PathChecks(Kit):
         """Several parameters at once, each of them seen in the answer or in what is told of it."""
         greedy = {**subject.greedy, **subject.limit(COLD)}
         told = {"logprobs": True, "top_logprobs": 3}
-        pulls = {"presence_penalty": 1.7, "frequency_penalty": 0.9, "repetition_penalty": 1.4}
-        bias = {"logit_bias": dict.fromkeys(subject.first_ids()[1:2], 60.0)} if subject.first_ids() else {}
+        bias = _nearly(subject)
         mixtures: list[Given] = [
-            {**greedy, **pulls, **told},
-            {**greedy, **bias},
+            {**greedy, **bias, "presence_penalty": 2.0, "frequency_penalty": 1.5, **told},
+            {**greedy, "repetition_penalty": 1.9, **told},
             {**greedy, "stop": LETTERS},
             {**greedy, "response_format": FORMAT, "max_tokens": 24},
             {**greedy, "tools": TOOLS, "tool_choice": "required", "max_tokens": 32},
@@ -288,6 +287,17 @@ class PathChecks(Kit):
             expect_equal(counts[0], counts[1], f"tokens of prompt, answer, reasoning and truncation of {what}")
         if came.timings.total is None:
             expect(False, f"timings.total of {what}", Told("none"))
+
+
+def _nearly(subject: Subject) -> dict[str, Any]:
+    """A bias that brings the second best token a little before the best one, again and again."""
+    if not subject.declares("logit_bias", "logprobs", "top_logprobs"):
+        return {}
+    first = subject.say(1, logprobs=True, top_logprobs=5).logprobs
+    best = [each for each in (first[0].top if first else ()) if each.token_id is not None]
+    if len(best) < 2:
+        return {}
+    return {"logit_bias": {best[1].token_id: min(99.0, round(best[0].logprob - best[1].logprob + 6.0, 2))}}
 
 
 class _Refused(Exception):

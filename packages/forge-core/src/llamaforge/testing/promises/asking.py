@@ -45,6 +45,7 @@ PROMISES: Final = (
         "C7",
         "sampling has one order, and draws from the distribution that results",
         (
+            "test_penalties_hold_when_sampled",
             "test_sampled_tokens_are_allowed_ones",
             "test_tokens_are_drawn_as_often_as_they_should_be",
             "test_greedy_answers_follow_the_arithmetic",
@@ -54,6 +55,8 @@ PROMISES: Final = (
         "C8",
         "what each penalty counts",
         (
+            "test_repetition_penalty_counts_prompt_and_answer",
+            "test_penalties_hold_when_sampled",
             "test_penalties_end_a_repetition_when_they_should",
             "test_greedy_answers_follow_the_arithmetic",
         ),
@@ -71,6 +74,7 @@ PROMISES: Final = (
         "C10",
         "a sampled request without a seed gets a random one, which is reported",
         (
+            "test_unset_seeds_differ",
             "test_the_reported_seed_repeats_the_answer",
             "test_unset_parameters_filter_nothing",
         ),
@@ -84,7 +88,14 @@ PROMISES: Final = (
             "test_seeds_differ",
         ),
     ),
-    Promise("C12", "without max_tokens the model or the context ends the answer", ("test_a_context_may_be_full",)),
+    Promise(
+        "C12",
+        "without max_tokens the model or the context ends the answer",
+        (
+            "test_answers_have_no_limit_of_their_own",
+            "test_a_context_may_be_full",
+        ),
+    ),
     Promise(
         "C13",
         "the caller wins over the named model, which wins over the model and core",
@@ -102,6 +113,7 @@ PROMISES: Final = (
         "C15",
         "core's defaults apply, or a server's where it chooses",
         (
+            "test_what_is_not_set_is_neutral_on_every_path",
             "test_defaults_are_reported",
             "test_unset_parameters_filter_nothing",
         ),

@@ -96,6 +96,7 @@ PROMISES: Final = (
         (
             "test_a_seed_repeats_the_answer",
             "test_seeds_differ",
+            "test_every_bit_of_a_seed_counts",
         ),
         capability="seed",
     ),
@@ -117,13 +118,22 @@ PROMISES: Final = (
         ),
         capability="frequency_penalty",
     ),
-    Promise("P13", "repetition_penalty", ("test_repetition_penalty_is_honoured",), capability="repetition_penalty"),
+    Promise(
+        "P13",
+        "repetition_penalty",
+        (
+            "test_repetition_penalty_is_honoured",
+            "test_repetition_penalty_counts_prompt_and_answer",
+        ),
+        capability="repetition_penalty",
+    ),
     Promise(
         "P14",
         "logit_bias",
         (
             "test_logit_bias_can_force_a_token",
             "test_logit_bias_can_ban_a_token",
+            "test_biases_have_their_full_range",
             "test_a_token_that_there_is_not_is_refused",
             "test_greedy_answers_follow_the_arithmetic",
         ),
