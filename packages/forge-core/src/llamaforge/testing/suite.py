@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .checks.alternatives import AlternativeChecks
 from .checks.arithmetic import ArithmeticChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
@@ -13,7 +14,9 @@ from .checks.chat import ChatChecks
 from .checks.context import ContextChecks
 from .checks.crowds import CrowdChecks
 from .checks.draws import DrawChecks
+from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
+from .checks.guesses import GuessChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
@@ -23,12 +26,16 @@ from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
+from .checks.reading import ReadingChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
+from .checks.telling import TellingChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
+from .checks.tooling import ToolingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -45,16 +52,23 @@ class BackendConformance(
     ErrorChecks,
     ChatChecks,
     TemplateChecks,
+    ReadingChecks,
     LogprobChecks,
+    AlternativeChecks,
     ArithmeticChecks,
     DrawChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
+    EdgeChecks,
+    GuessChecks,
+    ToolingChecks,
     PullChecks,
     SamplingChecks,
     StopChecks,
+    StoppingChecks,
     UsageChecks,
+    TellingChecks,
     TextChecks,
     ParameterChecks,
     SecretChecks,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from . import edging, probabilities, reading, samplers, telling
 from .entry import Defect
 
 _ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
@@ -318,6 +319,11 @@ _PROCESS: Final = _defects(
 )
 
 DEFECTS: Final = (
+    *samplers.DEFECTS,
+    *probabilities.DEFECTS,
+    *reading.DEFECTS,
+    *telling.DEFECTS,
+    *edging.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_ARITHMETIC,

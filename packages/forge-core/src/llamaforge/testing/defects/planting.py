@@ -181,7 +181,9 @@ def plant(
 ) -> Defect:
     """A defect of these parts: ``change``, ``end``, ``entry``, ``shows``, ``reads``, ``kind``; or of parameters."""
     own = {part: parts.pop(part) for part in ("change", "end", "entry", "shows", "reads", "kind") if part in parts}
-    members = {key: staticmethod(value) if callable(value) and key != "kind" else value for key, value in own.items()}
+    members: dict[str, Any] = {
+        key: staticmethod(value) if callable(value) and key != "kind" else value for key, value in own.items()
+    }
     if parts:
         members["change"] = parts
 

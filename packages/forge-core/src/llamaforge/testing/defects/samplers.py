@@ -201,7 +201,11 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("the temperature comes last", OFTEN, kind=_TemperatureLast),
     plant("the temperature is at most 1.5", OFTEN, kind=_Lukewarm),
     plant("the temperature is at least 0.8", OFTEN, kind=_NeverCold),
-    plant("top_k is at most 10", "test_a_filter_wider_than_the_vocabulary_is_none", change=_change(top_k=lambda k: min(k, 10) if k else k)),
+    plant(
+        "top_k is at most 10",
+        "test_a_filter_wider_than_the_vocabulary_is_none",
+        change=_change(top_k=lambda k: min(k, 10) if k else k),
+    ),
     plant("top_k counts from 0", OFTEN, change=_change(top_k=lambda k: k - 1 if k and k > 1 else k)),
     plant("repetition counts the answer alone", REPETITION, kind=_RepeatsInTheAnswer),
     plant("repetition counts the prompt alone", REPETITION, kind=_RepeatsInThePrompt),
@@ -234,7 +238,9 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("biases off when sampled", HELD, where=when_sampled, logit_bias=None),
     plant("biases are at most 10", RANGE, change=_clip(10.0)),
     plant(
-        "biases are never negative", "test_logit_bias_can_ban_a_token", change=lambda r: _with_bias(r, {t: max(v, 0.0) for t, v in _bias(r).items()})
+        "biases are never negative",
+        "test_logit_bias_can_ban_a_token",
+        change=lambda r: _with_bias(r, {t: max(v, 0.0) for t, v in _bias(r).items()}),
     ),
     plant("the first bias counts", RANGE, change=lambda r: _with_bias(r, dict(list(_bias(r).items())[:1]))),
     plant(
@@ -244,9 +250,15 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     ),
     plant("many biases are none", RANGE, change=lambda r: _with_bias(r, _bias(r) if len(_bias(r)) <= 16 else {})),
     plant("seeds have 16 bits", BITS, change=_change(seed=lambda s: s and s & 0xFFFF)),
-    plant("seed 0 is none", "test_a_stream_takes_every_parameter", change=_change(seed=lambda s: s or random.getrandbits(32))),
     plant(
-        "the largest seed is none", COLD_PROMPT, change=_change(seed=lambda s: random.getrandbits(32) if s == 2**32 - 1 else s)
+        "seed 0 is none",
+        "test_a_stream_takes_every_parameter",
+        change=_change(seed=lambda s: s or random.getrandbits(32)),
+    ),
+    plant(
+        "the largest seed is none",
+        COLD_PROMPT,
+        change=_change(seed=lambda s: random.getrandbits(32) if s == 2**32 - 1 else s),
     ),
     plant(
         "seeds are signed",
@@ -285,10 +297,19 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         frequency_penalty=0.0,
         repetition_penalty=1.0,
     ),
-    plant("loses the temperature in loops", "test_asynchronous_calls_take_every_parameter", where=in_loops, temperature=1.0),
+    plant(
+        "loses the temperature in loops",
+        "test_asynchronous_calls_take_every_parameter",
+        where=in_loops,
+        temperature=1.0,
+    ),
     # Defaults.
-    plant("keeps 40 tokens by default", "test_a_filter_wider_than_the_vocabulary_is_none", change=_change(top_k=lambda k: k or 40)),
-    plant("top_p of 0.95 by default", UNSET, change=_change(top_p=lambda p: 0.95 if p in (None, 1.0) else p)),
+    plant(
+        "keeps 40 tokens by default",
+        "test_a_filter_wider_than_the_vocabulary_is_none",
+        change=_change(top_k=lambda k: k or 40),
+    ),
+    plant("top_p of 0.9 by default", UNSET, change=_change(top_p=lambda p: 0.9 if p in (None, 1.0) else p)),
     plant("min_p of 0.05 by default", UNSET, change=_change(min_p=lambda p: p or 0.05)),
     plant(
         "repetition of 1.1 by default",
@@ -305,7 +326,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("keeps 40 tokens in loops by default", NEUTRAL, where=in_loops, change=_change(top_k=lambda k: k or 40)),
     plant("16 tokens by default", CAP, change=_change(max_tokens=lambda n: n or 16)),
     plant("128 tokens by default", CAP, parameters=LONG, change=_change(max_tokens=lambda n: n or 128)),
-    plant("256 tokens in chats by default", CAP, where=in_chats, parameters=LONG, change=_change(max_tokens=lambda n: n or 256)),
+    plant(
+        "256 tokens in chats by default",
+        CAP,
+        where=in_chats,
+        parameters=LONG,
+        change=_change(max_tokens=lambda n: n or 256),
+    ),
     plant("20 tokens in loops by default", CAP, where=in_loops, change=_change(max_tokens=lambda n: n or 20)),
     plant("30 tokens in streams by default", CAP, where=in_streams, change=_change(max_tokens=lambda n: n or 30)),
     plant(

@@ -157,7 +157,15 @@ PROMISES: Final = (
         ),
         capability="top_logprobs",
     ),
-    Promise("P17", "response_format", ("test_response_format_is_followed",), capability="response_format"),
+    Promise(
+        "P17",
+        "response_format",
+        (
+            "test_formats_are_followed_on_every_path",
+            "test_response_format_is_followed",
+        ),
+        capability="response_format",
+    ),
     Promise("P18", "grammar", ("test_a_grammar_is_followed",), capability="grammar"),
     Promise(
         "P19",
@@ -168,7 +176,16 @@ PROMISES: Final = (
         ),
         capability="tools",
     ),
-    Promise("P20", "tool_choice", ("test_a_required_tool_is_called",), capability="tool_choice"),
+    Promise(
+        "P20",
+        "tool_choice",
+        (
+            "test_no_tool_is_called_where_none_may_be",
+            "test_the_named_tool_is_called",
+            "test_a_required_tool_is_called",
+        ),
+        capability="tool_choice",
+    ),
     Promise(
         "P21",
         "truncation",
