@@ -139,6 +139,6 @@ MOST_TOKENS: Final = 6000
 """And of its tokens."""
 
 
-def cells_within(subject: Subject, tokens: int, seconds: float = ENOUGH_SECONDS) -> int:
-    """How many requests of that many tokens fit into the budget; at least 24."""
-    return max(24, subject.lasting(seconds, MOST_TOKENS) // tokens)
+def cells_within(subject: Subject, tokens: int, seconds: float = ENOUGH_SECONDS, least: int = 24) -> int:
+    """How many requests of that many tokens fit into the budget; *least* at least."""
+    return max(least, subject.lasting(seconds, MOST_TOKENS) // tokens)

@@ -150,7 +150,7 @@ class ArithmeticChecks(Kit):
             set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
         ):
             pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
-        enough = min(MOST, max(len(SEEDS), cells_within(subject, LONG, 4.0)))
+        enough = min(MOST, max(len(SEEDS), cells_within(subject, LONG, 4.0, least=len(SEEDS))))
         answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in range(enough))]
         draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
         wrong = improbable(draws)

@@ -140,7 +140,7 @@ class DrawChecks(Kit):
         if lacks(subject, "temperature", "logprobs"):
             return
         every = ways(subject)
-        asked = max(len(every), min(26, cells_within(subject, 2 * LONG)))
+        asked = min(26, cells_within(subject, 2 * LONG, least=len(every)))
         given = {**subject.limit(2 * LONG), "temperature": 1.0, "logprobs": True}
         seen: dict[str, str] = {}
         for number in range(asked):

@@ -16,8 +16,8 @@ from ..ways import ways
 
 Turn = dict[str, Any]
 
-LONG: Final = " ".join(f"In harbour {number} the keeper counts {number * 7} boats." for number in range(24))
-"""Some hundred tokens: more than a turn is cut to by mistake."""
+LONG: Final = " ".join(f"In harbour {number} the keeper counts {number * 7} boats." for number in range(10))
+"""More than a turn is cut to by mistake."""
 BASE: Final[Sequence[Turn]] = (
     {"role": "user", "content": f"First of all: {LONG} That was the beginning."},
     {"role": "assistant", "content": "I see the boats. Which of them do you mean?"},
@@ -54,7 +54,7 @@ class ReadingChecks(Kit):
         variants: dict[str, Sequence[Turn]] = {
             "the conversation": BASE,
             "another beginning": ({**first, "content": f"Last{first['content'][5:]}"}, reply, last),
-            "another middle": ({**first, "content": first["content"].replace("harbour 12", "harbour 99")}, reply, last),
+            "another middle": ({**first, "content": first["content"].replace("harbour 5", "harbour 99")}, reply, last),
             "another end of a turn": ({**first, "content": first["content"][:-10] + "end."}, reply, last),
             "another reply": (first, {**reply, "content": "I see the boats. Whose dog do you mean?"}, last),
             "another question": (first, reply, {**last, "content": "The grey one. What does the cormorant do?"}),

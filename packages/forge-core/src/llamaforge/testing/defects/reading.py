@@ -66,9 +66,9 @@ def _system_last(turns: list[Message]) -> list[Message]:
 DEFECTS: Final[tuple[Defect, ...]] = (
     plant("reads the last four turns", WORDS, change=_turns(lambda turns: turns[-4:])),
     plant("reads the last ten turns", WORDS, change=_turns(lambda turns: turns[-10:])),
-    plant("cuts turns at 500 characters", WORDS, change=_each(_text(lambda text: text[:500]))),
+    plant("cuts turns at 300 characters", WORDS, change=_each(_text(lambda text: text[:300]))),
     plant("cuts turns at their end", WORDS, change=_each(_text(lambda text: text[:-3]))),
-    plant("keeps both ends of a turn", WORDS, change=_each(_text(lambda text: text[:200] + text[-200:]))),
+    plant("keeps both ends of a turn", WORDS, change=_each(_text(lambda text: text[:120] + text[-120:]))),
     plant("drops replies", WORDS, change=_turns(lambda turns: [t for t in turns if t.role != "assistant"])),
     plant("drops system turns", WORDS, change=_turns(_system_last)),
     plant("merges all turns", WORDS, change=_turns(_merged)),
