@@ -108,7 +108,7 @@ def _number(parameter: str) -> str:
 
 def _checks() -> str:
     """Promises with their checks, and then each check. Raises ValueError for a check that says too little."""
-    from llamaforge.testing import BackendConformance
+    from llamaforge.testing import BackendConformance, EmbeddingConformance, RerankConformance
     from llamaforge.testing.promises import BY_CHECK, PAGES, PROMISES
 
     parts = []
@@ -121,7 +121,9 @@ def _checks() -> str:
                 rows.append((f"[{promise.id}]({promise.link})", promise.says, "<br>".join([*checks, *own])))
         parts.append(f"### In [{page}]({page})\n\n{_table(('', 'Promise', 'Held by'), rows)}\n")
     parts.append("## The checks\n")
-    for name, check in BackendConformance.checks().items():
+    suites = (BackendConformance, EmbeddingConformance, RerankConformance)
+    checks = {name: check for suite in suites for name, check in suite.checks().items()}
+    for name, check in checks.items():
         text, _, advice = _code(" ".join((check.__doc__ or "").split())).partition(" Why: ")
         why, _, look = advice.partition(" Look at: ")
         if not look:

@@ -245,7 +245,7 @@ def test_who_reads_on_while_another_thread_closes_the_stream_gets_its_end() -> N
 def test_there_is_no_result_before_the_end_or_after_a_failure() -> None:
     stream = loaded(hello).generate_stream("x")
     next(stream)
-    with pytest.raises(GenerationError, match="not at its end"):
+    with pytest.raises(GenerationError, match="has not ended yet"):
         _ = stream.result
     assert stream.read() == "hello"
     failing = loaded(no_end).generate_stream("x")

@@ -87,7 +87,7 @@ def test_the_errors_say_what_is_wrong() -> None:
         read_config({"size": 3})
     with pytest.raises(UnknownBackendError, match="tagged"):
         read_config({"type": "taged"})
-    with pytest.raises(InvalidParameterError, match="size must be a whole number"):
+    with pytest.raises(InvalidParameterError, match="size is missing; it must be a whole number of at least 1"):
         read_config({"type": "tagged"})
     with pytest.raises(UnknownParameterError, match="colour"):
         read_config({"type": "plain/er", "color": "red"})

@@ -71,3 +71,30 @@ def test_messages_name_the_closest() -> None:
     assert "4096" in str(EXAMPLES[4])
     assert errors.closest("Llama_CPP", ["llama.cpp", "openai"]) == ["llama.cpp"]
     assert errors.closest("zzz", ["llama.cpp", "openai"]) == []
+    assert errors.closest("nope", ["llama.cpp", "openai"]) == []
+    assert errors.closest("temp", ["temperature", "top_p"]) == ["temperature"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "says"),
+    [
+        (5000, 4096, "has 5000 tokens, and the context holds 4096, one of which must stay free for the answer."),
+        (None, 4096, "is too long: the context holds 4096, one of which must stay free for the answer."),
+        (5000, None, "has 5000 tokens, which is too long for the context."),
+        (None, None, "is too long for the context."),
+    ],
+)
+def test_a_prompt_that_is_too_long_is_told_in_words(tokens: int | None, size: int | None, says: str) -> None:
+    assert str(errors.ContextOverflowError(tokens, size, "Cut it.")) == f"The prompt {says} Cut it."
+
+
+@pytest.mark.parametrize("known", [(), ("knob",)])
+def test_an_unknown_option_of_an_owner(known: tuple[str, ...]) -> None:
+    said = str(errors.UnknownParameterError("x", known, where="engine option", owner="The backend echo"))
+    assert (
+        said
+        == {
+            (): "The backend echo has no engine options, so it can't take 'x'.",
+            ("knob",): "The backend echo has no engine option 'x'. Known engine options: knob.",
+        }[known]
+    )

@@ -125,7 +125,7 @@ def test_a_mistake_in_the_model_file_is_told_with_its_place(forge: LlamaForge) -
     forge.config_path.write_text('[models.m]\npath = "x"\nbackend = "echo"\n[models.m.parameters]\nn_ctx = "many"\n')
     with pytest.raises(
         InvalidParameterError,
-        match=re.escape(f"The model 'm' ([models.m.parameters] of {forge.config_path}): n_ctx must"),
+        match=re.escape(f"The model 'm' ([models.m.parameters] in {forge.config_path}): n_ctx must"),
     ):
         forge.load_model("m")
     forge.load_model("m", {"n_ctx": 8})

@@ -138,7 +138,7 @@ class TestContext:
         assert context_length(asked, trained, usual=usual) == length
 
     def test_more_than_the_model_was_trained_for_is_refused(self) -> None:
-        with pytest.raises(InvalidParameterError, match="n_ctx must be at most 2048, which this model was trained for"):
+        with pytest.raises(InvalidParameterError, match="n_ctx must be at most 2048, the context that this model"):
             context_length(2049, 2048)
         assert context_length(2049, 2048, stretched=True) == 2049
 

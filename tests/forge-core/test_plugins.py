@@ -117,7 +117,7 @@ def test_another_contract_version_is_refused(plugin_folder: Path, version: int, 
         ("BackendSpec(name='another', target='m:C', config='m:C', summary='')", "'another'"),
         ("BackendSpec(name='odd', target='no_such_module:C', config='m:C', summary='')", "no_such_module"),
         ("BackendSpec(name='odd', target='nonsense', config='m:C', summary='')", "module:Class"),
-        ("BackendSpec(name='odd', target='json:JSONDecoder', config='m:C', summary='')", "no subclass"),
+        ("BackendSpec(name='odd', target='json:JSONDecoder', config='m:C', summary='')", "not a subclass"),
     ],
 )
 def test_a_spec_that_is_wrong_is_a_broken_plugin(plugin_folder: Path, returned: str, says: str) -> None:

@@ -256,7 +256,7 @@ class TestBudget:
         assert {model.name for model in pool.loaded()} == {"b", "c"}
 
     def test_a_model_larger_than_the_budget_is_refused_with_figures(self) -> None:
-        with pytest.raises(MemoryBudgetError, match=r"needs 10 bytes; the memory budget is 5"):
+        with pytest.raises(MemoryBudgetError, match=r"needs 10 bytes\. The memory budget is 5 bytes\."):
             self.pool(5).load(ModelEntry("a", "a"), {})
 
     def test_idle_models_are_unloaded_but_for_pinned_ones(self) -> None:

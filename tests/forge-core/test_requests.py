@@ -44,6 +44,8 @@ def test_two_names_of_one_value_are_fine() -> None:
         {"do_sample": True, "temperature": 0},
         {"top_logprobs": 3},
         {"response_format": {"type": "json_object"}, "grammar": "root ::= 'a'"},
+        {"response_format": {"type": "json_object"}, "stop": ["x"]},
+        {"grammar": 'start: "a"', "stop": ["x"]},
         {"tool_choice": "auto"},
     ],
 )
@@ -74,9 +76,10 @@ def test_an_unknown_name_is_refused_with_the_closest() -> None:
         ({"max_tokens": True}, "a whole number of at least 1"),
         ({"max_tokens": 0}, "a whole number of at least 1"),
         ({"seed": 2**32}, "a whole number from 0 to 4294967295"),
-        ({"stop": [""]}, "a list, each item a non-empty string"),
-        ({"stop": 3}, "a list, each item a non-empty string"),
-        ({"logit_bias": {"x": 1}}, "a mapping from a whole number to a number from -100 to 100"),
+        ({"stop": [""]}, "a non-empty string, or a list of them"),
+        ({"stop": ""}, "a non-empty string, or a list of them"),
+        ({"stop": 3}, "a non-empty string, or a list of them"),
+        ({"logit_bias": {"x": 1}}, "a mapping from whole numbers to numbers from -100 to 100"),
         ({"repetition_penalty": 0}, "a number above 0"),
         ({"on_unsupported": "ignore"}, "one of 'drop', 'error'"),
         ({"do_sample": "yes"}, "true or false"),
@@ -128,6 +131,67 @@ def test_raw_takes_white_space_but_not_nothing() -> None:
 def test_malformed_messages_are_refused(messages: Any) -> None:
     with pytest.raises(InvalidParameterError, match="messages"):
         read_request(None, messages)
+
+
+CALL = "{'id': '1', 'type': 'function', 'function': {'name': 'f', 'arguments': '{}'}}"
+PARTS = "{'type': 'text', 'text': ...} nor {'type': 'image_url', 'image_url': {'url': ...}}"
+ROLES = "the roles are system, developer, user, assistant and tool"
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        ({"role": "usr", "content": "x"}, f"has the role 'usr'; {ROLES}."),
+        ({"role": ["user"], "content": "x"}, f"has the role ['user']; {ROLES}."),
+        ({"content": "x"}, f"has no role; {ROLES}."),
+        ("hello", "must be a mapping such as {'role': 'user', 'content': 'Hello'}, not str."),
+        ({"role": "user", "contents": "x"}, "has the unknown field 'contents'; did you mean 'content'?"),
+        (
+            {"role": "user", "content": "x", "mood": "good"},
+            "has the unknown field 'mood'; the fields are role, content, name, tool_calls and tool_call_id.",
+        ),
+        ({"role": "user", "content": 3}, "has content that is neither a string nor a list of parts, but int."),
+        (
+            {"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "audio"}]},
+            f"has content whose part 1 (type 'audio') is neither {PARTS}.",
+        ),
+        ({"role": "user", "content": ["x"]}, f"has content whose part 0 is neither {PARTS}."),
+        ({"role": "user", "content": "x", "name": 3}, "has a name that is not a string."),
+        (
+            {"role": "assistant", "tool_calls": [{"id": 1}]},
+            f"has tool_calls that are not a list of calls such as {CALL}.",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_message_is_said_in_words(message: Any, says: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        read_request(None, [{"role": "user", "content": "x"}, message])
+    assert str(caught.value) == f"messages[1] {says}"
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"prompt": b"x"}, "prompt must be a string, not bytes."),
+        ({"prompt": [{"role": "user"}]}, "prompt must be a string, not list. Pass a conversation to chat()."),
+        ({"prompt": "x", "messages": [{"role": "user", "content": "x"}]}, "prompt and messages can't be used together"),
+        ({"messages": 3}, "messages must be a list of messages such as .*, not int."),
+        ({"prompt": "x", "parameters": {"top_logprobs": 2}}, "^top_logprobs needs logprobs=True.$"),
+        ({"prompt": "x", "parameters": {"tool_choice": "auto"}}, "^tool_choice needs tools.$"),
+        (
+            {"prompt": "x", "parameters": {"chat_template_kwargs": {"messages": []}}},
+            "^chat_template_kwargs can't contain 'messages': LlamaForge sets it itself.$",
+        ),
+        (
+            {"prompt": "x", "parameters": {"chat_template_kwargs": {"add_generation_prompt": True}}},
+            "^chat_template_kwargs can't contain 'add_generation_prompt': it follows from whose turn is last.$",
+        ),
+        ({"prompt": "x", "parameters": {"top_k": "x" * 1000}}, "^top_k must be a whole number .{,150}$"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said_in_words(request_: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError, match=says):
+        read_request(**request_)
 
 
 def test_messages_survive_a_round_trip() -> None:
@@ -224,8 +288,8 @@ _Half.__abstractmethods__ = frozenset()
 
 
 def test_what_behaves_like_text_or_a_number_is_taken_for_one() -> None:
-    request = read_request(_Text("hi"), None, {"temperature": _Half(), "stop": _Text("x"), "grammar": _Text("g")})
-    assert (type(request.prompt), type(request.grammar), type((request.stop or ("",))[0])) == (str, str, str)
+    request = read_request(_Text("hi"), None, {"temperature": _Half(), "stop": _Text("x"), "logprobs": True})
+    assert (type(request.prompt), type((request.stop or ("",))[0])) == (str, str)
     assert request.temperature == 0.5
     turns = read_request(
         None, [{"role": _Text("user"), "content": _Text("hi")}, Message(role="user", content=_Text("a"))]

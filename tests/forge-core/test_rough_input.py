@@ -149,7 +149,7 @@ def test_one_prompt_is_no_batch(forge: LlamaForge, prompts: Any) -> None:
     with forge:
         backend = forge.load_model("u")
         for call in (forge.generate_batch, forge.agenerate_batch, backend.generate_batch, backend.agenerate_batch):
-            with pytest.raises(InvalidParameterError, match=r"prompts .*write \[prompt\]"):
+            with pytest.raises(InvalidParameterError, match=r"prompts .*pass \[prompt\]"):
                 call(prompts)
 
 

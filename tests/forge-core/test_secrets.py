@@ -55,7 +55,8 @@ def test_env_names_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch
     config = KeyConfig.read({"api_key": "env:CANARY_KEY"})
     assert config.api_key == Secret(CANARY)
     monkeypatch.delenv("CANARY_KEY")
-    with pytest.raises(InvalidParameterError, match="CANARY_KEY") as caught:
+    says = "^The environment variable CANARY_KEY, which api_key refers to, is not set.$"
+    with pytest.raises(InvalidParameterError, match=says) as caught:
         KeyConfig.read({"api_key": "env:CANARY_KEY"})
     assert caught.value.name == "api_key"
 

@@ -43,7 +43,7 @@ def test_large_bounds_are_whole_numbers() -> None:
 
 
 def test_structs_are_described_by_their_fields() -> None:
-    with pytest.raises(InvalidParameterError, match="a string or a mapping with path and scale"):
+    with pytest.raises(InvalidParameterError, match="a list of strings or mappings with path and scale"):
         PickyConfig.read({"parts": [3]})
 
 

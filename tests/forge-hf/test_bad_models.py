@@ -140,7 +140,7 @@ class TestWhatItIs:
     def test_a_folder_around_the_model(self, tmp_path: Path, inner: str) -> None:
         (tmp_path / inner).mkdir(parents=True)
         (tmp_path / inner / "config.json").write_text("{}")
-        with pytest.raises(InvalidModelError, match="there is one in it") as caught:
+        with pytest.raises(InvalidModelError, match="a folder inside it has one") as caught:
             load(tmp_path)
         assert repr(str(tmp_path / inner)) in str(caught.value)
 
@@ -311,7 +311,7 @@ class TestFiles:
             with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin"):
                 load(folder)
         torch.save([1, 2], weights)
-        with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin holds list"):
+        with pytest.raises(InvalidModelError, match=r"pytorch_model\.bin contains list"):
             load(folder)
         torch.save({"other": torch.zeros(2)}, weights)
         with pytest.raises(InvalidModelError, match="it lacks 20 of the weights"):
@@ -405,7 +405,7 @@ class TestParameters:
             load(tiny_model, device=device)
 
     def test_more_context_than_the_model_was_made_for(self, tiny_model: Path) -> None:
-        with pytest.raises(InvalidParameterError, match="at most 256, which this model was trained for"):
+        with pytest.raises(InvalidParameterError, match="at most 256, the context that this model was trained for"):
             load(tiny_model, n_ctx=257)
 
     def test_less_context(self, tiny_model: Path) -> None:
@@ -526,7 +526,7 @@ def test_what_yarn_makes_of_a_context_counts(changed: Change) -> None:
     folder = changed(rope_parameters=rope)
     with load(folder, n_ctx=512) as backend:
         assert backend.is_model_loaded()
-    with pytest.raises(InvalidParameterError, match="at most 512, which this model was trained for"):
+    with pytest.raises(InvalidParameterError, match="at most 512, the context that this model was trained for"):
         load(folder, n_ctx=513)
 
 

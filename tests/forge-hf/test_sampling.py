@@ -16,7 +16,7 @@ from llamaforge.engine import Choice, SamplingParams
 from llamaforge.errors import GenerationError
 from llamaforge.requests import GenerationRequest, read_request
 from llamaforge.results import TokenLogprob
-from support.reference_sampling import probabilities, softmax
+from support.reference_sampling import probabilities, softmax, token_mask
 
 pytestmark = pytest.mark.engine
 
@@ -226,12 +226,6 @@ def test_only_what_needs_no_sampler_goes_without(parameters: dict[str, Any], pla
     assert sampler(**parameters).is_plain is plain
 
 
-def mask_of(*allowed: int) -> bytes:
-    bits = np.zeros(32, dtype=np.bool_)
-    bits[list(allowed)] = True
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -247,17 +241,17 @@ def mask_of(*allowed: int) -> bytes:
 def test_only_tokens_of_the_mask_are_chosen(parameters: dict[str, Any]) -> None:
     made = sampler(**parameters)
     logits = torch.tensor(LOGITS)
-    assert {made.choose(logits, mask_of(4, 7)).token for _ in range(20)} <= {4, 7}
-    assert made.choose(logits, mask_of(2)).token == 2
+    assert {made.choose(logits, token_mask(4, 7, size=32)).token for _ in range(20)} <= {4, 7}
+    assert made.choose(logits, token_mask(2, size=32)).token == 2
     assert logits.tolist() == LOGITS
 
 
 def test_log_probabilities_are_those_without_the_mask() -> None:
     free = sampler(temperature=0, logprobs=True, top_logprobs=1, logit_bias={5: 50.0}).choose(torch.tensor(LOGITS))
-    held = sampler(temperature=0, logprobs=True, top_logprobs=1).choose(torch.tensor(LOGITS), mask_of(5))
+    held = sampler(temperature=0, logprobs=True, top_logprobs=1).choose(torch.tensor(LOGITS), token_mask(5, size=32))
     assert logprob(held) == logprob(free)
 
 
 def test_a_mask_that_allows_nothing_is_an_error() -> None:
     with pytest.raises(GenerationError, match="allows no token"):
-        sampler(temperature=0).choose(torch.tensor(LOGITS), mask_of())
+        sampler(temperature=0).choose(torch.tensor(LOGITS), token_mask(size=32))

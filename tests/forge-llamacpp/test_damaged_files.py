@@ -65,8 +65,8 @@ def test_a_pipe_is_not_waited_for(empty: LlamaCppBackend, tmp_path: Path) -> Non
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"GG", "no GGUF"),
-        (b"\0" * 4096, "never finished"),
+        (b"GG", "not a GGUF file"),
+        (b"\0" * 4096, "unfinished download"),
         (b"PK\x03\x04" + b"x" * 100, "zip"),
         (b"tjgg" + b"x" * 100, "2023"),
         (b"<!DOCTYPE html><title>Sign in</title>", "web page"),
@@ -96,7 +96,7 @@ def test_a_file_cut_anywhere_is_refused_and_the_next_one_loads(
         assert refused(empty, path).reason
     # The bytes that are missing are named where the header is whole.
     path.write_bytes(whole[:-1])
-    assert f"{len(whole) - 1:,} bytes of {len(whole):,}" in refused(empty, path).reason
+    assert f"{len(whole) - 1:,} of {len(whole):,} bytes" in refused(empty, path).reason
     empty.load_model(tiny_gguf, SMALL)
 
 
@@ -278,7 +278,7 @@ def test_a_model_in_parts(empty: LlamaCppBackend, tiny_gguf: Path, tmp_path: Pat
     assert first.name in refused(empty, second).reason
     renamed = tmp_path / "renamed.gguf"
     shutil.copy(first, renamed)
-    assert "by their names" in refused(empty, renamed).reason
+    assert "only if all are named" in refused(empty, renamed).reason
     os.truncate(second, second.stat().st_size - 10)
     with pytest.raises(InvalidModelError, match="cut short") as caught:
         empty.load_model(first, SMALL)
@@ -350,7 +350,7 @@ def test_bad_parameters_and_models_cost_no_loaded_model(
     empty.load_model(tiny_gguf, SMALL)
     expected = empty.generate("x", temperature=0, max_tokens=4)
     for path, parameters, says in [
-        (tiny_gguf, {"n_ctx": 513}, "at most 512, which this model was trained for"),
+        (tiny_gguf, {"n_ctx": 513}, "at most 512, the context that this model was trained for"),
         (tiny_gguf, {"n_ctx": "many"}, "n_ctx"),
         (tiny_gguf, {"n_cxt": 64}, "n_ctx"),
         (tiny_gguf, {"tensor_split": [1.0] * 1000}, "tensor_split"),

@@ -19,6 +19,7 @@ from llamaforge.requests import read_request
 from support.gguf_architectures import WINDOW, make_tiny_gemma2, make_tiny_mamba
 from support.gguf_files import VOCABULARY, make_tiny_gguf
 from support.llama_engine import GREEDY, choices, logits_after
+from support.reference_sampling import token_mask
 
 Opener = Callable[..., LlamaCppEngine]
 
@@ -289,13 +290,6 @@ def test_other_memories_serve_many_callers_too(
         assert more.usage.cached_tokens == len("Tell me. ") + 8  # the last one was never computed
 
 
-def mask_of(*allowed: int) -> bytes:
-    """A mask that allows these tokens of the small model."""
-    bits = np.zeros(-(-VOCABULARY // 32) * 32, dtype=np.bool_)
-    bits[list(allowed)] = True
-    return np.packbits(bits, bitorder="little").tobytes()
-
-
 @pytest.mark.parametrize(
     "parameters",
     [
@@ -314,7 +308,14 @@ def test_only_tokens_of_the_mask_are_chosen(opened: Opener, tiny_gguf: Path, par
     request, prompt = read_request("x", None, parameters), [10, 20, 30]
     free = logits_after(engine, prompt, slot=1)
     sampling = engine.sampling(request, prompt, 6)
-    entry = BatchEntry(0, 0, [*prompt, 65, 66], sampling, draft=2, masks=[mask_of(65), mask_of(66), mask_of(70, 71)])
+    entry = BatchEntry(
+        0,
+        0,
+        [*prompt, 65, 66],
+        sampling,
+        draft=2,
+        masks=[token_mask(65, size=VOCABULARY), token_mask(66, size=VOCABULARY), token_mask(70, 71, size=VOCABULARY)],
+    )
     result = engine.compute([entry])[0]
     first, second, third = choices(result)
     assert (first, second) == (65, 66)
@@ -330,7 +331,7 @@ def test_a_mask_that_allows_nothing_fails_its_request_alone(opened: Opener, tiny
     engine = opened(tiny_gguf)
     asked = [
         BatchEntry(slot, 0, [1, 2, 3], engine.sampling(GREEDY, (), 1), masks=masks)
-        for slot, masks in enumerate([[mask_of()], None, [mask_of(7)]])
+        for slot, masks in enumerate([[token_mask(size=VOCABULARY)], None, [token_mask(7, size=VOCABULARY)]])
     ]
     results = engine.compute(asked)
     assert isinstance(results[0], GenerationError)

@@ -12,10 +12,10 @@ import pytest
 from forge_llamacpp import LlamaCppBackend
 from forge_llamacpp.engine import LlamaCppEngine
 from llamaforge.errors import (
+    ConstraintError,
     ContextOverflowError,
     EmptyPromptError,
     InvalidParameterError,
-    UnsupportedError,
 )
 from llamaforge.results import Finished, TextDelta, Usage
 from support.llama_engine import engine_of, logits_after, tokens_of
@@ -272,10 +272,10 @@ def test_a_prompt_without_tokens_is_empty(empty: LlamaCppBackend, tiny_gguf: Pat
 
 @pytest.mark.parametrize(
     ("parameters", "feature"),
-    [({"grammar": "root ::= 'a'"}, "grammar"), ({"response_format": {"type": "json_object"}}, "response_format")],
+    [({"grammar": "root ::= 'a'"}, "grammar"), ({"response_format": {"type": "xml"}}, "response_format")],
 )
-def test_what_is_not_declared_is_refused(backend: LlamaCppBackend, parameters: dict[str, Any], feature: str) -> None:
-    with pytest.raises(UnsupportedError, match=feature):
+def test_a_wrong_constraint_is_refused(backend: LlamaCppBackend, parameters: dict[str, Any], feature: str) -> None:
+    with pytest.raises(ConstraintError, match=feature):
         backend.generate(ASK, parameters)
 
 

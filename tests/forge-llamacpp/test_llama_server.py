@@ -222,7 +222,7 @@ def test_its_flags_are_those_that_its_own_program_reads() -> None:
 def test_what_other_engines_refuse_it_refuses_before_it_starts(gguf_model: Path, tmp_path: Path) -> None:
     backend = LlamaServerBackend()
     for parameters, says in [
-        ({"n_ctx": 8193}, "n_ctx must be at most 8192, which this model was trained for"),
+        ({"n_ctx": 8193}, "n_ctx must be at most 8192, the context that this model was trained for"),
         ({"chat_template": "{% for %}"}, "chat_template"),
         ({"chat_template": "none.jinja"}, "chat_template"),
     ]:

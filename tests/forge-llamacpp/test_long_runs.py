@@ -101,7 +101,7 @@ def test_the_tokens_are_those_of_an_ordinary_call(gpt_4o: LlamaCppBackend, text:
 
 def test_a_run_beyond_every_stack_is_refused_by_name(gpt_4o: LlamaCppBackend) -> None:
     text = "a " + "b" * (deep_stack.LONGEST_RUN + 10)
-    with pytest.raises(InvalidParameterError, match="run of more than 1,048,576 bytes") as raised:
+    with pytest.raises(InvalidParameterError, match="at most 1,048,576 bytes are allowed") as raised:
         gpt_4o.generate(text, {"raw": True})
     assert raised.value.name == "prompt"
     with pytest.raises(InvalidParameterError) as raised:

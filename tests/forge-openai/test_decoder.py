@@ -17,7 +17,7 @@ from forge_openai.errors import Translator
 from forge_openai.side_fields import SideFieldReport
 from llamaforge.errors import LlamaForgeError
 from llamaforge.requests import read_request
-from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta
+from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, ToolCallBuffer, ToolCallDelta
 from support.scripted import delta, event, usage
 
 TRANSLATOR = Translator(address="http://host/v1", model="m")
@@ -49,9 +49,17 @@ def outcome(pieces: list[bytes], stops: tuple[str, ...] = ()) -> Outcome:
     return (
         "".join(each.text for each in events if isinstance(each, TextDelta)),
         "".join(each.text for each in events if isinstance(each, ReasoningDelta)),
-        [(each.call.function.name, each.call.function.arguments) for each in events if isinstance(each, ToolCallDelta)],
+        calls_of(events),
         end,
     )
+
+
+def calls_of(events: list[Event]) -> list[tuple[str, str]]:
+    calls = ToolCallBuffer()
+    for each in events:
+        if isinstance(each, ToolCallDelta):
+            calls.add(each)
+    return [(call.function.name, call.function.arguments) for call in calls.tool_calls]
 
 
 def cut_at(data: bytes, cuts: list[int]) -> list[bytes]:

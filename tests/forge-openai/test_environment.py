@@ -125,20 +125,20 @@ def test_certificates_that_are_not_there(load: Load, tmp_path: Path, monkeypatch
 def test_certificates_that_are_none(load: Load, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.pem").write_text("no certificate")
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bad.pem"))
-    with pytest.raises(ConnectionFailedError, match=r"SSL_CERT_FILE names .*bad\.pem, which holds no certificates"):
+    with pytest.raises(ConnectionFailedError, match=r"SSL_CERT_FILE names .*bad\.pem, which has no certificates"):
         load(api_base="https://127.0.0.1:1/v1")
 
 
 def test_tls_with_a_server_that_speaks_none(server: ScriptedServer, load: Load) -> None:
-    with pytest.raises(ConnectionFailedError, match="http:// in place of https://"):
+    with pytest.raises(ConnectionFailedError, match="http:// instead of https://"):
         load(api_base=server.url.replace("http://", "https://"))
 
 
 @pytest.mark.parametrize("in_loop", [False, True])
 def test_why_there_is_no_connection_is_told_in_words(in_loop: bool, load: Load, dead_port: int) -> None:
     for address, words in {
-        "http://no-such-host.invalid/v1": "name of its host can't be resolved",
-        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server runs",
+        "http://no-such-host.invalid/v1": "host name can't be resolved",
+        f"http://127.0.0.1:{dead_port}/v1": "connection was refused. Check that the server is running",
     }.items():
         backend = load(api_base=address, check_model=False)
         with pytest.raises(ConnectionFailedError, match=words):
@@ -162,7 +162,7 @@ def test_a_key_that_is_refused_is_named_by_its_variable(
     with pytest.raises(AuthenticationError, match=r"Bad key\.$"):
         load().generate("Hi")
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(AuthenticationError, match="No key was sent: give the load parameter api_key"):
+    with pytest.raises(AuthenticationError, match="No key was sent: pass the load parameter api_key"):
         load(api_key=None).generate("Hi")
 
 

@@ -28,7 +28,16 @@ from llamaforge.errors import (
     ServerError,
 )
 from llamaforge.requests import read_request
-from llamaforge.results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from llamaforge.results import (
+    Event,
+    Finished,
+    GeneratedText,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallBuffer,
+    ToolCallDelta,
+    Usage,
+)
 from support.scripted import Reply, ScriptedServer, delta, event, json_reply, stream_of, stream_reply, usage
 
 Load = Callable[..., OpenAIBackend]
@@ -64,9 +73,11 @@ def reason_of(events: list[Event]) -> str:
 
 
 def calls_of(events: list[Event]) -> list[tuple[str, str]]:
-    return [
-        (each.call.function.name, each.call.function.arguments) for each in events if isinstance(each, ToolCallDelta)
-    ]
+    calls = ToolCallBuffer()
+    for each in events:
+        if isinstance(each, ToolCallDelta):
+            calls.add(each)
+    return [(call.function.name, call.function.arguments) for call in calls.tool_calls]
 
 
 # Any JSON value in any field beside the text.

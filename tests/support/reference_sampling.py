@@ -56,3 +56,10 @@ def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     powers = np.exp(scores - scores.max())
     result: npt.NDArray[np.float64] = powers / powers.sum()
     return result
+
+
+def token_mask(*allowed: int, size: int) -> bytes:
+    """A mask (:class:`llamaforge.engine.BatchEntry`) that allows these of *size* tokens."""
+    bits = np.zeros(-(-size // 32) * 32, dtype=np.bool_)
+    bits[list(allowed)] = True
+    return np.packbits(bits, bitorder="little").tobytes()

@@ -47,6 +47,7 @@ def test_turns_of_several_lines(quickly: Any, typed: str, turns: list[str]) -> N
 
 
 def test_commands(quickly: Any) -> None:
+    """They are the same from a pipe, so that a chat can be scripted."""
     first = "/system be kind\none\ntwo\n/undo\nthree\n/save first.json\n"
     turns = f"{first}/reset\n/system\nfour\n/save second.json\n/exit\nfive\n"
     done = quickly(*ECHO, "-s", "be brief", stdin=turns)
@@ -68,12 +69,12 @@ def test_commands(quickly: Any) -> None:
     [
         ("/nonsense", "There is no command /nonsense"),
         ("/undo", "nothing to undo"),
-        ("/save", "needs a file's name"),
+        ("/save", "needs the name of a file"),
         ("/save there.txt", "exists already"),
-        ("/load", "needs a file's name"),
+        ("/load", "needs the name of a file"),
         ("/load gone.json", "can't be read"),
-        ("/load there.txt", "is not JSON"),
-        ("/retry", "nothing to answer again"),
+        ("/load there.txt", "is not a JSON file as /save writes it"),
+        ("/retry", "no turn to answer again"),
         ("/set nonsense=1", "There is no parameter 'nonsense'"),
         ("/set raw=true", "There is no parameter 'raw'"),
         ("/set top_k=-1", "top_k must be"),
@@ -99,13 +100,13 @@ def test_a_saved_conversation_goes_on(quickly: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{}", "no conversation"),
-        ('{"messages": {}}', "no conversation"),
-        ('{"messages": [{"role": "user"}]}', "lacks a role or a content"),
-        ('{"messages": [{"role": "user", "content": [1]}]}', "lacks a role or a content"),
-        ('{"messages": [{"role": "assistant", "content": "a"}]}', "don't alternate: turn 1"),
-        ('{"messages": [{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]}', "alternate: turn 2"),
-        ("[" * 100_000, "is not JSON"),
+        ("{}", "is not a conversation"),
+        ('{"messages": {}}', "is not a conversation"),
+        ('{"messages": [{"role": "user"}]}', "has no role, or no content that is text"),
+        ('{"messages": [{"role": "user", "content": [1]}]}', "has no role, or no content that is text"),
+        ('{"messages": [{"role": "assistant", "content": "a"}]}', "turn 1 has the role 'assistant'; 'user' is"),
+        ('[{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]', "'user'; 'assistant' is expected"),
+        ("[" * 100_000, "is not a JSON file as /save writes it"),
     ],
 )
 def test_what_is_no_conversation_is_not_loaded(quickly: Any, text: str, says: str) -> None:
@@ -127,7 +128,7 @@ def test_parameters_are_set_for_the_turns_that_follow(quickly: Any) -> None:
     first = '/set max_tokens=2\na b c\n/set\n/set max_tokens=\na b c\n/set stop ["b"]\na b c\n'
     done = quickly(*ECHO, "--seed", "7", stdin=f"{first}/set stop=\n/set seed=\n/set\n")
     assert (done.returncode, done.stdout) == (0, "a b\na b c\na \n")
-    shown = "max_tokens is 2.", "seed=7\nmax_tokens=2\n", "max_tokens is unset.", 'stop is ["b"].', "Nothing is set."
+    shown = "max_tokens = 2\n", "seed = 7\nmax_tokens = 2\n", "max_tokens is unset.", 'stop = ["b"]', "Nothing is set."
     for text in shown:
         assert text in done.stderr
 
@@ -136,7 +137,7 @@ def test_the_model_is_changed_and_the_conversation_stays(quickly: Any) -> None:
     quickly.fine("models", "add", "second", "x", "--backend", "echo")
     done = quickly(*ECHO, stdin="one\n/model second\ntwo\n/model\n/save out.json\n")
     assert (done.returncode, done.stdout) == (0, "one\ntwo\n")
-    assert "second on echo.\nOther models: smollm2-135m-instruct" in done.stderr
+    assert "Model: second, on echo\nOther models: smollm2-135m-instruct" in done.stderr
     assert len(saved(quickly.folder / "out.json")) == 4
     assert json.loads((quickly.folder / "out.json").read_text())["model"] == "second"
 

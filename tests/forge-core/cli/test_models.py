@@ -179,7 +179,7 @@ def test_there_is_nothing_to_pull_of_a_remote_model(quickly: Any) -> None:
     quickly.fine("models", "add", "remote", "some-model", "--backend", "echo")
     done = quickly("models", "pull", "remote")
     assert (done.returncode, done.stdout) == (0, "")
-    assert "nothing to fetch" in done.stderr
+    assert "nothing to download" in done.stderr
 
 
 def test_progress_is_one_plain_line_where_nobody_watches(llamaforge: Any) -> None:
@@ -252,7 +252,7 @@ def test_a_load_error_names_the_model_and_its_file(quickly: Any) -> None:
     tables = {"mine": ".parameters", "other": ".generation", "gone": ""}
     for name, says in mistakes.items():
         done = quickly("run", "-m", name, "hello")
-        assert f"The model {name!r} ([models.{name}{tables[name]}] of {quickly.config}): " in done.stderr
+        assert f"The model {name!r} ([models.{name}{tables[name]}] in {quickly.config}): " in done.stderr
         assert says in done.stderr
     done = quickly("run", "-m", "fine", "-p", "n_cxt=5", "hello")
     assert str(quickly.config) not in done.stderr, "the mistake is not the file's"

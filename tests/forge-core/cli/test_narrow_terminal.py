@@ -47,7 +47,7 @@ def test_help_fits_narrow_terminals(quickly: Any, monkeypatch: pytest.MonkeyPatc
     ("text", "expected"),
     [
         ("Choose another name, or pass replace=True.", "Choose another name, or pass --replace."),
-        ("Or name one: backend=...", "Or name one: --backend NAME"),
+        ("pass backend=... to choose it", "pass --backend NAME to choose it"),
         ("send text as it stands with raw=True.", "send text as it stands with --raw."),
         ("top_logprobs needs logprobs=True.", "top_logprobs needs --logprobs."),
         ('pass on_unsupported="drop" for it', "pass --on-unsupported drop for it"),

@@ -76,7 +76,7 @@ def test_no_stdin_needs_a_prompt(quickly: Any) -> None:
     for arguments in ([], ["-"]):
         done = quickly(*ECHO, "--no-stdin", *arguments, stdin="piped")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "the prompt must be given" in done.stderr
+        assert "--no-stdin needs a prompt" in done.stderr
 
 
 def test_waiting_for_standard_input_is_said(
@@ -157,7 +157,7 @@ def test_a_parameter_that_the_backend_lacks_is_refused_or_dropped(quickly: Any) 
     refused = quickly(*ECHO, "--grammar", "root ::= x", "hi")
     assert refused.returncode == 2
     assert "does not support the parameter grammar" in refused.stderr
-    assert "--on-unsupported drop leaves it out" in refused.stderr
+    assert refused.stderr.count("--on-unsupported drop") == 1
     dropped = quickly(*ECHO, "--grammar", "root ::= x", "--on-unsupported", "drop", "hi")
     assert (dropped.returncode, dropped.stdout) == (0, "hi\n")
     assert "grammar" in dropped.stderr
@@ -203,7 +203,7 @@ def test_engine_options_are_checked_by_the_engine(quickly: Any) -> None:
         ([*ECHO, "  "], 2, "The prompt is empty"),
         ([*ECHO], 2, "The prompt is empty"),
         ([*ECHO, "--top-p", "3", "hi"], 2, "top_p must be a number above 0, at most 1, not 3.0"),
-        ([*ECHO, "--raw", "-s", "a", "hi"], 2, "contradict"),
+        ([*ECHO, "--raw", "-s", "a", "hi"], 2, "--raw takes a prompt, not messages"),
         (["run", "-m", "smollm2-135m", "hi"], 2, "Did you mean 'smollm2-135m-instruct'"),
         (["run", "-m", "pypi:/", "--backend", "fails", "hi"], 2, "is not valid"),
         (["run", "--backend", "no-such-engine", "-m", "x", "hi"], 3, "There is no backend 'no-such-engine'"),
@@ -272,7 +272,7 @@ def test_an_unexpected_failure_is_one_line_and_debug_its_traceback(quickly: Any)
     )
     done = quickly("bug")
     assert done.returncode == 1
-    assert "Error: the command 'bug' of dist-bug 1.0 failed unexpectedly: ZeroDivisionError: a bug" in done.stderr
+    assert "Error: unexpected failure of the command 'bug' of dist-bug 1.0: ZeroDivisionError: a bug" in done.stderr
     assert "Traceback" not in done.stderr
     done = quickly("--debug", "bug")
     assert done.returncode == 1

@@ -250,7 +250,7 @@ def test_connecting() -> None:
         with pytest.raises(InvalidParameterError, match="endpoint"):
             nameless.connect()
         backend.load_model("m", {"endpoint": endpoint})
-        with pytest.raises(ServerStartError, match="only connected"):
+        with pytest.raises(ServerStartError, match="did not start it"):
             backend.restart()
         backend.close()
         assert server.health()
@@ -322,7 +322,7 @@ def test_whoever_shares_the_port_is_not_mistaken_for_it() -> None:
             stranger.listen()
             return {}
 
-    with socket.socket() as stranger, pytest.raises(PortInUseError, match="isn't ours"):
+    with socket.socket() as stranger, pytest.raises(PortInUseError, match="is used by another process"):
         Shared().load_model("m")
 
 

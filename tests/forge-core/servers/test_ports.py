@@ -73,7 +73,7 @@ def test_connections_that_linger_do_not_make_a_port_taken() -> None:
 
 
 def test_an_address_that_is_not_ours() -> None:
-    with pytest.raises(PortInUseError, match="can't be had"):
+    with pytest.raises(PortInUseError, match="is not available"):
         claim_port("test", "203.0.113.7", None)
 
 

@@ -111,7 +111,7 @@ def test_a_repository_is_an_id_until_it_is_pulled(hub: Hub, watched: Watched) ->
     [
         ("hf:org/nothing/x.gguf", SourceNotFoundError, "no repository org/nothing, or it is private"),
         ("hf:org/repo/model.Q8.gguf", SourceNotFoundError, "Did you mean sub/model.Q4.gguf"),
-        ("hf:org/repo/sub", SourceNotFoundError, "holds no file 'sub'"),
+        ("hf:org/repo/sub", SourceNotFoundError, "has no file 'sub'"),
         (f"{FILE}@v9", SourceNotFoundError, "no branch, tag or commit 'v9'"),
         ("hf:org/gated/x.gguf", DownloadError, "gated"),
         ("hf:org/forbidden/x.gguf", DownloadError, r"\(HTTP 403\)"),

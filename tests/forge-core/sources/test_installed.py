@@ -67,7 +67,7 @@ def test_a_namespace_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ("pkg:forge_test_dat/llama.gguf", "no package 'forge_test_dat' .*Did you mean 'forge_test_data'"),
         ("pkg:forge-test-dist/llama.gguf", "is a distribution; its packages are: 'forge_test_data'"),
         ("pkg:qqqqzzzz/llama.gguf", "Install it, or use pypi:"),
-        ("pkg:forge_test_data.nothing/llama.gguf", "holds no 'llama.gguf'"),
+        ("pkg:forge_test_data.nothing/llama.gguf", "has no 'llama.gguf'"),
     ],
 )
 def test_what_is_missing(installed: Path, text: str, says: str) -> None:

@@ -93,7 +93,7 @@ def test_what_is_missing(here: Path, text: str, says: str) -> None:
 
 def test_neither_file_nor_folder(here: Path) -> None:
     os.mkfifo(here / "pipe")
-    with pytest.raises(SourceNotFoundError, match="neither a file nor a folder"):
+    with pytest.raises(SourceNotFoundError, match="neither a regular file nor a folder"):
         resolve("pipe")
 
 

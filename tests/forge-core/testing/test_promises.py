@@ -10,14 +10,15 @@ import pytest
 
 from llamaforge.backends.spec import Capabilities
 from llamaforge.parameters import NAMES
-from llamaforge.testing import BackendConformance, NotAsExpected
+from llamaforge.testing import BackendConformance, EmbeddingConformance, NotAsExpected, RerankConformance
 from llamaforge.testing.defects import Defect
 from llamaforge.testing.defects.proof import run_check
 from llamaforge.testing.promises import BY_CHECK, PAGES, PROMISES
 from support.documents import ROOT
 
 MARK = re.compile(r'<sup id="([a-z]\d+)">([A-Z]\d+)(°?)</sup>')
-CHECKS = set(BackendConformance.checks())
+SUITES = (BackendConformance, EmbeddingConformance, RerankConformance)
+CHECKS = {name: check for suite in SUITES for name, check in suite.checks().items()}
 PROMISE_NOTHING = (
     "What a request means, on every backend.",
     "A number such as ",
@@ -80,8 +81,8 @@ def test_every_promise_has_a_check_or_a_test_of_our_own() -> None:
 
 
 def test_every_check_has_a_promise_and_says_so() -> None:
-    assert set(BY_CHECK) == CHECKS
-    for name, check in BackendConformance.checks().items():
+    assert set(BY_CHECK) == set(CHECKS)
+    for name, check in CHECKS.items():
         for promise in BY_CHECK[name]:
             assert f"{promise.id} ({promise.says})" in " ".join((check.__doc__ or "").split()), name
 

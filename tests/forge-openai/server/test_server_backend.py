@@ -123,7 +123,7 @@ def test_the_model_that_is_taken_where_none_is_named(server: ScriptedServer) -> 
         backend.connect(server.root)
     for reply in (error_reply(404), json_reply({"data": 3}), json_reply("text"), json_reply({"data": [{"id": 5}]})):
         server.on("GET", "/v1/models", reply)
-        with pytest.raises(InvalidParameterError, match="does not tell which models it has"):
+        with pytest.raises(InvalidParameterError, match="does not say which models it has"):
             backend.connect(server.root)
     server.on("GET", "/v1/models", json_reply({"models": [{"name": "m-1", "aliases": 7}]}))
     assert backend.find_model(server.root) == "m-1"
@@ -142,7 +142,7 @@ def test_why_the_model_can_not_be_found_out_is_told(server: ScriptedServer) -> N
     server.on("GET", "/v1/models", error_reply(500, "Out of memory."))
     with pytest.raises(ServerError, match="Out of memory"):
         backend.connect(server.root)
-    with pytest.raises(ConnectionFailedError, match="http:// in place of https://"):
+    with pytest.raises(ConnectionFailedError, match="http:// instead of https://"):
         backend.connect(server.root.replace("http://", "https://"))
     with pytest.raises(ConnectionFailedError, match="refused"):
         backend.connect("http://127.0.0.1:9")

@@ -182,6 +182,16 @@ class SamplerBoundary(Boundary):
             read.append(self.made[-1].arguments["prompt"])
         assert len(read[0]) > len(read[1])
 
+    def honours_response_format(self) -> None:
+        schema = {"type": "object", "properties": {"ripe": {"type": "boolean"}}, "required": ["ripe"]}
+        closed = {"type": "json_schema", "json_schema": {"schema": {**schema, "additionalProperties": False}}}
+        result = self.answer(response_format=closed, max_tokens=40)
+        assert (result in {'{"ripe": true}', '{"ripe": false}'}, result.finish_reason) == (True, "stop")
+
+    def honours_grammar(self) -> None:
+        result = self.answer(**ASK["grammar"])
+        assert (result in {"yes", "no"}, result.finish_reason) == (True, "stop")
+
     def honours_timeout(self) -> None:
         with pytest.raises(GenerationTimeoutError):
             self.answer(timeout=1e-5)

@@ -25,7 +25,7 @@ def _unreadable(model: str, error: Exception) -> LlamaForgeError:
 
 
 def _damaged(model: str, error: Exception) -> LlamaForgeError:
-    return InvalidModelError(model, f"its compressed data is damaged or cut short ({error}). Fetch it again.")
+    return InvalidModelError(model, f"its compressed data is damaged or cut short ({error}). Download it again.")
 
 
 def _no_text(model: str, error: Exception) -> LlamaForgeError:

@@ -31,7 +31,7 @@ class Sampler:
         self._never = {model.ids[word] for word in (BEGIN, UNKNOWN) if word in model.ids}
         for token in request.logit_bias or ():
             if not 0 <= token < len(model.vocabulary):
-                expected = f"keyed by words of this model, 0 to {len(model.vocabulary) - 1}"
+                expected = f"a mapping from words of this model, 0 to {len(model.vocabulary) - 1}"
                 raise InvalidParameterError("logit_bias", token, expected)
 
     def choose(self, logprobs: Sequence[float]) -> int:

@@ -24,13 +24,24 @@ if TYPE_CHECKING:
     from .backends.batch import BatchItem
     from .backends.config import BackendConfig
     from .backends.spec import API_VERSION, BackendSpec, Capabilities
+    from .backends.tool_loop import ToolResult, ToolRun, ToolStep
     from .cancellation import CancellationToken
+    from .embeddings import (
+        AsyncEmbeddingStream,
+        EmbeddingBatch,
+        Embeddings,
+        EmbeddingStream,
+        RankedDocument,
+        Ranking,
+        ScoreBatch,
+    )
     from .errors import LlamaForgeError
     from .forge import LlamaForge
+    from .functions import Tool, tool
     from .hookspecs import hookimpl
     from .messages import ImagePart, Message, TextPart, ToolCall
     from .models import ModelEntry
-    from .requests import GenerationRequest
+    from .requests import EmbeddingRequest, GenerationRequest, RerankRequest
     from .results import (
         Event,
         Finished,
@@ -44,9 +55,11 @@ if TYPE_CHECKING:
     )
     from .secrets import Secret
     from .streams import AsyncTextStream, TextStream
+    from .vectors import Vectors
 
 _HOMES = {
     "API_VERSION": "backends.spec",
+    "AsyncEmbeddingStream": "embeddings",
     "AsyncTextStream": "streams",
     "BackendConfig": "backends.config",
     "BackendSpec": "backends.spec",
@@ -54,6 +67,10 @@ _HOMES = {
     "BatchItem": "backends.batch",
     "CancellationToken": "cancellation",
     "Capabilities": "backends.spec",
+    "EmbeddingBatch": "embeddings",
+    "EmbeddingRequest": "requests",
+    "EmbeddingStream": "embeddings",
+    "Embeddings": "embeddings",
     "Event": "results",
     "Finished": "results",
     "GeneratedText": "results",
@@ -63,24 +80,35 @@ _HOMES = {
     "LlamaForgeError": "errors",
     "Message": "messages",
     "ModelEntry": "models",
+    "RankedDocument": "embeddings",
+    "Ranking": "embeddings",
     "ReasoningDelta": "results",
+    "RerankRequest": "requests",
+    "ScoreBatch": "embeddings",
     "Secret": "secrets",
     "TextDelta": "results",
     "TextPart": "messages",
     "TextStream": "streams",
     "Timings": "results",
     "TokenLogprob": "results",
+    "Tool": "functions",
     "ToolCall": "messages",
     "ToolCallDelta": "results",
+    "ToolResult": "backends.tool_loop",
+    "ToolRun": "backends.tool_loop",
+    "ToolStep": "backends.tool_loop",
     "Usage": "results",
+    "Vectors": "vectors",
     "get_backend": "backends",
     "hookimpl": "hookspecs",
     "list_backends": "backends",
     "register_backend": "backends",
+    "tool": "functions",
 }
 
 __all__ = [
     "API_VERSION",
+    "AsyncEmbeddingStream",
     "AsyncTextStream",
     "BackendConfig",
     "BackendSpec",
@@ -88,6 +116,10 @@ __all__ = [
     "BatchItem",
     "CancellationToken",
     "Capabilities",
+    "EmbeddingBatch",
+    "EmbeddingRequest",
+    "EmbeddingStream",
+    "Embeddings",
     "Event",
     "Finished",
     "GeneratedText",
@@ -97,21 +129,31 @@ __all__ = [
     "LlamaForgeError",
     "Message",
     "ModelEntry",
+    "RankedDocument",
+    "Ranking",
     "ReasoningDelta",
+    "RerankRequest",
+    "ScoreBatch",
     "Secret",
     "TextDelta",
     "TextPart",
     "TextStream",
     "Timings",
     "TokenLogprob",
+    "Tool",
     "ToolCall",
     "ToolCallDelta",
+    "ToolResult",
+    "ToolRun",
+    "ToolStep",
     "Usage",
+    "Vectors",
     "__version__",
     "get_backend",
     "hookimpl",
     "list_backends",
     "register_backend",
+    "tool",
 ]
 
 

@@ -8,14 +8,16 @@ import contextvars
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Final, TypeVar
 
 from .cancellation import CancellationToken
 from .errors import GenerationError
 from .results import Event
 
-_FORKED: Final = "This process was forked while the answer was being read: it goes on in the parent alone."
+T = TypeVar("T")
+
+_FORKED: Final = "This process was forked while the answer was being read. Only the parent process gets the rest."
 BUFFERED: Final = 64
 """Events that are buffered for a slow reader before the engine has to wait."""
 
@@ -147,6 +149,68 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
             closed = asyncio.run_coroutine_threadsafe(close(), loop)
             if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
                 closed.result()
+
+
+def call_in_loop(work: Callable[[], Awaitable[T]], cancellation: CancellationToken) -> T:
+    """Run an asynchronous call from a thread, in the event loop that all of them share.
+
+    Raises GenerationTimeoutError at the deadline, and GenerationError if the call is cancelled.
+    """
+    loop = _shared_loop()
+    context = contextvars.copy_context()
+
+    async def run() -> T:
+        return await work()
+
+    async def start() -> T:
+        return await loop.create_task(run(), context=context)
+
+    future = asyncio.run_coroutine_threadsafe(start(), loop)
+    cancellation.on_cancel(lambda: _discard(future))
+    try:
+        concurrent.futures.wait([future], cancellation.remaining())
+        if not future.done():
+            cancellation.check()
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise GenerationError("The call was cancelled.") from None
+    finally:
+        future.cancel()
+
+
+def _discard(future: concurrent.futures.Future[Any]) -> None:
+    future.cancel()
+
+
+async def call_in_thread(work: Callable[[], T], cancellation: CancellationToken) -> T:
+    """Run a synchronous call in a separate thread. The loop never blocks.
+
+    The caller cancels *cancellation* when it leaves; the thread ends when the engine next checks that. Raises
+    GenerationTimeoutError at the deadline.
+    """
+    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    done.set_running_or_notify_cancel()  # a task that waits for it, and is cancelled, leaves it alone
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the caller
+            done.set_exception(error)
+
+    enter = contextvars.copy_context().run
+    threading.Thread(target=enter, args=(run,), name="llamaforge-call", daemon=True).start()
+    waited_for = asyncio.wrap_future(done)
+    waited_for.add_done_callback(_retrieved)
+    await asyncio.wait([waited_for], timeout=cancellation.remaining())
+    if not waited_for.done():
+        cancellation.check()
+    return waited_for.result()
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Nobody may be left to retrieve the error, about which asyncio would complain."""
+    if not future.cancelled():
+        future.exception()
 
 
 async def _anext(events: AsyncIterator[Event], end: object) -> Any:

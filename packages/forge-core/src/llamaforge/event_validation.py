@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from .errors import ContractError, GenerationError, LlamaForgeError, RequestErro
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
 from .text import TextBuffer
+
+if TYPE_CHECKING:
+    from .constraints.reading import AnswerReader
 
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
 
@@ -27,6 +30,7 @@ class EventValidator:
         cancellation: its cancellation token.
         dropped: parameters that were dropped because of ``on_unsupported="drop"``.
         say_where: says in an error about the request where a wrong value was set, unless the caller did it.
+        reader: reads the whole answer, if the request sets a format for it.
     """
 
     def __init__(
@@ -36,12 +40,15 @@ class EventValidator:
         cancellation: CancellationToken,
         dropped: tuple[str, ...],
         say_where: Callable[[RequestError], None] | None = None,
+        reader: AnswerReader | None = None,
     ) -> None:
         self._backend = backend
         self._request = request
         self._cancellation = cancellation
         self._dropped = dropped
         self._say_where = say_where
+        self.reader = reader
+        self._keeps_text = reader is not None or cancellation.deadline is not None
         self._started = cancellation.started
         self._first: float | None = None
         self._text = TextBuffer()
@@ -63,8 +70,8 @@ class EventValidator:
             return None
         if self._cancellation.deadline is not None:
             self._check_deadline()
-            if isinstance(event, TextDelta):
-                self._text.write(event.text)
+        if self._keeps_text and isinstance(event, TextDelta):
+            self._text.write(event.text)
         if isinstance(event, _DELTAS):
             if self._first is None:
                 self._first = time.perf_counter() - self._started
@@ -74,7 +81,7 @@ class EventValidator:
             return None
         if event is None:
             raise ContractError(self._backend, "its stream ended without a terminal event")
-        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is no event")
+        raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is not an event")
 
     def see_failure(self, error: BaseException) -> None:
         """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
@@ -108,21 +115,26 @@ class EventValidator:
     def see_more(self, event: object) -> None:
         """What came after the terminal event. Raises ContractError if anything did."""
         if event is not None and not self._cancellation.cancelled:
-            raise ContractError(self._backend, "its stream went on after the terminal event")
+            raise ContractError(self._backend, "its stream continued after the terminal event")
 
     def cancelled(self) -> Finished:
         """The terminal event of a stream that its reader leaves early."""
         return Finished(finish_reason="cancelled", parameters=self._request.parameters(), dropped=self._dropped)
 
     def terminal(self) -> Finished:
-        """The terminal event, completed: timings, the parameters in effect, what was dropped."""
+        """The terminal event, completed: timings, the parameters in effect, what was dropped.
+
+        Raises InvalidAnswerError for a whole answer that breaks its format.
+        """
         end = self._end or Finished(finish_reason="cancelled")
+        if self.reader is not None and end.finish_reason == "stop":
+            self.reader.finish(str(self._text))
         queued = end.timings.queued if end.timings else None
         return msgspec.structs.replace(
             end,
             timings=Timings(first_token=self._first, total=time.perf_counter() - self._started, queued=queued),
             parameters=end.parameters or self._request.parameters(),
-            dropped=self._dropped,
+            dropped=(*self._dropped, *end.dropped),
         )
 
 

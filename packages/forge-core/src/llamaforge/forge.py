@@ -17,7 +17,9 @@ from .backends.basic import BasicBackendAdapter
 from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
 from .backends.loading import loading
+from .backends.named_embedding_calls import NamedModelEmbeddingCalls
 from .backends.registry import check_generation, get_backend, list_backends, match_backend
+from .backends.spec import TASKS
 from .errors import (
     ConflictingParametersError,
     InvalidParameterError,
@@ -38,7 +40,7 @@ from .sources.spec import Progress
 from .validation import seconds_to_wait
 
 
-class LlamaForge(NamedModelCalls):
+class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
     """Named models, and the backends that run them.
 
     ::
@@ -145,7 +147,8 @@ class LlamaForge(NamedModelCalls):
         with self._lock:
             entry = self.get_model(name)
             if entry.origin == "built-in":
-                raise InvalidParameterError("name", name, "a model that you added; this one is built in")
+                message = f"{name!r} is built in, so it can't be removed."
+                raise InvalidParameterError("name", name, "a model that you added", message=message)
             self._added.pop(name, None)
             if name in self._file.load():
                 self._file.remove(name)
@@ -315,7 +318,9 @@ class LlamaForge(NamedModelCalls):
         if name is None:
             if not fetched:
                 location = resolve(entry.path, sha256=entry.sha256).location
-            name = match_backend(offered_location(entry.path) if fetched else location)
+            task = parameters.get("task")
+            task = task if task in TASKS else None  # the backend refuses another value
+            name = match_backend(offered_location(entry.path) if fetched else location, task)
         backend = get_backend(name)()
         backend.offline = self._offline
         if backend.is_basic:
@@ -349,5 +354,8 @@ class LlamaForge(NamedModelCalls):
 
 def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
     if parameters.get("revision", revision) != revision:
-        raise ConflictingParametersError(["revision", "the reference's @revision"], "give one of them.")
+        raise ConflictingParametersError(
+            ["revision", "the reference's @revision"],
+            "revision differs from the reference's @revision. Pass one of them.",
+        )
     return {**parameters, "revision": revision}

@@ -5,12 +5,12 @@ https://platform.openai.com/docs/api-reference/chat/create
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from .errors import InvalidParameterError
+from .errors import InvalidParameterError, closest
 from .validation import plain_value
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
@@ -88,6 +88,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
 
 
 _FIELDS: Final = frozenset(Message.__struct_fields__)
+_HELLO: Final = "{'role': 'user', 'content': 'Hello'}"
+_EXAMPLE: Final = f"a message such as {_HELLO}"
 
 
 def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[Message, ...]:
@@ -96,24 +98,69 @@ def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[M
     Raises InvalidParameterError, with the message's index, if one is malformed.
     """
     if isinstance(messages, str | Mapping) or not isinstance(messages, Iterable):
-        raise InvalidParameterError(
-            "messages", messages, "a list of messages such as {'role': 'user', 'content': 'Hello'}", show_value=False
-        )
+        said = f"messages must be a list of messages such as {_HELLO}, not {type(messages).__name__}."
+        raise InvalidParameterError("messages", messages, "a list of messages", show_value=False, message=said)
     read = []
     for index, message in enumerate(messages):
         if isinstance(message, Message):
             read.append(_with_plain_text(message))
             continue
+        plain = _without_empty_fields(plain_value(message))
         try:
-            read.append(msgspec.convert(_without_empty_fields(plain_value(message)), Message))
+            read.append(msgspec.convert(plain, Message))
         except msgspec.ValidationError as error:
-            raise InvalidParameterError(
-                f"messages[{index}]",
-                message,
-                f"a message such as {{'role': 'user', 'content': 'Hello'}} ({error})",
-                show_value=False,
-            ) from None
+            name = f"messages[{index}]"
+            said = f"{name} {_mistake(plain) or f'is not valid: {error}.'}"
+            raise InvalidParameterError(name, message, _EXAMPLE, show_value=False, message=said) from None
     return tuple(read)
+
+
+def _mistake(message: Any) -> str:
+    """What is wrong with *message*, as the end of a sentence; empty where nobody knows."""
+    if not isinstance(message, dict):
+        return f"must be a mapping such as {_HELLO}, not {type(message).__name__}."
+    if unknown := [str(name) for name in message if name not in _FIELDS]:
+        near = closest(unknown[0], _FIELDS)
+        hint = f"did you mean {near[0]!r}?" if near else f"the fields are {_listed(Message.__struct_fields__)}."
+        return f"has the unknown field {unknown[0]!r}; {hint}"
+    roles = f"the roles are {_listed(get_args(Role))}."
+    if "role" not in message:
+        return f"has no role; {roles}"
+    if message["role"] not in get_args(Role):
+        return f"has the role {message['role']!r}; {roles}"
+    return next(filter(None, (_mistaken_field(name, value) for name, value in message.items())), "")
+
+
+def _mistaken_field(name: str, value: Any) -> str:
+    if name in ("name", "tool_call_id") and not isinstance(value, str | None):
+        return f"has a {name} that is not a string."
+    if name == "tool_calls" and not _fits(value, tuple[ToolCall, ...]):
+        call = "{'id': '1', 'type': 'function', 'function': {'name': 'f', 'arguments': '{}'}}"
+        return f"has tool_calls that are not a list of calls such as {call}."
+    if name != "content" or isinstance(value, str | None):
+        return ""
+    if not isinstance(value, list | tuple):
+        return f"has content that is neither a string nor a list of parts, but {type(value).__name__}."
+    for number, part in enumerate(value):
+        if not _fits(part, Part):
+            kind = f" (type {part['type']!r})" if isinstance(part, dict) and "type" in part else ""
+            return (
+                f"has content whose part {number}{kind} is neither {{'type': 'text', 'text': ...}} nor "
+                "{'type': 'image_url', 'image_url': {'url': ...}}."
+            )
+    return ""
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _without_empty_fields(message: Any) -> Any:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
-from .validation import convert, plain_value
+from .functions import Tool, read_tools
+from .validation import EXPECTED, convert, plain_value
 
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -64,7 +66,10 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     stop: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1)], ...],
-            Meta(description="A string or a list of strings that end the answer and are not part of it."),
+            Meta(
+                description="A string or a list of strings that end the answer and are not part of it.",
+                extra={EXPECTED: "a non-empty string, or a list of them"},
+            ),
         ]
         | None
     ) = None
@@ -112,12 +117,23 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ) = None
     response_format: (
         Annotated[
-            dict[str, Any], Meta(description="Format of the answer: {'type': 'json_schema', 'json_schema': {...}}.")
+            dict[str, Any],
+            Meta(
+                description="Format of the answer: {'type': 'json_schema', 'json_schema': {'schema': {...}}}, or the "
+                "type json_object, regex (with 'regex': '...'), choice (with 'choice': [...]) or text. In Python also "
+                "a type: a msgspec Struct, a dataclass, a TypedDict, an enum, list[...], a pydantic model."
+            ),
         ]
         | None
     ) = None
-    grammar: Annotated[str, Meta(description="A grammar that the answer must follow.")] | None = None
-    tools: Annotated[tuple[dict[str, Any], ...], Meta(description="Functions that the model may call.")] | None = None
+    grammar: Annotated[str, Meta(description="A grammar that the answer must follow, in Lark or GBNF.")] | None = None
+    tools: (
+        Annotated[
+            tuple[dict[str, Any], ...],
+            Meta(description="Functions that the model may call: Python functions, or mappings."),
+        ]
+        | None
+    ) = None
     tool_choice: (
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
@@ -185,9 +201,9 @@ class GenerationParameters(TypedDict, total=False):
     logit_bias: Mapping[int, float] | Mapping[str, float] | None
     logprobs: bool | None
     top_logprobs: int | None
-    response_format: Mapping[str, object] | None
+    response_format: Mapping[str, object] | type[Any] | types.GenericAlias | types.UnionType | None
     grammar: str | None
-    tools: Sequence[Mapping[str, object]] | None
+    tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
@@ -224,9 +240,9 @@ DEFAULTS: dict[str, Any] = {
 
 
 _NO_TEMPLATE_KWARGS = {
-    "messages": "given by itself",
-    "tools": "a parameter of its own",
-    "add_generation_prompt": "set by whether the last turn is the assistant's",
+    "messages": "LlamaForge sets it itself",
+    "tools": "pass the parameter tools instead",
+    "add_generation_prompt": "it follows from whose turn is last",
 }
 """Variables of chat templates that callers may not set."""
 
@@ -255,7 +271,9 @@ def canonical(parameters: Mapping[str, object] | None) -> dict[str, Any]:
             value = _read_value(name, value)
         if name in named and named[name] != value:
             other = next(each for each in parameters if ALIASES.get(each, each) == name)
-            raise ConflictingParametersError([other, given], "they are two names of one parameter.")
+            raise ConflictingParametersError(
+                [other, given], f"{other} and {given} are the same parameter. Pass one of them."
+            )
         named[name] = value
     if "do_sample" in parameters:
         _apply_do_sample(named, plain_value(parameters["do_sample"]))
@@ -270,11 +288,13 @@ def _plain_name(given: object) -> str:
 
 def _read_value(name: str, value: Any) -> Any:
     """*value* in the form that the parameter *name* is checked in."""
+    if name == "tools" and isinstance(value, list | tuple):
+        value = read_tools(value)[0]
     if type(value) is not float:
         value = plain_value(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidParameterError(name, value, "a finite number")
-    if name == "stop" and isinstance(value, str):
+    if name == "stop" and isinstance(value, str) and value:
         return (value,)
     if name == "logit_bias" and isinstance(value, dict):
         # JSON has only strings for keys, so "42" is read as the token 42.
@@ -289,11 +309,14 @@ def _apply_do_sample(named: dict[str, Any], sample: Any) -> None:
         raise InvalidParameterError("do_sample", sample, "true or false")
     temperature = named.get("temperature")
     if sample and temperature == 0:
-        raise ConflictingParametersError(["do_sample", "temperature"], "temperature 0 never samples.")
+        raise ConflictingParametersError(
+            ["do_sample", "temperature"], "do_sample=True needs a temperature above 0, not temperature=0."
+        )
     if not sample:
         if temperature:
             raise ConflictingParametersError(
-                ["do_sample", "temperature"], "do_sample=False means temperature 0; give one of them."
+                ["do_sample", "temperature"],
+                f"do_sample=False means temperature 0, but temperature is {temperature}. Pass one of them.",
             )
         named["temperature"] = 0.0
 
@@ -318,15 +341,24 @@ def valid_parameters(values: Mapping[str, object]) -> dict[str, Any]:
 
 
 def check_combinations(parameters: Parameters) -> None:
-    """Raise ConflictingParametersError or InvalidParameterError for parameters that contradict each other."""
+    """Raise ConflictingParametersError or InvalidParameterError for parameters that can't be used together."""
     if parameters.top_logprobs and not parameters.logprobs:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:
-        raise ConflictingParametersError(["response_format", "grammar"], "an answer can follow only one of them.")
+        raise ConflictingParametersError(["response_format", "grammar"])
+    if parameters.stop and (constraint := constrained_by(parameters)) is not None:
+        reason = f"stop can't be used with {constraint}: a stop string would end the answer before it is complete."
+        raise ConflictingParametersError([constraint, "stop"], reason)
     for name, instead in _NO_TEMPLATE_KWARGS.items():
         if name in (parameters.chat_template_kwargs or {}):
-            raise InvalidParameterError(
-                "chat_template_kwargs", name, f"variables of the chat template, but for {name}, which is {instead}"
-            )
+            message = f"chat_template_kwargs can't contain {name!r}: {instead}."
+            raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
     if parameters.tool_choice is not None and not parameters.tools:
-        raise ConflictingParametersError(["tool_choice", "tools"], "there are no tools to choose from.")
+        raise ConflictingParametersError(["tool_choice", "tools"], "tool_choice needs tools.")
+
+
+def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:
+    """The parameter that constrains the answer; None where any text will do."""
+    if parameters.response_format is not None:
+        return None if parameters.response_format.get("type") == "text" else "response_format"
+    return None if parameters.grammar is None else "grammar"

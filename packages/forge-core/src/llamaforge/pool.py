@@ -255,7 +255,7 @@ class ModelPool:
             loading = self._loading.get(entry.name)
             if loading is not None:
                 if loading.thread == threading.get_ident():
-                    raise ModelLoadError(entry.name, "its backend asks for the same model while it loads it.")
+                    raise ModelLoadError(entry.name, "its backend asked for the same model while loading it.")
                 loading.followers += 1
                 return loading, "follows"
             slot = self._loading[entry.name] = _Slot(entry, dict(parameters), threading.get_ident())

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from .messages import ToolCall
+from .messages import FunctionCall, ToolCall
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "cancelled", "unknown"]
 """Why an answer ended. ``stop``: the model or a stop string ended it; ``length``: it reached max_tokens or the end of
@@ -70,10 +70,17 @@ class ReasoningDelta(msgspec.Struct, frozen=True, tag="reasoning"):
     text: str
 
 
-class ToolCallDelta(msgspec.Struct, frozen=True, tag="tool_call"):
-    """A complete tool call."""
+class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True, tag="tool_call"):
+    """A piece of a tool call. The result has the finished calls."""
 
-    call: ToolCall
+    index: int
+    """Which call of the answer, from 0."""
+    id: str = ""
+    """The call's id, with its first piece; empty afterwards."""
+    name: str = ""
+    """The function's name, with the first piece; empty afterwards."""
+    arguments: str = ""
+    """More of the arguments. The joined pieces are the JSON text that the model wrote."""
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
@@ -89,10 +96,32 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True, tag="finished"):
     parameters: dict[str, Any] = {}
     """The parameters in effect; set by the base class."""
     dropped: tuple[str, ...] = ()
-    """Parameters that were dropped with ``on_unsupported="drop"``; set by the base class."""
+    """What of the request had no effect. The base class adds parameters dropped with ``on_unsupported="drop"``."""
 
 
 Event = TextDelta | ReasoningDelta | ToolCallDelta | Finished
+
+
+class ToolCallBuffer:
+    """Puts tool calls together from their pieces."""
+
+    def __init__(self) -> None:
+        self._calls: dict[int, tuple[list[str], list[str], list[str]]] = {}
+
+    def add(self, piece: ToolCallDelta) -> None:
+        """Take the next piece."""
+        ids, names, arguments = self._calls.setdefault(piece.index, ([], [], []))
+        ids.append(piece.id)
+        names.append(piece.name)
+        arguments.append(piece.arguments)
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls so far, in order."""
+        return tuple(
+            ToolCall("".join(ids), FunctionCall("".join(names), "".join(arguments)))
+            for _, (ids, names, arguments) in sorted(self._calls.items())
+        )
 
 
 class GeneratedText(str):
@@ -104,12 +133,16 @@ class GeneratedText(str):
     parameters: dict[str, Any]
     """The parameters in effect, including defaults and the random seed."""
     dropped: tuple[str, ...]
-    """Parameters that the backend doesn't support and that were dropped because of ``on_unsupported="drop"``."""
+    """What of the request had no effect: parameters that the backend doesn't support and that were dropped because of
+    ``on_unsupported="drop"``, and parts of a schema that are annotations, such as an unknown ``format``."""
     logprobs: tuple[TokenLogprob, ...]
     tool_calls: tuple[ToolCall, ...]
     reasoning: str
     stop: str | None
     """The stop string that ended the answer, if any."""
+    parsed: Any
+    """What an answer with a JSON ``response_format`` says: an instance of the type that was given as the format, or
+    plain data. None if the answer was cut, and for other formats."""
 
     def __new__(
         cls,
@@ -124,6 +157,7 @@ class GeneratedText(str):
         tool_calls: tuple[ToolCall, ...] = (),
         reasoning: str = "",
         stop: str | None = None,
+        parsed: Any = None,
     ) -> Self:
         """An answer with the text *text* and these details."""
         self = super().__new__(cls, text)
@@ -136,6 +170,7 @@ class GeneratedText(str):
         self.tool_calls = tool_calls
         self.reasoning = reasoning
         self.stop = stop
+        self.parsed = parsed
         return self
 
     @property
@@ -148,5 +183,6 @@ class GeneratedText(str):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values that JSON can represent."""
-        plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__})
+        parsed = None if self.parsed is None else msgspec.json.decode(self.text)  # an instance may be of any type
+        plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__, "parsed": parsed})
         return plain

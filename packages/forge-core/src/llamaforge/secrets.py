@@ -31,8 +31,10 @@ class Secret:
             variable = value.removeprefix(ENV_PREFIX)
             found = os.environ.get(variable)
             if not found:
+                state = "is not set" if found is None else "is empty"
+                message = f"The environment variable {variable}, which {name} refers to, {state}."
                 raise InvalidParameterError(
-                    name, value, f"set in the environment: the variable {variable!r} is empty", show_value=False
+                    name, value, "env: and a variable that is set", show_value=False, message=message
                 )
             return cls(found)
         return cls(value)
@@ -54,7 +56,7 @@ class Secret:
         return hash(self._value)
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("A secret is not written down: pickle and copy are refused.")
+        raise TypeError("A secret can't be pickled.")
 
     def __copy__(self) -> Secret:
         return self

@@ -23,7 +23,9 @@ def takes_parameters(method: M) -> M:
     """
     signature = inspect.signature(method)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    method.__signature__ = signature.replace(parameters=[*own, *_KEYWORDS])  # type: ignore[attr-defined]
+    names = {each.name for each in own}
+    keywords = [each for each in _KEYWORDS if each.name not in names]
+    method.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
     return method
 
 

@@ -5,13 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .cancellation import CancellationToken
 from .errors import GenerationError
-from .messages import ToolCall
-from .results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
+from .results import (
+    Event,
+    Finished,
+    GeneratedText,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallBuffer,
+    ToolCallDelta,
+)
 from .text import TextBuffer
+
+if TYPE_CHECKING:
+    from .constraints.reading import AnswerReader
 
 
 def _cancelled() -> Finished:
@@ -21,13 +32,19 @@ def _cancelled() -> Finished:
 class _Stream:
     """The state that both kinds of stream keep."""
 
-    def __init__(self, cancellation: CancellationToken | None, cancelled: Callable[[], Finished] | None) -> None:
+    def __init__(
+        self,
+        cancellation: CancellationToken | None,
+        cancelled: Callable[[], Finished] | None,
+        reader: AnswerReader | None,
+    ) -> None:
         self._cancellation = cancellation or CancellationToken()
         self._cancelled = cancelled or _cancelled
+        self._reader = reader
         self._text = TextBuffer()
         self._reasoning = TextBuffer()
         self._logprobs: list[TokenLogprob] = []
-        self._tool_calls: list[ToolCall] = []
+        self._tool_calls = ToolCallBuffer()
         self._finished: Finished | None = None
         self._failed = False
 
@@ -37,6 +54,14 @@ class _Stream:
         return str(self._text)
 
     @property
+    def partial(self) -> Any:
+        """What a JSON answer says so far, as plain data: lists, dicts and strings grow; None while it says nothing.
+
+        Numbers and words count once they are complete. Without a JSON ``response_format`` it is None.
+        """
+        return None if self._reader is None else self._reader.partial(self.text)
+
+    @property
     def result(self) -> GeneratedText:
         """The finished text with its details.
 
@@ -44,8 +69,11 @@ class _Stream:
         """
         end = self._finished
         if end is None:
-            state = "failed" if self._failed else "is not at its end"
-            raise GenerationError(f"The stream {state}: there is no result. Read it to its end, or close it.")
+            if self._failed:
+                raise GenerationError("The stream has failed, so there is no result.")
+            raise GenerationError(
+                "The stream has not ended yet, so there is no result. Read it to its end, or close it."
+            )
         return GeneratedText(
             self.text,
             finish_reason=end.finish_reason,
@@ -54,9 +82,10 @@ class _Stream:
             parameters=end.parameters,
             dropped=end.dropped,
             logprobs=tuple(self._logprobs),
-            tool_calls=tuple(self._tool_calls),
+            tool_calls=self._tool_calls.tool_calls,
             reasoning=str(self._reasoning),
             stop=end.stop,
+            parsed=None if self._reader is None else self._reader.parsed,
         )
 
     def cancel(self) -> None:
@@ -71,7 +100,7 @@ class _Stream:
         elif isinstance(event, ReasoningDelta):
             self._reasoning.write(event.text)
         elif isinstance(event, ToolCallDelta):
-            self._tool_calls.append(event.call)
+            self._tool_calls.add(event)
         else:
             self._finished = event
 
@@ -98,9 +127,11 @@ class TextStream(_Stream, Iterator[str]):
         events: Iterator[Event],
         cancellation: CancellationToken | None = None,
         cancelled: Callable[[], Finished] | None = None,
+        reader: AnswerReader | None = None,
     ) -> None:
-        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early."""
-        super().__init__(cancellation, cancelled)
+        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early; *reader* reads
+        the answer, if it has a format."""
+        super().__init__(cancellation, cancelled, reader)
         self._events = events
         self._at_work = threading.RLock()
 
@@ -173,9 +204,11 @@ class AsyncTextStream(_Stream, AsyncIterator[str]):
         events: AsyncIterator[Event],
         cancellation: CancellationToken | None = None,
         cancelled: Callable[[], Finished] | None = None,
+        reader: AnswerReader | None = None,
     ) -> None:
-        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early."""
-        super().__init__(cancellation, cancelled)
+        """Read *events*. *cancelled* makes the terminal event of a stream that its reader leaves early; *reader* reads
+        the answer, if it has a format."""
+        super().__init__(cancellation, cancelled, reader)
         self._events = events
 
     async def events(self) -> AsyncIterator[Event]:

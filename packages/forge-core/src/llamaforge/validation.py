@@ -6,7 +6,7 @@ import math
 import numbers
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import msgspec.inspect as mi
@@ -15,6 +15,9 @@ from .errors import InvalidParameterError, LlamaForgeError
 from .secrets import Secret
 
 _PLAIN = frozenset({str, int, float, bool})
+
+EXPECTED: Final = "expected"
+"""The key in ``msgspec.Meta(extra={...})`` of a type's description, where its own would not do."""
 
 
 def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) -> Any:
@@ -38,8 +41,10 @@ def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) ->
                 ) from None
         for field in msgspec.structs.fields(into):
             if field.required and field.encode_name not in values:
-                expected = describe_field(into, field.encode_name, "given")
-                raise InvalidParameterError(field.encode_name, None, expected, show_value=False) from None
+                name = field.encode_name
+                expected = describe_field(into, name)
+                message = f"{name} is missing" + (f"; it must be {expected}." if expected else ".")
+                raise InvalidParameterError(name, None, expected, show_value=False, message=message) from None
         raise
 
 
@@ -75,7 +80,17 @@ def seconds_to_wait(wait: bool | float) -> float:
         return math.inf if wait else 0.0
     value = plain_value(wait)
     if not isinstance(value, int | float) or not value >= 0:
-        raise InvalidParameterError("wait", wait, "True, False, or seconds of at least 0")
+        raise InvalidParameterError("wait", wait, "True, False, or a number of seconds")
+    return float(value)
+
+
+def read_timeout(timeout: object) -> float | None:
+    """Read ``timeout`` of a call: seconds above 0, or None. Raises InvalidParameterError."""
+    value = plain_value(timeout)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InvalidParameterError("timeout", timeout, "a number above 0")
     return float(value)
 
 
@@ -103,7 +118,7 @@ def is_secret(struct: type[Any], name: str) -> bool:
 
 def _words(kind: Any) -> str:
     if isinstance(kind, mi.Metadata):
-        return _words(kind.type)
+        return (kind.extra or {}).get(EXPECTED) or _words(kind.type)
     if isinstance(kind, mi.UnionType):
         words = [_words(each) for each in kind.types if not isinstance(each, mi.NoneType)]
         return " or ".join(word for word in words if word)
@@ -116,15 +131,31 @@ def _words(kind: Any) -> str:
     if isinstance(kind, mi.LiteralType):
         return "one of " + ", ".join(repr(value) for value in kind.values)
     if isinstance(kind, mi.VarTupleType | mi.ListType):
-        return f"a list, each item {_words(kind.item_type)}"
+        return f"a list of {_plural(kind.item_type)}"
     if isinstance(kind, mi.DictType):
-        value = _words(kind.value_type)
-        return f"a mapping from {_words(kind.key_type)} to {value}" if value else "a mapping"
+        value = _plural(kind.value_type)
+        return f"a mapping from {_plural(kind.key_type)} to {value}" if value else "a mapping"
     if isinstance(kind, mi.StructType):
         return "a mapping with " + " and ".join(field.encode_name for field in kind.fields)
     if isinstance(kind, mi.CustomType):
         return "a string or 'env:NAME'"
     return ""
+
+
+def _plural(kind: Any) -> str:
+    if isinstance(kind, mi.Metadata):
+        return _plural(kind.type)
+    if isinstance(kind, mi.UnionType):
+        return " or ".join(filter(None, map(_plural, kind.types)))
+    if isinstance(kind, mi.LiteralType):
+        return "any of " + ", ".join(repr(value) for value in kind.values)
+    article, _, rest = _words(kind).partition(" ")
+    if article not in ("a", "an"):
+        return f"{article} {rest}".strip()
+    for noun in ("whole number", "number", "non-empty string", "string", "mapping", "list"):
+        if rest.startswith(noun):
+            return f"{noun}s{rest.removeprefix(noun)}"
+    return rest
 
 
 def _range(kind: Any) -> str:

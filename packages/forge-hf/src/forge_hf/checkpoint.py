@@ -80,13 +80,13 @@ def check_weights(folder: Path, name: str) -> list[Path]:
 
 
 def check_tokenizer(folder: Path, name: str) -> None:
-    """Raise InvalidModelError where the folder holds nothing that a tokenizer could be made of."""
+    """Raise InvalidModelError where the folder contains nothing that a tokenizer could be made of."""
     files = tokenizer_files(folder)
     for file in files:
         if is_lfs_pointer(file):
             raise InvalidModelError(name, lfs_advice(file.name))
     if not files:
-        raise InvalidModelError(name, "the folder holds no tokenizer (tokenizer.json, tokenizer.model or the like).")
+        raise InvalidModelError(name, "the folder has no tokenizer (tokenizer.json, tokenizer.model or the like).")
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -109,7 +109,9 @@ def check_settings(folder: Path, name: str) -> None:
         try:
             file.read_text(encoding="utf-8")
         except (ValueError, OSError) as error:
-            raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Fetch that file again.") from None
+            raise InvalidModelError(
+                name, f"its {file.name} can't be read ({error}). Download that file again."
+            ) from None
 
 
 def processor_template(folder: Path) -> str | None:
@@ -157,10 +159,10 @@ def _read_object(file: Path, name: str) -> dict[str, Any]:
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Fetch that file again.") from None
+        raise InvalidModelError(name, f"its {file.name} can't be read ({error}). Download that file again.") from None
     if not isinstance(told, dict):
         kind = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}.get(type(told), "a number")
-        raise InvalidModelError(name, f"its {file.name} holds {kind}, not an object. Fetch that file again.")
+        raise InvalidModelError(name, f"its {file.name} contains {kind}, not an object. Download that file again.")
     return told
 
 
@@ -175,7 +177,7 @@ def _weight_files(folder: Path, name: str) -> tuple[list[Path], str]:
             try:
                 return [folder / shard for shard in shards(folder / index)], index
             except ValueError as error:
-                raise InvalidModelError(name, f"its {index} is damaged ({error}). Fetch that file again.") from None
+                raise InvalidModelError(name, f"its {index} is damaged ({error}). Download that file again.") from None
     raise InvalidModelError(name, _no_weights(folder))
 
 
@@ -187,12 +189,12 @@ def _no_weights(folder: Path) -> str:
     parts = [name for name in names if _SHARD.fullmatch(name)]
     if parts:
         return (
-            f"the folder holds parts of the weights ({parts[0]} ...), but not their index "
-            f"({INDEXES[0] if parts[0].endswith('.safetensors') else INDEXES[1]}). Fetch that file, too."
+            f"the folder contains parts of the weights ({parts[0]} ...), but not their index "
+            f"({INDEXES[0] if parts[0].endswith('.safetensors') else INDEXES[1]}). Download that file, too."
         )
     others = [name for name in names if Path(name).suffix in _OTHER_WEIGHTS]
-    instead = f" It holds {others[0]}, which transformers doesn't load." if others else ""
-    return f"the folder holds no weights ({' or '.join(SINGLE)}).{instead}"
+    instead = f" It contains {others[0]}, which transformers doesn't load." if others else ""
+    return f"the folder has no weights ({' or '.join(SINGLE)}).{instead}"
 
 
 def _check_safetensors(file: Path, name: str) -> None:
@@ -200,7 +202,7 @@ def _check_safetensors(file: Path, name: str) -> None:
         with safe_open(file, framework="pt"):
             return
     except SafetensorError as error:
-        raise InvalidModelError(name, f"{file.name} is damaged or cut short ({error}). Fetch it again.") from None
+        raise InvalidModelError(name, f"{file.name} is damaged or cut short ({error}). Download it again.") from None
 
 
 def _check_pickle(file: Path, name: str) -> None:
@@ -209,17 +211,17 @@ def _check_pickle(file: Path, name: str) -> None:
     with file.open("rb") as opened:
         start = opened.read(2)
     if start == b"PK" and not packed:
-        raise InvalidModelError(name, f"{file.name} is cut short. Fetch it again.")
+        raise InvalidModelError(name, f"{file.name} is cut short. Download it again.")
     if not packed and start != b"\x80\x02":
-        raise InvalidModelError(name, f"{file.name} holds no weights: it is no file of torch's. Fetch it again.")
+        raise InvalidModelError(name, f"{file.name} has no weights: it was not written by torch. Download it again.")
     try:
         found = torch.load(file, map_location="meta", weights_only=True, mmap=packed)
     except Exception as error:  # noqa: BLE001 - torch raises whatever it stumbles over
         raise InvalidModelError(
-            name, f"{file.name} is damaged, or holds other things than weights ({words(error)}). Fetch it again."
+            name, f"{file.name} is damaged, or contains more than weights ({words(error)}). Download it again."
         ) from None
     if not isinstance(found, dict):
-        raise InvalidModelError(name, f"{file.name} holds {type(found).__name__}, not weights by name.")
+        raise InvalidModelError(name, f"{file.name} contains {type(found).__name__}, not weights by name.")
 
 
 def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given: str | None) -> ChatTemplate | None:

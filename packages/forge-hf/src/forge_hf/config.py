@@ -111,7 +111,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+                description="A Jinja template, or the path of one, instead of the model's.",
             ),
         ]
         | None
@@ -123,7 +123,7 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     cache_dir: (
         Annotated[
             str,
-            Meta(min_length=1, description="Folder for downloads from the hub. Not set: the hub library's own cache."),
+            Meta(min_length=1, description="Folder for downloads from the hub. Not set: the hub library's cache."),
         ]
         | None
     ) = None
@@ -138,11 +138,16 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse contradictions."""
         if self.dtype is not None and self.torch_dtype is not None and self.dtype != self.torch_dtype:
-            raise ConflictingParametersError(["dtype", "torch_dtype"], "they are two names of one parameter.")
+            raise ConflictingParametersError(
+                ["dtype", "torch_dtype"], "dtype and torch_dtype are the same parameter. Pass one of them."
+            )
         if self.device_map is not None and self.device != "auto":
-            raise ConflictingParametersError(["device", "device_map"], "give one of them.")
+            raise ConflictingParametersError(["device", "device_map"])
         if self.gguf_file is not None and self.quantization is not None and not self.unpacks_gguf_by_itself:
-            raise ConflictingParametersError(["gguf_file", "quantization"], "a GGUF file is quantized already.")
+            raise ConflictingParametersError(
+                ["gguf_file", "quantization"],
+                "quantization can't be used with gguf_file: a GGUF file is already quantized.",
+            )
 
     @classmethod
     def read(cls, parameters: Mapping[str, Any] | None) -> Self:

@@ -45,7 +45,9 @@ def choose_device(wanted: str, parameter: str = "device") -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError:
-        raise InvalidParameterError(parameter, wanted, "'auto', 'cpu', 'cuda', 'cuda:1', 'mps' or the like") from None
+        raise InvalidParameterError(
+            parameter, wanted, "a device such as 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'"
+        ) from None
     if device.type == "cpu" or (device.type == kind and (device.index or 0) < torch.accelerator.device_count()):
         return device
     raise DeviceNotAvailableError(wanted, available_devices(), _why_not(device))
@@ -83,7 +85,7 @@ def build() -> str:
         return f"CUDA {torch.version.cuda}"
     if torch.backends.mps.is_built():
         return "Metal (MPS)"
-    return "the CPU alone"
+    return "CPU only"
 
 
 def get_cuda_torch() -> str:
@@ -106,7 +108,7 @@ def _why_not(device: torch.device) -> str:
     if device.type == "cuda":
         if compiled.startswith(("CUDA", "ROCm")):
             return (
-                f"torch {torch.__version__} is built for {compiled}, but sees no such card: check the driver, and "
+                f"torch {torch.__version__} is built for {compiled}, but finds no such card. Check the driver and "
                 "CUDA_VISIBLE_DEVICES."
             )
         return f"torch {torch.__version__} is built for {compiled}. For NVIDIA cards: {get_cuda_torch()}."

@@ -103,6 +103,10 @@ class Engine(engine.Engine[Sampler]):
         """Those of the tokenizer, whichever kind it is."""
         return self.vocabulary.special_texts
 
+    def tokenize_text(self, text: str) -> list[int] | None:
+        """By a copy of the tokenizer: a step must not wait until another thread is done with a long text."""
+        return self.vocabulary.encode_plain(text)
+
     def _token_ids(self, request: GenerationRequest) -> list[int]:
         if request.prompt is not None and (request.raw or self.template is None):
             return self.vocabulary.encode_raw(request.prompt)
@@ -125,7 +129,8 @@ class Engine(engine.Engine[Sampler]):
         """Raises GenerationError for tokens that the model doesn't know."""
         if max(prompt) >= self._forward.embeddings:
             raise GenerationError(
-                f"The tokenizer made the token {max(prompt)}, but the model has only {self._forward.embeddings}: the "
+                f"The tokenizer produced the token {max(prompt)}, but the model has only {self._forward.embeddings}: "
+                "the "
                 "two don't belong together."
             )
         return Sampler(SamplingParams.of(request), prompt, self.vocab_size, self.vocabulary.token_text)

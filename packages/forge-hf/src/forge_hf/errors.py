@@ -77,7 +77,7 @@ def _entries(described: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
 
 def _advice() -> str:
     return (
-        "Fetch the model again. If that doesn't help, its page says which version of transformers it needs; this is "
+        "Download the model again. If that doesn't help, its page says which version of transformers it needs; this is "
         f"{transformers.__version__}."
     )
 
@@ -123,22 +123,22 @@ def _gated(error: Exception, model: str) -> LlamaForgeError:
     return AuthenticationError(
         constants.ENDPOINT,
         status,
-        f"{model} is gated. Accept its terms on its page there, then pass token=..., or set HF_TOKEN.",
+        f"{model} is gated. Accept its terms on its page, then pass token=... or set HF_TOKEN.",
     )
 
 
 def _no_repository(error: Exception, model: str) -> LlamaForgeError:
     return ModelNotFoundError(
-        f"There is no repository {model} on the hub, or it is private: then pass token=..., or set HF_TOKEN.", model
+        f"There is no repository {model} on the hub. If it is private, pass token=... or set HF_TOKEN.", model
     )
 
 
 def _no_revision(error: Exception, model: str) -> LlamaForgeError:
-    return ModelNotFoundError(f"{model} has no such branch, tag or commit. Check revision.", model)
+    return ModelNotFoundError(f"{model} has no such branch, tag or commit: check the load parameter revision.", model)
 
 
 def _no_file(error: Exception, model: str) -> LlamaForgeError:
-    return ModelNotFoundError(f"{model} lacks a file: {_first_line(error)}", model)
+    return ModelNotFoundError(f"{model} has no such file: {_first_line(error)}", model)
 
 
 def _not_cached(error: Exception, model: str) -> LlamaForgeError:
@@ -151,18 +151,18 @@ def _unreachable(error: BaseException, model: str) -> LlamaForgeError:
     if isinstance(error, errors.HfHubHTTPError):
         return _http(error, model)
     named = [name for name in _NETWORK if os.environ.get(name) or os.environ.get(name.lower())]
-    told = f" Set in the environment: {', '.join(named)}." if named else ""
+    told = f" These environment variables are set: {', '.join(named)}." if named else ""
     return ConnectionFailedError(
         constants.ENDPOINT, f"{_first_line(error)}. {model} is not in the hub's cache on this machine.{told}"
     )
 
 
 def _damaged(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"a file is damaged or cut short ({words(error)}). Fetch it again.")
+    return InvalidModelError(model, f"a file is damaged or cut short ({words(error)}). Download it again.")
 
 
 def _bad_config(error: Exception, model: str) -> LlamaForgeError:
-    return InvalidModelError(model, f"its config.json doesn't fit its kind of model ({words(error)}). Fetch it again.")
+    return InvalidModelError(model, f"its config.json doesn't fit its model type ({words(error)}). Download it again.")
 
 
 def _missing_package(error: Exception, model: str) -> LlamaForgeError:
@@ -174,13 +174,13 @@ def _missing_package(error: Exception, model: str) -> LlamaForgeError:
 def _memory(error: Exception, model: str) -> LlamaForgeError:
     return ModelLoadError(
         model,
-        "there is not enough memory for it on the device. Load it in a smaller dtype, quantized (quantization=...), or "
-        f"over several devices (device_map='auto'). {_first_line(error)}",
+        "the device has too little memory for it. Load it with a smaller dtype, quantized (quantization=...), or "
+        f"on several devices (device_map='auto'). {_first_line(error)}",
     )
 
 
 def _device(error: Exception, model: str) -> LlamaForgeError:
-    return ModelLoadError(model, f"the device failed, or its driver did not start ({_first_line(error)})")
+    return ModelLoadError(model, f"the device failed, or its driver did not start ({_first_line(error)}).")
 
 
 TABLE: tuple[tuple[type[Exception], _Map], ...] = (

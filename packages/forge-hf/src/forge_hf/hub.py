@@ -47,7 +47,7 @@ def fetch(source: ModelSource, config: HuggingFaceConfig, forbidden_by: str | No
         raise ModelNotFoundError(
             f"{source.name} is not, or not completely, in the hub's cache on this machine "
             f"({config.cache_folder or constants.HF_HUB_CACHE}), and {forbidden_by} forbids downloads. Download it "
-            "once without that, or name a local folder.",
+            "once without that setting, or pass a local folder.",
             source.name,
         )
     repo, token = source.name, None if config.token is None else config.token.reveal()
@@ -75,7 +75,7 @@ def fetch(source: ModelSource, config: HuggingFaceConfig, forbidden_by: str | No
         return download(weights)
     if folder is not None:
         return folder
-    raise ModelNotFoundError(f"The repository {repo} holds no model.", repo, names)
+    raise ModelNotFoundError(f"The repository {repo} has no model.", repo, names)
 
 
 def cached(source: ModelSource, config: HuggingFaceConfig) -> Path | None:
@@ -107,13 +107,13 @@ def _choose(source: ModelSource, names: list[str], *, code: bool) -> tuple[list[
             ggufs = [name for name in names if name.lower().endswith(".gguf")]
             near = closest(source.gguf_file, ggufs)
             hint = f" Did you mean {' or '.join(near)}?" if near else ""
-            raise ModelNotFoundError(f"{source.name} holds no file {source.gguf_file!r}.{hint}", source.name, ggufs)
+            raise ModelNotFoundError(f"{source.name} has no file {source.gguf_file!r}.{hint}", source.name, ggufs)
         return [], [source.gguf_file]
     small = [name for name in names if _is_small(name, code=code)]
     ggufs = sorted(name for name in names if name.lower().endswith(".gguf"))
     if ggufs and not {*SINGLE, *INDEXES}.intersection(names):
         raise InvalidModelError(
-            source.name, f"the repository holds its weights as GGUF files. Name one: gguf_file={ggufs[0]!r}."
+            source.name, f"the repository has its weights as GGUF files. Name one: gguf_file={ggufs[0]!r}."
         )
     return small, next(([name] for name in SINGLE if name in names), [])
 

@@ -90,7 +90,9 @@ def quantization_config(config: HuggingFaceConfig, source: ModelSource | None = 
         return kind(dequantize=True) if from_gguf and kind is not None else None
     if config.unpacks_gguf_by_itself and not from_gguf:
         raise InvalidParameterError(
-            "quantization", config.quantization, "one for this model's files; quant_method 'gguf' is for GGUF files"
+            "quantization",
+            config.quantization,
+            "a method for this model's files: quant_method 'gguf' is only for GGUF files",
         )
     from transformers.quantizers.auto import AutoQuantizationConfig
 
@@ -153,13 +155,13 @@ def what_is_wrong(model: nn.Module, report: Mapping[str, Any]) -> str | None:
     missing = sorted(parameters & set(report["missing_keys"]))
     if missing:
         return (
-            f"it lacks {len(missing)} of the weights of {type(model).__name__}, such as {missing[0]}: it is no "
-            "complete model that generates text."
+            f"it lacks {len(missing)} of the weights of {type(model).__name__}, such as {missing[0]}: it is not a "
+            "complete model for text generation."
         )
     for weight, stored, wanted in sorted(report["mismatched_keys"]):
         return (
             f"its weights don't fit its config.json: {weight} has the shape {list(stored)} in the file, and "
-            f"{list(wanted)} by config.json. Fetch both again, from the same place."
+            f"{list(wanted)} in config.json. Download both again, from the same place."
         )
     return None
 
@@ -175,7 +177,7 @@ def what_it_needs(model: nn.Module) -> str | None:
             model(input_ids=tokens, use_cache=False)
     except (TypeError, ValueError) as error:
         if _INPUTS.search(str(error)):
-            return f"{type(model).__name__} answers no text that comes without a picture or a sound ({words(error)})."
+            return f"{type(model).__name__} can't answer text without an image or a sound ({words(error)})."
     except Exception:  # noqa: BLE001, S110 - what a model does with values, it can't do on this device
         pass
     return None
@@ -200,26 +202,28 @@ def _check_config(described: Mapping[str, Any], name: str, config: HuggingFaceCo
         if kind is None and not has_code:
             raise InvalidModelError(name, "its config.json names no model_type, so it is not a transformers model.")
         if kind is not None and not isinstance(kind, str):
-            raise InvalidModelError(name, f"its config.json is damaged: model_type is {kind!r}. Fetch that file again.")
+            raise InvalidModelError(
+                name, f"its config.json is damaged: model_type is {kind!r}. Download that file again."
+            )
         if kind not in CONFIG_MAPPING and has_code:
             raise ModelLoadError(
                 name,
-                f"its architecture ({kind}) is Python code in its own repository. Look at it, then pass "
+                f"its architecture ({kind}) is Python code in its own repository. Review it, then pass "
                 "trust_remote_code=True.",
             )
         if kind not in CONFIG_MAPPING:
             raise ModelLoadError(
                 name,
-                f"transformers {transformers.__version__} doesn't know its architecture ({kind}, by model_type in "
+                f"transformers {transformers.__version__} doesn't know its architecture ({kind}, from model_type in "
                 "config.json). Update it: pip install -U transformers",
             )
     classes = described.get("architectures")
     if classes is not None and not (isinstance(classes, list) and all(isinstance(each, str) for each in classes)):
         raise InvalidModelError(
-            name, f"its config.json is damaged: architectures is {classes!r}, not a list of names. Fetch it again."
+            name, f"its config.json is damaged: architectures is {classes!r}, not a list of names. Download it again."
         )
     layers = described.get("num_hidden_layers")
     if isinstance(layers, int) and not 0 <= layers <= _MOST_LAYERS:
         raise InvalidModelError(
-            name, f"its config.json is damaged: num_hidden_layers is {layers}. Fetch that file again."
+            name, f"its config.json is damaged: num_hidden_layers is {layers}. Download that file again."
         )

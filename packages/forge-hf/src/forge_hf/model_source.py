@@ -95,8 +95,9 @@ def check_whole_gguf(file: str, name: str) -> None:
         number, count, first = part
         raise InvalidModelError(
             name,
-            f"{Path(file).name} is part {number} of a model in {count} files, and transformers reads GGUF models of "
-            f"one file only. Load the first part ({first}) with the backend llama.cpp, or join the parts with "
+            f"{Path(file).name} is part {number} of a model in {count} files, and transformers only reads "
+            f"GGUF models in a single file. Load the first part ({first}) with the backend llama.cpp, or join the "
+            "parts with "
             "llama-gguf-split --merge.",
         )
 
@@ -108,7 +109,9 @@ def _file(name: str, path: Path, gguf_file: str | None) -> ModelSource:
     if reason is not None:
         raise InvalidModelError(name, reason)
     if gguf_file is not None:
-        raise ConflictingParametersError(["model_path", "gguf_file"], "the path names a GGUF file already.")
+        raise ConflictingParametersError(
+            ["model_path", "gguf_file"], "The model path is a GGUF file already, so gguf_file can't be used."
+        )
     check_whole_gguf(path.name, name)
     return ModelSource(name, path.parent, path.name)
 

@@ -32,7 +32,7 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "truncation"}
-            | {"chat_template_kwargs", "parse_special"}
+            | {"chat_template_kwargs", "parse_special", "response_format", "grammar"}
         )
     ),
     match=match,

@@ -46,5 +46,5 @@ def _nvidia_advice(cards: list[str], build: str, command: str) -> str:
         return f"{there}, but this torch is built for {build}. Get one for CUDA: {command}"
     hidden = hidden_nvidia_cards()
     if hidden is not None:
-        return f"{there}, but torch sees none: {hidden} is set."
+        return f"{there}, but torch sees none, because {hidden} is set."
     return f"{there}, but torch ({build}) sees none. Its driver may be older than this CUDA: update the driver."

@@ -54,7 +54,7 @@ def give_back(error: BaseException) -> None:
 def no_memory(device: torch.device, tokens: int, error: BaseException) -> GenerationError:
     """What to tell where a text of so many *tokens* alone is too much."""
     made = GenerationError(
-        f"The device {device} has not enough memory for this answer ({tokens} tokens). Shorten the prompt, lower "
+        f"The device {device} has too little memory for this answer ({tokens} tokens). Shorten the prompt, lower "
         "max_tokens, or load the model with a smaller n_ctx, n_batch or dtype, or quantized."
     )
     made.__cause__ = error

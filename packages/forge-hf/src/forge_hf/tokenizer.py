@@ -68,6 +68,29 @@ class Vocabulary:
         with self.lock:
             return self._encode(text)
 
+    def encode_plain(self, text: str) -> list[int]:
+        """Tokens of a plain *text*, in which no special token is recognised. It takes no lock where the tokenizer is
+        one of the library tokenizers."""
+        plain = self._plain
+        if plain is None:
+            with self.lock:
+                return self._encode(text, parse=False)
+        tokens: list[int] = plain.encode(text, add_special_tokens=False).ids
+        return tokens
+
+    @functools.cached_property
+    def _plain(self) -> Any:
+        """A copy of the library tokenizers' object, whose settings nobody changes; None for one written in Python."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            return None
+        with self.lock:
+            copied = type(backend).from_str(backend.to_str())
+        copied.no_truncation()
+        copied.no_padding()
+        copied.encode_special_tokens = True
+        return copied
+
     def encode_pieces(self, pieces: Sequence[Piece]) -> list[int]:
         """Tokens of a text that was cut at control tokens; some pieces' spellings of such tokens are plain text."""
         with self.lock:

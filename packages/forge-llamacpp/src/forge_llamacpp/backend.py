@@ -12,11 +12,15 @@ from llamaforge.formats.local import local_path
 from llamaforge.parameters import valid_parameters
 
 from .config import LlamaCppConfig
+from .embedding_checks import check_task, chosen_task, flags_missing
 from .errors import IMPORT_ADVICE
 from .model_check import check_adapter_file, check_context, check_model_file, check_template
 from .plugin import SPEC
 
 if TYPE_CHECKING:
+    from llamaforge.formats.gguf import Header
+
+    from .embedding import LlamaCppEmbeddingEngine
     from .engine import LlamaCppEngine
 
 
@@ -41,24 +45,47 @@ class LlamaCppBackend(EngineBackend):
         check_context(header, config)
         for adapter in config.adapters:
             check_adapter_file(adapter.path)
-        check_template(model_path, header, config)
+        check_task(model_path, header, config)
+        if chosen_task(header, config) == "generate":
+            check_template(model_path, header, config)
         import_engine("llama_cpp", backend=self.name, advice=IMPORT_ADVICE)
         if self.is_model_loaded():
             from .loading import dry_run
 
-            dry_run(str(local_path(model_path)), config)
+            dry_run(str(local_path(model_path)), config, chosen_task(header, config))
 
-    def open_engine(self, model_path: str, config: LlamaCppConfig) -> LlamaCppEngine:
+    def open_engine(self, model_path: str, config: LlamaCppConfig) -> LlamaCppEngine | LlamaCppEmbeddingEngine:
         """Load the model; see :class:`LlamaCppConfig` for the parameters."""
         import_engine("llama_cpp", backend=self.name, advice=IMPORT_ADVICE)
+        header = check_model_file(model_path)
+        task = chosen_task(header, config)
+        if task != "generate":
+            return self._open_embedding_engine(model_path, header, config, rerank=task == "rerank")
         from .engine import LlamaCppEngine
         from .log_control import logger
 
         engine = LlamaCppEngine(str(local_path(model_path)), config)
         engine.generation_defaults = self._recommended
         if config.prompt_lookup and not engine.can_trim:
-            logger.warning("prompt_lookup: this model's memory can't take guesses back, so none are made.")
+            logger.warning("prompt_lookup is off: this model's memory can't undo guesses.")
         return engine
+
+    def _open_embedding_engine(
+        self, model_path: str, header: Header, config: LlamaCppConfig, *, rerank: bool
+    ) -> LlamaCppEmbeddingEngine:
+        from .embedding import LlamaCppEmbeddingEngine
+        from .log_control import logger
+
+        missing = flags_missing(header, config)
+        if missing:
+            logger.warning(
+                "%s doesn't say whether texts begin and end with special tokens (%s); llama.cpp's guess may not be "
+                "what the model was trained with. If you know, pass kv_overrides={%r: True}, or False.",
+                model_path,
+                ", ".join(missing),
+                missing[0],
+            )
+        return LlamaCppEmbeddingEngine(str(local_path(model_path)), config, rerank=rerank)
 
     def default_parameters(self) -> Mapping[str, object]:
         """The recommended sampling, and the seed if one was given at load."""

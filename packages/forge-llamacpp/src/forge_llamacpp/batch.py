@@ -69,6 +69,22 @@ class Batch:
         self.native.n_tokens = total
         return wanted.count(1)
 
+    def fill_texts(self, texts: Sequence[Sequence[int]]) -> None:
+        """Take whole texts, numbered from 0; an output is wanted of every token."""
+        tokens: list[Any] = []
+        positions: list[Any] = []
+        slots: list[Any] = []
+        for number, text in enumerate(texts):
+            tokens += text
+            positions += range(len(text))
+            slots += [number] * len(text)
+        total = len(tokens)
+        self._tokens[:total] = tokens
+        self._positions[:total] = positions
+        self._slots[:total] = slots
+        ctypes.memset(self._wanted, 1, total)
+        self.native.n_tokens = total
+
     def _fill_single(self, entries: Sequence[BatchEntry[Any]]) -> int:
         """A token of each: answers under way."""
         rows = 0

@@ -68,11 +68,25 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
                 ge=1,
                 le=2**20,
                 description="Tokens in a step, all requests together; a longer prompt takes several steps. Not set: "
-                "128 on a processor, 512 with a graphics card.",
+                "128 on a processor, 512 with a graphics card, 512 for vectors.",
             ),
         ]
         | None
     ) = None
+    pooling: (
+        Annotated[
+            Literal["mean", "cls", "last"],
+            Meta(
+                description="With task embed: how a text's vector is made of its tokens'. Not set: as the file says; "
+                "one that doesn't is refused."
+            ),
+        ]
+        | None
+    ) = None
+    prompts: Annotated[
+        dict[str, str],
+        Meta(description="With task embed: texts to put before others, for prompt_name: {'query': 'query: '}."),
+    ] = msgspec.field(default_factory=dict)
     n_ubatch: Annotated[
         int, Meta(ge=1, le=2**20, description="Tokens in a step that are computed at once; at most n_batch.")
     ] = 512
@@ -122,7 +136,7 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                description="A Jinja template, or the path of a file with one, instead of the model's.",
+                description="A Jinja template, or the path of one, instead of the model's.",
             ),
         ]
         | None
@@ -179,19 +193,23 @@ class LlamaCppConfig(EngineConfig, frozen=True, kw_only=True):
             given = getattr(self, name)
             if self.f16_kv is not None and given not in (None, self._kv_type):
                 raise ConflictingParametersError(
-                    ["f16_kv", name], f"f16_kv={self.f16_kv} means {self._kv_type}, {name} says {given}."
+                    ["f16_kv", name], f"f16_kv={self.f16_kv} means {self._kv_type}, but {name} is {given}."
                 )
         if self.flash_attn is False and self.cache_types[1] not in ("f32", "f16", "bf16"):
-            raise ConflictingParametersError(["type_v", "flash_attn"], "a quantized type_v needs flash attention.")
+            raise ConflictingParametersError(
+                ["type_v", "flash_attn"], "A quantized type_v needs flash attention, but flash_attn is False."
+            )
         if self.tensor_split is not None and not sum(self.tensor_split) > 0:
-            raise InvalidParameterError("tensor_split", self.tensor_split, "proportions that are not all zero")
+            raise InvalidParameterError("tensor_split", self.tensor_split, "a list of proportions, not all zero")
         for key, value in self.kv_overrides.items():
             if not 0 < len(key.encode()) <= _OVERRIDE_BYTES:
-                raise InvalidParameterError("kv_overrides", key, f"keyed by names of 1 to {_OVERRIDE_BYTES} bytes")
+                raise InvalidParameterError(
+                    "kv_overrides", key, f"a mapping whose keys have 1 to {_OVERRIDE_BYTES} bytes"
+                )
             if isinstance(value, str) and len(value.encode()) > _OVERRIDE_BYTES:
                 raise InvalidParameterError(f"kv_overrides[{key!r}]", value, f"at most {_OVERRIDE_BYTES} bytes long")
             if type(value) is int and not -(2**63) <= value < 2**63:
-                raise InvalidParameterError(f"kv_overrides[{key!r}]", value, "a whole number of 64 bits")
+                raise InvalidParameterError(f"kv_overrides[{key!r}]", value, "a whole number that fits into 64 bits")
 
     @property
     def cache_types(self) -> tuple[CacheType, CacheType]:

@@ -55,21 +55,21 @@ class DeepStack:
         if len(text) <= _SHALLOW:
             return tokenize()
         if len(text) > LONGEST_TEXT:
-            raise UntokenizableTextError(f"text of at most {LONGEST_TEXT:,} bytes; it has {len(text):,}")
+            raise UntokenizableTextError(f"it has {len(text):,} bytes, and at most {LONGEST_TEXT:,} are allowed")
         if self._slow is not None:
             kind, limit, what = self._slow
             if (length := _longest(_OTHER_SPACES.sub(b" ", text), kind)) > limit:
                 raise UntokenizableTextError(
-                    f"text without a run of more than {limit:,} {what}, since this model's tokenizer takes a time that "
-                    f"grows with the square of that; it has one of {length:,}"
+                    f"it has a run of {length:,} {what}, and at most {limit:,} are allowed, because the time of this "
+                    "model's tokenizer grows with the square of the run"
                 )
         run = longest_run(text, across_spaces=self._across_spaces)
         if run <= _SHALLOW:
             return tokenize()
         if run > LONGEST_RUN:
             raise UntokenizableTextError(
-                f"text without a run of more than {LONGEST_RUN:,} bytes that no white space divides, or that is white "
-                f"space alone; it has one of about {run:,}"
+                f"it has a run of about {run:,} bytes without white space, or of white space alone, and at most "
+                f"{LONGEST_RUN:,} bytes are allowed"
             )
         return _in_thread(tokenize, _STACK_BEYOND + run * _STACK_PER_BYTE)
 
@@ -125,7 +125,7 @@ def _in_thread(work: Callable[[], T], stack: int) -> T:
             thread.start()
         except RuntimeError as error:
             raise UntokenizableTextError(
-                f"text with shorter runs of characters: the system gives no {stack >> 20:,} MiB of stack ({error})"
+                f"its long runs of characters need {stack >> 20:,} MiB of stack, which the system refuses ({error})"
             ) from None
         finally:
             threading.stack_size(before)

@@ -107,7 +107,9 @@ class LlamaCppEngine(Engine[Sampler]):
             return Prompt(self._vocabulary.tokenize(self._prompt(request)))
         except UntokenizableTextError as error:
             name = "messages" if request.messages else "prompt"
-            raise InvalidParameterError(name, None, str(error), show_value=False) from None
+            message = f"{name} can't be tokenized: {error}."
+            expected = "text that the model's tokenizer can read"
+            raise InvalidParameterError(name, None, expected, show_value=False, message=message) from None
 
     def token_table(self) -> TokenTable:
         """llama.cpp's tokens are bytes, each by itself."""
@@ -116,6 +118,10 @@ class LlamaCppEngine(Engine[Sampler]):
     def special_tokens(self) -> Mapping[int, str]:
         """Found without the whole table."""
         return self._vocabulary.special
+
+    def tokenize_text(self, text: str) -> list[int] | None:
+        """Without a long text's own thread: what a constraint forces is short."""
+        return self._vocabulary.tokenize_text(text)
 
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> BytesDetokenizer:
         """Nothing is kept between tokens; bytes are looked up as they come, without the whole table."""

@@ -8,7 +8,7 @@ from typing import Final
 from llamaforge.errors import GenerationError, ModelLoadError
 
 DECODE_FAILURES: Final = {
-    1: "there is no room for the next tokens in its key/value cache",
+    1: "its key/value cache has no room for the next tokens",
     2: "it was aborted",
     -1: "it refused the batch of tokens",
     -2: "it could not allocate memory for the computation",
@@ -19,8 +19,8 @@ DECODE_FAILURES: Final = {
 NOT_A_NUMBER: Final = "The model computes NaN: its file is damaged, or the engine can't run it correctly."
 
 IMPORT_ADVICE: Final = (
-    "Install or build it again: pip install --force-reinstall --no-cache-dir llama-cpp-python. It is compiled on the "
-    'way, which takes a C++ compiler; CMAKE_ARGS="-DGGML_NATIVE=OFF" makes a build that runs on any processor.'
+    "Install or build it again: pip install --force-reinstall --no-cache-dir llama-cpp-python. This compiles it, "
+    'which needs a C++ compiler. CMAKE_ARGS="-DGGML_NATIVE=OFF" makes a build that runs on any processor.'
 )
 
 

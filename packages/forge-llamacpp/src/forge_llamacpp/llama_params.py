@@ -127,7 +127,7 @@ def _set(parameters: Any, name: str, value: float | None) -> None:
 def _tensor_split(shares: tuple[float, ...]) -> Any:
     most = lib.llama_max_devices()
     if len(shares) > most:
-        raise InvalidParameterError("tensor_split", shares, f"at most {most} shares long, one for each device")
+        raise InvalidParameterError("tensor_split", shares, f"a list of at most {most} shares, one for each device")
     return (ctypes.c_float * most)(*shares)
 
 

@@ -33,7 +33,7 @@ def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> li
     return model
 
 
-def dry_run(path: str, config: LlamaCppConfig) -> None:
+def dry_run(path: str, config: LlamaCppConfig, task: str = "generate") -> None:
     """Do all of a load that takes no weights: what llama.cpp would refuse, it refuses now.
 
     Raises what the load itself raises, but for what comes of the weights and of memory.
@@ -42,6 +42,8 @@ def dry_run(path: str, config: LlamaCppConfig) -> None:
         return
     model = load_model(path, config, weights=False)
     try:
+        if task != "generate":
+            return
         refuse_what_writes_no_text(path, model)
         n_ctx = llama_params.context_length(config, lib.llama_model_n_ctx_train(model))
         context = make_context(path, model, config, n_ctx)
@@ -58,9 +60,11 @@ def refuse_what_writes_no_text(path: str, model: lib.llama_model_p) -> None:
     if lib.llama_vocab_type(lib.llama_model_get_vocab(model)) == lib.LLAMA_VOCAB_TYPE_NONE:
         raise ModelLoadError(path, "it has no tokenizer.")
     if lib.llama_model_has_encoder(model) or not lib.llama_model_has_decoder(model):
-        raise ModelLoadError(path, "it has an encoder; this backend generates with decoder-only models.")
+        raise ModelLoadError(path, "it has an encoder; this backend only runs decoder-only models.")
     if lib.llama_model_is_diffusion(model):
-        raise ModelLoadError(path, "it is a diffusion model; this backend generates token by token.")
+        raise ModelLoadError(
+            path, "it is a diffusion model; this backend only runs models that generate token by token."
+        )
 
 
 def make_context(path: str, model: lib.llama_model_p, config: LlamaCppConfig, n_ctx: int) -> lib.llama_context_p:

@@ -126,9 +126,11 @@ def _readable(location: str, what: str) -> Path:
 def _check_kind(header: Header) -> None:
     kind = header.metadata.get("general.type", "model")
     if kind == "adapter":
-        raise DamagedFileError("it is a LoRA adapter, not a model: give it beside its model, as lora=[...]")
+        raise DamagedFileError(
+            "it is a LoRA adapter, not a model: load its model, and pass the adapter with lora=[...]"
+        )
     if kind == "mmproj" or header.metadata.get("general.architecture") == "clip":
-        raise DamagedFileError("it is a model's projector for images, not a language model")
+        raise DamagedFileError("it is an image projector (mmproj), not a language model")
     architecture = header.metadata.get("general.architecture")
     if not isinstance(architecture, str) or not architecture:
         raise DamagedFileError("its header does not say which architecture it has")
@@ -180,4 +182,4 @@ def _check_vocabulary(header: Header) -> None:
     if isinstance(tokens, Array) and tokens.texts is not None:
         named = [text for text in tokens.texts if text]  # the engine names empty ones by their number
         if len(set(named)) != len(named):
-            raise DamagedFileError("its header is damaged: its tokenizer has a token twice")
+            raise DamagedFileError("its header is damaged: its tokenizer has a duplicate token")

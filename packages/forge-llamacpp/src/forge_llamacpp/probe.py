@@ -46,13 +46,14 @@ def _see_build(lib: Any, report: dict[str, list[str]]) -> None:
     report["compiled"] += features
     if ignored := ignored_options(features):
         report["advice"].append(
-            f"This build was made without {' '.join(ignored)}, which CMAKE_ARGS asks for: pip takes a build from its "
-            f"cache whatever CMAKE_ARGS says. Build it again: {REBUILD}"
+            f"This build was made without {' '.join(ignored)}, which CMAKE_ARGS sets: pip reuses a cached build "
+            "without "
+            f"looking at CMAKE_ARGS. Build it again: {REBUILD}"
         )
     if any("AMX" in feature for feature in features):
         report["advice"].append(
             "This build uses AMX, and some such builds crash at the first token, in ggml_backend_amx_mul_mat. "
-            f"If yours does, make a portable one: {PORTABLE_BUILD}"
+            f"If yours crashes, make a portable build: {PORTABLE_BUILD}"
         )
     if lib.llama_supports_gpu_offload():
         return

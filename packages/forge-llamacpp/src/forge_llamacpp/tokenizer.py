@@ -90,6 +90,21 @@ class Vocabulary:
             tokens.insert(0, self.bos)
         return tokens
 
+    def tokenize_text(self, text: str) -> list[int]:
+        """The tokens of a plain text: no token of its own is put before it, and spellings of control tokens are text.
+
+        Raises UntokenizableTextError.
+        """
+        return self._tokenize(text, parse=False)
+
+    def frame(self) -> tuple[list[int], list[int]]:
+        """The tokens that the model wants before and after a text, as llama.cpp adds them."""
+        text = b"a"
+        plain = self._tokenize_bytes(text, parse=False)
+        whole = self._tokenize_bytes(text, parse=False, special=True)
+        begin = next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)
+        return whole[:begin], whole[begin + len(plain) :]
+
     def raw_text(self, text: str) -> str:
         """What :meth:`tokenize` makes tokens of, written out: with the BOS that it puts before *text*."""
         begin = self.token_text(self.bos) if self.adds_bos and self.bos is not None else ""
@@ -153,20 +168,20 @@ class Vocabulary:
         unknown = sorted(set(plain) - self._writable)
         if unknown:
             shown = ", ".join(map(repr, unknown[:5])) + (", ..." if len(unknown) > 5 else "")
-            raise UntokenizableTextError(f"text of characters that the model has tokens for; it has none for {shown}")
+            raise UntokenizableTextError(f"the model has no tokens for {shown}")
 
     def _tokenize(self, text: str, *, parse: bool = True) -> list[int]:
         self._check_writable(text, parse=parse)
         return self._tokenize_bytes(text.encode(), parse=parse)
 
-    def _tokenize_bytes(self, text: bytes, room: int | None = None, *, parse: bool) -> list[int]:
+    def _tokenize_bytes(self, text: bytes, room: int | None = None, *, parse: bool, special: bool = False) -> list[int]:
         room = len(text) + 8 if room is None else room
         buffer = (lib.llama_token * room)()
         count: int = self._stack.call(
-            text, lambda: lib.llama_tokenize(self._vocab, text, len(text), buffer, room, False, parse)
+            text, lambda: lib.llama_tokenize(self._vocab, text, len(text), buffer, room, special, parse)
         )
         if count < 0:
-            return self._tokenize_bytes(text, -count, parse=parse)
+            return self._tokenize_bytes(text, -count, parse=parse, special=special)
         return buffer[:count]
 
     def _piece(self, token: int, *, special: bool, room: int = 64) -> bytes:

@@ -33,7 +33,7 @@ def split_address(url: str, name: str) -> tuple[str, Secret | None]:
         raise InvalidParameterError(name, url, expected, show_value=not may_hold_secret)
     if parts.query or parts.fragment:
         raise InvalidParameterError(
-            name, url, f"{expected}, without '?' or '#'; put keys into the load parameter headers", show_value=False
+            name, url, f"{expected}, without '?' or '#' (put keys into the load parameter headers)", show_value=False
         )
     userinfo, at, place = parts.netloc.rpartition("@")
     credentials = None

@@ -89,9 +89,7 @@ class OpenAIBackend(BaseBackend):
         """Refused: the server renders. A raw prompt is sent as it stands."""
         if request.raw and request.prompt is not None:
             return request.prompt
-        raise UnsupportedError(
-            "render", self.name, "The server puts the conversation into the model's words and doesn't show them."
-        )
+        raise UnsupportedError("render", self.name, "The server renders the prompt and doesn't show it.")
 
     def check_engine_options(self, options: Mapping[str, object]) -> None:
         """Any field that has no meaning yet is passed on to the server."""

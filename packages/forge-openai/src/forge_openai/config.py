@@ -16,6 +16,14 @@ from .request.fields import is_taken
 
 Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
 """Canonical parameters that OpenAI's own API lacks and other servers have."""
+ServerKind = Literal["openai", "vllm", "llama-server", "tgi"]
+Constraints = Annotated[
+    ServerKind,
+    Meta(
+        description="Whose names for response_format and grammar the server understands. OpenAI's API has none for the "
+        "types regex and choice."
+    ),
+]
 
 
 class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
@@ -90,6 +98,7 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
             "grammar. A mapping gives the server's names: {'repetition_penalty': 'repeat_penalty'}."
         ),
     ] = ()
+    constraints: Constraints = "openai"
     check_model: Annotated[
         bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True
@@ -148,7 +157,8 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
                 if self.api_key is not None or any(name.casefold() == "authorization" for name in headers):
                     raise ConflictingParametersError(
                         ["api_base", "api_key" if self.api_key is not None else "headers"],
-                        "the URL holds a user and a password, and a request has one Authorization header.",
+                        "The URL in api_base contains a user and a password. Pass either those or another "
+                        "Authorization header.",
                     )
                 headers["Authorization"] = credentials
             msgspec.structs.force_setattr(self, "api_base", address)
@@ -156,25 +166,24 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         elif self.api_base is not None:
             split = [split_address(url, f"api_base[{index}]") for index, url in enumerate(self.api_base)]
             if any(credentials is not None for _, credentials in split):
-                raise InvalidParameterError(
-                    "api_base", None, "URLs without credentials, where there are several", show_value=False
-                )
+                raise InvalidParameterError("api_base", None, "a list of URLs without credentials", show_value=False)
             addresses = tuple(address for address, _ in split)
             if not addresses or len(set(addresses)) < len(addresses):
-                raise InvalidParameterError("api_base", addresses, "at least one URL, and each once")
+                raise InvalidParameterError("api_base", addresses, "a list of at least one URL, without duplicates")
             msgspec.structs.force_setattr(self, "api_base", addresses)
 
     def _check_azure(self) -> None:
         if self.azure_endpoint is None:
             for name in ("azure_deployment", "azure_ad_token", "api_version"):
                 if getattr(self, name) is not None:
-                    raise InvalidParameterError(name, None, "left out, or given with azure_endpoint", show_value=False)
+                    message = f"{name} needs azure_endpoint."
+                    raise InvalidParameterError(name, None, "not set", show_value=False, message=message)
             return
         for name in ("api_base", "organization", "project"):
             if getattr(self, name) is not None:
-                raise ConflictingParametersError(["azure_endpoint", name], "Azure has no such thing.")
+                raise ConflictingParametersError(["azure_endpoint", name], f"{name} can't be used with azure_endpoint.")
         if self.api_key is not None and self.azure_ad_token is not None:
-            raise ConflictingParametersError(["api_key", "azure_ad_token"], "give one of them.")
+            raise ConflictingParametersError(["api_key", "azure_ad_token"])
 
     def wire_names(self) -> dict[str, str]:
         """The extensions: canonical name to the server's own."""
@@ -186,7 +195,7 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
 def check_header(name: str, value: Secret) -> None:
     """Refuse what can't stand in a header, before the HTTP library does so in a message that shows the value."""
     if not is_header(name):
-        raise InvalidParameterError("headers", name, "a mapping whose names are HTTP header names")
+        raise InvalidParameterError("headers", name, "a mapping whose keys are HTTP header names")
     if not is_printable(value.reveal()):
         raise InvalidParameterError(
             f"headers[{name!r}]", None, "printable ASCII, without line breaks", show_value=False

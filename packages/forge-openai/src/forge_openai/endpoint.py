@@ -85,9 +85,7 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
     if key is not None:
         key = _checked(key, variable or "api_key")
     elif any(map(is_official, addresses)) and not authorized:
-        raise InvalidParameterError(
-            "api_key", None, "given, or set in the environment as OPENAI_API_KEY", show_value=False
-        )
+        raise _missing("api_key", _KEY)
     return tuple(
         Endpoint(
             address=address,
@@ -107,7 +105,7 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
 def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str, str]) -> Endpoint:
     version = config.api_version or environ.get("OPENAI_API_VERSION")
     if not version:
-        raise InvalidParameterError("api_version", None, "given, or set in the environment as OPENAI_API_VERSION")
+        raise _missing("api_version", "OPENAI_API_VERSION")
     key, token = config.api_key, config.azure_ad_token
     variable = ""
     if key is None and token is None:
@@ -118,9 +116,7 @@ def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str,
             variable = "AZURE_OPENAI_API_KEY"
             key = Secret(environ[variable])
         else:
-            raise InvalidParameterError(
-                "api_key", None, "given, or set in the environment as AZURE_OPENAI_API_KEY", show_value=False
-            )
+            raise _missing("api_key", "AZURE_OPENAI_API_KEY")
     return Endpoint(
         address=address,
         api_key=None if key is None else _checked(key, variable or "api_key"),
@@ -136,6 +132,11 @@ def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str,
             token=None if token is None else _checked(token, variable or "azure_ad_token"),
         ),
     )
+
+
+def _missing(name: str, variable: str) -> InvalidParameterError:
+    message = f"{name} is missing: pass it as a load parameter, or set the environment variable {variable}."
+    return InvalidParameterError(name, None, f"the {name}", show_value=False, message=message)
 
 
 def custom_headers(environ: Mapping[str, str]) -> dict[str, str]:
@@ -156,7 +157,7 @@ def _environment_headers(environ: Mapping[str, str]) -> dict[str, Secret]:
 def _checked(key: Secret, name: str) -> Secret:
     key = Secret(key.reveal().strip())
     if not is_printable(key.reveal()):
-        raise InvalidParameterError(name, None, "printable ASCII, and not empty", show_value=False)
+        raise InvalidParameterError(name, None, "non-empty and printable ASCII", show_value=False)
     return key
 
 

@@ -112,7 +112,7 @@ class Translator:
     def _about_key(self) -> str:
         """Where the key that was refused is from, where the caller may not know that."""
         if not self.has_key:
-            return " No key was sent: give the load parameter api_key."
+            return " No key was sent: pass the load parameter api_key."
         return f" The key is from the environment variable {self.key_variable}." if self.key_variable else ""
 
     def clean(self, text: str) -> str:
@@ -147,14 +147,14 @@ def exception_table() -> dict[type[BaseException], Make]:
         return translator.unreached(connection_reason(cause))
 
     def garbled(translator: Translator, error: Exception) -> LlamaForgeError:
-        return translator.gone(f"its answer is not compressed as its header Content-Encoding says ({error})")
+        return translator.gone(f"the answer can't be decompressed as its header Content-Encoding says ({error})")
 
     def silent(translator: Translator, error: Exception) -> LlamaForgeError:
         # A connection that can't be made in time says so by its type; the other timeouts are the server's silence.
         cause = error.__cause__ or error
         if isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout):
-            return translator.unreached("no connection could be made in time (load parameter timeout)")
-        return translator.gone("it stayed silent for too long (load parameter timeout)")
+            return translator.unreached("no connection could be established in time (load parameter timeout)")
+        return translator.gone("the server sent nothing for too long (load parameter timeout)")
 
     def failed(translator: Translator, error: Exception) -> LlamaForgeError:
         return GenerationError(f"The openai SDK failed: {translator.clean(describe(error))}")

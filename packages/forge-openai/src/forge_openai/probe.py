@@ -28,5 +28,7 @@ def probe() -> dict[str, list[str]]:
     else:
         visible.append(f"base URL {address}")
         if is_official(address) and not has_key:
-            advice.append("OpenAI's API needs a key: set OPENAI_API_KEY, or give a server of your own by api_base.")
+            advice.append(
+                "OpenAI's API needs a key: set OPENAI_API_KEY, or pass the address of another server as api_base."
+            )
     return {"compiled": compiled, "visible": visible, "advice": advice}

@@ -47,9 +47,7 @@ class TGIBackend(OpenAIServerBackend[TGIConfig]):
     """A model behind Text Generation Inference: a server that runs, or one that is started for it."""
 
     spec = SPEC
-    program_advice = (
-        "TGI is installed by its container image or from source; a server that runs in a container is used by endpoint."
-    )
+    program_advice = "Install TGI from source, or run its container and pass the load parameter endpoint."
 
     def health_endpoint(self) -> str:
         """It is answered once the model generates."""

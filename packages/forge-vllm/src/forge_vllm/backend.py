@@ -41,7 +41,7 @@ class VLLMBackend(OpenAIServerBackend[VLLMConfig]):
 
     spec = SPEC
     program_module = "vllm.entrypoints.openai.api_server"
-    program_advice = "pip install vllm, or name the Python of the environment that has it as executable."
+    program_advice = "pip install vllm, or set the load parameter executable to the Python of its environment."
 
     def health_endpoint(self) -> str:
         """It is answered while the engine lives."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from forge_openai.config import Constraints
 from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
@@ -36,7 +37,7 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     max_model_len: Annotated[int, Meta(ge=1, description="Context length, in tokens. Not set: the model's.")] | None = (
         None
     )
-    max_num_seqs: Annotated[int, Meta(ge=1, description="Requests that are computed at once.")] | None = None
+    max_num_seqs: Annotated[int, Meta(ge=1, description="Requests that run at the same time.")] | None = None
     dtype: (
         Annotated[
             Literal["auto", "half", "float16", "bfloat16", "float", "float32"], Meta(description="Type of the weights.")
@@ -49,9 +50,10 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     enforce_eager: Annotated[bool, Meta(description="Don't compile: slower, but ready sooner.")] = False
     revision: Annotated[str, Meta(min_length=1, description="Branch, tag or commit of the model.")] | None = None
     tokenizer: Annotated[str, Meta(min_length=1, description="Tokenizer. Not set: the model's.")] | None = None
-    trust_remote_code: Annotated[bool, Meta(description="Run code that comes with the model.")] = False
+    trust_remote_code: Annotated[bool, Meta(description="Run code from the model's repository.")] = False
     chat_template: (
-        Annotated[str, Meta(min_length=1, description="A Jinja template, or its file, in place of the model's.")] | None
+        Annotated[str, Meta(min_length=1, description="A Jinja template, or the path of one, instead of the model's.")]
+        | None
     ) = None
     tool_call_parser: (
         Annotated[str, Meta(min_length=1, description="Parser for the model's tool calls; enables them.")] | None
@@ -61,6 +63,7 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     ) = None
     seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
     extensions: Extensions = ("top_k", "min_p", "repetition_penalty")
+    constraints: Constraints = "vllm"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],
         Meta(description="How a final assistant turn is continued: vLLM does it on request."),
@@ -71,5 +74,6 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         shares = (self.tensor_parallel or 1) * (self.pipeline_parallel or 1)
         if self.distributed_executor_backend == "uni" and shares > 1:
             raise ConflictingParametersError(
-                ["distributed_executor_backend", "tensor_parallel", "pipeline_parallel"], "uni is for one card."
+                ["distributed_executor_backend", "tensor_parallel", "pipeline_parallel"],
+                "distributed_executor_backend='uni' is for a single card.",
             )

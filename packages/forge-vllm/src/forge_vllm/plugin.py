@@ -14,7 +14,7 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
-            | {"response_format", "tools", "tool_choice"}
+            | {"response_format", "grammar", "tools", "tool_choice"}
         ),
         images=True,
         server_defaults=True,

@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 from .. import forks
 from ..awaitables import AwaitableResult
@@ -24,17 +24,25 @@ from ..results import Event
 from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
 from ..validation import seconds_to_wait
-from .calls import GenerationCalls, Messages
+from .calls import GenerationCalls
 from .config import BackendConfig
+from .embedding_calls import EmbeddingCalls
+from .embedding_run import task_error
+from .formats import answer_reader, take_type
 from .inflight import InFlight
 from .loading import import_engine, loading
 from .memory import MemoryUsage
-from .spec import BackendSpec, Capabilities
+from .spec import BackendSpec, Capabilities, Task
+from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
 
+_WRITTEN = "load stream astream compute_embeddings acompute_embeddings compute_scores acompute_scores"
+_FULL: Final = tuple(_WRITTEN.split())
+"""What a full backend writes, at least one of them."""
 
-class BaseBackend(GenerationCalls):
+
+class BaseBackend(GenerationCalls, EmbeddingCalls):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
@@ -58,6 +66,9 @@ class BaseBackend(GenerationCalls):
       If the engine computes for long between two events, it must check ``cancellation.stopped`` meanwhile. Several
       threads may call it at once.
 
+    A backend for vectors or rankings declares the tasks ``embed`` or ``rerank``, and writes ``compute_embeddings`` or
+    ``compute_scores`` instead of ``stream``, or beside it.
+
     The base class provides everything else: checked parameters, ``generate``, ``chat``, their streams and asynchronous
     versions, batches, timeouts, cancellation, timings.
     :class:`llamaforge.backends.echo.EchoBackend` is a small complete example.
@@ -70,6 +81,8 @@ class BaseBackend(GenerationCalls):
     offline: bool = False
     """Whether ``load_model`` must download nothing and use only files that are on this machine.
     ``LlamaForge(offline=True)`` sets it."""
+    enforces_formats: ClassVar[bool] = False
+    """Whether whole answers always follow ``response_format``. Otherwise core checks JSON and choices."""
 
     def __init__(self) -> None:
         self._model_path: str | None = None
@@ -125,7 +138,7 @@ class BaseBackend(GenerationCalls):
         known = self.capabilities.engine_options
         for name in options:
             if name not in known:
-                raise UnknownParameterError(name, known, where=f"{self.name} engine option")
+                raise UnknownParameterError(name, known, where="engine option", owner=f"The backend {self.name}")
 
     def after_fork(self) -> None:
         """In the child of a fork, before anything else runs there: give up what only the parent can use.
@@ -148,8 +161,8 @@ class BaseBackend(GenerationCalls):
 
     @property
     def is_basic(self) -> bool:
-        """Whether the author wrote only the four basic methods."""
-        return type(self).stream is BaseBackend.stream and type(self).astream is BaseBackend.astream
+        """Whether the author wrote only the four basic methods: none of those that make a full backend."""
+        return not any(getattr(type(self), name) is not getattr(BaseBackend, name) for name in _FULL)
 
     @property
     def model_path(self) -> str | None:
@@ -238,8 +251,8 @@ class BaseBackend(GenerationCalls):
         Raises the same errors as :meth:`generate`.
         """
         self._require_full("render")
-        self._require_model()
-        resolved = self._resolve(prompt, messages, parameters)
+        self._require_task("generate")
+        resolved = self._resolve(prompt, messages, take_type(parameters)[0])
         try:
             return self.render_request(resolved.request)
         except RequestError as error:
@@ -301,7 +314,9 @@ class BaseBackend(GenerationCalls):
                 raise
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(validated(self._in_flight.through(events), validator), cancellation, validator.cancelled)
+        return TextStream(
+            validated(self._in_flight.through(events), validator), cancellation, validator.cancelled, validator.reader
+        )
 
     def _astart(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
@@ -312,18 +327,20 @@ class BaseBackend(GenerationCalls):
         else:
             events = in_thread(lambda: self.stream(request, cancellation), cancellation)
         events = avalidated(self._in_flight.athrough(events), validator)
-        return AsyncTextStream(events, cancellation, validator.cancelled)
+        return AsyncTextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _prepare(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> tuple[GenerationRequest, CancellationToken, EventValidator]:
         """The request as the engine gets it, its cancellation, and what checks its events."""
         self._require_full("chat" if prompt is None else "async calls")
-        self._require_model()
+        self._require_task("generate")
+        parameters, kind = take_type(parameters)
         request, dropped, own = self._resolve(prompt, messages, parameters)
+        reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
         say_where = functools.partial(self._say_where, own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where)
+        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where, reader)
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
@@ -366,6 +383,16 @@ class BaseBackend(GenerationCalls):
     def _require_full(self, feature: str) -> None:
         if self.is_basic:
             raise UnsupportedError(feature, self.name, "It has only the basic methods.")
+
+    def _require_task(self, task: Task) -> None:
+        """Raises UnsupportedError or ModelNotLoadedError."""
+        declared = self.spec.capabilities.tasks if self.spec is not None else Capabilities().tasks
+        if task not in declared:
+            raise task_error(task, self.name, declared, declared)
+        self._require_model()
+        able = self.capabilities.tasks
+        if task not in able:
+            raise task_error(task, self.name, able, declared)
 
     def _require_model(self) -> None:
         if not self.is_model_loaded():

@@ -50,8 +50,22 @@ def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
     Raises InvalidParameterError.
     """
     if isinstance(prompts, str | bytes | Mapping | Message) or not isinstance(prompts, Iterable):
-        raise InvalidParameterError("prompts", prompts, "several prompts or conversations; for one, write [prompt]")
+        kind = type(prompts).__name__
+        message = f"prompts must be a list of prompts or conversations, not {kind}. For a single prompt, pass [prompt]."
+        raise InvalidParameterError("prompts", prompts, "a list of prompts", show_value=False, message=message)
     return prompts
+
+
+def check_prompt(index: int, prompt: Prompt) -> None:
+    """Raise InvalidParameterError, with its index, for what is neither a prompt nor a conversation."""
+    if isinstance(prompt, str):
+        return
+    if isinstance(prompt, bytes | Mapping | Message) or not isinstance(prompt, Iterable):
+        kind = type(prompt).__name__
+        message = f"Prompt {index} must be a string or a list of messages, not {kind}."
+        raise InvalidParameterError(
+            f"prompts[{index}]", prompt, "a string or a list of messages", show_value=False, message=message
+        )
 
 
 def run_batch(
@@ -68,6 +82,7 @@ def run_batch(
 
     def answer(index: int, prompt: Prompt) -> BatchItem:
         try:
+            check_prompt(index, prompt)
             with start(prompt) as stream:
                 with lock:
                     streams.add(stream)
@@ -85,7 +100,7 @@ def run_batch(
 
     def result(future: Future[BatchItem]) -> BatchItem:
         if os.getpid() != owner:
-            raise GenerationError("This process was forked amid a batch: it goes on in the parent alone.")
+            raise GenerationError("This process was forked during the batch. Only the parent process gets the rest.")
         return future.result()
 
     with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
@@ -123,6 +138,7 @@ async def arun_batch(
     async def answer(index: int, prompt: Prompt) -> BatchItem:
         async with turns:
             try:
+                check_prompt(index, prompt)
                 async with start(prompt) as stream:
                     return BatchItem(index, await stream.read())
             except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on

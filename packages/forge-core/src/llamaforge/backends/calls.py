@@ -6,19 +6,16 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Unpack
 
-from ..messages import Message
 from ..parameters import GenerationParameters
 from ..requests import merge_parameters
 from ..results import GeneratedText
 from ..signatures import overridable, takes_parameters
 from ..streams import AsyncTextStream, TextStream
 from .batch import BatchItem, Prompt, arun_batch, run_batch, several
-
-Messages = Iterable[Message | Mapping[str, object]]
-"""A conversation: :class:`~llamaforge.messages.Message` or dicts of that shape."""
+from .tool_calls import Messages, RunsTools, RunsToolsOfNamedModels
 
 
-class GenerationCalls:
+class GenerationCalls(RunsTools):
     """``generate``, ``chat``, their streams, asynchronous versions and batches."""
 
     @overridable
@@ -164,7 +161,7 @@ class GenerationCalls:
         raise NotImplementedError
 
 
-class NamedModelCalls:
+class NamedModelCalls(RunsToolsOfNamedModels):
     """The same calls for named models: each goes to the backend that runs the model."""
 
     def backend(self, name: str | None = None) -> GenerationCalls:

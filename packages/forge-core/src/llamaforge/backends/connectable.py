@@ -65,7 +65,8 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
 
     def find_model(self, endpoint: str) -> str:
         """The model to use if none is named. Raises InvalidParameterError if that is unclear."""
-        raise InvalidParameterError("model", None, "given: name the server's model")
+        message = "The load parameter model is missing: pass the name of the server's model."
+        raise InvalidParameterError("model", None, "the name of the server's model", message=message)
 
     # What it has then.
 
@@ -124,14 +125,15 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
         path = os.fspath(model_path)
         named = (parameters or {}).get("model", path)
         if named != path:
-            raise ConflictingParametersError(["model_path", "model"], f"{path!r} and {named!r} are two models.")
+            message = f"The model path {path!r} and the load parameter model={named!r} name different models."
+            raise ConflictingParametersError(["model_path", "model"], message)
         super().load_model(path, {**given, "model": path})
         self._pending = None
 
     def load(self, model_path: str, config: Any) -> None:
         """Connect. Override :meth:`attach` instead."""
         if config.endpoint is None:
-            raise InvalidParameterError("endpoint", None, "given: the address of a running server")
+            raise _no_endpoint()
         self._effective = config
         try:
             self.attach(model_path, config.endpoint, config)
@@ -163,7 +165,7 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
     def _connect(self, endpoint: str | None) -> None:
         endpoint = endpoint if endpoint is not None else self.config_class.read(self._given).endpoint  # type: ignore[attr-defined]
         if endpoint is None:
-            raise InvalidParameterError("endpoint", None, "given: the address of a running server")
+            raise _no_endpoint()
         self.config_class.read({**self._given, "endpoint": endpoint})
         model = self._given.get("model")
         self.load_model(model if model is not None else self.find_model(endpoint), {"endpoint": endpoint})
@@ -201,3 +203,8 @@ def _config_argument(cls: type) -> type[BackendConfig] | None:
             if isinstance(argument, type) and issubclass(argument, BackendConfig):
                 return argument
     return None
+
+
+def _no_endpoint() -> InvalidParameterError:
+    message = "The load parameter endpoint is missing: pass the address of a running server."
+    return InvalidParameterError("endpoint", None, "the address of a running server", message=message)

@@ -24,6 +24,7 @@ from ..engine import (
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from ..results import TokenLogprob
+from .echo_embedding import EchoEmbeddingEngine
 from .spec import BackendSpec, Capabilities
 
 _TOKEN = re.compile(r"\s*\S+|\s+")
@@ -49,7 +50,9 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logprobs", "top_logprobs", "truncation"}
-        )
+        ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize", "prompt_name", "truncation"}),
     ),
 )
 
@@ -60,9 +63,17 @@ class EchoBackend(EngineBackend):
     spec = SPEC
     config_class = EchoConfig
 
-    def open_engine(self, model_path: str, config: EchoConfig) -> EchoEngine:
+    def open_engine(self, model_path: str, config: EchoConfig) -> EchoEngine | EchoEmbeddingEngine:
         """There is nothing to load."""
-        return EchoEngine(config)
+        if config.task is None or config.task == "generate":
+            return EchoEngine(config)
+        return EchoEmbeddingEngine(
+            lambda text: [_number(word.strip() or word) for word in _words(text)],
+            n_ctx=config.n_ctx,
+            n_batch=config.n_batch,
+            delay=config.delay,
+            task=config.task,
+        )
 
 
 class EchoEngine(Engine["_Echo"]):

@@ -191,7 +191,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
             super().load(model_path, config)
             return
         if not CAN_LAUNCH:
-            raise UnsupportedError("starting a server", self.name, "Connect to one that runs, with endpoint=...")
+            raise UnsupportedError("starting a server", self.name, "Connect to a running one with endpoint=...")
         self._claim = claim_port(self.name, config.host, config.port)
         self._restarts = 0
         self._effective = msgspec.structs.replace(config, port=self._claim.port)
@@ -255,7 +255,8 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
     def _start_server(self) -> None:
         model = self._given.get("model")
         if model is None:
-            raise InvalidParameterError("model", None, "given: name the model that the server is to run")
+            message = "The load parameter model is missing: pass the model that the server should run."
+            raise InvalidParameterError("model", None, "the model that the server should run", message=message)
         self.load_model(model, {"endpoint": None})
 
     def _restart_server(self) -> None:
@@ -263,14 +264,14 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
         with self._loading:
             self._require_loaded()
             if self._server is None:
-                raise ServerStartError(self.name, "it is not ours to restart: we are only connected to it.")
+                raise ServerStartError(self.name, "LlamaForge did not start it, so it can't restart it.")
             if not self._server.ours:
-                raise ServerStartError(self.name, "it belongs to the process that this one was forked from.")
+                raise ServerStartError(self.name, "it belongs to the parent process, from which this one was forked.")
             limit = getattr(self.config, "max_restarts", 0)
             if self._restarts >= limit:
                 raise ServerStartError(
                     self.name,
-                    f"it was restarted {self._restarts} times already (max_restarts).",
+                    f"it has been restarted {self._restarts} times already (load parameter max_restarts).",
                     log_tail=self.log_tail(),
                 )
             self._restarts += 1
@@ -321,7 +322,7 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
                 raise self._failure(server, f"it was not ready after {timeout:g} s (startup_timeout).")
             who = answered_by(config.host, config.port, server.processes())
             if who == "stranger":
-                raise PortInUseError(self.name, config.host, config.port, "is answered by a process that isn't ours")
+                raise PortInUseError(self.name, config.host, config.port, "is used by another process")
             if who != "nobody" and self.is_ready(self._address()):
                 return
             if who != "nobody" and self._tracker.state is ServerState.STARTING:
@@ -334,7 +335,9 @@ class ManagedBackend(ConnectableBackend[ConfigT]):
             command[:1] = self.find_program(command[0])
         key = getattr(self.config, "api_key", None)
         if isinstance(key, Secret) and any(key.reveal() in each for each in command):
-            raise ServerStartError(self.name, "its command line would show the API key, which others can read.")
+            raise ServerStartError(
+                self.name, "its command line would contain the API key, and other users can read command lines."
+            )
         return command
 
     def _environment(self) -> dict[str, str]:

@@ -16,10 +16,10 @@ from ..errors import (
     UnknownBackendError,
 )
 from ..forks import ForkSafeLock
-from ..parameters import read_parameters
+from ..formats.tasks import model_task
 from ..plugins import BACKENDS, guarded, import_object
 from .distributions import DISTRIBUTIONS, install_command
-from .spec import API_VERSION, BackendSpec
+from .spec import API_VERSION, BackendSpec, Task
 
 if TYPE_CHECKING:
     from .base import BaseBackend
@@ -58,7 +58,7 @@ def get_backend(name: str) -> type[BaseBackend]:
         with guarded("backend", name, owner):
             found = import_object(spec.target)
             if not _is_backend(found):
-                raise TypeError(f"{spec.target} is no subclass of llamaforge.BaseBackend")
+                raise TypeError(f"{spec.target} is not a subclass of llamaforge.BaseBackend")
     except BrokenPluginError as failure:
         BACKENDS.failures[name] = failure
         raise
@@ -116,6 +116,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
 
     Raises UnknownParameterError, InvalidParameterError, ConflictingParametersError or UnsupportedError.
     """
+    from ..parameters import read_parameters
     from .base import BaseBackend
 
     kind = BaseBackend
@@ -140,7 +141,7 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
     if not isinstance(name, str) or not name.strip():
         raise ValueError("A backend's name must be a non-empty string.")
     if not _is_backend(backend):
-        raise TypeError(f"{backend!r} is no subclass of llamaforge.BaseBackend.")
+        raise TypeError(f"{backend!r} is not a subclass of llamaforge.BaseBackend.")
     with _lock:
         present = _registered.get(name)
         redefined = present is not None and _identity(present) == _identity(backend)
@@ -156,20 +157,24 @@ def is_registered(name: str | None) -> bool:
         return name in _registered
 
 
-def match_backend(location: str) -> str:
+def match_backend(location: str, task: Task | None = None) -> str:
     """The backend that suits the model at *location* best, as rated by the plugins.
+
+    Only backends that declare *task* count. None: the task that the model's files show, if they do.
 
     A broken plugin is skipped, and named in the error if no other plugin matches.
 
     Raises NoBackendForModelError.
     """
+    wanted = task if task is not None else model_task(location)
     best: tuple[int, str] = (0, "")
     broken = []
     for name in list_backends():
         try:
             spec = get_spec(name)
             with guarded("backend", name, BACKENDS.owner(name)):
-                score = int(spec.match(location) or 0)
+                able = wanted is None or wanted in spec.capabilities.tasks
+                score = int(spec.match(location) or 0) if able else 0
         except LlamaForgeError as failure:
             BACKENDS.failures[name] = failure
             broken.append(f"{failure}")

@@ -16,10 +16,10 @@ Endpoint = Annotated[
     str,
     Meta(
         pattern="^https?://",
-        description="Address of a running server, such as http://127.0.0.1:8000. If it is set, none is started.",
+        description="Address of a running server, such as http://127.0.0.1:8000. If it is set, no server is started.",
     ),
 ]
-ModelName = Annotated[str, Meta(min_length=1, description="The model; load_model's model path takes precedence.")]
+ModelName = Annotated[str, Meta(min_length=1, description="The model. The model path of load_model takes precedence.")]
 
 
 class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ Executable = Annotated[
     str,
     Meta(
         min_length=1,
-        description="The server's program, or the Python of the environment that has it. Not set: the environment "
+        description="The server's program, or the Python of its environment. Not set: the environment "
         "variable LLAMAFORGE_<NAME>_EXECUTABLE, then PATH, then a module of this Python.",
     ),
 ]

@@ -4,21 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
 API_VERSION: Final = 1
 """The version of the contract between core and plugins. It increases when plugins have to change."""
+
+Task = Literal["generate", "embed", "rerank"]
+"""What a model is for: text, vectors, or scores of documents."""
+TASKS: Final[frozenset[Task]] = frozenset({"generate", "embed", "rerank"})
+"""All of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:
     """What a backend supports. Anything else is refused before any work is done."""
 
+    tasks: frozenset[Task] = frozenset({"generate"})
+    """What it does: ``generate``, ``embed``, ``rerank``. A loaded model may do less than its backend can."""
     parameters: frozenset[str] = frozenset()
     """Canonical generation parameters that the backend honours. Core handles raw, timeout and on_unsupported for every
     backend, and ``engine`` if ``engine_options`` are declared."""
     engine_options: frozenset[str] = frozenset()
     """Names that ``engine={...}`` may contain."""
+    embedding: frozenset[str] = frozenset()
+    """Parameters of ``embed`` that the backend honours: ``dimensions``, ``normalize``, ``prompt_name``,
+    ``truncation``. The last one is also ``rerank``'s."""
     images: bool = False
     """Whether messages may contain images."""
     server_defaults: bool = False

@@ -24,12 +24,15 @@ def read_template(given: str) -> str:
                 raise OSError(lfs_advice(path.name))
             text, source = path.read_text(encoding="utf-8-sig"), f"{path}, "
         except (OSError, ValueError) as error:
-            expected = f"a Jinja template, or the path of a file that holds one ({error})"
-            raise InvalidParameterError("chat_template", given, expected) from error
+            said = getattr(error, "strerror", None) or error
+            message = f"chat_template must be a Jinja template or the path of one, and {given!r} can't be read: {said}."
+            raise InvalidParameterError(
+                "chat_template", given, "a Jinja template or its path", message=message
+            ) from error
     text = text.removeprefix("\ufeff")
     try:
         ChatTemplate(text)
     except BrokenTemplateError as error:
-        expected = f"a valid Jinja template ({source}{error})"
-        raise InvalidParameterError("chat_template", given, expected, show_value=False) from error
+        message = f"chat_template is not a valid Jinja template: {source}{error}."
+        raise InvalidParameterError("chat_template", given, "valid Jinja", show_value=False, message=message) from error
     return text

@@ -70,6 +70,20 @@ class TemplateProbes:
         text = self._with_call(json.dumps(arguments))
         return text is not None and PROBE in text
 
+    @functools.cached_property
+    def shows_results(self) -> bool:
+        """Whether the template shows the results of tools."""
+        return any(self._find_forms("tool"))
+
+    @functools.cached_property
+    def shows_calls(self) -> bool:
+        """Whether the template shows tool calls."""
+        return self._with_call(self.arguments({"qzkey": PROBE})) is not None
+
+    def arguments(self, arguments: Mapping[str, Any]) -> Any:
+        """*arguments* of a tool call in the form that the template takes."""
+        return json.dumps(arguments) if self.wants_argument_text else dict(arguments)
+
     def content(self, role: str, text: str) -> Any:
         """*text* in the form that the template takes for *role*."""
         forms = self.content_forms(role)

@@ -12,9 +12,12 @@ import msgspec
 from ..errors import EngineNotAvailableError, InvalidModelError, InvalidParameterError, NoChatTemplateError
 from ..installing import install_command
 from ..requests import GenerationRequest
+from .capabilities import CapabilityProbes, TemplateCapabilities, is_open
 from .coverage import Coverage
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
+from .output_format import OutputFormat
 from .probes import TemplateProbes, Turn
+from .recognition import Recognition
 from .turns import make_turns, plain
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
@@ -82,6 +85,22 @@ class ChatTemplate:
         template = self._choose(request)
         return _Rendering(template, self.control_tokens, request).prompt()
 
+    @functools.cached_property
+    def capabilities(self) -> TemplateCapabilities:
+        """What the template can do; with several templates, the one for requests with tools.
+
+        Raises NoChatTemplateError where none serves a request.
+        """
+        return self._chosen(with_tools=True).capabilities
+
+    def output_format(self, *, with_tools: bool = False) -> OutputFormat:
+        """The format of the model's answers. Raises NoChatTemplateError where no template serves such a request."""
+        return self._chosen(with_tools=with_tools).output_format
+
+    def is_reasoning(self, prompt: str | None = None, *, with_tools: bool = False) -> bool:
+        """Whether *prompt* ends within reasoning, which the answer goes on with; by default, the template's own."""
+        return self._chosen(with_tools=with_tools).is_reasoning(prompt)
+
     def after_answer(self) -> str:
         """What the template writes after a finished turn of the assistant; empty where that can't be found out."""
         template = self._compiled.get(_DEFAULT)
@@ -95,11 +114,14 @@ class ChatTemplate:
         return text.rpartition(_MARK)[2]
 
     def _choose(self, request: GenerationRequest) -> _Template:
-        if request.tools and _WITH_TOOLS in self._compiled:
+        return self._chosen(with_tools=bool(request.tools))
+
+    def _chosen(self, *, with_tools: bool) -> _Template:
+        if with_tools and _WITH_TOOLS in self._compiled:
             return self._compiled[_WITH_TOOLS]
         if _DEFAULT not in self._compiled:
             names = ", ".join(sorted(self._compiled)) or "none"
-            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has: {names}).")
+            raise NoChatTemplateError(self._model, f"It has no template called {_DEFAULT!r} (it has {names}).")
         return self._compiled[_DEFAULT]
 
 
@@ -117,9 +139,34 @@ class _Template:
             self.variables: frozenset[str] = jinja.variables(text)
         except jinja.BROKEN as error:
             raise BrokenTemplateError(jinja.describe(error)) from error
+        self.source = text
         self._special_tokens = special_tokens
         self.probes = TemplateProbes(self.run)
         self.coverage = Coverage()
+
+    @functools.cached_property
+    def output_format(self) -> OutputFormat:
+        return Recognition(self.run, self.probes, self.source).output_format()
+
+    @functools.cached_property
+    def abilities(self) -> CapabilityProbes:
+        return CapabilityProbes(self.run, self.probes, self.variables)
+
+    @functools.cached_property
+    def capabilities(self) -> TemplateCapabilities:
+        return self.abilities.find(self.output_format)
+
+    @functools.cached_property
+    def opening(self) -> str:
+        return Recognition(self.run, self.probes).opening()
+
+    def is_reasoning(self, prompt: str | None) -> bool:
+        """Whether *prompt* ends within reasoning."""
+        reasoning = self.output_format.reasoning
+        if reasoning is None:
+            return False
+        begin, end = reasoning.begin.strip(), reasoning.end.strip()
+        return is_open(self.opening if prompt is None else prompt, begin, end, self.opening)
 
     def run(self, turns: list[Turn], *, add_generation_prompt: bool, **variables: Any) -> str:
         """Raises whatever the template raises: it is a stranger's program."""
@@ -170,12 +217,13 @@ class _Rendering:
         unread = sorted(given.keys() - self._template.variables)
         if unread and self._request.on_unsupported != "drop":
             known = sorted(self._template.variables - {"messages", "tools", "add_generation_prompt"})
-            reads = f"it reads {', '.join(known)}" if known else "it reads none"
+            reads = f"It reads {', '.join(known)}." if known else "It reads no other variables."
             raise InvalidParameterError(
                 f"chat_template_kwargs[{unread[0]!r}]",
                 None,
-                f"a variable of the model's chat template ({reads})",
+                "a variable of the model's chat template",
                 show_value=False,
+                message=f"The model's chat template doesn't read the variable {unread[0]!r}. {reads}",
             )
         documents = given.get("documents")
         if documents is not None and not (
@@ -253,9 +301,8 @@ class _Rendering:
             return error
         name = "messages" if self._request.messages else "prompt"
         said = str(error).strip() or type(error).__name__
-        return InvalidParameterError(
-            name, None, f"one that the model's chat template accepts; it says: {said}", show_value=False
-        )
+        message = f"The model's chat template refuses the {name}: {said}"
+        return InvalidParameterError(name, None, "accepted by the chat template", show_value=False, message=message)
 
     def _lost(self, index: int, what: str) -> InvalidParameterError:
         message = self._request.as_messages()[index]
@@ -263,9 +310,9 @@ class _Rendering:
         return InvalidParameterError(
             name,
             None,
-            f"a turn that the model's chat template shows; the template leaves the {what} of this {message.role} turn "
-            "out of the prompt",
+            "shown by the chat template",
             show_value=False,
+            message=f"The model's chat template leaves the {what} of {name} (role {message.role!r}) out of the prompt.",
         )
 
 

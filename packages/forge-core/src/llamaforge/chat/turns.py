@@ -69,8 +69,7 @@ def _tool_call(call: ToolCall, probes: TemplateProbes, name: str) -> dict[str, A
         except ValueError:
             arguments = None
         if not isinstance(arguments, dict):
-            raise InvalidParameterError(
-                name, text, f"a turn whose tool call {call.function.name!r} has a JSON object for its arguments"
-            )
+            message = f"The arguments of the tool call {call.function.name!r} in {name} must be a JSON object."
+            raise InvalidParameterError(name, text, "a turn with valid tool calls", message=message)
     function = {"name": plain(call.function.name), "arguments": arguments}
     return {"id": plain(call.id), "type": call.type, "function": function}

@@ -1,4 +1,4 @@
-"""``llamaforge chat``: a conversation at a terminal, or line by line from a pipe."""
+"""``llamaforge chat``: a conversation at a terminal, or line by line from a pipe, with the same commands."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from .values import utf8
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
 @generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
 def command(system: str | None, **options: Any) -> None:
-    """Chat with a model, which knows all earlier turns.
+    """Chat with a model. It sees all earlier turns.
 
-    At a terminal, /help lists what can be typed. Ctrl-C stops an answer and keeps the text so far; Ctrl-D leaves. The
-    arrow keys bring back lines from earlier chats.
+    /help lists the commands of a chat. Ctrl-C stops an answer and keeps the text so far; Ctrl-D leaves. The arrow keys
+    recall lines of earlier chats.
 
-    If standard input is not a terminal, each line of it is a turn, and only the answers are printed.
+    If standard input is not a terminal, each line is a turn or a command, and only the answers are printed.
     """
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
@@ -48,7 +48,7 @@ def command(system: str | None, **options: Any) -> None:
 
 def _check_chats(session: Session) -> None:
     if session.backend.is_basic:
-        raise UnsupportedError("chat", session.backend.name, "It answers single prompts: llamaforge run.")
+        raise UnsupportedError("chat", session.backend.name, "It only answers single prompts: use llamaforge run.")
 
 
 class Chat:

@@ -1,4 +1,4 @@
-"""What can be typed in a chat beside turns: the slash commands."""
+"""The slash commands of a chat."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from .values import parse_value
 
 HELP = '''/help            show this
 /retry           answer your last turn again
-/undo            drop your last turn and its answer
-/reset           start over; the system prompt stays
-/system TEXT     set the system prompt; without TEXT, drop it
+/undo            remove your last turn and its answer
+/reset           start over with the same system prompt
+/system TEXT     set the system prompt
+/system          remove the system prompt
 /set             show the generation parameters
-/set NAME=VALUE  set one; without VALUE, unset it
-/model           show the model; and which there are
-/model NAME      go on with another model
-/save FILE       write the conversation to FILE (JSON)
-/load FILE       go on with a saved conversation
-/exit            leave, as Ctrl-D does
+/set NAME=VALUE  set a generation parameter
+/set NAME=       unset it
+/model           show the model and the other models
+/model NAME      switch to another model
+/save FILE       save the conversation as JSON
+/load FILE       continue a saved conversation
+/exit            leave (or press Ctrl-D)
 
-A line that ends in \\ continues in the next one;
-so does all between two lines of """.
-A line that begins with a space is no command.
+End a line with \\ to continue on the next one, or
+put several lines between two lines of """.
+To send a line that starts with /, put a space first.
 Ctrl-C stops an answer.'''
 
 _NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
@@ -61,7 +63,7 @@ def obey(line: str, chat: Chat, tell: Callable[[str], None]) -> None:
         name = "/exit"
     if name not in _COMMANDS:
         raise ConversationError(
-            f"There is no command {name}; /help lists them. To send it to the model, begin with a space."
+            f"There is no command {name}; /help lists the commands. To send the line to the model, put a space first."
         )
     _COMMANDS[name](chat, rest.strip(), tell)
 
@@ -76,7 +78,7 @@ def _exit(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
 
 def _reset(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     chat.conversation.reset()
-    tell("The conversation starts over.")
+    tell("The conversation is empty now.")
 
 
 def _system(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
@@ -86,7 +88,7 @@ def _system(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
 
 def _undo(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     chat.conversation.undo()
-    tell("Your last turn is gone.")
+    tell("Your last turn and its answer are removed.")
 
 
 def _retry(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
@@ -108,7 +110,7 @@ def _load(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
 
 def _set(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     if not rest:
-        tell("\n".join(f"{name}={_shown(value)}" for name, value in chat.parameters.items()) or "Nothing is set.")
+        tell("\n".join(f"{name} = {_shown(value)}" for name, value in chat.parameters.items()) or "Nothing is set.")
         return
     name, _, text = (part.strip() for part in rest.replace(" ", "=", 0 if "=" in rest else 1).partition("="))
     known = [each for each in NAMES if each not in _NOT_HERE]
@@ -121,25 +123,23 @@ def _set(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
         changed[name] = parse_value(text)
         read_parameters(changed)
     chat.parameters = changed
-    tell(f"{name} is {_shown(changed[name])}." if text else f"{name} is unset.")
+    tell(f"{name} = {_shown(changed[name])}" if text else f"{name} is unset.")
 
 
 def _model(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     if rest:
         chat.switch_model(rest)
     about = chat.about()
-    tell(f"{about['model']} on {about['backend']}.")
+    tell(f"Model: {about['model']}, on {about['backend']}")
     others = [name for name in chat.models() if name != about["model"]]
     if not rest and others:
-        tell(f"Other models: {', '.join(others)}. /model also takes a path or another reference.")
+        tell(f"Other models: {', '.join(others)}. /model also takes a path or any other reference.")
 
 
 def _shown(value: Any) -> str:
     import json
 
-    if isinstance(value, Mapping | list | tuple | bool) or value is None:
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 _COMMANDS: Mapping[str, Callable[[Chat, str, Callable[[str], None]], None]] = {

@@ -57,7 +57,7 @@ class Conversation:
         elif self.turns:
             self.turns.pop()
         else:
-            raise ConversationError("There is nothing to answer again.")
+            raise ConversationError("There is no turn to answer again.")
 
     def undo(self) -> None:
         """Drop the last turn of the user and its answer."""
@@ -92,14 +92,14 @@ class Conversation:
         except OSError as error:
             raise ConversationError(f"{path} can't be read: {error.strerror or error}.") from None
         except (ValueError, RecursionError):
-            raise ConversationError(f"{path} is not JSON, as /save writes it.") from None
+            raise ConversationError(f"{path} is not a JSON file as /save writes it.") from None
         turns = _turns(found, path)
         system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
         for index, turn in enumerate(turns):
             if turn["role"] != _ROLES[index % 2]:
                 raise ConversationError(
-                    f"In {path} the turns don't alternate: turn {index + 1} after the system prompt is that of "
-                    f"{turn['role']!r}, where {_ROLES[index % 2]!r} is expected."
+                    f"In {path} the turns don't alternate: after the system prompt, turn {index + 1} has the role "
+                    f"{turn['role']!r}; {_ROLES[index % 2]!r} is expected."
                 )
         self.system, self.turns, self.unanswered = system, turns, None
         self.take_back()
@@ -109,15 +109,15 @@ class Conversation:
 
 def _path(file: str, command: str) -> Path:
     if not file:
-        raise ConversationError(f"{command} needs a file's name.")
+        raise ConversationError(f"{command} needs the name of a file.")
     return Path(file).expanduser().absolute()
 
 
 def _turns(found: Any, path: Path) -> list[dict[str, str]]:
     turns = found.get("messages") if isinstance(found, dict) else found
     if not isinstance(turns, list):
-        raise ConversationError(f'{path} holds no conversation: "messages" is missing, or no list.')
+        raise ConversationError(f'{path} is not a conversation: "messages" is missing or isn\'t a list.')
     for turn in turns:
         if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
-            raise ConversationError(f"In {path} a message lacks a role or a content that is text.")
+            raise ConversationError(f"In {path}, a message has no role, or no content that is text.")
     return [{"role": turn["role"], "content": turn["content"]} for turn in turns]

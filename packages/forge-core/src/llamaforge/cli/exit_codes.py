@@ -16,7 +16,7 @@ CLOSED_OUTPUT: Final = 141
 
 MEANINGS: Final = {
     FINE: "success",
-    UNEXPECTED: "an unexpected failure: a bug, here or in a plugin",
+    UNEXPECTED: "an unexpected failure: a bug in LlamaForge or in a plugin",
     USAGE: "a wrong option, an unknown parameter or model, an empty prompt",
     BACKEND: "a backend is unknown, not installed or broken",
     MODEL: "the model can't be fetched or loaded",

@@ -41,18 +41,23 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
         return exit_code(error)
     if isinstance(error, LlamaForgeError):
         say(f"Error: {in_options(str(error))}")
-        if isinstance(error, UnsupportedError) and error.feature.startswith("the parameter"):
-            say("--on-unsupported drop leaves it out.")
+        leave_out = "--on-unsupported drop"
+        if (
+            isinstance(error, UnsupportedError)
+            and error.feature.startswith("the parameter")
+            and leave_out not in in_options(str(error))
+        ):
+            say(f"To ignore it, pass {leave_out}.")
         if "pip install" in str(error) and (pip := pip_here()) is not None:
-            say(f"For this environment, type pip as: {pip}")
+            say(f"In this environment, use this pip: {pip}")
         if debug and isinstance(error, BrokenPluginError) and error.__cause__ is None:
             say(error.traceback.rstrip("\n"))
         return exit_code(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    where = f"the command {plugin} failed unexpectedly" if plugin else "something unexpected went wrong"
+    where = f"unexpected failure of the command {plugin}" if plugin else "unexpected failure"
     say(f"Error: {where}: {what}")
     if not debug:
-        say("`llamaforge --debug COMMAND ...` shows where it happened.")
+        say("`llamaforge --debug COMMAND ...` shows the traceback.")
     return UNEXPECTED
 
 

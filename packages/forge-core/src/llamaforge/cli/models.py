@@ -174,7 +174,7 @@ def pull_command(model: str, sha256: str | None, refresh: bool) -> None:
         entry = forge.get_model(model)
         reference, sha256 = entry.path, sha256 or entry.sha256
         if entry.backend is not None and not is_fetched(reference) and not Path(reference).expanduser().exists():
-            say(f"There is nothing to fetch: {reference} is a name that only {entry.backend} knows.")
+            say(f"There is nothing to download: {reference} is a name that only {entry.backend} knows.")
             return
     elif reads_as_reference(model):
         reference = model

@@ -31,20 +31,20 @@ _WAIT: Final = 3.0
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the user's turn.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings and more.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
-@click.option("--no-stdin", is_flag=True, help="Don't read standard input: PROMPT is the whole prompt. For loops.")
+@click.option("--no-stdin", is_flag=True, help="Don't read standard input. Use it in loops and cron jobs.")
 @generation_options()
 def command(
     prompt: str | None, system: str | None, as_json: bool, no_stream: bool, no_stdin: bool, **options: Any
 ) -> None:
     """Answer PROMPT, or the text piped into standard input.
 
-    If both are given, PROMPT comes first, then an empty line, then the piped text. `-` as PROMPT stands for standard
-    input alone. A line break at the very end of the piped text is dropped, except with --raw.
+    If both are given, PROMPT comes first, then an empty line, then the piped text. If PROMPT is `-`, only standard
+    input is read. A final line break of the piped text is removed, except with --raw.
 
-    Standard input is read to its end unless it is a terminal. In a `while read` loop, and where nothing ever closes
-    it (cron, CI), use --no-stdin, or `< /dev/null`.
+    Standard input is read to its end unless it is a terminal. Use --no-stdin (or `< /dev/null`) in a `while read`
+    loop, and where nothing ever closes standard input (cron, CI).
 
-    The answer streams to standard output. A line break follows unless it ends in one; --json has the exact text.
+    The answer is streamed to standard output, with a line break at its end. --json shows the exact text.
     """
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
@@ -76,7 +76,7 @@ def _whole_prompt(argument: str | None, *, raw: bool, no_stdin: bool) -> str:
         argument = None
     if no_stdin:
         if argument is None:
-            raise click.UsageError("With --no-stdin the prompt must be given: llamaforge run --no-stdin PROMPT")
+            raise click.UsageError("--no-stdin needs a prompt: llamaforge run --no-stdin PROMPT")
         return utf8(argument, "The prompt")
     parts = [utf8(argument, "The prompt")] if argument is not None else []
     if argument is None or not sys.stdin.isatty():
@@ -94,8 +94,8 @@ def read_stdin(*, has_prompt: bool) -> str:
     *has_prompt*: there is a prompt already, so that the user may not know what is waited for.
     """
     if sys.stdin.isatty():
-        say("Type the prompt; Ctrl-D on an empty line ends it.")
-    hint = threading.Timer(_WAIT, say, ["Waiting for standard input to end. --no-stdin doesn't read it."])
+        say("Type the prompt, then press Ctrl-D on an empty line.")
+    hint = threading.Timer(_WAIT, say, ["Waiting for the end of standard input. To ignore it, use --no-stdin."])
     hint.daemon = True
     if has_prompt:
         hint.start()
@@ -103,7 +103,7 @@ def read_stdin(*, has_prompt: bool) -> str:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(
-            f"Standard input is not UTF-8 text (byte {error.start}). Convert it first, for instance with iconv."
+            f"Standard input is not UTF-8 text (byte {error.start}). Convert it first, for example with iconv."
         ) from None
     finally:
         hint.cancel()
@@ -144,6 +144,6 @@ def _described(session: Session, result: GeneratedText) -> dict[str, Any]:
 
 def _remark(result: GeneratedText, parameters: Mapping[str, Any]) -> None:
     if result.dropped:
-        say(f"Note: this backend doesn't support {', '.join(result.dropped)}; the answer ignores it.")
+        say(f"Note: this backend doesn't support {', '.join(result.dropped)}, so it was ignored.")
     if result.finish_reason == "length" and "max_tokens" not in parameters:
-        say("Note: the answer was cut off at the limit of the context or of the model's own settings.")
+        say("Note: the answer was cut off because the context is full, or by a limit in the model's settings.")

@@ -106,5 +106,7 @@ def _default_of(forge: LlamaForge, backend: str) -> str:
         with guarded("backend", backend, BACKENDS.owner(backend)):
             takes = entry.backend == backend or bool(spec.match(offered_location(entry.path)))
     if not takes:
-        raise click.UsageError(f"The default model {entry.name} doesn't run on {backend}. Name another with -m MODEL.")
+        raise click.UsageError(
+            f"The default model {entry.name} doesn't run on {backend}. Choose another one with -m MODEL."
+        )
     return entry.name

@@ -57,7 +57,7 @@ def parse_pairs(ctx: click.Context, param: click.Parameter, values: Iterable[str
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
-            raise click.BadParameter("it takes NAME=VALUE.", ctx, param)
+            raise click.BadParameter("use NAME=VALUE.", ctx, param)
         if name in pairs:
             raise click.BadParameter(f"{name} is given twice.", ctx, param)
         pairs[name] = parse_value(value)
@@ -119,4 +119,4 @@ def utf8(text: str, what: str) -> str:
     try:
         return os.fsencode(text).decode("utf-8")
     except UnicodeError:
-        raise click.UsageError(f"{what} is not UTF-8 text. Convert it first, for instance with iconv.") from None
+        raise click.UsageError(f"{what} is not UTF-8 text. Convert it first, for example with iconv.") from None

@@ -19,8 +19,11 @@ module             contents
 ``slots``          which tokens the engine's slots hold, for reuse
 ``preparation``    from a request to a sequence, beside the caller where the text is long
 ``sequence``       one request under way: its tokens, its text, its end
+``constraints``    what constrained answers may go on with: matchers, guesses, masks
 ``event_queue``    from the scheduler to a waiting thread or event loop
 ``prompt_lookup``  guesses from the text so far (prompt-lookup decoding)
+``embedding``      :class:`EmbeddingEngine`, what an author writes for vectors and scores
+``embedding_...``  its batcher, and what the backend does with both
 =================  ================================================================================
 """
 
@@ -28,6 +31,7 @@ from __future__ import annotations
 
 from .backend import EngineBackend
 from .config import EngineConfig
+from .embedding import EmbeddingEngine, TokenizedText
 from .interface import (
     BatchEntry,
     BytesDetokenizer,
@@ -48,6 +52,7 @@ __all__ = [
     "BytesDetokenizer",
     "Choice",
     "Detokenizer",
+    "EmbeddingEngine",
     "Engine",
     "EngineBackend",
     "EngineConfig",
@@ -58,6 +63,7 @@ __all__ = [
     "SamplingParams",
     "StepResult",
     "TokenTable",
+    "TokenizedText",
     "allowed_tokens",
     "apply_mask",
     "choose_while_guessed",

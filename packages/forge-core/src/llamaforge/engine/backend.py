@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import weakref
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Final
 
-from ..backends.base import BaseBackend
 from ..backends.memory import MemoryUsage
+from ..backends.spec import Capabilities, Task
 from ..cancellation import CancellationToken
 from ..errors import ModelNotLoadedError
 from ..requests import GenerationRequest
 from ..results import Event, Finished
 from .config import EngineConfig
-from .engine_thread import open_scheduler
+from .embedding import EmbeddingEngine
+from .embedding_backend import EmbeddingBackend
+from .embedding_batcher import EmbeddingBatcher
+from .engine_thread import open_worker
 from .event_queue import LoopEventQueue, ThreadEventQueue
 from .interface import Engine
 from .preparation import Preparation
@@ -24,7 +28,7 @@ from .sequence import SequenceState
 _CANCELLED: Final = Finished(finish_reason="cancelled")
 
 
-class EngineBackend(BaseBackend):
+class EngineBackend(EmbeddingBackend):
     """Base class of backends whose engine runs in this process.
 
     Set :attr:`spec` and :attr:`config_class` (derived from :class:`.config.EngineConfig`), and write
@@ -32,43 +36,65 @@ class EngineBackend(BaseBackend):
     """
 
     config_class = EngineConfig
+    enforces_formats = True
 
     def __init__(self) -> None:
         super().__init__()
-        self._engine: Engine[Any] | None = None
+        self._engine: Engine[Any] | EmbeddingEngine | None = None
         self._scheduler: Scheduler | None = None
 
-    def open_engine(self, model_path: str, config: Any) -> Engine[Any]:
-        """Load the model with ``config.n_parallel + config.prefix_cache`` slots, or as many as it can have.
+    def open_engine(self, model_path: str, config: Any) -> Engine[Any] | EmbeddingEngine:
+        """Load the model: an :class:`.interface.Engine` for text, with ``config.n_parallel + config.prefix_cache``
+        slots, or as many as it can have; an :class:`.embedding.EmbeddingEngine` for vectors or scores.
 
         Called in the thread that will compute with it. On failure, free all memory and raise a ModelError.
         """
         raise NotImplementedError(f"{type(self).__name__} must override open_engine().")
 
     def load(self, model_path: str, config: EngineConfig) -> None:
-        """Open the engine and start its scheduler."""
-        scheduler = open_scheduler(
-            lambda: self.open_engine(model_path, config),
-            parallel=config.n_parallel,
-            max_queue=config.max_queue,
-            keep=config.prefix_cache,
-            lookup=config.prompt_lookup,
-        )
-        self._engine, self._scheduler = scheduler.engine, scheduler
+        """Open the engine and start its scheduler, or its batcher."""
+
+        def employ(engine: Engine[Any] | EmbeddingEngine) -> Scheduler | EmbeddingBatcher:
+            if isinstance(engine, EmbeddingEngine):
+                return EmbeddingBatcher(engine, max_queue=config.max_queue)
+            return Scheduler(
+                engine,
+                parallel=config.n_parallel,
+                max_queue=config.max_queue,
+                keep=config.prefix_cache,
+                lookup=config.prompt_lookup,
+            )
+
+        worker = open_worker(lambda: self.open_engine(model_path, config), employ)
+        self._engine = worker.engine
+        if isinstance(worker, EmbeddingBatcher):
+            self._batcher = worker
+        else:
+            self._scheduler = worker
         # A backend that is dropped without being closed must not leave a thread with a model behind.
-        self._closer = weakref.finalize(self, scheduler.close)
+        self._closer = weakref.finalize(self, worker.close)
 
     def unload(self) -> None:
         """Free the memory. Running requests end with ModelNotLoadedError."""
-        scheduler, self._engine, self._scheduler = self._scheduler, None, None
-        if scheduler is not None:
+        worker = self._scheduler or self._batcher
+        self._engine = self._scheduler = self._batcher = None
+        if worker is not None:
             self._closer.detach()
-            scheduler.close()
+            worker.close()
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the spec declares; a loaded model has one task."""
+        declared, engine = super().capabilities, self._engine
+        if engine is None:
+            return declared
+        task: Task = engine.task if isinstance(engine, EmbeddingEngine) else "generate"
+        return dataclasses.replace(declared, tasks=frozenset({task}))
 
     def default_parameters(self) -> Mapping[str, object]:
         """The sampling that the model recommends, unless it was loaded with ``generation_defaults="core"``."""
         engine, config = self._engine, self._config
-        if engine is None or getattr(config, "generation_defaults", "model") == "core":
+        if not isinstance(engine, Engine) or getattr(config, "generation_defaults", "model") == "core":
             return {}
         return engine.generation_defaults
 
@@ -80,8 +106,8 @@ class EngineBackend(BaseBackend):
     def after_fork(self) -> None:
         """The engine's thread stayed in the parent, and so did the model: this process may load one of its own."""
         super().after_fork()
-        if self._scheduler is not None:
-            self._engine = self._scheduler = None
+        if self._scheduler is not None or self._batcher is not None:
+            self._engine = self._scheduler = self._batcher = None
             self._model_path = self._config = None
             self._lost = FORKED
 
@@ -154,7 +180,7 @@ class EngineBackend(BaseBackend):
 
     def _loaded(self) -> tuple[Engine[Any], Scheduler]:
         engine, scheduler = self._engine, self._scheduler
-        if engine is None or scheduler is None:
+        if not isinstance(engine, Engine) or scheduler is None:
             raise ModelNotLoadedError
         scheduler.check()
         return engine, scheduler

@@ -12,16 +12,26 @@ from ..backends.config import BackendConfig
 class EngineConfig(BackendConfig, frozen=True, kw_only=True):
     """How many requests share the model, and how."""
 
+    task: (
+        Annotated[
+            Literal["generate", "embed", "rerank"],
+            Meta(
+                description="What to load the model for: text, vectors, or scores of documents. Not set: what its "
+                "files show, else text."
+            ),
+        ]
+        | None
+    ) = None
     n_parallel: Annotated[
         int,
         Meta(
             ge=1,
             le=256,
-            description="Requests that are computed at once, at most half of n_batch; others wait in the queue.",
+            description="Requests that run at the same time, at most half of n_batch; others wait.",
         ),
     ] = 8
     max_queue: Annotated[
-        int, Meta(ge=0, description="Requests that may wait. Further ones are refused with QueueFullError.")
+        int, Meta(ge=0, description="Requests that may wait; more are refused with QueueFullError.")
     ] = 1024
     prefix_cache: Annotated[
         int,

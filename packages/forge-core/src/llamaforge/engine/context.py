@@ -39,7 +39,8 @@ def context_length(asked: int | None, trained: int | None, *, usual: int | None 
     """
     if asked:
         if trained is not None and asked > trained and not stretched:
-            raise InvalidParameterError("n_ctx", asked, f"at most {trained}, which this model was trained for")
+            message = f"n_ctx must be at most {trained}, the context that this model was trained for, not {asked}."
+            raise InvalidParameterError("n_ctx", asked, f"at most {trained}", message=message)
         return asked
     whole = trained or usual or USUAL_CONTEXT
     return whole if asked == 0 or usual is None else min(whole, usual)

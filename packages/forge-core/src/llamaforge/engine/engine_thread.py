@@ -10,25 +10,37 @@ import contextvars
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Protocol, TypeVar
 
-from .interface import Engine
-from .scheduler import Scheduler
+EngineT = TypeVar("EngineT")
 
 
-def open_scheduler(open_engine: Callable[[], Engine[Any]], **settings: Any) -> Scheduler:
-    """Start the thread, and return the scheduler that runs in it once the engine is open.
+class Worker(Protocol):
+    """What computes with an engine: a scheduler, or a batcher."""
+
+    def run(self) -> None:
+        """Work until :meth:`close`."""
+
+    def close(self) -> None:
+        """End, and close the engine; from any thread."""
+
+
+WorkerT = TypeVar("WorkerT", bound=Worker)
+
+
+def open_worker(open_engine: Callable[[], EngineT], employ: Callable[[EngineT], WorkerT]) -> WorkerT:
+    """Start the thread, and return the worker that runs in it once the engine is open.
 
     Args:
         open_engine: makes the engine.
-        settings: for :class:`.scheduler.Scheduler`.
+        employ: makes its worker.
 
     Raises what *open_engine* raises. Where the wait is broken off (Ctrl+C), the engine is closed as soon as it is open.
     """
     opening = [open_engine]  # emptied, since a thread holds its arguments until it ends
-    opened: Future[Scheduler] = Future()
+    opened: Future[WorkerT] = Future()
     run = contextvars.copy_context().run
-    threading.Thread(target=run, args=(_own, opening, settings, opened), name="llamaforge-engine", daemon=True).start()
+    threading.Thread(target=run, args=(_own, opening, employ, opened), name="llamaforge-engine", daemon=True).start()
     try:
         return opened.result()
     except BaseException:
@@ -36,18 +48,18 @@ def open_scheduler(open_engine: Callable[[], Engine[Any]], **settings: Any) -> S
         raise
 
 
-def _own(opening: list[Callable[[], Engine[Any]]], settings: dict[str, Any], opened: Future[Scheduler]) -> None:
+def _own(opening: list[Callable[[], EngineT]], employ: Callable[[EngineT], WorkerT], opened: Future[WorkerT]) -> None:
     try:
-        scheduler = Scheduler(opening.pop()(), **settings)
+        worker = employ(opening.pop()())
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits
         opened.set_exception(error)
         return
-    opened.set_result(scheduler)
+    opened.set_result(worker)
     del opened
-    scheduler.run()
+    worker.run()
 
 
-def _close(opened: Future[Scheduler]) -> None:
+def _close(opened: Future[WorkerT]) -> None:
     """Nobody waits for it any more."""
     if opened.exception() is None:
         opened.result().close()

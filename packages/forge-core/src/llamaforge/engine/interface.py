@@ -184,6 +184,14 @@ class Engine(abc.ABC, Generic[SamplingT]):
         table = self.token_table()
         return {} if table is None else table.special
 
+    def tokenize_text(self, text: str) -> Sequence[int] | None:
+        """The tokens of a plain *text* amid an answer: nothing is put before it, and no special token is recognised.
+
+        Where a constraint forces a text, the answer gets these tokens, which the model knows best. The default, None,
+        leaves it to core, which takes the longest tokens that fit.
+        """
+        return None
+
     def check(self, request: GenerationRequest) -> None:
         """Refuse a request that this model can't answer. Core has checked ``logit_bias``.
 

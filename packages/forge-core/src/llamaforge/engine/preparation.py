@@ -66,8 +66,11 @@ class Preparation:
         return self._outcome(made)
 
     def _is_long(self) -> bool:
-        """Whether it may take a while. Texts are measured, and whatever else a template may show."""
+        """Whether it may take a while. Texts are measured, and whatever else a template may show; a new constraint
+        has to be compiled."""
         request = self.request
+        if not self.scheduler.constraints.is_prepared(request):
+            return True
         length = sum(len(message.text) for message in request.as_messages())
         if length < _LONG and (request.tools or request.chat_template_kwargs):
             length += len(msgspec.json.encode((request.tools, request.chat_template_kwargs), enc_hook=str))
@@ -116,6 +119,7 @@ class Preparation:
             stop_tokens = self._stop_tokens(tuple(request.stop)) if request.stop else {}
             prompt, truncated = prompt_tokens(engine, request)
             detokenizer = engine.detokenizer(request, prompt)
+            matcher = self.scheduler.constraints.matcher(request)
         room = engine.n_ctx - len(prompt)
         return SequenceState(
             request,
@@ -127,6 +131,7 @@ class Preparation:
             event_queue=self.event_queue,
             arrived=self.arrived,
             stop_tokens=stop_tokens,
+            matcher=matcher,
         )
 
 
@@ -146,8 +151,9 @@ def find_stop_tokens(special: Mapping[int, str], stops: Sequence[str]) -> Mappin
             raise InvalidParameterError(
                 "stop",
                 stop,
-                f"text, or the special token {part!r} alone: that token adds no text, so it can't be part of a stop "
-                "string",
+                "a string without special tokens, or a special token alone",
+                message=f"The stop string {stop!r} would never match: the special token {part!r} adds no text. Use "
+                "that token alone as a stop string, or leave it out.",
             )
     return found
 

@@ -26,7 +26,7 @@ def prompt_tokens(engine: Engine[Any], request: GenerationRequest) -> tuple[list
     """
     tokens = _tokenize(engine, request)
     if not tokens:
-        raise EmptyPromptError("The prompt has no tokens: there is nothing to continue.")
+        raise EmptyPromptError("The prompt has no tokens, so there is nothing to continue.")
     if request.truncation == "auto" and len(tokens) > _most(engine, request):
         return _truncate(engine, request, tokens)
     if len(tokens) >= engine.n_ctx:
@@ -39,8 +39,10 @@ def _tokenize(engine: Engine[Any], request: GenerationRequest) -> list[int]:
         return engine.tokenize(request).token_ids
     except UnicodeEncodeError as error:
         name = "messages" if request.messages else "prompt"
-        expected = f"text without halves of surrogate pairs ({error.object[error.start : error.end]!r})"
-        raise InvalidParameterError(name, None, expected, show_value=False) from None
+        message = (
+            f"{name} contains {error.object[error.start : error.end]!r}, half of a surrogate pair, not a character."
+        )
+        raise InvalidParameterError(name, None, "valid Unicode", show_value=False, message=message) from None
 
 
 def _most(engine: Engine[Any], request: GenerationRequest) -> int:

@@ -75,7 +75,7 @@ def check_logit_bias(request: GenerationRequest, vocab_size: int) -> None:
     """Raises InvalidParameterError where ``logit_bias`` names a token that the model doesn't have."""
     for token in request.logit_bias or ():
         if not 0 <= token < vocab_size:
-            expected = f"keyed by token ids of this model, 0 to {vocab_size - 1}"
+            expected = f"a mapping from token ids of this model, 0 to {vocab_size - 1}"
             raise InvalidParameterError("logit_bias", token, expected)
 
 
@@ -104,7 +104,7 @@ def allowed_tokens(mask: bytes | bytearray | memoryview, vocab_size: int) -> npt
 
     bits = np.unpackbits(np.frombuffer(mask, dtype=np.uint8), bitorder="little", count=vocab_size)
     if not bits.any():
-        raise GenerationError("The constraint on this answer allows no token here, so that it can't go on.")
+        raise GenerationError("The constraint allows no token here, so the answer can't continue.")
     allowed: npt.NDArray[np.bool_] = bits.view(np.bool_)
     return allowed
 

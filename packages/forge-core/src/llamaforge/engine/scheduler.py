@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
+from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -28,7 +29,7 @@ _LOOKED_AT: Final = 32
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
-    "The model was loaded before this process was forked, and its engine runs in the parent alone. Load it after the "
+    "The model was loaded before this process was forked, and only the parent process can use it. Load it after the "
     "fork, in each process, or start the processes with multiprocessing's 'spawn'."
 )
 _left_behind: Final[list[Scheduler]] = []
@@ -65,6 +66,9 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
+        self.constraints = Constraints(engine)
+        """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
+        self._masks = MaskFiller()
         self._slots = Slots(engine, keep)
         self.stop_tokens: dict[tuple[str, ...], Mapping[int, str]] = {}
         """Lists of stop strings, with the special tokens that they spell: callers' threads keep them here."""
@@ -146,7 +150,7 @@ class Scheduler:
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
                 _logger.warning(
-                    "A step of the engine could not be broken off: its model stays in memory until it ends."
+                    "A step of the engine could not be interrupted. The model stays in memory until the step ends."
                 )
 
     # The scheduler's thread.
@@ -188,10 +192,11 @@ class Scheduler:
         self._close_engine()
 
     def _close_engine(self) -> None:
+        self._masks.close()
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
     def _retire(self) -> None:
         """Let those go whose callers have left or whose deadlines have passed."""
@@ -252,6 +257,7 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
+            self._masks.begin(sequences, entries)
             results = self.engine.compute(entries)
             if len(results) != len(entries):
                 raise GenerationError(
@@ -265,9 +271,11 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             self._fail(error)
         else:
+            self._masks.settle()
             for sequence, entry, result in zip(sequences, entries, results, strict=True):
                 self._advance(sequence, entry, result)
         finally:
+            self._masks.settle()
             with self._changed:
                 self._computing = []
                 self.engine.interrupt(False)
@@ -284,9 +292,9 @@ class Scheduler:
             tokens = sequence.tokens[sequence.computed : sequence.computed + count]
             chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and sequence.lookup is not None:
+            if chosen and (sequence.lookup is not None or sequence.matcher is not None):
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = sequence.lookup.guess(room)
+                guesses = next_guesses(sequence, room, can_trim=self.engine.can_trim)
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -318,6 +326,8 @@ class Scheduler:
             return
         done, right = False, -1
         try:
+            if sequence.matcher is not None:
+                sequence.matcher.check()
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
@@ -329,7 +339,7 @@ class Scheduler:
             return
         sequence.computed += right
         if entry.draft:
-            if sequence.lookup is not None:
+            if sequence.lookup is not None and not sequence.forced:
                 sequence.lookup.learn(entry.draft, right)
             if right < entry.draft:
                 sequence.computed = self.engine.trim(sequence.slot, sequence.computed)
@@ -347,7 +357,7 @@ class Scheduler:
             self._full = True
         else:
             self._leave(newest, keep=False)
-            newest.fail(GenerationError("The engine's memory can't hold this request, though nothing else is in it."))
+            newest.fail(GenerationError("The engine has too little memory for this request, even alone."))
 
     def _requeue(self, sequence: SequenceState) -> None:
         """*sequence* loses its slot and waits again, before those that came after it."""
@@ -375,7 +385,7 @@ class Scheduler:
             try:
                 sampling.close()
             except Exception:
-                _logger.exception("close() of a sampling state failed. The memory that it holds may be lost.")
+                _logger.exception("close() of a sampling state failed; its memory may be lost.")
 
     def _give_up_slot(self, sequence: SequenceState, *, keep: bool) -> None:
         self._slots.release(sequence.slot, keep=keep)

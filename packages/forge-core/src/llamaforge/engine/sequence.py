@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..cancellation import CancellationToken
 from ..errors import GenerationError, ModelNotLoadedError
@@ -15,8 +15,11 @@ from .event_queue import EventQueue
 from .interface import Choice, Detokenizer, Sampling
 from .prompt_lookup import PromptLookup
 
+if TYPE_CHECKING:
+    from ..constraints.matcher import Matcher
+
 _NONE: Final[Mapping[int, str]] = {}
-CANCELLED: Final = "The caller left before the answer was complete."
+CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
 class SequenceState:
@@ -34,6 +37,7 @@ class SequenceState:
         event_queue: where its events go.
         arrived: the ``time.perf_counter()`` of the call.
         stop_tokens: special tokens that end the answer, with the stop strings that spell them.
+        matcher: where the answer stands in its grammar; None where it may be any text.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class SequenceState:
         event_queue: EventQueue,
         arrived: float,
         stop_tokens: Mapping[int, str] = _NONE,
+        matcher: Matcher | None = None,
     ) -> None:
         self.request = request
         self.cancellation = cancellation
@@ -66,6 +71,9 @@ class SequenceState:
         self.slot = -1
         self.sampling: Sampling | None = None
         self.lookup: PromptLookup | None = None
+        self.matcher = matcher
+        self.forced = False
+        """Whether its guesses in this step are what its grammar forces."""
         self.dropped = False
         """Whether its caller has left."""
         self.over = False
@@ -102,20 +110,26 @@ class SequenceState:
     def take(self, choice: Choice, *, ends: bool) -> bool:
         """The answer goes on with *choice*; *ends* where that token ends it.
 
-        Returns whether the answer is complete: it still has to be told so, with :meth:`finish`.
+        Returns whether the answer is complete: it still has to be told so, with :meth:`finish`. Raises GenerationError
+        where its grammar allows no such token.
         """
         token = choice.token
+        matcher = self.matcher
         self._stop = self._stop_tokens.get(token)
         if ends or self._stop is not None:
+            if matcher is not None and not matcher.may_end:
+                raise GenerationError("The engine ended the answer where its constraint doesn't allow that.")
             self._complete("stop")
             return True
+        if matcher is not None:
+            matcher.accept(token)
         self.tokens.append(token)
         self.count += 1
         text = self._text
         piece = text.feed(self._detokenizer.feed(token))
         if piece or self._logprobs:
             self.event_queue.put(TextDelta(piece, (choice.logprob,) if choice.logprob is not None else ()))
-        if text.matched is not None:
+        if text.matched is not None or (matcher is not None and matcher.is_complete):
             self._complete("stop")
             return True
         if self.count >= self.max_new_tokens:
@@ -169,4 +183,5 @@ class SequenceState:
                 truncated_tokens=self._truncated,
             ),
             timings=Timings(queued=queued),
+            dropped=() if self.matcher is None else self.matcher.notes,
         )

@@ -30,13 +30,15 @@ Most are also subclasses of a matching built-in exception. Details are attribute
     ├── RequestError
     │   ├── UnknownParameterError       ValueError       no such parameter; the closest names
     │   ├── InvalidParameterError       ValueError       wrong type or out of range
-    │   ├── ConflictingParametersError  ValueError       two parameters contradict each other
+    │   ├── ConstraintError             ValueError       a constraint can't be read or enforced; the place
+    │   ├── ConflictingParametersError  ValueError       parameters can't be used together
     │   ├── UnsupportedError            NotImplementedError  this backend can't do that
     │   ├── EmptyPromptError            ValueError       the prompt or conversation is empty
     │   ├── NoChatTemplateError         ValueError       the model has no chat template
     │   └── ContextOverflowError        ValueError       the prompt does not fit; both counts
     └── EngineError
         ├── GenerationError             RuntimeError     the engine failed while generating
+        ├── InvalidAnswerError          ValueError       the answer breaks its constraint; the text
         ├── GenerationTimeoutError      TimeoutError     the deadline passed
         ├── QueueFullError              RuntimeError     too many requests are waiting
         ├── ContractError               RuntimeError     a backend broke the contract
@@ -73,6 +75,7 @@ from .engine import (
     EngineError,
     GenerationError,
     GenerationTimeoutError,
+    InvalidAnswerError,
     QueueFullError,
     RateLimitError,
     ServerError,
@@ -91,6 +94,7 @@ from .model import (
 )
 from .request import (
     ConflictingParametersError,
+    ConstraintError,
     ContextOverflowError,
     EmptyPromptError,
     InvalidParameterError,
@@ -122,6 +126,7 @@ __all__ = [
     "ChecksumError",
     "ConflictingParametersError",
     "ConnectionFailedError",
+    "ConstraintError",
     "ContextOverflowError",
     "ContractError",
     "ContractVersionError",
@@ -133,6 +138,7 @@ __all__ = [
     "EngineNotAvailableError",
     "GenerationError",
     "GenerationTimeoutError",
+    "InvalidAnswerError",
     "InvalidModelError",
     "InvalidParameterError",
     "InvalidReferenceError",

@@ -113,22 +113,23 @@ class ContractVersionError(BackendError, RuntimeError):
         self.distribution = distribution
         self.plugin_version = plugin_version
         self.core_version = core_version
-        upgrade = "forge-core" if plugin_version > core_version else distribution or f"the plugin of {name!r}"
+        upgrade = "forge-core" if plugin_version > core_version else distribution or f"the plugin for {name!r}"
         super().__init__(
-            f"The backend {name!r} was written for contract version {plugin_version}, but this forge-core has version "
-            f"{core_version}. Upgrade {upgrade}."
+            f"The backend {name!r} was written for version {plugin_version} of the contract, but this forge-core has "
+            f"version {core_version}. Upgrade {upgrade}."
         )
 
 
 class NoBackendForModelError(BackendError, LookupError):
-    """No installed backend can run this model.
+    """No installed backend recognises this model.
 
     Attributes: ``reference``; ``hints`` (suggestions).
 
-    What to do: install a backend for it (``hints`` has the commands), or name one with ``backend=...``.
+    What to do: install a backend for it (``hints`` has the commands), or choose one with ``backend=...``.
     """
 
     def __init__(self, reference: str, hints: Sequence[str] = ()) -> None:
         self.reference = reference
         self.hints = list(hints)
-        super().__init__(" ".join([f"No installed backend can run {reference!r}.", *hints, "Or name one: backend=..."]))
+        known = "If you know which one can run it, pass backend=... to choose it."
+        super().__init__(" ".join([f"No installed backend recognises {reference!r}.", *hints, known]))

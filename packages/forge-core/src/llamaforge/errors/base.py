@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
+
+_SIMILAR: Final = 0.65
+"""From which ratio of equal characters on two names are similar: 'oen' is one (0.67), 'nope' is not openai (0.6)."""
+
+_BEGINNING: Final = 4
+"""Characters from which on the beginning of a name stands for it."""
 
 
 class LlamaForgeError(Exception):
@@ -12,6 +18,7 @@ class LlamaForgeError(Exception):
 
     message: str
     """What went wrong and what to do about it."""
+    _has_place = False
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -21,24 +28,35 @@ class LlamaForgeError(Exception):
         return self.message
 
     def add_place(self, place: str) -> None:
-        """Say first where the wrong value was set, such as a file: *place* is put before the message once."""
-        if not self.message.startswith(place):
-            self.message = f"{place}: {self.message}"
+        """Say first where the wrong value was set, such as a file. Only the first *place* counts: it is the closest."""
+        if not self._has_place:
+            self._has_place = True
+            self.message = f"{place}: {_within(self.message)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take keyword arguments of their own, which the default protocol would lose.
         return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
 
 
+def _within(sentence: str) -> str:
+    """*sentence* after a colon: in lower case, unless it begins with a name."""
+    return sentence[0].lower() + sentence[1:] if sentence.startswith(("The ", "There ", "No ")) else sentence
+
+
 def closest(name: str, known: Iterable[str]) -> list[str]:
-    """The names in *known* most similar to *name*, best first, at most three."""
+    """The names in *known* that *name* may stand for, best first, at most three.
+
+    Those are names that begin with *name*, and names that are nearly the same. Case and punctuation don't count.
+    """
     import difflib
 
     folded: dict[str, str] = {}
     for candidate in known:
         folded.setdefault(_fold(candidate), candidate)
-    found = difflib.get_close_matches(_fold(name), folded, n=3, cutoff=0.6)
-    return [folded[key] for key in found]
+    wanted = _fold(name)
+    found = difflib.get_close_matches(wanted, folded, n=3, cutoff=_SIMILAR)
+    begun = sorted((key for key in folded if key.startswith(wanted)), key=len) if len(wanted) >= _BEGINNING else []
+    return [folded[key] for key in dict.fromkeys([*found, *begun])][:3]
 
 
 def _fold(name: str) -> str:
@@ -51,5 +69,5 @@ def did_you_mean(suggestions: Sequence[str], known: Iterable[str], what: str) ->
         return f" Did you mean {' or '.join(map(repr, suggestions))}?"
     names = sorted(known)
     if not names:
-        return f" There are no {what} yet."
+        return f" There are no {what}."
     return f" Known {what}: {', '.join(names)}."

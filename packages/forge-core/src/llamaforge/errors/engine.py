@@ -17,18 +17,36 @@ class GenerationError(EngineError, RuntimeError):
     """
 
 
+class InvalidAnswerError(EngineError, ValueError):
+    """An answer breaks the constraint that the request set. Servers may ignore constraints.
+
+    Attributes: ``text`` (the answer); ``reason``; ``place`` (a JSON pointer into the answer; empty for all of it).
+
+    What to do: ask again, or use a model or an engine that follows the constraint. ``text`` has the answer.
+    """
+
+    def __init__(self, text: str, reason: str, place: str = "") -> None:
+        self.text = text
+        self.reason = reason
+        self.place = place
+        where = f" at {place}" if place else ""
+        super().__init__(f"The answer breaks its constraint{where}: {reason}")
+
+
 class GenerationTimeoutError(EngineError, TimeoutError):
     """The deadline passed.
 
     Attributes: ``timeout`` (seconds); ``text`` (the answer so far).
 
-    What to do: raise ``timeout``, or lower ``max_tokens``. ``text`` has the answer so far.
+    What to do: increase ``timeout``, or lower ``max_tokens``. ``text`` has the answer so far.
     """
 
-    def __init__(self, timeout: float, text: str = "") -> None:
+    def __init__(
+        self, timeout: float, text: str = "", *, advice: str = "Increase timeout, or lower max_tokens."
+    ) -> None:
         self.timeout = timeout
         self.text = text
-        super().__init__(f"The answer was not complete after {timeout:g} s. Raise timeout, or lower max_tokens.")
+        super().__init__(f"The answer was not complete after {timeout:g} s. {advice}")
 
 
 class QueueFullError(EngineError, RuntimeError):
@@ -43,8 +61,8 @@ class QueueFullError(EngineError, RuntimeError):
         self.waiting = waiting
         self.limit = limit
         super().__init__(
-            f"{waiting} requests are already waiting for the model, and {limit} may (load parameter max_queue). "
-            "Try again later."
+            f"The queue is full: {waiting} requests are already waiting for the model (load parameter max_queue: "
+            f"{limit}). Try again later."
         )
 
 
@@ -73,7 +91,7 @@ class ConnectionFailedError(EngineError, ConnectionError):
     def __init__(self, endpoint: str, reason: str) -> None:
         self.endpoint = endpoint
         self.reason = reason
-        super().__init__(f"The server at {endpoint} can't be reached: {reason}")
+        super().__init__(f"The connection to the server at {endpoint} failed: {reason}")
 
 
 class AuthenticationError(EngineError, PermissionError):

@@ -38,7 +38,7 @@ class ModelExistsError(ModelError, ValueError):
 
     def __init__(self, name: str) -> None:
         self.name = name
-        super().__init__(f"A different model is named {name!r} already. Choose another name, or pass replace=True.")
+        super().__init__(f"The name {name!r} is taken by another model. Choose another name, or pass replace=True.")
 
 
 class ModelNotLoadedError(ModelError, RuntimeError):
@@ -55,7 +55,7 @@ class ModelNotLoadedError(ModelError, RuntimeError):
 
 
 class MemoryBudgetError(ModelError, MemoryError):
-    """A model doesn't fit into the memory budget for all models.
+    """A model doesn't fit into the memory budget.
 
     Attributes: ``name``; ``needed``, ``budget`` and ``taken``, in bytes.
 
@@ -67,8 +67,8 @@ class MemoryBudgetError(ModelError, MemoryError):
         self.needed = needed
         self.budget = budget
         self.taken = taken
-        used = f", of which models in use take {taken:,}" if taken else ""
-        super().__init__(f"The model {name!r} needs {needed:,} bytes; the memory budget is {budget:,}{used}.")
+        used = f", and models in use take {taken:,} of it" if taken else ""
+        super().__init__(f"The model {name!r} needs {needed:,} bytes. The memory budget is {budget:,} bytes{used}.")
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
@@ -136,7 +136,7 @@ class ModelFileError(LlamaForgeError, ValueError):
 
     Attributes: ``path``; ``line`` (or None); ``reason``.
 
-    What to do: fix that line, or move the file away and start a new one.
+    What to do: correct that line, or move the file away and start a new one.
     """
 
     def __init__(self, path: Path, reason: str, line: int | None = None) -> None:
@@ -144,5 +144,6 @@ class ModelFileError(LlamaForgeError, ValueError):
         self.reason = reason
         self.line = line
         where = f"{path}, line {line}" if line is not None else str(path)
-        advice = "It was not changed: fix it, or move it away."
-        super().__init__(f"The model file can't be used: {where}: {reason}. {advice}")
+        end = "" if reason.endswith((".", "?")) else "."
+        advice = "The file was not changed. Correct it, or move it away."
+        super().__init__(f"The model file can't be used: {where}: {reason}{end} {advice}")

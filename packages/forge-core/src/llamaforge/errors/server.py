@@ -32,7 +32,7 @@ class ServerStartError(EngineError, RuntimeError):
         self.exit_code = exit_code
         self.log_tail = log_tail
         self.log_file = log_file
-        where = f"\nAll of its log: {log_file}" if log_file else ""
+        where = f"\nThe whole log: {log_file}" if log_file else ""
         tail = f"\nThe end of its log:\n{log_tail}{where}" if log_tail else ""
         super().__init__(f"The server {server!r} did not start: {reason}{tail}")
 
@@ -45,11 +45,11 @@ class PortInUseError(ServerStartError):
     What to do: choose another port, or leave out ``port`` to get a free one.
     """
 
-    def __init__(self, server: str, host: str, port: int, reason: str = "is taken") -> None:
+    def __init__(self, server: str, host: str, port: int, reason: str = "is in use") -> None:
         self.host = host
         self.port = port
         super().__init__(
-            server, f"port {port} of {host} {reason}. Name another one, or leave port out to get a free one."
+            server, f"port {port} of {host} {reason}. Choose another port, or leave it out to get a free one."
         )
 
 
@@ -70,7 +70,7 @@ class ServerProgramNotFoundError(ServerStartError, FileNotFoundError):
         self.program = program
         self.tried = list(tried)
         looked = "; ".join(self.tried)
-        super().__init__(server, f"its program {program!r} was not found. Looked at: {looked}. {advice}".rstrip())
+        super().__init__(server, f"its program {program!r} was not found. Searched: {looked}. {advice}".rstrip())
 
 
 class ServerCrashedError(ConnectionFailedError):
@@ -83,7 +83,7 @@ class ServerCrashedError(ConnectionFailedError):
     """
 
     def __init__(self, server: str, endpoint: str, exit_code: int | None, log_tail: str = "") -> None:
-        how = "it still ends" if exit_code is None else f"exit code {exit_code}"
+        how = "still ending" if exit_code is None else f"exit code {exit_code}"
         if exit_code is not None and exit_code < 0:
             how = f"ended by signal {-exit_code}"
         tail = f"\nThe end of its log:\n{log_tail}" if log_tail else ""

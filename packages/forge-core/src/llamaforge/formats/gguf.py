@@ -9,6 +9,7 @@ Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 from __future__ import annotations
 
+import math
 import mmap
 import re
 import struct
@@ -67,9 +68,9 @@ _PENALTY_WINDOW: Final = "general.sampling.penalty_last_n"
 
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a zip archive, as PyTorch's checkpoints are",
-    b"tjgg": "a GGJT file, a format that llama.cpp gave up in 2023",
-    b"lmgg": "a GGML file, a format that llama.cpp gave up in 2023",
-    b"fmgg": "a GGMF file, a format that llama.cpp gave up in 2023",
+    b"tjgg": "a GGJT file, a format that llama.cpp dropped in 2023",
+    b"lmgg": "a GGML file, a format that llama.cpp dropped in 2023",
+    b"fmgg": "a GGMF file, a format that llama.cpp dropped in 2023",
     b"vers": "a Git LFS pointer, not the file itself: run `git lfs pull`",
     b"<!DO": "a web page: the download fetched a page about the model",
     b"<!do": "a web page: the download fetched a page about the model",
@@ -102,6 +103,8 @@ class Header:
     """The size that the whole file must have, in bytes, as far as the sizes of its tensors' types are known."""
     unknown_types: frozenset[int] = frozenset()
     """Tensor types that this release doesn't know."""
+    head: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """The tensors of a classification head (``cls...``) by name, with their shapes; the fastest dimension first."""
 
 
 def read_header(path: Path) -> Header:
@@ -122,9 +125,9 @@ def _what_it_is(start: bytes, size: int) -> str:
     if size == 0:
         return "it is empty"
     if not any(start):
-        return "it is no GGUF file: it begins with zeros, as a download does that was never finished"
+        return "it is not a GGUF file: it begins with zeros, like an unfinished download"
     looks = _OTHER_FORMATS.get(start, "")
-    return f"it is no GGUF file: it begins with {start!r}, not {MAGIC!r}" + (
+    return f"it is not a GGUF file: it begins with {start!r}, not {MAGIC!r}" + (
         f". It looks like {looks}" if looks else ""
     )
 
@@ -137,6 +140,7 @@ class _Reader:
         self._size = size
         self._at = 4
         self._unknown: set[int] = set()
+        self._head: dict[str, tuple[int, ...]] = {}
 
     def header(self) -> Header:
         version = self._number(_U32)
@@ -145,12 +149,12 @@ class _Reader:
         tensors, entries = self._number(_U64), self._number(_U64)
         # Every entry takes more than a dozen bytes: counts beyond that are no counts.
         if tensors > self._size or entries > self._size:
-            raise DamagedFileError("its header is damaged: it promises more entries than the file has bytes")
+            raise DamagedFileError("its header is damaged: it declares more entries than the file has bytes")
         metadata: dict[str, Any] = {}
         for _ in range(entries):
             key = self._text().decode("utf-8", "replace")
             if key in metadata:
-                raise DamagedFileError(f"its header is damaged: {key!r} is there twice")
+                raise DamagedFileError(f"its header is damaged: {key!r} occurs twice")
             metadata[key] = self._value(key, self._number(_U32))
         alignment = metadata.get("general.alignment", _DEFAULT_ALIGNMENT)
         if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
@@ -159,15 +163,15 @@ class _Reader:
         data_start = -(-self._at // alignment) * alignment
         needed = max((data_start + end for end in ends), default=self._at)
         if needed > self._size:
-            raise DamagedFileError(f"it is cut short: it has {self._size:,} bytes of {needed:,}. Fetch it again")
-        return Header(metadata, tensors, needed, frozenset(self._unknown))
+            raise DamagedFileError(f"it is cut short: it has {self._size:,} of {needed:,} bytes. Download it again")
+        return Header(metadata, tensors, needed, frozenset(self._unknown), self._head)
 
     def _take(self, length: int) -> int:
         """Where the next *length* bytes begin."""
         begin = self._at
         if begin + length > self._size:
             raise DamagedFileError(
-                f"it is cut short or damaged: it ends after {self._size:,} bytes, inside its header. Fetch it again"
+                f"it is cut short or damaged: it ends after {self._size:,} bytes, inside its header. Download it again"
             )
         self._at = begin + length
         return begin
@@ -219,9 +223,10 @@ class _Reader:
         dimensions = self._number(_U32)
         if dimensions > _MAX_DIMENSIONS:
             raise DamagedFileError(f"its header is damaged: the tensor {name!r} has {dimensions} dimensions")
-        weights = 1
-        for _ in range(dimensions):
-            weights *= self._number(_U64)
+        shape = tuple(self._number(_U64) for _ in range(dimensions))
+        weights = math.prod(shape)
+        if name.startswith("cls."):
+            self._head[name] = shape
         kind, offset = self._number(_U32), self._number(_U64)
         if offset % alignment:
             raise DamagedFileError(f"its header is damaged: the tensor {name!r} is not aligned")
@@ -233,10 +238,10 @@ class _Reader:
 
 def _about_version(version: int) -> str:
     if version == 1:
-        return "it is in version 1 of the GGUF format, which llama.cpp gave up: convert the model anew"
+        return "it is in version 1 of the GGUF format, which llama.cpp no longer reads: convert the model again"
     if version & 0xFFFF == 0:
         return "it is a GGUF file for big-endian machines"
-    return f"it is in version {version} of the GGUF format, which this release does not know, or it is damaged"
+    return f"it is in version {version} of the GGUF format, which this release doesn't know, or it is damaged"
 
 
 def recommended_sampling(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,7 +280,7 @@ def split_siblings(path: Path, header: Header) -> list[Path]:
     match = _SPLIT_NAME.fullmatch(path.name)
     if match is None or int(match["count"]) != count:
         raise DamagedFileError(
-            f"it is one of {count} parts, and the engine finds the others only by their names: "
+            f"it is one of {count} parts, and the engine finds the others only if all are named "
             f"NAME-00001-of-{count:05}.gguf and so on"
         )
     if int(match["number"]) != 1:

@@ -147,15 +147,15 @@ def describe_adapter(file: Path, wanted: Format) -> str:
     of = f"of the model {base}" if isinstance(base, str) and base else "of another model"
     if wanted == "gguf":
         advice = (
-            "Load that model, as a GGUF file, and pass the adapter with lora=[...], after llama.cpp's "
-            "convert_lora_to_gguf.py has made a GGUF file of it."
+            "Convert it with llama.cpp's convert_lora_to_gguf.py, load that model as a GGUF file, and pass the "
+            "converted adapter with lora=[...]."
         )
     else:
         advice = (
-            "Merge the two once, and load the folder with the result: peft.AutoPeftModelForCausalLM.from_pretrained("
-            "FOLDER).merge_and_unload().save_pretrained(NEW_FOLDER), and the tokenizer beside it."
+            "Merge the two: peft.AutoPeftModelForCausalLM.from_pretrained(FOLDER).merge_and_unload()."
+            "save_pretrained(NEW_FOLDER). Save the tokenizer there, too, and load the new folder."
         )
-    return f"the folder holds a PEFT adapter {of} ({file.name}), not a model. {advice}"
+    return f"the folder contains a PEFT adapter {of} ({file.name}), not a model. {advice}"
 
 
 def describe_file(path: Path, wanted: Format) -> str | None:
@@ -184,22 +184,22 @@ def _describe_other(folder: Path, names: list[str], wanted: Format) -> str:
     parts = [name for name in names if split_part(name) is not None]
     if parts:
         _, count, first = split_part(parts[0]) or (0, 0, "")
-        return f"the folder holds parts of a GGUF model in {count} files, but not the first one, {first}."
+        return f"the folder contains parts of a GGUF model in {count} files, but not the first one, {first}."
     if any(name.lower().endswith(".gguf") for name in names):
-        return "the folder holds a projector for images (mmproj), but not the model that it belongs to."
+        return "the folder contains a projector for images (mmproj), but not the model that it belongs to."
     if "model_index.json" in names:
-        return "the folder holds a diffusers pipeline (model_index.json), which makes images, not text."
+        return "the folder contains a diffusers pipeline (model_index.json), which makes images, not text."
     if "params.json" in names:
         return (
-            "the folder holds a model in its maker's own format (params.json). Take the repository in transformers' "
+            "the folder contains a model in its maker's own format (params.json). Take the repository in transformers' "
             f"format, with {CONFIG} and .safetensors files."
         )
     inner = next(_models_inside(folder, names), None)
     if inner is not None:
-        return f"the folder itself holds no model, but there is one in it: load {str(inner)!r}."
+        return f"the folder itself has no model, but a folder inside it has one: load {str(inner)!r}."
     if wanted == "gguf":
-        return "it is a folder, and it holds no GGUF file."
-    return f"the folder holds no {CONFIG}, so it is no model in transformers' format."
+        return "it is a folder without a GGUF file."
+    return f"the folder has no {CONFIG}, so it is not a model in transformers' format."
 
 
 def _models_inside(folder: Path, names: list[str]) -> Iterator[Path]:

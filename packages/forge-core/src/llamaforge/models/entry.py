@@ -51,7 +51,7 @@ class ModelEntry:
         for name in ("parameters", "generation"):
             value = getattr(self, name)
             if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-                raise InvalidParameterError(name, value, "a dict with text as keys", show_value=False)
+                raise InvalidParameterError(name, value, "a mapping whose keys are strings", show_value=False)
 
     def describe(self) -> dict[str, Any]:
         """All its data as plain values, with secrets masked."""

@@ -41,9 +41,8 @@ def say_where(
     if about & passed.keys():
         others = sorted(about & own.keys() - passed.keys())
         if isinstance(error, ConflictingParametersError) and others:
-            verb = "is" if len(others) == 1 else "are"
             where = _where(entry, file, "parameters")
-            error.message += f" For the model {entry.name!r}, {' and '.join(others)} {verb} set: {where}."
+            error.message += f" The model {entry.name!r} sets {' and '.join(others)} ({where})."
     elif about:
         error.add_place(place_of(entry, file, "parameters" if about & own.keys() else ""))
     elif _mentions(error, own) or not _mentions(error, passed):
@@ -56,7 +55,7 @@ def _where(entry: ModelEntry, file: Path, table: Table) -> str:
     if entry.origin == "memory":
         return f"{table} of add_model" if table else "added by add_model"
     key = entry.name if _BARE_KEY.fullmatch(entry.name) else json.dumps(entry.name, ensure_ascii=False)
-    return f"[models.{key}{table and f'.{table}'}] of {file}"
+    return f"[models.{key}{table and f'.{table}'}] in {file}"
 
 
 def _mentions(error: LlamaForgeError, parameters: Mapping[str, object]) -> bool:

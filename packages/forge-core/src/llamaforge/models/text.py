@@ -86,8 +86,8 @@ def _check_fields(
     for key, value in table.items():
         if key not in fields:
             near = closest(key, fields)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(fields)}"
-            raise fail((*keys, key), f"{where}{key!r} is unknown; {hint}")
+            hint = f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(fields)}."
+            raise fail((*keys, key), f"{where}{key!r} is unknown. {hint}")
         if not isinstance(value, fields[key]):
             raise fail((*keys, key), f"{where}{key} must be {_KINDS[fields[key]]}")
 

@@ -32,14 +32,15 @@ def plain(value: Any, name: str, depth: int = 0) -> Any:
         table = {}
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise InvalidParameterError(name, value, "a table with text as keys", show_value=False)
+                raise InvalidParameterError(name, value, "a mapping whose keys are strings", show_value=False)
             table[_text(key, name)] = plain(inner, f"{name}.{key}", depth + 1)
         return table
     if isinstance(value, list | tuple):
         return [plain(inner, f"{name}[{index}]", depth + 1) for index, inner in enumerate(value)]
-    advice = "leave it out" if value is None else "pass it when you load the model instead"
-    expected = f"text, a number, true or false, a list or a table to be kept in a file, not {type(value).__name__}"
-    raise InvalidParameterError(name, value, f"{expected}: {advice}", show_value=False)
+    advice = "Leave it out." if value is None else "Pass it when you load the model instead."
+    message = f"{name} can't be saved in a file, because it is of the type {type(value).__name__}. {advice}"
+    expected = "text, a number, true or false, a list or a mapping"
+    raise InvalidParameterError(name, value, expected, show_value=False, message=message)
 
 
 def _text(value: Any, name: str) -> str:
@@ -50,7 +51,7 @@ def _text(value: Any, name: str) -> str:
             return str.__str__(found)  # an enum's own str would say its name
         except UnicodeEncodeError:
             pass
-    raise InvalidParameterError(name, value, "text that UTF-8 can hold", show_value=False)
+    raise InvalidParameterError(name, value, "text that UTF-8 can encode", show_value=False)
 
 
 def same(one: Any, other: Any) -> bool:

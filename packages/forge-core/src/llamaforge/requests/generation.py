@@ -54,19 +54,23 @@ def build_request(
     fields = dict(parameters)
     if messages is not None:
         if prompt is not None:
-            raise ConflictingParametersError(["prompt", "messages"], "give one of them.")
+            raise ConflictingParametersError(["prompt", "messages"])
         fields["messages"] = read_messages(messages)
         if not fields["messages"]:
-            raise EmptyPromptError("There are no messages: give at least one.")
+            raise EmptyPromptError("The list of messages is empty.")
     elif not isinstance(prompt, str):
-        raise InvalidParameterError("prompt", prompt, "a string", show_value=not isinstance(prompt, bytes))
+        advice = " Pass a conversation to chat()." if isinstance(prompt, list | tuple) else ""
+        message = f"prompt must be a string, not {type(prompt).__name__}.{advice}"
+        raise InvalidParameterError("prompt", prompt, "a string", show_value=False, message=message)
     else:
         fields["prompt"] = prompt if type(prompt) is str else str.__str__(prompt)
     request: GenerationRequest = convert(fields, GenerationRequest)
     check_combinations(request)
     if messages is not None:
         if request.raw:
-            raise ConflictingParametersError(["raw", "messages"], "raw sends one text; messages need a template.")
+            raise ConflictingParametersError(
+                ["raw", "messages"], "raw=True takes a prompt, not messages: a conversation needs a chat template."
+            )
     elif not (prompt if request.raw else prompt and prompt.strip()):
         raise EmptyPromptError()
     return request

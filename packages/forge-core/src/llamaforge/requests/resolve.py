@@ -13,7 +13,7 @@ from ..parameters import DEFAULTS, UNIVERSAL, canonical, read_parameters
 from ..validation import plain_value
 from .generation import GenerationRequest, build_request
 
-_DROP: Final = 'Leave it out, or pass on_unsupported="drop" to go on without it.'
+_DROP: Final = 'Leave it out, or pass on_unsupported="drop" to ignore it.'
 
 
 class Defaults(NamedTuple):
@@ -176,6 +176,9 @@ def merge_parameters(
     merged = dict(parameters)
     for name, value in more.items():
         if name in merged and merged[name] != value:
-            raise ConflictingParametersError([f"parameters[{name!r}]", name], "give one of them.")
+            raise ConflictingParametersError(
+                [f"parameters[{name!r}]", name],
+                f"{name} is passed twice, as parameters[{name!r}] and as a keyword, with different values.",
+            )
         merged[name] = value
     return merged

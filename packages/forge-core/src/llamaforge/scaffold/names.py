@@ -84,7 +84,7 @@ def _check_package(package: str) -> None:
             f"{package!r} can't be a package's name: use letters, digits and underscores, a letter first{better}."
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN_PACKAGES:
-        raise ValueError(f"{package!r} can't be a package's name: Python or LlamaForge has a use of its own for it.")
+        raise ValueError(f"{package!r} can't be a package's name: Python or LlamaForge uses it already.")
     if len(package) > LONGEST:
         raise ValueError(f"{package!r} is too long for a package's name: {LONGEST} characters at most.")
 

@@ -49,7 +49,7 @@ class ServerLog:
             try:
                 self._file = _open(path)
             except OSError as error:
-                self._lines.append(f"(its log file {path} can't be written: {error.strerror or error})")
+                self._lines.append(f"(the log file {path} can't be written: {error.strerror or error})")
 
     def feed(self, data: bytes) -> None:
         """Add output of the server: any part of a line, or many lines."""

@@ -47,7 +47,7 @@ def claim_port(server: str, host: str, port: int | None) -> PortClaim:
         )[0]
         holder = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise PortInUseError(server, host, port or 0, f"can't be had: {error.strerror or error}") from None
+        raise PortInUseError(server, host, port or 0, f"is not available: {error.strerror or error}") from None
     try:
         if port is not None:
             # So that connections of an earlier server that linger don't count; a listener, of whatever kind, does.
@@ -56,7 +56,7 @@ def claim_port(server: str, host: str, port: int | None) -> PortClaim:
         chosen: int = holder.getsockname()[1]
     except OSError as error:
         holder.close()
-        reason = "is taken" if port is not None else "can't be had"
+        reason = "is in use" if port is not None else "is not available"
         raise PortInUseError(server, host, port or 0, f"{reason}: {error.strerror or error}") from None
     if sys.platform != "linux":
         holder.close()

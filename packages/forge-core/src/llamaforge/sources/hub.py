@@ -58,7 +58,7 @@ def _parse(reference: Reference) -> tuple[str, str | None, str | None]:
     if not is_repository(repo):
         raise invalid(reference.text, f"{repo.rstrip('/')!r} is not a repository. Write org/repo, as in {_EXAMPLE}")
     if slash and not file:
-        raise invalid(reference.text, "it ends in a slash: add the file's name.")
+        raise invalid(reference.text, "it ends in a slash. Add the file's name.")
     if file:
         check_path(reference, file)
         check_first_part(reference, file)
@@ -264,4 +264,4 @@ def _no_file(repo: str, file: str, revision: str | None) -> str:
     except Exception:  # noqa: BLE001 - the list is a courtesy: its failure must not hide what the user needs to know
         near = []
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"the repository {repo} holds no file {file!r}{at}.{hint}"
+    return f"the repository {repo} has no file {file!r}{at}.{hint}"

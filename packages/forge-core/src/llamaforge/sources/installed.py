@@ -30,12 +30,12 @@ def resolve_pkg(reference: Reference, /, *, progress: Progress | None, offline: 
             if absent := missing_parts(path):
                 raise SourceNotFoundError(
                     reference.text,
-                    f"the installed package {package!r} holds only some parts of it: {absent[0].name} is missing.",
+                    f"the installed package {package!r} has only some parts of it: {absent[0].name} is missing.",
                 )
             return ResolvedModel(reference.text, str(path), path, None, "pkg")
     near = closest_paths(file, (name for folder in folders for name in _listing(folder)))
     hint = f" Did you mean {' or '.join(repr(f'pkg:{package}/{name}') for name in near)}?" if near else ""
-    raise SourceNotFoundError(reference.text, f"the installed package {package!r} holds no {file!r}.{hint}")
+    raise SourceNotFoundError(reference.text, f"the installed package {package!r} has no {file!r}.{hint}")
 
 
 def _folders(reference: Reference, package: str, top: str) -> list[Path]:
@@ -49,7 +49,7 @@ def _folders(reference: Reference, package: str, top: str) -> list[Path]:
     if spec is None:
         raise SourceNotFoundError(reference.text, _not_installed(package))
     if spec.submodule_search_locations is None:
-        raise invalid(reference.text, f"{top!r} is a single module, not a package, and so holds no files.")
+        raise invalid(reference.text, f"{top!r} is a single module, not a package, so it has no files of its own.")
     folders = [Path(location).absolute() for location in spec.submodule_search_locations]
     if not any(folder.is_dir() for folder in folders):
         raise SourceNotFoundError(
@@ -80,6 +80,6 @@ def _not_installed(package: str) -> str:
         hint = (
             f" Did you mean {' or '.join(map(repr, near))}?" if near else " Install it, or use pypi: to fetch the file."
         )
-        return f"no package {package!r} is installed here.{hint}"
+        return f"no package {package!r} is installed.{hint}"
     names = ", ".join(repr(name) for name in inside) or "nothing to import"
     return f"{package!r} is a distribution; its packages are: {names}. Write pkg: with one of these."

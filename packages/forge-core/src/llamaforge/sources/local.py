@@ -37,7 +37,7 @@ def resolve_path(reference: Reference, /, *, progress: Progress | None, offline:
         raise invalid(reference.text, f"it is not a usable path: {error}") from None
     if exists:
         if not (path.is_file() or path.is_dir()):
-            raise SourceNotFoundError(reference.text, "it is neither a file nor a folder.")
+            raise SourceNotFoundError(reference.text, "it is neither a regular file nor a folder.")
         return ResolvedModel(reference.text, str(path), path, None, "path")
     bare = not reference.text.lower().startswith("path:")
     if bare and is_repository(text) and path.suffix.lower() not in _FILE_SUFFIXES:

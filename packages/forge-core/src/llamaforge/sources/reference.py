@@ -32,7 +32,7 @@ def parse(text: str, sha256: str | None = None) -> Reference:
     if not text.strip():
         raise invalid(text, "it is empty. Give a path, pkg:..., pypi:... or hf:...")
     if _CONTROL.search(text):
-        raise invalid(text, "it holds a control character, such as a line break.")
+        raise invalid(text, "it contains a control character, such as a line break.")
     body, mark, digest = text.rpartition(_MARK)
     if not mark:
         body, digest = text, ""
@@ -58,7 +58,7 @@ def _agreed(text: str, written: str, passed: str | None) -> str | None:
     if not _SHA256.fullmatch(passed):
         raise invalid(text, "the expected sha256 must be exactly 64 hexadecimal digits.")
     if written and written != passed.lower():
-        raise invalid(text, "its checksum and the expected sha256 contradict each other.")
+        raise invalid(text, "the checksum in it differs from the expected sha256.")
     return passed.lower()
 
 
@@ -87,7 +87,7 @@ def _astray(path: str) -> str | None:
         return "must be relative, with forward slashes"
     parts = path.split("/")
     if ".." in parts:
-        return "must not hold '..'"
+        return "must not contain '..'"
     if "" in parts or "." in parts:
         return "has an empty part, or one that is just a dot"
     return None

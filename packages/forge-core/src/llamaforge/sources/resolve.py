@@ -97,7 +97,10 @@ def _run(
     pull: bool,
 ) -> ResolvedModel:
     if offline and refresh:
-        raise ConflictingParametersError(["offline", "refresh"], "one forbids the network, the other requires it.")
+        raise ConflictingParametersError(
+            ["offline", "refresh"],
+            "offline and refresh can't be used together: one forbids the network, the other needs it.",
+        )
     if isinstance(reference, os.PathLike):
         parsed = path_reference(os.fspath(reference), sha256)
     else:

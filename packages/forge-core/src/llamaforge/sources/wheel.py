@@ -120,7 +120,7 @@ def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progres
             member = _choose(archive, wanted, wheel.name)
             others = parts_of(member.filename)[1:]
             if absent := [path for path in others if path not in archive.namelist()]:
-                raise SourceNotFoundError(wanted.text, f"{wheel.name} holds only some parts of it: no {absent[0]}.")
+                raise SourceNotFoundError(wanted.text, f"{wheel.name} has only some parts of it: no {absent[0]}.")
             found = _member(archive, member, wanted, wheel.name, store, version, staging, progress)
             for path in others:
                 other = _member(archive, archive.getinfo(path), wanted, wheel.name, store, version, staging, progress)
@@ -198,13 +198,13 @@ def _choose(archive: zipfile.ZipFile, wanted: WheelFile, wheel: str) -> zipfile.
         return members[named[0]]
     if named:
         raise SourceNotFoundError(
-            wanted.text, f"{wheel} holds several files of that name; say which: {', '.join(sorted(named))}."
+            wanted.text, f"{wheel} has several files of that name; say which: {', '.join(sorted(named))}."
         )
     near = closest_paths(wanted.file, members)
     if near:
-        raise SourceNotFoundError(wanted.text, f"{wheel} holds no such file. Did you mean {' or '.join(near)}?")
+        raise SourceNotFoundError(wanted.text, f"{wheel} has no such file. Did you mean {' or '.join(near)}?")
     largest = sorted(members, key=lambda path: members[path].file_size, reverse=True)[:5]
-    raise SourceNotFoundError(wanted.text, f"{wheel} holds no such file. Its largest are: {', '.join(largest)}.")
+    raise SourceNotFoundError(wanted.text, f"{wheel} has no such file. Its largest are: {', '.join(largest)}.")
 
 
 def _recorded(archive: zipfile.ZipFile, path: str, wanted: WheelFile, wheel: str) -> tuple[str, str]:

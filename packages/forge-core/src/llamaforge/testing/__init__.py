@@ -12,7 +12,7 @@ A plugin's whole test file::
 =============  =======================================================================================
 module         contents
 =============  =======================================================================================
-``suite``      :class:`BackendConformance`, all checks together
+``suite``      :class:`BackendConformance`, all checks together; ``embedding_suite``: those for vectors and rankings
 ``checks``     the checks, one module for each subject
 ``kit``        the author's settings, and the fixtures
 ``subject``    the backend under test and the ways to ask it
@@ -30,7 +30,8 @@ Only this package imports pytest; ``import llamaforge`` does not.
 
 from __future__ import annotations
 
+from .embedding_suite import EmbeddingConformance, RerankConformance
 from .expect import NotAsExpected
 from .suite import BackendConformance
 
-__all__ = ["BackendConformance", "NotAsExpected"]
+__all__ = ["BackendConformance", "EmbeddingConformance", "NotAsExpected", "RerankConformance"]

@@ -31,6 +31,7 @@ from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
+from .checks.tasks import TaskChecks
 from .checks.telling import TellingChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
@@ -72,6 +73,7 @@ class BackendConformance(
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    TaskChecks,
     PackagingChecks,
     MemoryChecks,
     LifecycleChecks,

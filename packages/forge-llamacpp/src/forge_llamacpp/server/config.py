@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
-from forge_openai.config import Extension
+from forge_openai.config import Constraints, Extension
 from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
 
@@ -37,11 +37,11 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that are computed at once.")] = 4
+    n_parallel: Annotated[int, Meta(ge=1, le=256, description="Requests that run at the same time.")] = 4
     n_gpu_layers: Annotated[
         int, Meta(ge=-1, le=2**31 - 1, description="Layers to put on the graphics card; -1 is all of them.")
     ] = -1
-    n_batch: Annotated[int, Meta(ge=1, le=2**20, description="Tokens of prompts that are computed at once.")] = 2048
+    n_batch: Annotated[int, Meta(ge=1, le=2**20, description="Prompt tokens that are computed at once.")] = 2048
     n_threads: (
         Annotated[int, Meta(ge=1, le=512, description="Threads for generating. Not set: the server's choice.")] | None
     ) = None
@@ -54,12 +54,13 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
             str,
             Meta(
                 min_length=1,
-                description="A Jinja template, or the path of a file that holds one, in place of the model's.",
+                description="A Jinja template, or the path of one, instead of the model's.",
             ),
         ]
         | None
     ) = None
     extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
+    constraints: Constraints = "llama-server"
     stop_strings: Annotated[
         Literal["server", "client"],
         Meta(description="Who looks for stop strings. The server would lose log-probabilities and text."),
@@ -73,5 +74,7 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         super().__post_init__()
         if self.n_ctx == 0 and self.n_parallel > 1:
             raise ConflictingParametersError(
-                ["n_ctx", "n_parallel"], "the context that the model was trained for isn't known before it is loaded."
+                ["n_ctx", "n_parallel"],
+                "n_ctx=0 needs n_parallel=1: the context that the model was trained for is only known once it is "
+                "loaded.",
             )

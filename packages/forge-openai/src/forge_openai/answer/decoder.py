@@ -234,13 +234,13 @@ class AnswerDecoder:
         shown = self._head[:EXCERPT].decode("utf-8", "replace")
         what = self.content_type or "a web page"
         reason = self._translator.clean(
-            f"it sent {what} instead of an answer; is the address right? It begins: {shown}"
+            f"it sent {what} instead of an answer. Is the address right? It begins: {shown}"
         )
         return ServerError(self._translator.address, None, reason)
 
     def _no_chunk(self, sent: bytes) -> ServerError:
         shown = sent[:EXCERPT].decode("utf-8", "replace")
-        reason = self._translator.clean(f"it sent an event that is no chunk of an answer: {shown}")
+        reason = self._translator.clean(f"it sent an event that is not part of an answer: {shown}")
         return ServerError(self._translator.address, None, reason)
 
 

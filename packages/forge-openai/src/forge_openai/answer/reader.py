@@ -14,7 +14,6 @@ from llamaforge.results import (
     ReasoningDelta,
     TextDelta,
     TokenLogprob,
-    ToolCallDelta,
     Usage,
 )
 from llamaforge.text import StopMatcher, TextBuffer
@@ -166,7 +165,7 @@ class AnswerReader:
         if self._error:
             raise self._translator.answer_error(None, {"error": self._error})
         if reason in FAILURES:
-            raise ServerError(self._translator.address, None, f"the answer ended with the reason {reason!r}")
+            raise ServerError(self._translator.address, None, f"the answer ended with finish_reason {reason!r}")
         events: list[Event] = []
         if self._joins:
             self._flush(events)
@@ -175,8 +174,7 @@ class AnswerReader:
             raise self._cut(is_complete, last_words)
         if tail := self._stops.finish():
             events.append(TextDelta(self._note(tail)))
-        calls = self._tools.finish()
-        events.extend(ToolCallDelta(call) for call in calls)
+        calls = self._tools.finish(events)
         ended: FinishReason = FINISH_REASONS.get(reason, "unknown") if reason is not None else "unknown"
         if matched is not None:
             ended = "stop"
@@ -199,10 +197,10 @@ class AnswerReader:
         so_far = self._so_far()
         if last_words:
             said = self._translator.clean(last_words)
-            return ServerError(self._translator.address, None, f"it sent no complete answer ({so_far}), but: {said}")
+            return ServerError(self._translator.address, None, f"it sent an incomplete answer ({so_far}), then: {said}")
         if is_complete:
-            return self._translator.gone(f"it ended the answer without a reason, and with {so_far}")
-        return self._translator.gone(f"it ended the stream before the answer was complete, after {so_far}")
+            return self._translator.gone(f"the server ended the answer without a finish_reason, after {so_far}")
+        return self._translator.gone(f"the server ended the stream before the answer was complete, after {so_far}")
 
     def _flush(self, events: list[Event]) -> None:
         """Pass on the halves of characters that still wait."""
@@ -248,10 +246,10 @@ class AnswerReader:
                 events.append(ReasoningDelta(reasoning))
         for part in delta.tool_calls or ():
             self._tokens += 1
-            self._tools.feed(part)
+            self._tools.feed(part, events)
         if delta.function_call is not None:
             self._tokens += 1
-            self._tools.feed(ToolCallPart(function=delta.function_call))
+            self._tools.feed(ToolCallPart(function=delta.function_call), events)
         return (delta.content or "") + (delta.refusal or "")
 
     def _read_message(self, message: Delta, events: list[Event]) -> str:
@@ -295,7 +293,7 @@ class AnswerReader:
         return piece
 
     def _so_far(self) -> str:
-        return f"{self._length} characters" if self._length else "no text at all"
+        return f"{self._length} characters" if self._length else "no text"
 
 
 def _function_names(request: GenerationRequest) -> frozenset[str]:

@@ -6,19 +6,24 @@ import json
 import secrets
 from collections.abc import Collection
 
-from llamaforge.messages import FunctionCall, ToolCall
+from llamaforge.results import Event, ToolCallDelta
 
-from .characters import mend
+from .characters import CharacterJoiner, mend
 from .chunks import FunctionPart, ToolCallPart
 
 _EMPTY = "{}"
 
 
 class _Call:
-    __slots__ = ("arguments", "id", "index", "name")
+    __slots__ = ("arguments", "id", "index", "is_told", "joiner", "name", "place", "told")
 
-    def __init__(self, index: int | None) -> None:
+    def __init__(self, index: int | None, place: int) -> None:
         self.index = index
+        self.place = place
+        self.is_told = False
+        self.told = 0
+        """Pieces of the arguments that were passed on."""
+        self.joiner = CharacterJoiner()
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
@@ -35,7 +40,8 @@ class _Call:
 
 
 class ToolCallAssembler:
-    """Pieces in, whole calls out.
+    """Pieces as servers send them in, pieces as the contract has them out. A call is first told of with its arguments,
+    because its name may come in several pieces, too.
 
     Pieces belong together by index, and without one by id, and without either to the latest call. Servers differ: some
     send whole calls that all have the same index, with ids or without; some repeat the name in each piece, some give
@@ -49,14 +55,15 @@ class ToolCallAssembler:
         names: the functions that the request offers.
     """
 
-    __slots__ = ("_calls", "_names")
+    __slots__ = ("_calls", "_ids", "_names")
 
     def __init__(self, names: Collection[str] = ()) -> None:
         self._calls: list[_Call] = []
         self._names = names
+        self._ids: set[str] = set()
 
-    def feed(self, part: ToolCallPart) -> None:
-        """Take the next piece."""
+    def feed(self, part: ToolCallPart, events: list[Event]) -> None:
+        """Take the next piece, and append what is certain with it to *events*."""
         function = part.function if part.function is not None else FunctionPart()
         name, arguments = function.name or "", function.arguments
         if isinstance(arguments, dict):
@@ -71,19 +78,30 @@ class ToolCallAssembler:
             if not name and len(so_far) == 1 and so_far[0].strip() == _EMPTY and arguments.lstrip().startswith("{"):
                 so_far.clear()  # a gateway from Anthropic's API began with an empty object in place of none
             so_far.append(arguments)
+            if len(so_far) > 1 or arguments.strip() != _EMPTY:
+                self._tell(call, events)
 
-    def finish(self) -> tuple[ToolCall, ...]:
-        """The calls, in the order in which they began. One that came without an id of its own is given one."""
-        made: list[ToolCall] = []
-        taken: set[str] = set()
+    def finish(self, events: list[Event]) -> bool:
+        """Append what is left to *events*. Returns whether there were any calls."""
         for call in self._calls:
-            ident = mend(call.id)
-            if not ident or ident in taken:
-                ident = f"call_{secrets.token_hex(12)}"
-            taken.add(ident)
-            function = FunctionCall(name=mend(call.name), arguments=mend("".join(call.arguments)))
-            made.append(ToolCall(id=ident, function=function))
-        return tuple(made)
+            self._tell(call, events)
+            if rest := call.joiner.finish():
+                events.append(ToolCallDelta(index=call.place, arguments=rest))
+        return bool(self._calls)
+
+    def _tell(self, call: _Call, events: list[Event]) -> None:
+        arguments = call.joiner.feed("".join(call.arguments[call.told :]))
+        call.told = len(call.arguments)
+        if call.is_told:
+            if arguments:
+                events.append(ToolCallDelta(index=call.place, arguments=arguments))
+            return
+        call.is_told = True
+        ident = mend(call.id)
+        if not ident or ident in self._ids:  # it came without one of its own
+            ident = f"call_{secrets.token_hex(12)}"
+        self._ids.add(ident)
+        events.append(ToolCallDelta(index=call.place, id=ident, name=mend(call.name), arguments=arguments))
 
     def _find(self, part: ToolCallPart, name: str, arguments: str) -> _Call:
         """The call that *part* belongs to; a new one where it begins one."""
@@ -95,7 +113,7 @@ class ToolCallAssembler:
             same = self._calls
         if same and not (name and self._begins(same[-1], part.id or "", name, arguments)):
             return same[-1]
-        call = _Call(part.index)
+        call = _Call(part.index, len(self._calls))
         self._calls.append(call)
         return call
 

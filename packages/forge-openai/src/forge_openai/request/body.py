@@ -18,7 +18,7 @@ CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
 
 _SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
-_CHAT_ONLY: Final = ("tools", "tool_choice", "response_format")
+_CHAT_ONLY: Final = ("tools", "tool_choice")
 
 
 def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig) -> tuple[str, bytes]:
@@ -40,11 +40,21 @@ def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: Op
         body["stop"] = list(request.stop)
     if request.logit_bias:
         body["logit_bias"] = {str(token): bias for token, bias in request.logit_bias.items()}
-    for name, field in config.wire_names().items():
+    names = config.wire_names()
+    for name, field in names.items():
         value = getattr(request, name)
-        if value is not None:
+        if value is not None and name != "grammar":
             body[field] = value
+    constraint: dict[str, Any] = {}
+    if request.response_format is not None or request.grammar is not None:
+        from .constraints import constraint_fields
+
+        constraint = constraint_fields(request, config.constraints, names.get("grammar"))
+        body |= constraint
     if request.raw:
+        if "response_format" in constraint and config.constraints in {"openai", "tgi"}:
+            unable = "response_format with raw=True"
+            raise UnsupportedError(unable, config.constraints, "The completions endpoint has none.")
         path = COMPLETIONS
         _add_completion(body, request)
     else:
@@ -63,7 +73,9 @@ def stops_here(request: GenerationRequest, endpoint: Endpoint, config: OpenAICon
 def _add_completion(body: dict[str, Any], request: GenerationRequest) -> None:
     unable = [name for name in _CHAT_ONLY if getattr(request, name) is not None]
     if unable:
-        raise UnsupportedError(f"{', '.join(unable)} with raw=True", "openai", "The completions endpoint has none.")
+        raise UnsupportedError(
+            f"{', '.join(unable)} with raw=True", "openai", "The completions endpoint doesn't support it."
+        )
     body["prompt"] = request.prompt
     if request.max_tokens is not None:
         body["max_tokens"] = request.max_tokens
@@ -79,7 +91,8 @@ def _add_chat(body: dict[str, Any], request: GenerationRequest, endpoint: Endpoi
             raise UnsupportedError(
                 "a conversation that ends with the assistant",
                 "openai",
-                "OpenAI's API would begin a new answer. If this server continues one, say how at load: prefill=...",
+                "OpenAI's API would start a new answer. If this server can continue one, set the load parameter "
+                "prefill.",
             )
         if config.prefill == "continue_final_message":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
@@ -102,8 +115,8 @@ def encode(body: Mapping[str, object]) -> bytes:
             try:
                 _encode(value)
             except (TypeError, ValueError, RecursionError) as error:
-                expected = f"values that JSON can hold ({error})"
-                raise InvalidParameterError(name, None, expected, show_value=False) from None
+                message = f"{name} can't be sent as JSON: {error}."
+                raise InvalidParameterError(name, None, "JSON", show_value=False, message=message) from None
         raise
 
 
@@ -122,13 +135,14 @@ def check_engine_options(
     canonical = {field: name for name, field in extensions.items()}
     for field in options:
         name = ALIASES.get(field, field)
-        expected = SET_BY_US.get(field)
-        if expected is None and field in canonical:
-            expected = f"given as the parameter {canonical[field]}"
-        if expected is None and name in NAMES:
-            expected = f"given as the parameter {name}"
+        why = SET_BY_US.get(field)
+        if why is None and field in canonical:
+            why = f"pass the parameter {canonical[field]} instead"
+        if why is None and name in NAMES:
+            why = f"pass the parameter {name} instead"
             if name not in honoured:
-                expected += f", which the load parameter extensions must name: extensions=[{name!r}]"
-        if expected is not None:
-            raise InvalidParameterError(f"engine[{field!r}]", None, expected, show_value=False)
+                why += f", and load the model with extensions=[{name!r}]"
+        if why is not None:
+            message = f"engine can't contain {field!r}: {why}."
+            raise InvalidParameterError(f"engine[{field!r}]", None, "left out", show_value=False, message=message)
     encode(options)

@@ -7,17 +7,17 @@ from typing import Final
 from llamaforge.parameters import ALIASES, NAMES
 
 SET_BY_US: Final = {
-    "model": "left out: it is the model that was loaded",
-    "messages": "left out: the conversation is given to chat()",
-    "stream": "left out: the backend always streams",
-    "stream_options": "left out: the load parameter include_usage decides it",
-    "n": "left out: a request has one answer",
-    "max_completion_tokens": "given as the parameter max_tokens",
-    "functions": "given as the parameter tools",
-    "function_call": "given as the parameter tool_choice",
-    "prompt": "left out: the prompt is given to generate()",
+    "model": "the backend sends the loaded model",
+    "messages": "pass the conversation to chat()",
+    "stream": "the backend always streams",
+    "stream_options": "the load parameter include_usage decides it",
+    "n": "a request has one answer",
+    "max_completion_tokens": "pass the parameter max_tokens instead",
+    "functions": "pass the parameter tools instead",
+    "function_call": "pass the parameter tool_choice instead",
+    "prompt": "pass the prompt to generate()",
 }
-"""Fields of the body that ``engine={...}`` may not hold, and what they must be instead."""
+"""Fields of the body that ``engine={...}`` may not contain, and why."""
 
 
 def is_taken(name: str) -> bool:

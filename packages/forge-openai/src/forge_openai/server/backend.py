@@ -64,7 +64,7 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         raise NotImplementedError(f"{type(self).__name__} must override build_launch_command().")
 
     def health_endpoint(self) -> str:
-        """The path that is answered with a 2xx while the server is well."""
+        """The path that the server answers with a 2xx while it is healthy."""
         return "/health"
 
     @property
@@ -104,9 +104,9 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         names = [card.name for card in self._probe(endpoint).models()]
         if len(names) == 1:
             return names[0]
-        known = f"has several: {', '.join(names)}" if names else "does not tell which models it has"
-        expected = f"given, because the server at {endpoint} {known}"
-        raise InvalidParameterError("model", None, expected, show_value=False)
+        known = f"has several models: {', '.join(names)}" if names else "does not say which models it has"
+        message = f"The server at {endpoint} {known}. Choose one with the load parameter model."
+        raise InvalidParameterError("model", None, "a model of the server", show_value=False, message=message)
 
     def is_healthy(self, endpoint: str) -> bool:
         """Whether the health endpoint is answered with a 2xx."""

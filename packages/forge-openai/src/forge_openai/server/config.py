@@ -11,7 +11,7 @@ from llamaforge.backends.server_configs import ManagedConfig
 from llamaforge.errors import ConflictingParametersError
 from llamaforge.secrets import Secret
 
-from ..config import Extension, OpenAIConfig
+from ..config import Constraints, Extension, OpenAIConfig
 
 API: Final = "/v1"
 """Where the API of such servers stands, below their address."""
@@ -64,6 +64,7 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
         default_factory=dict
     )
     extensions: Extensions = ()
+    constraints: Constraints = "openai"
     check_model: Annotated[
         bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True
@@ -86,7 +87,7 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
             client = self._client(self.api_base)
             first = client.api_base if isinstance(client.api_base, str) else (client.api_base or ("",))[0]
             if endpoint not in (None, first.removesuffix(API)):
-                raise ConflictingParametersError(["endpoint", "api_base"], "both say where the server is.")
+                raise ConflictingParametersError(["endpoint", "api_base"])
             endpoint = first.removesuffix(API)
             # Without the credentials that a URL may hold: those are among the headers now.
             msgspec.structs.force_setattr(self, "api_base", client.api_base)

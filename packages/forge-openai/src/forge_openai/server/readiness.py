@@ -45,7 +45,7 @@ class ReadinessProbe:
         if status == 0:
             raise translator.gone(str(body))
         if status in _REFUSED:
-            advice = "A key that may generate and not list models needs the load parameter model."
+            advice = "If the key may generate but not list models, pass the load parameter model."
             reason = error_text(error_fields(body), body)
             raise translator.answer_error(status, {"message": f"{reason} {advice}"})
         if status >= 400 and status not in _NOT_OFFERED:

@@ -83,7 +83,7 @@ class CancelScope:
         """
         with self._lock:
             if interrupt is not None and self._cancelled.is_set():
-                raise ConnectionAbortedError("The caller has left.")
+                raise ConnectionAbortedError("The request was cancelled.")
             self._interrupt = interrupt
 
     def __enter__(self) -> None:

@@ -111,7 +111,9 @@ def _ask(session: Session, server: ServerClient, call: Callable[[], Any], scope:
             body = read_body(response.content)
             return _Answer(response.status_code, _content_type(response), body)
         # Credentials don't follow to another host, nor does a POST: the next request would fail in a stranger way.
-        failure = server.translator.gone(f"it sends us on to {answered.scheme}://{answered.host}; use that address.")
+        failure = server.translator.gone(
+            f"the server redirects to {answered.scheme}://{answered.host}. Use that address."
+        )
     raise failure
 
 
@@ -137,7 +139,7 @@ def _check_chat(
             raise error
         said = f"{answer.status} with a web page" if page else str(answer.status)
         listed = f"HTTP {listing.status} to /models and " if listing is not None else "HTTP "
-        raise server.translator.gone(f"it answers {listed}{said} to {CHAT}. {_hint(server)}")
+        raise server.translator.gone(f"the server answers {listed}{said} to {CHAT}. {_hint(server)}")
 
 
 def _hint(server: ServerClient) -> str:
@@ -145,8 +147,8 @@ def _hint(server: ServerClient) -> str:
     if server.endpoint.azure is not None:
         return "Check azure_endpoint and azure_deployment."
     if "v1" in address.split("/"):
-        return "The address looks wrong: no OpenAI-compatible API is there. Check api_base."
-    return f"The address looks wrong: such an API usually stands under /v1; try api_base={address + '/v1'!r}."
+        return "The address looks wrong: it has no OpenAI-compatible API. Check api_base."
+    return f"The address looks wrong: such an API is usually under /v1. Try api_base={address + '/v1'!r}."
 
 
 def _ask_by_name(session: Session, server: ServerClient, model: str, scope: CancelScope) -> ModelCard | None:
@@ -164,7 +166,7 @@ def _no_such_model(server: ServerClient, model: str, known: list[str]) -> ModelN
     message = f"The server at {server.endpoint.address} has no model {model!r}. "
     message += f"It has: {listed}." if ordered else "It lists none."
     return ModelNotFoundError(
-        f"{message} A model that it has and doesn't list can be loaded with check_model=False.", model, ordered
+        f"{message} To load a model that it doesn't list, pass check_model=False.", model, ordered
     )
 
 

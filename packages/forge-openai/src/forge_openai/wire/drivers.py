@@ -242,7 +242,7 @@ async def _within(scope: CancelScope, work: Callable[..., Awaitable[T]], *given:
             return await work(*given)
     except asyncio.CancelledError:
         if wait.interrupted and wait.task.uncancel() <= wait.cancelling:
-            raise ConnectionAbortedError("The caller has left.") from None
+            raise ConnectionAbortedError("The request was cancelled.") from None
         raise
     finally:
         wait.over = True

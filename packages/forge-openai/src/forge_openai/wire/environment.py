@@ -75,12 +75,12 @@ def make_client(make: Callable[..., ClientT], address: str, direct: bool = False
     except Exception as error:  # noqa: BLE001 - see above
         reason = error
     if proxy is None:
-        raise NetworkSettingsError(f"no HTTP client can be made: {type(reason).__name__}: {reason}") from None
+        raise NetworkSettingsError(f"no HTTP client could be created: {type(reason).__name__}: {reason}") from None
     what = f"{proxy.shown} can't be used"
     host = urlsplit(address).hostname
     exempt = f"or exempt this server with NO_PROXY={host}"
     if isinstance(reason, ImportError):
-        raise NetworkSettingsError(f"{what}: SOCKS needs a package. Run pip install socksio, {exempt}.") from None
+        raise NetworkSettingsError(f"{what}: SOCKS needs another package. Run pip install socksio, {exempt}.") from None
     if isinstance(reason, ValueError):
         raise NetworkSettingsError(f"{what}: its URL must begin with {_SCHEMES}. Correct it, {exempt}.") from None
     raise NetworkSettingsError(f"{what} ({reason}). Correct it, {exempt}.") from None
@@ -91,9 +91,9 @@ def certificate_advice() -> str:
     paths = [(name, path) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (path := os.environ.get(name))]
     named = [f"{name} is {path}{'' if os.path.exists(path) else ', which does not exist'}" for name, path in paths]
     unread = [name for name in _UNREAD if os.environ.get(name)]
-    advice = "To trust it, name the file of its authority's certificate in the environment variable SSL_CERT_FILE."
+    advice = "To trust it, set the environment variable SSL_CERT_FILE to the file with its authority's certificate."
     if named:
-        advice += f" Now {' and '.join(named)}."
+        advice += f" Currently, {' and '.join(named)}."
     if unread:
         advice += f" {' and '.join(unread)} {'is' if len(unread) == 1 else 'are'} set, but not read here."
     return advice
@@ -110,9 +110,7 @@ def _trust_for(address: str) -> ssl.SSLContext:
     variable, path = ("SSL_CERT_FILE", file) if file else ("SSL_CERT_DIR", folder)
     if not path:
         raise NetworkSettingsError(f"the system's certificates can't be read: {reason}") from None
-    why = (
-        "which does not exist" if not os.path.exists(path) else f"which holds no certificates in PEM format ({reason})"
-    )
+    why = "which does not exist" if not os.path.exists(path) else f"which has no certificates in PEM format ({reason})"
     raise NetworkSettingsError(f"the environment variable {variable} names {path}, {why}. Correct or unset it.")
 
 

@@ -9,12 +9,12 @@ from typing import Final
 from .environment import certificate_advice
 
 _IN_WORDS: Final = {
-    "ConnectError": "no connection could be made",
+    "ConnectError": "no connection could be established",
     "ReadError": "the connection broke while the answer was read",
     "WriteError": "the connection broke while the request was sent",
     "CloseError": "the connection could not be closed",
-    "KeptConnectionClosed": "it closed the connection",
-    "TooManyRedirects": "it redirects without end",
+    "KeptConnectionClosed": "the server closed the connection",
+    "TooManyRedirects": "the server redirects endlessly",
 }
 """Exceptions of the HTTP library that often come without a text."""
 
@@ -33,12 +33,12 @@ def connection_reason(error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):
-            return f"the name of its host can't be resolved ({cause.strerror}). Check the address, and the network."
+            return f"the host name can't be resolved ({cause.strerror}). Check the address and the network."
         if isinstance(cause, ConnectionRefusedError):
-            return "the connection was refused. Check that the server runs, and that this is its port."
+            return "the connection was refused. Check that the server is running and that this is its port."
         if isinstance(cause, ssl.SSLCertVerificationError):
             return f"{describe(error)}. {certificate_advice()}"
         if isinstance(cause, ssl.SSLError) and cause.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE"):
-            return f"{describe(error)}. It does not speak TLS: try http:// in place of https://."
+            return f"{describe(error)}. The server does not speak TLS: try http:// instead of https://."
         cause = cause.__cause__ or cause.__context__
     return describe(error)

@@ -86,7 +86,7 @@ def _model_file() -> dict[str, Any]:
     except LlamaForgeError as error:
         about["problem"] = str(error)
     if os.name == "posix" and about["exists"] and file.path.stat().st_mode & _OTHERS:
-        about["note"] = f"Other users can read it. If it holds keys: chmod 600 {file.path}"
+        about["note"] = f"Other users can read it. If it contains keys, run: chmod 600 {file.path}"
     return about
 
 

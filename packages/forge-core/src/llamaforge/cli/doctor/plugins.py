@@ -90,7 +90,7 @@ def _ask_child(kind: str, name: str, timeout: float) -> tuple[dict[str, Any], st
         )
         said, noise, ended = done.stdout, done.stderr, _ended(done.returncode)
     except subprocess.TimeoutExpired as error:
-        said, noise, ended = error.stdout or b"", error.stderr or b"", f"had no answer after {timeout:g} s"
+        said, noise, ended = error.stdout or b"", error.stderr or b"", f"gave no answer within {timeout:g} s"
     answer: dict[str, Any] = {}
     step = "starting"
     for line in said.decode("utf-8", errors="replace").splitlines():

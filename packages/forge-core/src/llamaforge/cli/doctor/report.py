@@ -21,7 +21,7 @@ def write_report(output: Output, found: dict[str, Any], *, verbose: bool) -> Non
             output.line(f"  {line}")
         output.line()
     if found["python"]["pip"] and "pip install" in str((found["plugins"], found["not_installed"])):
-        output.line(f"For this environment, type pip as: {found['python']['pip']}")
+        output.line(f"In this environment, use this pip: {found['python']['pip']}")
     broken = found["broken"]
     if broken:
         output.line(output.styled(f"{broken} thing{'s are' if broken > 1 else ' is'} broken.", fg="red", bold=True))

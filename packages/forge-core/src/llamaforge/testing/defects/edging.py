@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError
-from ...messages import FunctionCall
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta, ToolCallDelta
 from ..fakes import ToyBackend
@@ -103,7 +102,7 @@ class _Calls(ToyBackend):
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """With other calls."""
         for event in super().stream(request, cancellation):
-            yield ToolCallDelta(type(self).change(event.call)) if isinstance(event, ToolCallDelta) else event
+            yield type(self).change(event) if isinstance(event, ToolCallDelta) else event
 
 
 class CallsWithoutAnId(_Calls):
@@ -115,12 +114,7 @@ class CallsWithoutAnId(_Calls):
 class CallsWithOtherArguments(_Calls):
     """Adds an argument."""
 
-    change = staticmethod(
-        lambda call: replace(
-            call,
-            function=FunctionCall(call.function.name, json.dumps({**json.loads(call.function.arguments), "why": 1})),
-        )
-    )
+    change = staticmethod(lambda call: replace(call, arguments=json.dumps({**json.loads(call.arguments), "why": 1})))
 
 
 class SaysTheCallToo(ToyBackend):
@@ -130,7 +124,7 @@ class SaysTheCallToo(ToyBackend):
         """Before the call."""
         for event in super().stream(request, cancellation):
             if isinstance(event, ToolCallDelta):
-                yield TextDelta(event.call.function.arguments)
+                yield TextDelta(event.arguments or "")
             yield event
 
 

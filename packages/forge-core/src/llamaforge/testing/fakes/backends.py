@@ -17,7 +17,6 @@ from ...backends.config import BackendConfig
 from ...backends.spec import BackendSpec, Capabilities
 from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError, InvalidModelError, InvalidParameterError, NoChatTemplateError
-from ...messages import FunctionCall, ToolCall
 from ...parameters import NAMES, UNIVERSAL
 from ...requests import GenerationRequest, read_request
 from ...results import Event, Finished, TextDelta, TokenLogprob, ToolCallDelta, Usage
@@ -140,7 +139,8 @@ class ToyBackend(BaseBackend):
         events: list[Event] = [TextDelta(tail)] if tail and called is None else []
         if called is not None and reason == "stop":
             reason = "tool_calls"
-            events.append(ToolCallDelta(ToolCall("call_0", FunctionCall(called[0], "".join([*said, tail])))))
+            arguments = "".join([*said, tail])
+            events.append(ToolCallDelta(index=0, id="call_0", name=called[0], arguments=arguments))
         usage = Usage(prompt_tokens=len(prompt), completion_tokens=len(answer), truncated_tokens=truncated)
         ended: Any = reason
         yield [*events, Finished(finish_reason=ended, usage=usage, stop=text.matched)]

@@ -1,8 +1,9 @@
 """What the documents promise, and the checks that hold a backend to it.
 
-docs/contract.md, docs/parameters.md and docs/engines.md show a number beside each promise. Here is what becomes of it:
-the checks of the kit, or the files of LlamaForge's own tests where nothing can be seen from outside a backend. Tests
-fail for a promise without either, for a check without a promise, and for a capability that lacks one of them.
+docs/contract.md, docs/parameters.md, docs/engines.md and docs/embeddings.md show a number beside each promise. Here is
+what becomes of it: the checks of the kit, or the files of LlamaForge's own tests where nothing can be seen from outside
+a backend. Tests fail for a promise without either, for a check without a promise, and for a capability that lacks one
+of them.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from . import asking, engines, parameters, serving
+from . import asking, embeddings, engines, parameters, serving
 from .promise import PAGES, Promise
 
 __all__ = ["BY_CHECK", "PAGES", "PROMISES", "Promise", "annotate"]
 
 PROMISES: Final[Mapping[str, Promise]] = {
-    promise.id: promise for promise in (*asking.PROMISES, *serving.PROMISES, *parameters.PROMISES, *engines.PROMISES)
+    promise.id: promise for each in (asking, serving, parameters, engines, embeddings) for promise in each.PROMISES
 }
 """Every promise, by its id."""
 

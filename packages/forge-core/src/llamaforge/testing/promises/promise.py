@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-PAGES: Final = {"C": "contract.md", "P": "parameters.md", "E": "engines.md"}
+PAGES: Final = {"C": "contract.md", "P": "parameters.md", "E": "engines.md", "V": "embeddings.md"}
 """The pages of docs/, by the letter with which the ids of their promises begin."""
 
 

@@ -1,0 +1,68 @@
+"""llguidance: imported when the first constraint is needed, with limits on what a grammar may cost."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any, Final
+
+from ..errors import MissingDependencyError
+
+_LIMITS: Final = {
+    "max_items_in_row": 2000,
+    "initial_lexer_fuel": 1_000_000,
+    "step_lexer_fuel": 200_000,
+    "step_max_items": 50_000,
+    "max_lexer_states": 50_000,
+    "max_grammar_size": 200_000,
+    "verbose_errors": False,
+}
+"""What a grammar may cost: compiling stays under a second or so, a mask under some tens of milliseconds."""
+
+
+@functools.cache
+def llguidance() -> Any:
+    """The module. Raises MissingDependencyError where it isn't installed."""
+    try:
+        return importlib.import_module("llguidance")
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Constraints on answers", "llguidance", 'pip install "forge-core[constraints]"'
+        ) from error
+
+
+@functools.cache
+def limits() -> Any:
+    """The limits for compiling and matching."""
+    return llguidance().LLParserLimits(**_LIMITS)
+
+
+@functools.cache
+def bytes_tokenizer() -> Any:
+    """A vocabulary of the 256 bytes, for texts that no model wrote."""
+    return llguidance().LLTokenizer("byte")
+
+
+def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
+    """A matcher for *text* (llguidance's Lark, or its JSON of several grammars), and "".
+
+    If it can't be compiled: None, and the reason in one line.
+    """
+    matcher = llguidance().LLMatcher(tokenizer, text, log_level=0, limits=limits())
+    if matcher.is_error():
+        return None, plain_reason(matcher.get_error())
+    return matcher, ""
+
+
+def plain_reason(message: str) -> str:
+    """llguidance's *message* without its state and without the grammar, which may be long."""
+    lines = message.partition("\n<state>")[0].splitlines()
+    kept = [line.strip() for line in lines if line.strip() and set(line.strip()) != {"^"}]
+    reason = " ".join(kept[:1] if kept and "failed to compile JSON schema" in kept[0] else kept)
+    _, found, told = reason.partition("failed to compile JSON schema: ")
+    reason = told if found else reason
+    reason = reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
+    return reason if reason.endswith(".") else reason + "."
+
+
+_LONGEST: Final = 500

@@ -1,0 +1,44 @@
+"""Tasks: what a backend doesn't declare is refused by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Final
+
+from ...backends.basic import BasicBackendAdapter
+from ...errors import UnsupportedError
+from ..expect import expect, expect_refusal
+from ..kit import Kit
+from ..subject import Subject
+
+TASKS: Final = frozenset({"generate", "embed", "rerank"})
+
+
+class TaskChecks(Kit):
+    """``Capabilities.tasks``."""
+
+    def test_other_tasks_are_refused(self, subject: Subject) -> None:
+        """A task that the loaded model doesn't have is refused by name, before anything is read.
+
+        Why: a text model's hidden states look like vectors. Look at: ``tasks`` in the spec's capabilities; a
+        ``capabilities`` property of your own, where the loaded model decides.
+        """
+        backend = subject.backend if subject.full else BasicBackendAdapter(subject.backend)
+        tasks = backend.capabilities.tasks
+        expect(tasks and tasks <= TASKS, f"tasks among {sorted(TASKS)}", tasks)
+
+        def texts() -> Iterator[str]:
+            raise AssertionError("The texts were read.")
+            yield ""
+
+        calls = {
+            "generate": lambda: backend.generate("Hello"),
+            "embed": lambda: backend.embed(texts()),
+            "rerank": lambda: backend.rerank("query", texts()),
+        }
+        for task in sorted(TASKS - tasks):
+            error = expect_refusal(UnsupportedError, calls[task], f"{task}, which is not declared")
+            expect(task in str(error), f"the error to name the task {task}", error)
+        if "embed" not in tasks:
+            expect_refusal(UnsupportedError, lambda: asyncio.run(backend.aembed(texts())), "aembed, not declared")

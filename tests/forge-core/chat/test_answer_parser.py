@@ -1,0 +1,198 @@
+"""The parts of answers, in the notations of all families, however the text is cut."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from llamaforge.chat import Answer, AnswerParser, ChatTemplate, parse_answer
+from llamaforge.errors import InvalidParameterError
+from llamaforge.results import TextDelta, ToolCallDelta
+from support.chat_templates import PLAIN, TEMPLATES
+
+TOOLS: list[dict[str, Any]] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "city": {"type": "string"},
+                    "days": {"type": "integer"},
+                    "unit": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+                    "where": {"type": "object"},
+                },
+            },
+        },
+    },
+    {"type": "function", "function": {"name": "now"}},
+    {"type": "function", "function": {"name": "run", "parameters": {"properties": {"code": {"$ref": "#/$defs/code"}},
+     "$defs": {"code": {"type": "string"}}}}},
+]  # fmt: skip
+COMPILED = {name: ChatTemplate(text) for name, text in {**TEMPLATES, "generic": PLAIN}.items()}
+Calls = list[tuple[str, Any]]
+
+FIXTURES: list[tuple[str, str, str, str, Calls]] = [
+    (each["format"], each["text"], each["content"], each["reasoning"], [(name, value) for name, value in each["calls"]])
+    for each in json.loads((Path(__file__).parent / "answers.json").read_text(encoding="utf-8"))
+]
+"""Format, text, content, reasoning, calls. Texts of templates that open the reasoning begin within it."""
+
+
+def parse(name: str, text: str, cuts: list[int] | None = None, tools: list[dict[str, Any]] | None = None) -> Answer:
+    parser = AnswerParser(template=COMPILED[name], tools=TOOLS if tools is None else tools, id_seed=1)
+    places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts or ())})
+    for begin, end in itertools.pairwise(places):
+        parser.feed(text[begin:end])
+    parser.finish()
+    return parser.answer
+
+
+def calls_of(answer: Answer) -> Calls:
+    return [(call.function.name, json.loads(call.function.arguments)) for call in answer.tool_calls]
+
+
+@pytest.mark.parametrize(("name", "text", "content", "reasoning", "calls"), FIXTURES)
+def test_the_parts(name: str, text: str, content: str, reasoning: str, calls: Calls) -> None:
+    answer = parse(name, text)
+    assert (answer.content, answer.reasoning, calls_of(answer)) == (content, reasoning, calls)
+    ids = [call.id for call in answer.tool_calls]
+    assert len(set(ids)) == len(ids)
+    assert all(ids)
+    assert parse(name, text, list(range(len(text)))) == answer, "one character at a time"
+
+
+MARKERS = sorted({word for _, text, *_ in FIXTURES for word in text.replace("<", " <").replace(">", "> ").split()})
+
+
+@settings(max_examples=150, deadline=2000)
+@given(
+    st.sampled_from(sorted(COMPILED)),
+    st.lists(
+        st.one_of(st.sampled_from(MARKERS), st.text(max_size=5), st.sampled_from(list('{}[]()",:=\n\\'))), max_size=14
+    ),
+    st.lists(st.integers(0, 400), max_size=20),
+)
+@example("mistral", ["[TOOL_CALLS]", "["], [])
+@example("gemma-4", ["<|tool_call>call:f", "{a:" * 400], [])
+@example("pythonic", ["[now(a=", "[" * 3000], [1])
+def test_every_chunking_gives_the_same(name: str, words: list[str], cuts: list[int]) -> None:
+    text = "".join(words)
+    whole = parse(name, text)
+    assert parse(name, text, cuts) == whole
+    assert parse(name, text, list(range(len(text)))) == whole
+
+
+@settings(max_examples=60, deadline=2000)
+@given(st.sampled_from(FIXTURES), st.lists(st.integers(0, 400), max_size=20), st.integers(0, 400))
+def test_a_cut_answer_keeps_its_parts(fixture: tuple[str, str, str, str, Calls], cuts: list[int], stop: int) -> None:
+    name, text, _, reasoning, calls = fixture
+    answer = parse(name, text[:stop], cuts)
+    assert answer == parse(name, text[:stop])
+    assert len(answer.tool_calls) <= len(calls)
+    assert reasoning.startswith(answer.reasoning)
+    for call, (known, arguments) in zip(answer.tool_calls, calls, strict=False):
+        assert call.function.name == known
+        if call is not answer.tool_calls[-1]:
+            assert json.loads(call.function.arguments) == arguments
+
+
+def test_long_arguments_stream() -> None:
+    code = "print('hello')\n" * 200
+    texts = {
+        "hermes": '<tool_call>\n{"name": "run", "arguments": ' + json.dumps({"code": code}) + "}\n</tool_call>",
+        "qwen3-coder": f"</think><tool_call>\n<function=run>\n<parameter=code>\n{code}\n</parameter>\n</function>\n",
+        "gemma-4": f'<|tool_call>call:run{{code:<|"|>{code}<|"|>}}<tool_call|>',
+        "pythonic": f"[run(code={json.dumps(code)})]",
+    }
+    for name, text in texts.items():
+        parser = AnswerParser(template=COMPILED[name], tools=TOOLS)
+        silent = longest = 0
+        for begin in range(0, len(text), 10):
+            silent = 0 if parser.feed(text[begin : begin + 10]) else silent + 1
+            longest = max(longest, silent)
+        parser.finish()
+        assert longest < 12, name
+        assert calls_of(parser.answer) == [("run", {"code": code})]
+
+
+def test_long_answers_take_linear_time() -> None:
+    text = (
+        '<tool_call>\n{"name": "run", "arguments": {"code": "'
+        + "x\\n" * 100_000
+        + '"}}\n</tool_call>'
+        + "words " * 50_000
+    )
+    parser = AnswerParser(template=COMPILED["hermes"], tools=TOOLS)
+    started = time.process_time()
+    for begin in range(0, len(text), 4):
+        parser.feed(text[begin : begin + 4])
+    assert time.process_time() - started < 20, "some 150,000 pieces"
+    parser.finish()
+    assert len(parser.answer.content) == 300_000
+
+
+def test_text_arrives_at_once() -> None:
+    parser = AnswerParser(template=COMPILED["hermes"], tools=TOOLS)
+    assert parser.feed("Hello") == [TextDelta("Hello")]
+    assert parser.feed(" <tool") == [], "it may become a call"
+    assert parser.feed("s>") == [TextDelta(" <tools>")]
+
+
+def test_calls_arrive_in_pieces() -> None:
+    parser = AnswerParser(template=COMPILED["hermes"], tools=TOOLS, id_seed=3)
+    events = parser.feed('<tool_call>{"name": "get_weather", "arguments": {"ci')
+    assert all(isinstance(event, ToolCallDelta) and event.index == 0 for event in events)
+    first = events[0]
+    assert isinstance(first, ToolCallDelta)
+    assert first.name == "get_weather"
+    assert first.id == AnswerIds.of(3)
+    more = parser.feed('ty": "Rome"}')
+    assert (
+        "".join(event.arguments for event in [*events, *more] if isinstance(event, ToolCallDelta)) == '{"city": "Rome"}'
+    )
+    assert all(not event.id and not event.name for event in more if isinstance(event, ToolCallDelta))
+
+
+class AnswerIds:
+    @staticmethod
+    def of(seed: int) -> str:
+        answer = parse_answer('<tool_call>{"name": "now"}', template=COMPILED["hermes"], tools=TOOLS, id_seed=seed)
+        return answer.tool_calls[0].id
+
+
+def test_ids() -> None:
+    assert AnswerIds.of(1) == AnswerIds.of(1) != AnswerIds.of(2)
+    text = "[TOOL_CALLS]now[CALL_ID]abcdefghi[ARGS]{}[TOOL_CALLS]now[CALL_ID]abcdefghi[ARGS]{}[TOOL_CALLS]now[ARGS]{}"
+    ids = [call.id for call in parse_answer(text, template=COMPILED["mistral"], tools=TOOLS).tool_calls]
+    assert ids[0] == "abcdefghi"
+    assert len(set(ids)) == 3
+    assert all(len(ident) == 9 and ident.isalnum() for ident in ids), "Mistral's templates refuse others"
+
+
+def test_without_tools_calls_are_text() -> None:
+    text = '<think>a</think><tool_call>{"name": "now"}</tool_call>'
+    answer = parse("hermes", text, tools=[])
+    assert answer == Answer(content='<tool_call>{"name": "now"}</tool_call>', reasoning="a")
+
+
+def test_the_prompt_decides_whether_it_begins_in_reasoning() -> None:
+    prompt = "<|user|>Hi<|end|>\n<|assistant|>\n"
+    text = "hm</think>Hi"
+    template = TEMPLATES["qwen3-coder"]
+    assert parse_answer(text, template=template, prompt=prompt + "<think>\n") == Answer(content="Hi", reasoning="hm")
+    assert parse_answer("Hi", template=template, prompt=prompt + "<think></think>") == Answer(content="Hi")
+
+
+def test_malformed_tools_are_refused() -> None:
+    for bad in ({}, {"function": {}}, {"function": {"name": 1}}, {"function": "f"}, "f"):
+        with pytest.raises(InvalidParameterError, match=r"tools\[0\]"):
+            parse_answer("", template=PLAIN, tools=[bad])  # type: ignore[list-item]
