@@ -131,6 +131,21 @@ class DrawChecks(Kit):
             other = subject.ask(**given, seed=5 + 2**bit)
             expect(str(other) != str(first), f"another answer with seed {5 + 2**bit} than with seed 5", other)
 
+    def test_the_largest_seed_is_a_seed(self, subject: Subject) -> None:
+        """Seeds 0 and 4294967295, the smallest and the largest, repeat their answers as any other does.
+
+        Why: seeds are made of hashes. Look at: values that an engine takes for "draw one": 0, -1, and 4294967295,
+        which is -1 with a sign.
+        """
+        if lacks(subject, "seed", "temperature"):
+            return
+        tokens, heat = (1, 0.5) if subject.rounding else (LONG, 1.2)
+        given = {**subject.limit(tokens), "temperature": heat}
+        for seed in (0, 2**32 - 1):
+            answers = [str(subject.ask(**given, seed=seed)) for _ in range(3)]
+            if not subject.rounding or len(set(answers)) == 1:
+                expect(len(set(answers)) == 1, f"the same answer with seed {seed} each time", answers)
+
     def test_unset_seeds_differ(self, subject: Subject) -> None:
         """Requests that set no seed have different answers, on every path.
 

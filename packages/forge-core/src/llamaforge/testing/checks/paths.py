@@ -242,7 +242,7 @@ class PathChecks(Kit):
             {**greedy, "tools": TOOLS, "tool_choice": "required", "max_tokens": 32},
         ]
         if not subject.rounding:
-            hot = {"temperature": 1.6, "seed": 2**32 - 1, **subject.limit(COLD)}
+            hot = {"temperature": 1.6, "seed": 2**32 - 2, **subject.limit(COLD)}
             mixtures.append({**hot, "top_k": 9, "top_p": 0.95, "min_p": 0.01, **told})
         for mixture in mixtures:
             able = {name: value for name, value in mixture.items() if subject.declares(name)}

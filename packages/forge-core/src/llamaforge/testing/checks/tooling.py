@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from ...errors import LlamaForgeError
+from ...errors import LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
 from ..kit import Kit
@@ -108,10 +108,14 @@ class ToolingChecks(Kit):
             for way in ways(subject):
                 try:
                     answer = way.ask("Is the door open? Answer as a small JSON object.", given)
-                except LlamaForgeError:
+                except RequestError:
                     continue  # this model can't, and says so
-                if answer.finish_reason == "length":
-                    continue  # cut before its end
+                except LlamaForgeError as error:
+                    raise NotAsExpected(f"an answer of {way.name} in the format {wanted['type']}", error) from error
+                if answer.finish_reason == "length":  # cut before its end
+                    begun = str(answer).lstrip()[:1]
+                    expect(begun in ("", "{"), f"the beginning of a JSON object of {way.name}", answer)
+                    continue
                 value = _read(str(answer))
                 expect(isinstance(value, dict), f"a JSON object of {way.name} with {wanted['type']}", answer)
                 if wanted is schema:
@@ -121,7 +125,7 @@ class ToolingChecks(Kit):
     def _asked(self, subject: Subject, **given: Any) -> GeneratedText | None:
         try:
             return subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **given})
-        except LlamaForgeError:
+        except RequestError:
             return None
         except Exception as error:
             raise NotAsExpected(f"an answer or a typed error with {given}", error) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import edging, probabilities, reading, samplers, telling
+from . import doors, edging, probabilities, reading, samplers, telling
 from .entry import Defect
 
 _ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
@@ -324,6 +324,7 @@ DEFECTS: Final = (
     *reading.DEFECTS,
     *telling.DEFECTS,
     *edging.DEFECTS,
+    *doors.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_ARITHMETIC,

@@ -252,12 +252,12 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("seeds have 16 bits", BITS, change=_change(seed=lambda s: s and s & 0xFFFF)),
     plant(
         "seed 0 is none",
-        "test_a_stream_takes_every_parameter",
+        "test_the_largest_seed_is_a_seed",
         change=_change(seed=lambda s: s or random.getrandbits(32)),
     ),
     plant(
         "the largest seed is none",
-        COLD_PROMPT,
+        "test_the_largest_seed_is_a_seed",
         change=_change(seed=lambda s: random.getrandbits(32) if s == 2**32 - 1 else s),
     ),
     plant(
@@ -325,13 +325,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     ),
     plant("keeps 40 tokens in loops by default", NEUTRAL, where=in_loops, change=_change(top_k=lambda k: k or 40)),
     plant("16 tokens by default", CAP, change=_change(max_tokens=lambda n: n or 16)),
-    plant("128 tokens by default", CAP, parameters=LONG, change=_change(max_tokens=lambda n: n or 128)),
+    plant("32 tokens by default", CAP, parameters=LONG, change=_change(max_tokens=lambda n: n or 32)),
     plant(
-        "256 tokens in chats by default",
+        "24 tokens in chats by default",
         CAP,
         where=in_chats,
         parameters=LONG,
-        change=_change(max_tokens=lambda n: n or 256),
+        change=_change(max_tokens=lambda n: n or 24),
     ),
     plant("20 tokens in loops by default", CAP, where=in_loops, change=_change(max_tokens=lambda n: n or 20)),
     plant("30 tokens in streams by default", CAP, where=in_streams, change=_change(max_tokens=lambda n: n or 30)),

@@ -97,6 +97,7 @@ PROMISES: Final = (
             "test_a_seed_repeats_the_answer",
             "test_seeds_differ",
             "test_every_bit_of_a_seed_counts",
+            "test_the_largest_seed_is_a_seed",
         ),
         capability="seed",
     ),
