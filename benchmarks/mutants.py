@@ -6,8 +6,9 @@
 
 A mutant is the code with one small change, made by mutmut's operators. The kit runs against it, fails at once where it
 sees the change, and so kills the mutant. Where an area names tests of the project, these run on what the kit lets live.
-benchmarks/equivalent_mutants.toml names mutants that no test can see, each with its reason; they don't count. Where all
-mutants of an area would take more than an hour, 300 of them are drawn, always the same.
+benchmarks/equivalent_mutants.toml names mutants that no test can see, each with its reason: they don't count. It also
+names kinds of them, which count if a test sees them after all. Where all mutants of an area would take more than an
+hour, 300 of them are drawn, always the same.
 
 Runs without a mutant in between tell whether the tests fail by themselves: then the figures are worth nothing. What was
 found is kept, and holds as long as neither the code nor the tests change. Returns 1 where a bar is missed.
@@ -22,6 +23,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -30,7 +32,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-from mutation.known import Area, Areas, Equivalent, Record, add_record, read_areas, read_equivalents, read_records
+from mutation.known import (
+    Area,
+    Areas,
+    Equivalent,
+    Known,
+    Record,
+    Rule,
+    add_record,
+    read_areas,
+    read_known,
+    read_records,
+)
 from mutation.mutate import Mutant, mutants_of
 from mutation.trial import Killers, Limits, Run, Verdict, Workplace, fingerprint, warm_up
 
@@ -51,12 +64,14 @@ class Found(msgspec.Struct, kw_only=True):
     """How many there are."""
     equivalent: dict[str, str]
     """Reasons, by key."""
+    excused: dict[str, str]
+    """Reasons where a rule holds: for those that live."""
     records: dict[str, Record]
     controls: int = 0
     alarms: list[Verdict] = []
 
 
-def plan(options: argparse.Namespace, root: Path, areas: Areas, equivalents: list[Equivalent]) -> list[Found]:
+def plan(options: argparse.Namespace, root: Path, areas: Areas, known: Known) -> list[Found]:
     """What to try. Raises SystemExit for an area that isn't known."""
     found = []
     for name, area in areas.area.items():
@@ -65,14 +80,26 @@ def plan(options: argparse.Namespace, root: Path, areas: Areas, equivalents: lis
         wanted = [
             module
             for module in relative
-            if not options.module or any(each == name or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
+            if not options.module
+            or any(fnmatch.fnmatch(name, each) or fnmatch.fnmatch(module, f"*{each}") for each in options.module)
         ]
         mutants = [mutant for module in wanted for mutant in mutants_of(module, (root / module).read_text("utf-8"))]
-        if options.function:
-            mutants = [mutant for mutant in mutants if fnmatch.fnmatch(mutant.function, options.function)]
-        reasons = {mutant.key: known.reason for mutant in mutants for known in equivalents if known.holds_for(mutant)}
+        for patterns in (area.functions, (options.function or "*",)):
+            mutants = [mutant for mutant in mutants if any(fnmatch.fnmatch(mutant.function, each) for each in patterns)]
+        reasons = {mutant.key: each.reason for mutant in mutants for each in known.equivalent if each.holds_for(mutant)}
+        excused = {mutant.key: each.reason for mutant in mutants for each in known.rule if each.holds_for(mutant)}
         if mutants:
-            found.append(Found(name=name, area=area, mutants=mutants, of=len(mutants), equivalent=reasons, records={}))
+            found.append(
+                Found(
+                    name=name,
+                    area=area,
+                    mutants=mutants,
+                    of=len(mutants),
+                    equivalent=reasons,
+                    excused=excused,
+                    records={},
+                )
+            )
     if not found:
         raise SystemExit(
             f"No area and no module is named {' or '.join(options.module)}. Areas: {', '.join(areas.area)}."
@@ -108,6 +135,7 @@ class Laboratory:
                 found.records[mutant.key] = record
             elif mutant.key not in found.equivalent or self._options.check_equivalent:
                 todo.append(mutant)
+        random.Random(self._options.seed).shuffle(todo)  # a run that is broken off has seen something of everything
         say(f"{found.name}: {len(todo)} of {found.of} mutants to try, {len(found.records)} known already")
         killers = {"kit": Killers(), "own": Killers()}
         for record in self._records.values():
@@ -225,6 +253,8 @@ def score(found: Found, module: str | None = None) -> dict[str, float | int]:
             counts["equivalent"] += 1
         elif record is None:
             counts["not tried"] += 1
+        elif record.last.outcome == "passed" and mutant.key in found.excused:
+            counts["equivalent"] += 1
         elif record.last.outcome == "broken":
             counts["broken"] += 1
         elif record.kit.killed:
@@ -270,7 +300,7 @@ def print_table(every: list[Found], survivors: bool) -> None:
                 print(f"NOT EQUIVALENT, {record.last.test} kills it:\n{shown(mutant)}")
             elif record.last.outcome == "broken" and mutant.key not in found.equivalent:
                 print(f"BROKEN: {record.last.said[-300:]}\n{shown(mutant)}")
-            elif survivors and not record.last.killed and mutant.key not in found.equivalent:
+            elif survivors and not record.last.killed and mutant.key not in found.equivalent | found.excused:
                 print(f"SURVIVED: {shown(mutant)}")
 
 
@@ -282,7 +312,7 @@ def shown(mutant: Mutant) -> str:
     return "\n".join(lines)
 
 
-def print_json(every: list[Found], stale: list[Equivalent]) -> None:
+def print_json(every: list[Found], stale: list[Equivalent | Rule]) -> None:
     areas = {
         found.name: {
             "bar": found.area.bar,
@@ -308,7 +338,9 @@ def fate(found: Found, mutant: Mutant) -> str:
     record = found.records.get(mutant.key)
     if record is None:
         return "not tried"
-    return f"{record.last.outcome}: {record.last.test}" if record.last.outcome != "passed" else "survived"
+    if record.last.outcome != "passed":
+        return f"{record.last.outcome}: {record.last.test}"
+    return f"equivalent: {found.excused[mutant.key]}" if mutant.key in found.excused else "survived"
 
 
 def say(text: str) -> None:
@@ -335,22 +367,24 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=HERE.parent / ".mutants.jsonl", help="where findings are kept")
     options = parser.parse_args()
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     areas = read_areas(options.areas)
-    equivalents = read_equivalents(options.equivalents)
-    every = plan(options, options.root, areas, equivalents)
+    known = read_known(options.equivalents)
+    every = plan(options, options.root, areas, known)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.suppress(KeyboardInterrupt):
         laboratory = Laboratory(options.root, areas, options, Path(folder))
         for found in every:
             laboratory.examine(found)
     whole = not (options.module or options.function or options.sample)
     tried = [mutant for found in every for mutant in found.mutants]
-    stale = [known for known in equivalents if whole and not any(map(known.holds_for, tried))]
+    every_one = [*known.equivalent, *known.rule]
+    stale = [each for each in every_one if whole and not any(map(each.holds_for, tried))]
     if options.json:
         print_json(every, stale)
     else:
         print_table(every, options.survivors)
-        for known in stale:
-            print(f"STALE: no mutant is {known.before!r} -> {known.after!r} in {known.module}, {known.function}")
+        for each in stale:
+            print(f"STALE: no mutant is {each}")
     met = all(score(found)["killed %"] >= found.area.bar and not found.alarms for found in every)
     return 0 if met and not stale else 1
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
 import tomllib
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from .mutate import Mutant
 from .trial import Verdict
+
+_SENTENCE: Final = re.compile(r"""\"[^"\n]* [^"\n]*\"|'[^'\n]* [^'\n]*'""")
 
 
 class Area(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -16,6 +21,8 @@ class Area(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     modules: list[str]
     """The files, as patterns from the repository's root."""
+    functions: tuple[str, ...] = ("*",)
+    """Patterns of the functions and classes in them that are meant."""
     kit: list[str]
     """Tests of the conformance kit, as pytest's arguments. They run first."""
     own: list[str] = []
@@ -54,8 +61,34 @@ class Equivalent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
 
 
-class _Equivalents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A kind of mutants that are equivalent where they live: they are tried, and those that a test sees are killed."""
+
+    module: str = "*"
+    """A pattern of files."""
+    function: str = "*"
+    """A pattern of qualified names."""
+    before: str = ""
+    """A regular expression that is found in the lines that change."""
+    wording: bool = False
+    """Only where nothing changes but a sentence: a string with a space."""
+    reason: str
+
+    def holds_for(self, mutant: Mutant) -> bool:
+        """Whether it is one of them."""
+        return (
+            fnmatch.fnmatch(mutant.module, f"*{self.module}")
+            and fnmatch.fnmatch(mutant.function, self.function)
+            and re.search(self.before, mutant.before) is not None
+            and (not self.wording or _only_wording_changes(mutant.before, mutant.after))
+        )
+
+
+class Known(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file of equivalent mutants."""
+
     equivalent: list[Equivalent] = []
+    rule: list[Rule] = []
 
 
 class Record(msgspec.Struct, kw_only=True):
@@ -80,10 +113,10 @@ def read_areas(place: Path) -> Areas:
     return msgspec.convert(tomllib.loads(place.read_text(encoding="utf-8")), Areas)
 
 
-def read_equivalents(place: Path) -> list[Equivalent]:
-    """Those of the file; none where there is no file."""
+def read_known(place: Path) -> Known:
+    """What the file says; nothing where there is no file."""
     text = place.read_text(encoding="utf-8") if place.exists() else ""
-    return msgspec.convert(tomllib.loads(text), _Equivalents).equivalent
+    return msgspec.convert(tomllib.loads(text), Known)
 
 
 def read_records(place: Path) -> dict[str, Record]:
@@ -107,3 +140,15 @@ def add_record(place: Path, record: Record) -> None:
 
 def _same(one: str, other: str) -> bool:
     return [line.strip() for line in one.strip().splitlines()] == [line.strip() for line in other.strip().splitlines()]
+
+
+def _only_wording_changes(before: str, after: str) -> bool:
+    for found in _SENTENCE.finditer(before):
+        quote, text = found[0][0], found[0][1:-1]
+        rest = [before[: found.start()].removesuffix("f"), before[found.end() :]]
+        for other in (f"XX{text}XX", text.lower(), text.upper(), text.capitalize()):
+            if after == f"{quote}{other}{quote}".join((before[: found.start()], rest[1])):
+                return True
+        if after == "None".join(rest):
+            return True
+    return False

@@ -33,7 +33,7 @@ FIRST: Final = 40
 """How many of the tests that have killed most run first; then all of them, in their own order."""
 IDLE: Final = 20.0
 """Seconds without any use of the processor after which a run hangs: every check that waits does so for less."""
-_ARGUMENTS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short", "-o", "addopts=")
+_ARGUMENTS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--tb=short")
 _PLUGINS: Final = ("pytest_asyncio.plugin", "pytest_timeout", "_hypothesis_pytestplugin")
 
 
@@ -183,6 +183,8 @@ def warm_up(modules: Iterable[str]) -> None:
     """Import those of *modules* that come with Python or from packages, so that children needn't."""
     homes = tuple(f"{os.path.realpath(sysconfig.get_path(name))}{os.sep}" for name in ("stdlib", "purelib", "platlib"))
     for name in modules:
+        if name.startswith("_"):
+            continue  # those that others need come with them; _asyncio, imported before asyncio, is half of one
         with contextlib.suppress(Exception):
             top = importlib.util.find_spec(name.partition(".")[0])  # of a submodule, it would import the package
             origin = (top and top.origin) or ""

@@ -219,7 +219,7 @@ def test_a_ranking_has_the_best_first(load: Loader) -> None:
     [
         ("", ["a"], {}, "query is empty"),
         (5, ["a"], {}, "query must be a string"),
-        ("q", "document", {}, r"write \[document\]"),
+        ("q", "document", {}, r"pass \[document\]"),
         ("q", ["a", ""], {}, r"documents\[1\] is empty"),
         ("q", ["a", 5], {}, r"documents\[1\] must be a string"),
         ("q", ["a"], {"top_n": 0}, "top_n"),
@@ -241,11 +241,11 @@ def test_a_task_that_is_not_declared_is_refused_by_name_before_any_work(load: Lo
         raise AssertionError("read")
         yield ""
 
-    with pytest.raises(UnsupportedError, match=r"embeddings \(task embed\).*The loaded model does generate"):
+    with pytest.raises(UnsupportedError, match=r"embeddings \(task embed\).*The model is loaded for generate"):
         load("generate").embed(never())
-    with pytest.raises(UnsupportedError, match=r"reranking \(task rerank\).*does embed: load a model for rerank"):
+    with pytest.raises(UnsupportedError, match=r"reranking \(task rerank\).*loaded for embed. Load one for rerank"):
         load("embed").rerank("q", never())
-    with pytest.raises(UnsupportedError, match=r"generating text \(task generate\).*does embed"):
+    with pytest.raises(UnsupportedError, match=r"generating text \(task generate\).*loaded for embed"):
         load("embed").generate("hi")
     with pytest.raises(UnsupportedError, match="generating text"):
         load("rerank").render("hi")

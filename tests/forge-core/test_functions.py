@@ -204,7 +204,7 @@ def test_requests_take_functions() -> None:
     request = read_request("Hi", parameters={"tools": [get_weather, {"type": "function", "function": {"name": "f"}}]})
     assert request.tools is not None
     assert [each["function"]["name"] for each in request.tools] == ["get_weather", "f"]
-    with pytest.raises(InvalidParameterError, match="no other one has"):
+    with pytest.raises(InvalidParameterError, match="has the name of another tool"):
         read_tools([get_weather, get_weather])
 
 

@@ -137,3 +137,9 @@ def test_a_long_stop_string_that_almost_comes_again_and_again() -> None:
 def test_an_empty_stop_is_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         StopMatcher(["a", ""])
+
+
+def test_what_was_held_back_comes_once() -> None:
+    matcher = StopMatcher(["stop"])
+    assert matcher.feed("a st") == "a "
+    assert [matcher.finish(), matcher.finish()] == ["st", ""]

@@ -140,7 +140,8 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         name = function.get("name") if isinstance(function, Mapping) else None
         if isinstance(name, str):
             if name in names:
-                raise InvalidParameterError(f"tools[{index}]", name, "a tool whose name no other one has")
+                message = f"tools[{index}] has the name of another tool, {name!r}."
+                raise InvalidParameterError(f"tools[{index}]", name, "a tool with a name of its own", message=message)
             names.add(name)
     return plain, functions
 
@@ -151,7 +152,8 @@ def _make(function: Any, name: str | None, description: str | None, strict: bool
         raise _refused(called, "a function")
     if not _NAME.fullmatch(called):
         raise _refused(
-            called, 'a function whose name has 1 to 64 letters, digits, "_" and "-": @tool(name=...) gives it one'
+            called,
+            'a function whose name has 1 to 64 letters, digits, "_" and "-" (set it with @tool(name=...))',
         )
     try:
         signature = inspect.signature(function)
@@ -163,7 +165,7 @@ def _make(function: Any, name: str | None, description: str | None, strict: bool
     positional: list[str] = []
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise _refused(called, f"a function whose parameters are all named; it has {parameter}")
+            raise _refused(called, f"a function without *args and **kwargs; it has {parameter}")
         if parameter.kind is parameter.POSITIONAL_ONLY:
             positional.append(parameter.name)
         annotation = hints.get(parameter.name, Any)

@@ -40,7 +40,7 @@ def check_task(location: str, header: Header, config: LlamaCppConfig) -> None:
     if task == "generate":
         _refuse_options(config, ("pooling", "prompts"), task)
         if header.metadata.get("general.architecture") in ENCODERS:
-            raise InvalidModelError(location, 'it is an encoder, which writes no text: load it with task="embed".')
+            raise InvalidModelError(location, 'it is an encoder, which generates no text: load it with task="embed".')
     elif task == "embed":
         _check_pooling(location, header, config)
     else:
@@ -70,17 +70,17 @@ def flags_missing(header: Header, config: LlamaCppConfig) -> list[str]:
 def _refuse_options(config: LlamaCppConfig, names: tuple[str, ...], task: str) -> None:
     for name in names:
         if getattr(config, name):
-            raise InvalidParameterError(name, getattr(config, name), f"left out: the model is loaded for task {task!r}")
+            message = f"{name} can't be used: the model is loaded for task {task!r}."
+            raise InvalidParameterError(name, getattr(config, name), "left out", message=message)
 
 
 def _check_pooling(location: str, header: Header, config: LlamaCppConfig) -> None:
     pooling = pooling_of(header, config)
     if pooling == RANK and config.pooling is None:
-        raise InvalidModelError(location, 'it is a reranker, which makes no vectors: load it with task="rerank".')
+        raise InvalidModelError(location, 'it is a reranker, which has no vectors: load it with task="rerank".')
     if pooling is None and config.pooling is None:
-        raise InvalidParameterError(
-            "pooling", None, "given ('mean', 'cls' or 'last'): the file doesn't say how vectors are made of its tokens'"
-        )
+        message = "pooling is missing: the file doesn't say how to pool its tokens. Pass 'mean', 'cls' or 'last'."
+        raise InvalidParameterError("pooling", None, "'mean', 'cls' or 'last'", message=message)
     if pooling is not None and pooling not in (*POOLINGS.values(), RANK):
         raise InvalidModelError(location, f"its header is damaged: pooling_type is {pooling}.")
 
@@ -96,7 +96,7 @@ def _check_head(location: str, header: Header) -> None:
             "rerankers"
         )
     elif header.metadata.get("tokenizer.ggml.token_type_count", 1) not in (0, 1):
-        reason = "it tells query and document apart by segments, which llama.cpp doesn't compute"
+        reason = "it separates query and document by segments, which llama.cpp doesn't compute"
     elif header.head[_PROJECTION][-1:] not in ((1,), header.head[_PROJECTION][:1]):
         reason = f"its classifier has {header.head[_PROJECTION][-1]} outputs; a reranker of this backend has one"
     if reason is not None:

@@ -16,7 +16,7 @@ from .spec import Task
 
 T = TypeVar("T")
 
-_LATE = "Raise timeout, or give fewer or shorter texts."
+_LATE = "Increase timeout, or pass fewer or shorter texts."
 
 
 class Steps:
@@ -157,5 +157,5 @@ def task_error(task: Task, backend: str, able: frozenset[Task], declared: frozen
     what = {"generate": "generating text (task generate)", "embed": "embeddings (task embed)"}
     advice = ""
     if task in declared:
-        advice = f"The loaded model does {' and '.join(sorted(able)) or 'nothing'}: load a model for {task}."
+        advice = f"The model is loaded for {' and '.join(sorted(able)) or 'nothing'}. Load one for {task}."
     return UnsupportedError(what.get(task, "reranking (task rerank)"), backend, advice)

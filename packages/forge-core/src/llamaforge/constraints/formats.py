@@ -56,7 +56,7 @@ def read_format(response_format: Mapping[str, Any]) -> AnswerFormat:
     """
     kind = response_format.get("type")
     if not isinstance(kind, str) or kind not in _FIELDS:
-        raise _error("/type", f"there must be a type, one of {_TYPES}, not {kind!r}.")
+        raise _error("/type", f"the type must be one of {_TYPES}, not {kind!r}.")
     required, optional = _FIELDS[kind]
     for name in response_format:
         if name != "type" and name not in required | optional:
@@ -77,7 +77,7 @@ def read_format(response_format: Mapping[str, Any]) -> AnswerFormat:
 def check_length(parameter: str, place: str, text: str) -> None:
     """Raises ConstraintError for a text that would take too long to compile, or that has no UTF-8."""
     if len(text) > _MAX_LENGTH:
-        raise ConstraintError(parameter, place, f"it has {len(text):,} characters; at most {_MAX_LENGTH:,} may be.")
+        raise ConstraintError(parameter, place, f"it has {len(text):,} characters, not at most {_MAX_LENGTH:,}.")
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -104,16 +104,16 @@ def _read_schema(given: Any) -> AnswerFormat:
     try:
         check_length("response_format", f"{place}/schema", json.dumps(schema, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise _error(f"{place}/schema", f"it is no JSON: {error}.") from None
+        raise _error(f"{place}/schema", f"it is not JSON: {error}.") from None
     return AnswerFormat("json_schema", schema=schema, name=name or "answer", description=description, strict=strict)
 
 
 def _read_choices(given: Any) -> tuple[str, ...]:
     place = "/choice"
     if not isinstance(given, list | tuple) or not given:
-        raise _error(place, "it must be a list of strings, at least one.")
+        raise _error(place, "it must be a non-empty list of strings.")
     if len(given) > _MAX_CHOICES:
-        raise _error(place, f"it has {len(given):,} strings; at most {_MAX_CHOICES:,} may be.")
+        raise _error(place, f"it has {len(given):,} strings; at most {_MAX_CHOICES:,} are allowed.")
     for index, each in enumerate(given):
         if not _text(f"{place}/{index}", each):
             raise _error(f"{place}/{index}", "it must not be empty.")

@@ -254,7 +254,7 @@ class _Reader:
         elif kind and kind in _ESCAPES:
             self._at += 1
             return _ESCAPES[kind]
-        raise self._error(f"'\\{kind}' is no escape sequence: there are \\n \\r \\t \\\" \\\\ \\[ \\] \\xHH \\uHHHH.")
+        raise self._error(f"'\\{kind}' is not an escape sequence. Use \\n \\r \\t \\\" \\\\ \\[ \\] \\xHH \\uHHHH.")
 
     def _skip(self, pattern: re.Pattern[str]) -> None:
         self._at = _end(pattern, self._text, self._at)

@@ -61,13 +61,13 @@ class AnswerReader:
     def finish(self, text: str) -> None:
         """The answer is *text*, which was not cut. Raises InvalidAnswerError where it breaks its format."""
         if self._validate and self._format.kind == "choice" and text not in self._format.choice:
-            raise InvalidAnswerError(text, f"it is none of {', '.join(map(repr, self._format.choice))}.")
+            raise InvalidAnswerError(text, f"it is not one of {', '.join(map(repr, self._format.choice))}.")
         if not self._format.is_json:
             return
         try:
             plain = msgspec.json.decode(text)
         except msgspec.DecodeError as error:
-            raise InvalidAnswerError(text, f"it is no JSON ({error}).") from None
+            raise InvalidAnswerError(text, f"it is not JSON ({error}).") from None
         if self._validator is not None:
             self._validator.check(text, plain)
         if self._kind is None:
@@ -77,7 +77,7 @@ class AnswerReader:
             self.parsed = instance(self._kind, text)
         except Exception as error:
             name = getattr(self._kind, "__name__", repr(self._kind))
-            raise InvalidAnswerError(text, f"it can't be made a {name} ({error}).") from error
+            raise InvalidAnswerError(text, f"it can't be converted to {name} ({error}).") from error
 
     def partial(self, text: str) -> Any:
         """What the beginning of an answer, *text*, says so far, as plain data; None while it says nothing."""

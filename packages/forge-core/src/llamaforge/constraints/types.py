@@ -70,7 +70,7 @@ def _hooked(kind: Any) -> dict[str, Any]:
 
 def _decoded(kind: Any, value: Any) -> Any:
     if not _is_pydantic(kind):
-        raise NotImplementedError(f"{kind!r} can't be made of JSON.")
+        raise NotImplementedError(f"{kind!r} can't be converted from JSON.")
     return kind.model_validate(value)
 
 

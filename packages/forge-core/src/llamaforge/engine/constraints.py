@@ -69,7 +69,7 @@ class Constraints:
                 engine = self._engine
                 table = engine.token_table() if engine.can_mask else None
                 if table is None:
-                    why = "its tokens have no bytes of their own" if engine.can_mask else "it applies no token masks"
+                    why = "its tokens have no bytes of their own" if engine.can_mask else "it can't mask tokens"
                     raise UnsupportedError(f"the parameter {parameter}", type(engine).__name__, f"The reason: {why}.")
                 from ..constraints.vocabulary import Vocabulary
 

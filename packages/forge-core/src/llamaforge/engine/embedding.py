@@ -112,8 +112,10 @@ class EmbeddingEngine(abc.ABC):
             return ""
         if chosen not in self.prompts:
             known = ", ".join(map(repr, sorted(self.prompts)))
-            expected = f"one of {known}" if known else "left out: this model has no prompts"
-            raise InvalidParameterError("prompt_name", name, expected)
+            message = None if known else f"prompt_name can't be {name!r}: this model has no prompts."
+            raise InvalidParameterError(
+                "prompt_name", name, f"one of {known}" if known else "left out", message=message
+            )
         return self.prompts[chosen]
 
     def check_dimensions(self, dimensions: int | None) -> None:
@@ -121,7 +123,11 @@ class EmbeddingEngine(abc.ABC):
         if dimensions is None:
             return
         if dimensions > self.dimensions:
-            raise InvalidParameterError("dimensions", dimensions, f"at most {self.dimensions}, which this model has")
+            raise InvalidParameterError(
+                "dimensions", dimensions, f"at most {self.dimensions}, the size of this model's vectors"
+            )
         if self.matryoshka is not None and dimensions not in (*self.matryoshka, self.dimensions):
             known = ", ".join(map(str, sorted({*self.matryoshka, self.dimensions})))
-            raise InvalidParameterError("dimensions", dimensions, f"one of {known}, for which this model was trained")
+            raise InvalidParameterError(
+                "dimensions", dimensions, f"one of {known}, the sizes that this model was trained for"
+            )

@@ -91,9 +91,10 @@ def _tokenized(
                 fitted.add(_named(name, functools.partial(engine.tokenize, prompt + given)), name)
                 continue
             if request.prompt_name is not None:
-                raise InvalidParameterError("prompt_name", request.prompt_name, f"left out: {name} is token ids")
+                message = f"prompt_name can't be used with token ids, and {name} is a list of token ids."
+                raise InvalidParameterError("prompt_name", request.prompt_name, "left out", message=message)
             if engine.vocab_size is not None and max(given) >= engine.vocab_size:
-                expected = f"token ids below {engine.vocab_size}, as many as this model has"
+                expected = f"a list of token ids of this model, 0 to {engine.vocab_size - 1}"
                 raise InvalidParameterError(name, max(given), expected)
             fitted.add(TokenizedText(given), name)
     return fitted.texts, fitted.usage

@@ -165,7 +165,7 @@ class EmbeddingBatcher:
         if self._thread is not threading.current_thread():
             self._thread.join(_PATIENCE)
             if self._thread.is_alive():
-                _logger.warning("A computation could not be broken off: its model stays in memory until it ends.")
+                _logger.warning("A computation could not be interrupted. The model stays in memory until it ends.")
 
     # The engine's thread.
 
@@ -242,7 +242,7 @@ class EmbeddingBatcher:
             self._most = max(1, len(items) // 2)
             self._put_back(items)
             return
-        items[0][0].fail(GenerationError("The engine's memory can't hold this text, though nothing else is in it."))
+        items[0][0].fail(GenerationError("The engine has too little memory for this text, even alone."))
 
     def _failed(self, items: list[Item], error: Exception) -> None:
         """Of several callers, each is tried by itself: the fault is one caller's, and the others go on."""
@@ -263,7 +263,7 @@ class EmbeddingBatcher:
         if self.users.drain(_PATIENCE):
             self.engine.close()
         else:
-            _logger.warning("A text is still being made tokens of: the model stays in memory.")
+            _logger.warning("A text is still being tokenized. The model stays in memory until that ends.")
 
 
 _left_behind: Final[list[EmbeddingBatcher]] = []

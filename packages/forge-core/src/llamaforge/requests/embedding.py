@@ -99,7 +99,7 @@ def read_options(
         raise UnsupportedError(
             f"the parameter{'s' if len(unable) > 1 else ''} {', '.join(unable)}",
             backend,
-            'Leave it out, or pass on_unsupported="drop" to go on without it.',
+            'Leave it out, or pass on_unsupported="drop" to ignore it.',
         )
     return msgspec.structs.replace(options, **dict.fromkeys(unable)), unable
 
@@ -151,7 +151,7 @@ def _text(value: object, name: str) -> str | tuple[int, ...]:
     if not isinstance(value, bytes | bytearray | memoryview | Mapping) and isinstance(value, Iterable):
         tokens = tuple(value.tolist() if hasattr(value, "tolist") else value)
         if not tokens:
-            raise EmptyPromptError(f"{name} has no tokens: give it at least one.")
+            raise EmptyPromptError(f"{name} has no tokens.")
         if all(_is_id(token) and 0 <= int(token) < 2**31 for token in tokens):
             return tuple(map(int, tokens))
     raise InvalidParameterError(name, None, "a text, or a list of token ids", show_value=False)
@@ -160,9 +160,9 @@ def _text(value: object, name: str) -> str | tuple[int, ...]:
 def check_text(value: str, name: str) -> None:
     """Raise EmptyPromptError for a text without content, and InvalidParameterError for one that has no UTF-8."""
     if not value or value.isspace():
-        raise EmptyPromptError(f"{name} is empty: give it some text.")
+        raise EmptyPromptError(f"{name} is empty.")
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        expected = f"text without halves of surrogate pairs ({value[error.start : error.end]!r})"
-        raise InvalidParameterError(name, None, expected, show_value=False) from None
+        message = f"{name} contains {value[error.start : error.end]!r}, half of a surrogate pair, not a character."
+        raise InvalidParameterError(name, None, "valid Unicode", show_value=False, message=message) from None

@@ -36,7 +36,10 @@ def read_documents(query: object, documents: Iterable[str]) -> tuple[str, list[s
         raise InvalidParameterError("query", query, "a string", show_value=not isinstance(query, bytes))
     check_text(query, "query")
     if isinstance(documents, str | bytes | bytearray | memoryview | Mapping) or not isinstance(documents, Iterable):
-        raise InvalidParameterError("documents", None, "several texts; for one, write [document]", show_value=False)
+        message = (
+            f"documents must be a list of texts, not {type(documents).__name__}. For a single text, pass [document]."
+        )
+        raise InvalidParameterError("documents", None, "a list of texts", show_value=False, message=message)
     read = []
     for index, document in enumerate(documents):
         name = f"documents[{index}]"

@@ -7,23 +7,30 @@ from typing import Any
 
 from .checks.alternatives import AlternativeChecks
 from .checks.arithmetic import ArithmeticChecks
+from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
+from .checks.configuration import ConfigurationChecks
 from .checks.context import ContextChecks
+from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
 from .checks.draws import DrawChecks
 from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
+from .checks.explanations import ExplanationChecks
 from .checks.guesses import GuessChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
+from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
+from .checks.numbers import NumberChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
+from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.reading import ReadingChecks
@@ -51,11 +58,14 @@ class BackendConformance(
     AsyncMannersChecks,
     CancellationChecks,
     ErrorChecks,
+    ExplanationChecks,
     ChatChecks,
+    ConversationChecks,
     TemplateChecks,
     ReadingChecks,
     LogprobChecks,
     AlternativeChecks,
+    NumberChecks,
     ArithmeticChecks,
     DrawChecks,
     PathChecks,
@@ -64,8 +74,11 @@ class BackendConformance(
     EdgeChecks,
     GuessChecks,
     ToolingChecks,
+    PenaltySignChecks,
+    PrefillChecks,
     PullChecks,
     SamplingChecks,
+    MalformedChecks,
     StopChecks,
     StoppingChecks,
     UsageChecks,
@@ -75,6 +88,7 @@ class BackendConformance(
     SecretChecks,
     TaskChecks,
     PackagingChecks,
+    ConfigurationChecks,
     MemoryChecks,
     LifecycleChecks,
     ProcessChecks,

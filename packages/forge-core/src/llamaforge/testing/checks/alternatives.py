@@ -1,153 +1,97 @@
-"""Log-probabilities on every path, and the same whatever else is asked for."""
+"""The small print of log-probabilities: how many alternatives, which ids, and whose text after a cut."""
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import pytest
 
-from ...results import GeneratedText, TokenLogprob
-from ..expect import Told, expect, expect_equal
+from ...results import TokenLogprob
+from ..expect import expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
-from ..ways import ways
-from .arithmetic import lacks
 
-TOKENS: Final = 5
-CLOSE: Final = 2e-3
-MANY: Final = 20
+TOKENS: Final = 6
+SMALL: Final = 96
 
 
 class AlternativeChecks(Kit):
-    """Numbers that are the model's own must not depend on how they are asked for."""
+    """What stands beside a token's own log-probability."""
 
-    def test_log_probabilities_are_the_same_on_every_path(self, subject: Subject) -> None:
-        """On every path a greedy answer has the same log-probabilities and alternatives, all of them finite.
+    def test_there_are_no_alternatives_unasked(self, subject: Subject) -> None:
+        """With logprobs alone, or with top_logprobs=0, no token has alternatives.
 
-        Why: evaluations are run as batches, or from event loops. Look at: which path passes log-probabilities on; the
-        first and the last token's.
+        Why: they are as many as asked for, and that is none. Look at: a default number of alternatives.
         """
-        if lacks(subject, "top_logprobs", "logprobs"):
+        if not subject.declares("logprobs"):
+            subject.refuses(logprobs=True)
             return
-        given = {**subject.greedy, **subject.limit(TOKENS), "logprobs": True, "top_logprobs": 3}
-        wanted = subject.generate(None, given)
-        for way in ways(subject):
-            came = way.ask(subject.prompt, given)
-            if str(came) == str(wanted):
-                self._same(subject, came.logprobs, wanted.logprobs, f"log-probabilities of {way.name}")
+        for more in ({}, {"top_logprobs": 0} if subject.declares("top_logprobs") else {}):
+            answer = subject.say(TOKENS, logprobs=True, **more)
+            unasked = [each for each in answer.logprobs if each.top]
+            expect(not unasked, f"no alternatives with logprobs=True and {more or 'nothing else'}", unasked)
 
-    def test_numbers_do_not_depend_on_what_is_asked(self, subject: Subject) -> None:
-        """The chosen token and its alternatives have the same log-probabilities with 0, 1, 3 or 20 alternatives asked
-        for, as many as were asked for, and with a filter, a temperature or a bias that leaves the choice as it is.
+    def test_more_alternatives_begin_with_the_fewer(self, subject: Subject) -> None:
+        """The alternatives of top_logprobs=1 are the first of top_logprobs=3, and none stands there twice.
 
-        They are the model's own: what sampling parameters make of them is not told.
-
-        Why: numbers that change with the request can't be compared. Look at: a softmax over the alternatives alone, or
-        after the temperature and the filters.
+        Why: a list that depends on its length is no ranking. Look at: a partial sort, the chosen token put first.
         """
-        if lacks(subject, "top_logprobs", "logprobs", "temperature"):
+        if not subject.declares("top_logprobs"):
+            subject.refuses(logprobs=True, top_logprobs=1)
             return
-        base = {**subject.greedy, **subject.limit(TOKENS), "logprobs": True}
-        whole = subject.generate(None, {**base, "top_logprobs": MANY})
-        few = [entry for entry in whole.logprobs if len(entry.top) != MANY and not _complete(entry)]
-        expect(not few, f"{MANY} alternatives for each token", few)
-        for number in (None, 1, 3, 10):
-            more = {} if number is None else {"top_logprobs": number}
-            came = subject.generate(None, {**base, **more})
-            if str(came) != str(whole):
-                continue  # a tie
-            for entry, wanted in zip(came.logprobs, whole.logprobs, strict=True):
-                close = abs(entry.logprob - wanted.logprob) <= max(CLOSE, subject.rounding)
-                expect(close, f"the log-probability {wanted.logprob:.4f} also with {more}", entry)
-                values = [each.logprob for each in entry.top]
-                least = [each.logprob for each in wanted.top[: number or 0]]
-                near = len(values) >= min(number or 0, len(wanted.top)) and all(
-                    abs(one - other) <= max(CLOSE, subject.rounding) for one, other in zip(values, least, strict=False)
-                )
-                expect(near, f"the alternatives {least} with {more}", Told(values))
-        if subject.backend.capabilities.server_defaults:
-            return  # what a server's numbers are is up to the server
-        changes: list[dict[str, Any]] = [{"temperature": 1.7, "top_k": 1}, {"top_p": 0.5}, {"presence_penalty": 0.001}]
-        for change in changes:
-            if not subject.declares(*change):
-                continue
-            came = subject.generate(None, {**base, "top_logprobs": 3, **change})
-            if str(came) == str(whole):
-                short = [TokenLogprob(e.token, e.logprob, e.token_id, e.top[:3]) for e in whole.logprobs]
-                self._same(subject, came.logprobs, tuple(short), f"log-probabilities with {change}")
+        one, three = (subject.say(1, logprobs=True, top_logprobs=count).logprobs for count in (1, 3))
+        for few, many in zip(one, three, strict=False):
+            expect_equal(len(few.top), 1, "the number of alternatives with top_logprobs=1")
+            near = abs(few.top[0].logprob - many.top[0].logprob) <= max(subject.rounding, 1e-3)
+            expect(near, f"the best alternative's log-probability, {many.top[0].logprob}", few)
+            ids = [each.token_id for each in many.top if each.token_id is not None]
+            expect_equal(len(ids), len(set(ids)), f"how many different alternatives there are in {ids}")
 
-    def test_sampled_answers_tell_the_same_numbers(self, subject: Subject) -> None:
-        """The first token's alternatives are the same for a greedy answer and for sampled ones, at any temperature.
+    def test_ids_are_told_for_every_token_or_for_none(self, subject: Subject) -> None:
+        """Either every token of an answer and every alternative has its ``token_id``, or none has.
 
-        Why: confidences of sampled answers are compared. Look at: logits that were divided, biased or filtered before
-        they are told.
+        Why: whoever goes by ids can't go on without one. Look at: the entry of the chosen token, which is often made
+        elsewhere than those of the alternatives.
         """
-        if lacks(subject, "top_logprobs", "logprobs", "temperature"):
+        if not subject.declares("logprobs"):
+            subject.refuses(logprobs=True)
             return
-        if subject.backend.capabilities.server_defaults:
-            pytest.skip("could not be measured: what a server's numbers are is up to the server")
-        told = {**subject.limit(1), "logprobs": True, "top_logprobs": 5}
-        wanted = subject.ask(**told, temperature=0).logprobs
-        shapes: tuple[dict[str, Any], ...] = (
-            {},
-            {"top_k": 3},
-            {"top_p": 0.4},
-            {"min_p": 0.5},
-            {"logit_bias": {0: 1.0}},
-        )
-        for heat in (0.3, 1.0, 2.0):
-            for shape in shapes:
-                if not subject.declares(*shape):
-                    continue
-                came = subject.ask(**told, temperature=heat, **shape).logprobs
-                tops = [[each.logprob for each in entry.top] for entry in (*came[:1], *wanted[:1])]
-                if len(tops) == 2:
-                    alike = len(tops[0]) == len(tops[1]) and all(
-                        abs(one - other) <= max(CLOSE, subject.rounding)
-                        for one, other in zip(tops[0], tops[1], strict=True)
-                    )
-                    expect(alike, f"the alternatives {tops[1]} at temperature {heat} with {shape}", Told(tops[0]))
+        top = {"top_logprobs": 2} if subject.declares("top_logprobs") else {}
+        entries = subject.say(TOKENS, logprobs=True, **top).logprobs
+        every = [*entries, *(other for each in entries for other in each.top)]
+        told = [each for each in every if each.token_id is not None]
+        expect(len(told) in (0, len(every)), "a token_id for every token and alternative, or for none", entries)
+        for each in entries:
+            same = [other for other in each.top if other.token_id == each.token_id and told]
+            texts = {other.token for other in same}
+            expect(texts <= {each.token}, f"one text for the token {each.token_id}, {each.token!r}", each)
 
-    def test_each_entry_is_one_token(self, subject: Subject) -> None:
-        """Each entry has a token with its id, alternatives that differ, and the token among those of no less
-        probability.
+    def test_the_tokens_after_a_cut_spell_the_answer(self, subject: Subject) -> None:
+        """After a text that was cut with truncation="auto", the tokens of the log-probabilities are still the answer's.
 
-        Why: entries are matched by token. Look at: stripped texts, ids shifted by one, a token listed twice.
+        Why: text and tokens that are made from two prompts, the whole one and the cut one, part company here. Look at:
+        which of them each part of the engine gets.
         """
-        if lacks(subject, "top_logprobs", "logprobs"):
+        if not subject.declares("truncation", "logprobs"):
+            subject.refuses(truncation="auto", logprobs=True)
             return
-        answer: GeneratedText = subject.ask(
-            **subject.greedy, **subject.limit(2 * TOKENS), logprobs=True, top_logprobs=5
-        )
-        for entry in answer.logprobs:
-            ids = [each.token_id if each.token_id is not None else each.token for each in entry.top]
-            expect(len(set(ids)) == len(ids) or None in ids, "alternatives that differ", entry)
-            same = [each for each in entry.top if each.token_id == entry.token_id and each.token_id is not None]
-            is_told = entry.token_id is not None and bool(entry.top)
-            inside = is_told and entry.logprob > entry.top[-1].logprob + max(CLOSE, subject.rounding)
-            expect(same or not inside, f"the token with id {entry.token_id} among more and less probable ones", entry)
-            alike = all(each.token == entry.token for each in same)
-            expect(alike, f"the text {entry.token!r} of the alternative with the token's id", same)
-        spelled = "".join(entry.token for entry in answer.logprobs)
-        text = answer.reasoning + str(answer)
-        if text.isascii() and spelled.isascii() and answer.finish_reason == "length" and not subject.rounding:
-            expect_equal(spelled.strip(), text.strip(), "the tokens' texts, joined")
-
-    def _same(
-        self, subject: Subject, came: tuple[TokenLogprob, ...], wanted: tuple[TokenLogprob, ...], what: str
-    ) -> None:
-        __tracebackhide__ = True
-        expect_equal(len(came), len(wanted), f"the number of {what}")
-        for entry, other in zip(came, wanted, strict=True):
-            pairs = [(entry.logprob, other.logprob)]
-            pairs += [(one.logprob, two.logprob) for one, two in zip(entry.top, other.top, strict=False)]
-            close = len(entry.top) == len(other.top) and all(
-                abs(one - two) <= max(CLOSE, subject.rounding) for one, two in pairs
-            )
-            expect(close, f"{what} to be {other}", entry)
+        if "n_ctx" not in self.config_class().__struct_fields__:
+            pytest.skip("could not be measured: there is no load parameter n_ctx")
+        words = [f"{word}{number}" for number in range(SMALL) for word in ("fog", "boat", "lamp", "gull", "tide")]
+        with self.fresh(n_ctx=SMALL) as small:
+            given = {**small.greedy, **small.limit(TOKENS), "raw": True, "truncation": "auto"}
+            plain = small.ask(" ".join(words), **given)
+            answer = small.ask(" ".join(words), **given, logprobs=True)
+            small.agrees(answer, plain, "the answer with logprobs to a text that was cut")
+            _spell(answer.reasoning + answer, answer.logprobs)
 
 
-def _complete(entry: TokenLogprob) -> bool:
-    """Whether the alternatives have all the probability: a vocabulary may be small, and a grammar strict."""
-    return math.fsum(math.exp(each.logprob) for each in entry.top) > 1 - 1e-6
+def _spell(text: str, entries: Sequence[TokenLogprob]) -> None:
+    tokens, place = [each.token for each in entries], 0
+    for token in tokens:
+        word = token.strip()
+        if word and word.isascii():  # pieces of other characters are shown in many ways
+            found = text.find(word, place)
+            expect(found >= 0, f"tokens that spell {text!r}", tokens)
+            place = found + len(word)

@@ -17,6 +17,10 @@ from ..ways import ways
 SPELLED: Final = "<|im_end|> <|endoftext|> <|eot_id|> <end_of_turn> </s> <|end|>"
 """Control tokens of well-known models. Most models have one of them."""
 
+MARKED: Final = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>")
+"""Those that no text has by chance."""
+TIMES: Final = 8
+
 
 class TemplateChecks(Kit):
     """``chat_template_kwargs`` and ``parse_special``."""
@@ -71,6 +75,27 @@ class TemplateChecks(Kit):
             expect(came == saved, f"{word} in a message to be one token with parse_special=True", came)
         if not measured:
             pytest.skip("could not be measured: the model has none of the usual control tokens")
+
+    def test_a_control_token_is_several_tokens_unasked(self, subject: Subject) -> None:
+        """Without parse_special, a control token that a message spells out takes at least two tokens.
+
+        Why: comparing with parse_special=False shows nothing where both are wrong. Look at: the tokenizer's default.
+        """
+        if not subject.declares("parse_special"):
+            subject.refuses(parse_special=True)
+            return
+        if not subject.has_template:
+            return
+        given = {**subject.greedy, **subject.limit(1)}
+        for token in MARKED:
+            counts = [
+                subject.chat([{"role": "user", "content": f"What is {text}?"}], **given).usage
+                for text in ("it", "it" + TIMES * token)
+            ]
+            if any(each is None or each.estimated for each in counts):
+                pytest.skip("could not be measured: the engine counts no tokens")
+            without, spelled = (each.prompt_tokens for each in counts if each is not None)
+            expect(spelled >= without + 2 * TIMES, f"{TIMES} times {token} to be {2 * TIMES} tokens or more", counts)
 
     def _saved(self, subject: Subject, word: str, raw: bool = False, **given: Any) -> int | None:
         """How many tokens fewer *word* is than the same with one letter more."""

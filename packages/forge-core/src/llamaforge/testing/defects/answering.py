@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -21,7 +21,7 @@ from .specs import respecified
 class RefusesDefaults(ToyBackend):
     """Can't have defaults."""
 
-    def set_defaults(self, parameters: Mapping[str, object]) -> None:
+    def set_defaults(self, *given: Any, **more: Any) -> None:
         """Raises."""
         raise RuntimeError("no defaults here")
 

@@ -105,6 +105,11 @@ PROMISES: Final = (
         ),
     ),
     Promise(
+        "C130",
+        "a default that contradicts an earlier source is left out; errors name the place where a value is set",
+        own=("tests/forge-core/test_named_defaults.py",),
+    ),
+    Promise(
         "C14",
         "a model's recommendations apply unless they are turned off",
         own=("tests/integration/test_recommended_sampling.py",),
@@ -191,6 +196,7 @@ PROMISES: Final = (
             "test_sampled_tokens_have_their_own_logprob",
             "test_there_are_no_logprobs_unasked",
             "test_logprobs_do_not_change_the_answer",
+            "test_ids_are_told_for_every_token_or_for_none",
         ),
     ),
     Promise(

@@ -8,7 +8,7 @@ from .promise import Promise
 
 PROMISES: Final = (
     Promise("E1", "continuous batching", own=("tests/forge-core/engine/test_scheduler.py",)),
-    Promise("E2", "chunked prefill", own=("tests/forge-core/engine/test_scheduler.py",)),
+    Promise("E2", "chunked prefill", ("test_a_prompt_read_in_steps_has_the_same_answer",)),
     Promise("E3", "fairness", ("test_a_short_request_is_not_starved",)),
     Promise("E4", "backpressure", own=("tests/forge-core/engine/test_scheduler.py",)),
     Promise("E5", "prefix reuse", ("test_a_warm_prompt_has_the_same_answer",)),

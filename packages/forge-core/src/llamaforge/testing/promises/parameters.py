@@ -29,6 +29,7 @@ PROMISES: Final = (
         (
             "test_an_unknown_parameter_is_refused",
             "test_a_value_out_of_range_is_refused",
+            "test_an_invalid_parameter_is_named_and_explained",
             "test_a_value_of_the_wrong_type_is_refused",
         ),
     ),
@@ -125,6 +126,7 @@ PROMISES: Final = (
         (
             "test_repetition_penalty_is_honoured",
             "test_repetition_penalty_counts_prompt_and_answer",
+            "test_a_repetition_penalty_favours_nothing_that_was_there",
         ),
         capability="repetition_penalty",
     ),
@@ -155,6 +157,8 @@ PROMISES: Final = (
         (
             "test_alternatives_are_sorted_and_no_more_than_asked_for",
             "test_sampled_tokens_have_their_own_logprob",
+            "test_there_are_no_alternatives_unasked",
+            "test_more_alternatives_begin_with_the_fewer",
         ),
         capability="top_logprobs",
     ),
@@ -164,10 +168,16 @@ PROMISES: Final = (
         (
             "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
+            "test_a_schema_that_means_nothing_raises_typed_errors_alone",
         ),
         capability="response_format",
     ),
-    Promise("P18", "grammar", ("test_a_grammar_is_followed",), capability="grammar"),
+    Promise(
+        "P18",
+        "grammar",
+        ("test_a_grammar_is_followed", "test_a_malformed_grammar_is_refused"),
+        capability="grammar",
+    ),
     Promise(
         "P19",
         "tools",
@@ -203,7 +213,12 @@ PROMISES: Final = (
         ("test_template_variables_reach_the_template",),
         capability="chat_template_kwargs",
     ),
-    Promise("P23", "parse_special", ("test_spelled_control_tokens_are_text",), capability="parse_special"),
+    Promise(
+        "P23",
+        "parse_special",
+        ("test_spelled_control_tokens_are_text", "test_a_control_token_is_several_tokens_unasked"),
+        capability="parse_special",
+    ),
     Promise(
         "P24",
         "raw",
@@ -245,6 +260,7 @@ PROMISES: Final = (
             "test_the_config_never_shows_a_secret",
             "test_errors_about_a_secret_do_not_show_it",
             "test_the_backend_never_shows_a_secret",
+            "test_defaults_of_load_parameters_are_values_they_may_have",
         ),
     ),
 )
