@@ -86,7 +86,7 @@ def test_what_a_server_has_no_name_for_is_refused(kind: str, wanted: Any, server
 
 @pytest.mark.parametrize(
     ("text", "place", "says_why"),
-    [("Hello", "", "no JSON"), ('{"n": "x"}', "/n", "integer"), ("{}", "", "required"), ('{"n": 1} {}', "", "no JSON")],
+    [("Hello", "", "JSON"), ('{"n": "x"}', "/n", "integer"), ("{}", "", "required"), ('{"n": 1} {}', "", "JSON")],
 )
 def test_an_answer_that_breaks_its_schema_is_an_error_with_the_text(
     text: str, place: str, says_why: str, server: ScriptedServer
@@ -108,7 +108,7 @@ def test_an_answer_that_breaks_its_schema_is_an_error_with_the_text(
 
 def test_a_choice_is_checked_too(server: ScriptedServer) -> None:
     says(server, "c")
-    with load(server, "vllm") as backend, pytest.raises(InvalidAnswerError, match="none of"):
+    with load(server, "vllm") as backend, pytest.raises(InvalidAnswerError, match="not one of"):
         backend.generate("Hi", response_format=CHOICE)
 
 

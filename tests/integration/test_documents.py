@@ -41,9 +41,12 @@ REAL_PARTS: dict[str, set[str]] = {
 """The fixtures that a page's blocks need: real models, a real server. They mark its tests as `engine`."""
 
 NOT_RUN: dict[str, int] = {
+    "README.md": 1,
     "docs/graphics-cards.md": 1,
+    "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,
     "packages/forge-openai/README.md": 1,
+    "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,
     "packages/forge-vllm/README.md": 2,
 }

@@ -19,6 +19,7 @@ from llamaforge.engine import (
     StepResult,
     TokenTable,
     choose_while_guessed,
+    only_token,
 )
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import TokenLogprob
@@ -73,7 +74,7 @@ class DiceEngine(Engine["Dice"]):
                 allowed = [token for token in allowed if mask[token >> 3] >> (token & 7) & 1]
                 assert allowed, "a mask allows no token"
             state = zlib.crc32(repr(slot[end + row - self.remembers : end + row]).encode())
-            return sampling.choose(state, allowed)
+            return sampling.choose(state, allowed, None if entry.masks is None else only_token(entry.masks[row]))
 
         return choose_while_guessed(entry, choose)
 
@@ -97,11 +98,13 @@ class Dice:
         self._params, self._random = params, random.Random(params.seed)
         self.chosen: list[int] = []
 
-    def choose(self, state: int, allowed: list[int]) -> Choice:
+    def choose(self, state: int, allowed: list[int], only: int | None) -> Choice:
         bias = self._params.logit_bias
         best = max((bias.get(token, 0.0) for token in allowed), default=0.0)
         allowed = [token for token in allowed if bias.get(token, 0.0) == best]
-        token = allowed[state % len(allowed)] if self._params.temperature == 0 else self._random.choice(allowed)
+        # Of one token nothing is drawn, so that guesses of what must come anyway change no answer.
+        greedy = self._params.temperature == 0 or only is not None
+        token = allowed[state % len(allowed)] if greedy else self._random.choice(allowed)
         self.chosen.append(token)
         logprob = None if self._params.top_logprobs is None else TokenLogprob(str(token), -5.0, token)
         return Choice(token, logprob)

@@ -34,6 +34,7 @@ PACKAGES = {
     "forge-openai": "forge_openai",
     "forge-vllm": "forge_vllm",
     "forge-tgi": "forge_tgi",
+    "forge-serve": "forge_serve",
 }
 """This project's distributions, and what each is imported as."""
 

@@ -19,7 +19,7 @@ class AwaitableResult(Generic[T]):
     Outside an event loop, the work is done when the call returns. Inside one, it runs in a thread, so that the loop
     isn't blocked: await it. Cancelling the wait calls *abort* and waits until the work has ended.
 
-    Its truth value is that of the result. Exceptions of the work are raised by the call or by ``await``.
+    Its truth value is the result's. Exceptions of the work are raised by the call or by ``await``.
 
     Args:
         work: does the work and returns the result.

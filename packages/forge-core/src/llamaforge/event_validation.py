@@ -84,7 +84,7 @@ class EventValidator:
         raise ContractError(self._backend, f"its stream yielded {type(event).__name__}, which is not an event")
 
     def see_failure(self, error: BaseException) -> None:
-        """The stream raised *error*: raise what the caller gets. After a cancellation it is no failure.
+        """The stream raised *error*: raise what the caller gets. After a cancellation, it is not a failure.
 
         Raises GenerationTimeoutError, *error* itself where it is typed, else GenerationError.
         """

@@ -30,9 +30,10 @@ from .errors import (
     UnknownModelError,
 )
 from .forks import ForkSafeLock
+from .loaded_models import LoadedModel
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
 from .models.place import place_of, say_where
-from .pool import LoadedModel, ModelPool
+from .pool import ModelPool
 from .requests import Defaults
 from .sources import resolve
 from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
@@ -60,6 +61,8 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
         offline: download nothing: only files that are here already are used, by every backend. A backend that asks a
             server still asks it.
+        memory_budget: bytes that all loaded models together may take. To make room for another one, models that nobody
+            uses are unloaded, the least recently used first. None: no limit.
     """
 
     def __init__(
@@ -68,12 +71,13 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         *,
         progress: Progress | None = None,
         offline: bool = False,
+        memory_budget: int | None = None,
     ) -> None:
         self._file = ModelFile(Path(config_path) if config_path is not None else None)
         self._progress = progress
         self._offline = offline
         self._added: dict[str, ModelEntry] = {}
-        self._pool = ModelPool(self._open)
+        self._pool = ModelPool(self._open, memory_budget=memory_budget, estimate=_file_size)
         self._current: str | None = None
         self._lock = ForkSafeLock()  # for the entries added and the model file; never held while a model loads
 
@@ -243,6 +247,11 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         return self._pool.loaded()
 
     @property
+    def pool(self) -> ModelPool:
+        """The loaded models, for callers that need leases, pins or idle times, such as a server."""
+        return self._pool
+
+    @property
     def current_model(self) -> str | None:
         """The model that calls use if none is named: the one loaded last. None if there is none."""
         return self._current
@@ -359,3 +368,15 @@ def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
             "revision differs from the reference's @revision. Pass one of them.",
         )
     return {**parameters, "revision": revision}
+
+
+def _file_size(entry: ModelEntry) -> int | None:
+    """Bytes of a local model's files, about what it takes once it is loaded; None for models from elsewhere."""
+    if not is_local(entry.path):
+        return None
+    try:
+        path = Path(resolve(entry.path, offline=True).location)
+        files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+        return sum(each.stat().st_size for each in files) or None
+    except (LlamaForgeError, OSError):
+        return None

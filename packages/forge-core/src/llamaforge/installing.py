@@ -19,7 +19,9 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 _CORE: Final = "forge-core"
-_OURS: Final = frozenset({_CORE, "forge-hf", "forge-llamacpp", "forge-openai", "forge-tgi", "forge-vllm"})
+_OURS: Final = frozenset(
+    {_CORE, "forge-hf", "forge-llamacpp", "forge-openai", "forge-serve", "forge-tgi", "forge-vllm"}
+)
 OUR_RANGE: Final = ">=2.0,<3"
 """Keeps a resolver that doesn't see our packages from installing a stranger's of the same name."""
 

@@ -164,10 +164,10 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _without_empty_fields(message: Any) -> Any:
-    """*message* as OpenAI's SDK gives one out, made one to send again.
+    """A *message* as OpenAI's SDK returns it, cleaned so that it can be sent again.
 
-    Such a message has every field of an answer, most of them null or empty, and a refusal beside the content or among
-    its parts; that is what the assistant said.
+    Such a message has every field of an answer, most of them null or empty, and perhaps a refusal beside the content or
+    among its parts, which counts as what the assistant said.
     """
     if not isinstance(message, dict):
         return message
@@ -192,7 +192,7 @@ def _without_empty_fields(message: Any) -> Any:
 
 
 def _with_plain_text(message: Message) -> Message:
-    """*message* with a subclass of ``str`` as its text, such as an answer that was returned, made a plain one."""
+    """*message* with a plain ``str`` as its text; an answer that was returned is a subclass."""
     content = message.content
     if isinstance(content, str) and type(content) is not str:
         return msgspec.structs.replace(message, content=str.__str__(content))

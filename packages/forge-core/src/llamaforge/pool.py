@@ -3,90 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from . import forks
 from .backends.base import BaseBackend
-from .backends.memory import MemoryUsage
 from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .loaded_models import LoadedModel, Slot
 from .models import ModelEntry
 from .validation import seconds_to_wait
 
-State = Literal["loading", "loaded", "unloading"]
-
 _FOREVER: Final = threading.TIMEOUT_MAX
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedModel:
-    """A snapshot of a model in a pool."""
-
-    name: str
-    """The model's name."""
-    backend: str | None
-    """The name of its backend; None until that is known."""
-    state: State
-    """``loading``, ``loaded`` or ``unloading``."""
-    since: dt.datetime
-    """When it entered that state, in UTC."""
-    memory: MemoryUsage | None
-    """The memory that it takes. None if unknown, or if it is not loaded yet."""
-    requests: int
-    """The number of running requests."""
-    leases: int
-    """The number of leases; see :meth:`ModelPool.lease`."""
-    idle: float | None
-    """Seconds since its last use (a request, a lease, or a call of ``load``); None while it is in use."""
-    pinned: bool
-    """Whether it is exempt from being unloaded automatically."""
-
-
-@dataclass(eq=False, slots=True)
-class _Slot:
-    """One model: being loaded (no backend yet), loaded, or being unloaded."""
-
-    entry: ModelEntry
-    parameters: Mapping[str, object]
-    thread: int
-    """The thread that loads it."""
-    state: State = "loading"
-    since: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
-    used: float = field(default_factory=time.monotonic)
-    backend: BaseBackend | None = None
-    error: BaseException | None = None
-    leases: int = 0
-    followers: int = 0
-    """Callers that wait for the same load."""
-
-    def enter(self, state: State) -> None:
-        self.state, self.since = state, dt.datetime.now(dt.UTC)
-
-    def serves(self, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
-        return self.entry == entry and self.parameters == parameters and not self.lost
-
-    @property
-    def lost(self) -> bool:
-        """Whether its backend has lost the model: by a fork, or because it was told to unload it."""
-        return self.state == "loaded" and self.backend is not None and not self.backend.is_model_loaded()
-
-    @property
-    def last_used(self) -> float:
-        """When it was last asked for or answered, by ``time.monotonic()``."""
-        return max(self.used, self.backend.last_request_ended if self.backend is not None else 0.0)
-
-    @property
-    def busy(self) -> bool:
-        return (
-            self.state != "loaded"
-            or self.leases > 0
-            or (self.backend is not None and self.backend.requests_in_flight > 0)
-        )
 
 
 class ModelPool:
@@ -116,9 +46,9 @@ class ModelPool:
         self._estimate = estimate
         self._changed = threading.Condition()
         # Under the condition's lock:
-        self._slots: dict[str, _Slot] = {}
-        self._loading: dict[str, _Slot] = {}
-        self._unloading: list[_Slot] = []
+        self._slots: dict[str, Slot] = {}
+        self._loading: dict[str, Slot] = {}
+        self._unloading: list[Slot] = []
         self._pinned: set[str] = set()
         forks.watch(self)
 
@@ -175,18 +105,37 @@ class ModelPool:
         """
         while True:
             self.load(entry, parameters)
-            with self._changed:
-                slot = self._slots.get(entry.name)
-                if slot is not None and slot.serves(entry, parameters) and slot.backend is not None:
-                    slot.leases += 1
-                    break
+            leased = self.lease_loaded(entry, parameters)
+            if leased is not None:
+                break
+        with leased as backend:
+            yield backend
+
+    def lease_loaded(
+        self, entry: ModelEntry, parameters: Mapping[str, object]
+    ) -> contextlib.AbstractContextManager[BaseBackend] | None:
+        """A lease on a model that is loaded with these parameters; None if it isn't. It never waits for a load."""
+        with self._changed:
+            slot = self._slots.get(entry.name)
+            if slot is None or slot.backend is None or not slot.serves(entry, parameters):
+                return None
+            slot.leases += 1
+        return self._leased(slot, slot.backend)
+
+    @contextlib.contextmanager
+    def _leased(self, slot: Slot, backend: BaseBackend) -> Iterator[BaseBackend]:
         try:
-            yield slot.backend
+            yield backend
         finally:
             with self._changed:
                 slot.leases = max(0, slot.leases - 1)  # a forked child forgets leases
                 slot.used = time.monotonic()
                 self._changed.notify_all()
+
+    def wait_for_change(self, timeout: float) -> bool:
+        """Wait until a model is loaded or unloaded or a lease ends, at most *timeout* seconds; whether one did."""
+        with self._changed:
+            return self._changed.wait(timeout)
 
     def unload(self, name: str, *, wait: bool | float = False) -> None:
         """Unload a model. If it is still loading, it is unloaded once it is loaded.
@@ -245,7 +194,7 @@ class ModelPool:
 
     def _claim(
         self, entry: ModelEntry, parameters: Mapping[str, object]
-    ) -> tuple[_Slot, Literal["has", "follows", "leads"]]:
+    ) -> tuple[Slot, Literal["has", "follows", "leads"]]:
         """The slot that serves this; or one that loads, to be waited for; or a new one, which the caller loads."""
         with self._changed:
             slot = self._slots.get(entry.name)
@@ -258,10 +207,10 @@ class ModelPool:
                     raise ModelLoadError(entry.name, "its backend asked for the same model while loading it.")
                 loading.followers += 1
                 return loading, "follows"
-            slot = self._loading[entry.name] = _Slot(entry, dict(parameters), threading.get_ident())
+            slot = self._loading[entry.name] = Slot(entry, dict(parameters), threading.get_ident())
             return slot, "leads"
 
-    def _load(self, slot: _Slot, abandoned: Callable[[], bool]) -> BaseBackend:
+    def _load(self, slot: Slot, abandoned: Callable[[], bool]) -> BaseBackend:
         name = slot.entry.name
         try:
             self._make_room(slot.entry)
@@ -294,13 +243,13 @@ class ModelPool:
             self._evict_until(self.memory_budget, spared=name)
         return backend
 
-    def _end_loading(self, slot: _Slot) -> None:
+    def _end_loading(self, slot: Slot) -> None:
         del self._loading[slot.entry.name]
         if slot.state == "loading":
             slot.state = "unloading"
         self._changed.notify_all()
 
-    def _follow(self, slot: _Slot) -> None:
+    def _follow(self, slot: Slot) -> None:
         with self._changed:
             try:
                 while slot.state == "loading":
@@ -308,7 +257,7 @@ class ModelPool:
             finally:
                 slot.followers -= 1
 
-    def _release(self, slot: _Slot, wait: bool | float) -> None:
+    def _release(self, slot: Slot, wait: bool | float) -> None:
         """Give the memory back, after waiting for the leases as asked."""
         limit = min(_FOREVER, seconds_to_wait(wait))
         end = time.monotonic() + limit
@@ -366,7 +315,7 @@ class ModelPool:
         self._release(slot, wait=True)  # a request may have begun between the look and now: it is not cut off
         return True
 
-    def _describe(self, slot: _Slot) -> LoadedModel:
+    def _describe(self, slot: Slot) -> LoadedModel:
         backend = slot.backend
         return LoadedModel(
             name=slot.entry.name,

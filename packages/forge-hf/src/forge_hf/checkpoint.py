@@ -47,7 +47,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def shards(index: Path) -> list[str]:
-    """The files that an index names. Raises ValueError where it is no index."""
+    """The files that an index names. Raises ValueError if it is not an index."""
     read = json.loads(index.read_text(encoding="utf-8"))
     weights = read.get("weight_map") if isinstance(read, dict) else None
     if not isinstance(weights, dict) or not all(isinstance(file, str) for file in weights.values()):
@@ -115,7 +115,7 @@ def check_settings(folder: Path, name: str) -> None:
 
 
 def processor_template(folder: Path) -> str | None:
-    """The chat template that a processor brings, which a tokenizer doesn't read; None where there is none.
+    """The chat template of a processor, which a tokenizer doesn't read; None if there is none.
 
     Older vision-language checkpoints have it in files of their processor alone.
     """

@@ -51,7 +51,7 @@ def zeros(shape: Sequence[int], like: Tensor) -> Tensor:
 
 
 def trim_heap() -> None:
-    """Let glibc give back what was freed. By itself it keeps freed weights, of any number, for whoever comes next."""
+    """Make glibc return freed memory to the system. By itself, it keeps any amount of freed weights for later use."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from llamaforge.engine import Choice, SamplingParams, apply_mask
+from llamaforge.engine import Choice, SamplingParams, apply_mask, only_token
 from llamaforge.errors import GenerationError
 from llamaforge.results import TokenLogprob
 
@@ -79,10 +79,15 @@ class Sampler:
         Raises GenerationError where the logits are no numbers, or no token is allowed.
         """
         allowed = logits
-        if mask is not None:
+        forced = None if mask is None else only_token(mask)
+        if mask is not None and forced is None:
             allowed = logits.clone()
             apply_mask(allowed.numpy(), mask)
-        if self._params.temperature == 0:
+        if forced is not None:
+            token = forced
+            if math.isnan(float(logits[token])):
+                raise no_numbers()
+        elif self._params.temperature == 0:
             best, index = self._adjust(allowed).max(dim=0)
             if math.isnan(float(best)):
                 raise no_numbers()

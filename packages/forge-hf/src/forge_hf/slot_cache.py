@@ -252,7 +252,7 @@ class SlotCache(Cache):
         self._length[target] = length
 
     def wipe(self, slot: int) -> None:
-        """Overwrite what *slot* holds; for what is no number and would spoil whoever comes after it."""
+        """Overwrite the contents of *slot*: NaN there would spoil the next request in it."""
         row = self._row.get(slot)
         if row is not None:
             for held in self._tensors:

@@ -35,7 +35,7 @@ class LlamaCppBackend(EngineBackend):
         self._recommended: Mapping[str, object] = {}
 
     def check_model(self, model_path: str, config: LlamaCppConfig) -> None:
-        """Refuse what is no sound GGUF model, an adapter that is none, a chat template that is none, and a context that
+        """Refuse a damaged GGUF file, a file that is not an adapter, an invalid chat template, and a context that
         the model was not trained for.
 
         Where a model is loaded, which a failure would cost, all else is tried out that takes no weights.

@@ -40,7 +40,7 @@ class DeepStack:
     """Gives tokenizing the stack that it needs.
 
     Args:
-        pre_tokenizer: its name in the model's metadata; None where there is none.
+        pre_tokenizer: its name in the model's metadata, or None.
     """
 
     def __init__(self, pre_tokenizer: str | None) -> None:

@@ -25,6 +25,7 @@ from llamaforge.engine import (
     TokenTable,
     apply_mask,
     choose_while_guessed,
+    only_token,
 )
 from llamaforge.errors import GenerationError, InvalidParameterError, NoChatTemplateError
 from llamaforge.requests import GenerationRequest
@@ -215,6 +216,10 @@ class LlamaCppEngine(Engine[Sampler]):
             mask = None if entry.masks is None else entry.masks[step]
             wants_logprob = sampler.alternatives is not None
             model_row = row.copy() if wants_logprob and mask is not None else row
+            forced = None if mask is None else only_token(mask)
+            if forced is not None:
+                sampler.accept(forced)
+                return self._chosen(forced, model_row, sampler)
             if mask is not None:  # llama.cpp's samplers read the same memory
                 apply_mask(row, mask)
             # The best token, found by numpy, is the one that llama.cpp's greedy sampler takes, in a tenth of its time.
@@ -223,17 +228,21 @@ class LlamaCppEngine(Engine[Sampler]):
                 if sampler.chain is None
                 else lib.llama_sampler_sample(sampler.chain, self._context, index + step)
             )
-            if row[token] != row[token]:
-                self._spoiled = True
-                raise GenerationError(NOT_A_NUMBER)
-            if sampler.alternatives is None:
-                return Choice(token)
-            return Choice(token, token_logprob(model_row, token, sampler.alternatives, self._vocabulary))
+            return self._chosen(token, model_row, sampler)
 
         try:
             return choose_while_guessed(entry, choose)
         except GenerationError as error:
             return error
+
+    def _chosen(self, token: int, row: npt.NDArray[np.float32], sampler: Sampler) -> Choice:
+        """*token* was chosen; *row* has the model's own logits."""
+        if row[token] != row[token]:
+            self._spoiled = True
+            raise GenerationError(NOT_A_NUMBER)
+        if sampler.alternatives is None:
+            return Choice(token)
+        return Choice(token, token_logprob(row, token, sampler.alternatives, self._vocabulary))
 
     def _logits(self, rows: int) -> npt.NDArray[np.float32]:
         """The logits of the last step, a row for each that was wanted; llama.cpp's own memory, until the next one."""

@@ -62,6 +62,11 @@ class Sampler:
             self.close()
             raise
 
+    def accept(self, token: int) -> None:
+        """*token* was chosen without the chain, whose penalties count it."""
+        if self.chain is not None:
+            lib.llama_sampler_accept(self.chain, token)
+
     def close(self) -> None:
         """Give the memory back. More than once does no harm."""
         chain, self.chain = self.chain, None

@@ -1,4 +1,4 @@
-"""Base URLs: read, and parted from the credentials in them."""
+"""Reads base URLs and separates the credentials in them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ OFFICIAL_STOP_STRINGS: Final = 4
 def split_address(url: str, name: str) -> tuple[str, Secret | None]:
     """The URL without credentials, and those as the value of an ``Authorization`` header (RFC 7617).
 
-    Raises InvalidParameterError, calling the URL *name*, where it is no base URL. A URL that may hold a secret is not
-    shown.
+    Raises InvalidParameterError, which calls the URL *name*, if it is not a base URL. A URL that may contain a secret
+    is not shown.
     """
     expected = "an http:// or https:// URL such as 'http://127.0.0.1:8000/v1'"
     may_hold_secret = "@" in url or "?" in url or "#" in url

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
 from llamaforge.cancellation import CancellationToken
-from llamaforge.errors import LlamaForgeError, ModelNotLoadedError, UnsupportedError
+from llamaforge.errors import ConnectionFailedError, LlamaForgeError, ModelNotLoadedError, UnsupportedError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event
 
@@ -125,5 +125,10 @@ class OpenAIBackend(BaseBackend):
             reader = AnswerReader(request, server.translator, server.report, here)
             return AnswerDecoder(reader, server.translator, server.report)
 
+        def explain(error: LlamaForgeError) -> LlamaForgeError:
+            if self._session is not session and isinstance(error, ConnectionFailedError):  # unloading closed it
+                return ModelNotLoadedError("The model was unloaded while the server answered.")
+            return self.explain(error)
+
         compose(session.servers[0].endpoint)  # what can't be said is refused now
-        return session, Call(compose, decoder, self.explain)
+        return session, Call(compose, decoder, explain)

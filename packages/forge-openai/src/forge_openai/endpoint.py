@@ -45,7 +45,7 @@ class Endpoint:
     """How many the server takes, where there is a limit."""
     azure: Azure | None = None
     key_variable: str = ""
-    """The environment variable that the key is from; "" where it was given, or where there is none."""
+    """The environment variable that the key is from; empty if the key was passed or there is none."""
 
     def secrets(self) -> tuple[str, ...]:
         """Every text that no message may hold, longest first."""
@@ -64,7 +64,7 @@ class Endpoint:
 def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
     """The servers, with what *config* leaves open filled in from the environment, as the SDK would.
 
-    Raises InvalidParameterError where a key is needed and there is none, or where one can't be a key.
+    Raises InvalidParameterError if a key is missing or invalid.
     """
     environ = environ if config.reads_environment else {}
     if config.azure_endpoint is not None:

@@ -27,7 +27,7 @@ _FAILURE: Final = frozenset({"error", "failed", "failure", "fail"})
 
 
 def error_fields(body: object) -> Mapping[str, object]:
-    """The error object of an answer, wherever the server put it; empty where there is none."""
+    """The error object of an answer, wherever the server put it; empty if there is none."""
     if isinstance(body, list):
         body = next((each for each in body if isinstance(each, dict)), None)
     if not isinstance(body, dict):
@@ -52,7 +52,7 @@ def error_text(fields: Mapping[str, object], body: object) -> str:
 
 
 def is_error(body: object) -> bool:
-    """Whether an answer with the status 200 is none, but an error."""
+    """Whether an answer with the status 200 is an error."""
     if isinstance(body, list):
         return any(map(is_error, body))
     if not isinstance(body, dict):
@@ -79,7 +79,7 @@ def says_error(found: object) -> bool:
 
 
 def _is_bad(fields: Mapping[str, object]) -> bool:
-    """Whether a code among *fields* is none of success."""
+    """Whether a code among *fields* means failure."""
     codes = (fields.get(name) for name in _NUMBERS)
     return any(str(code).casefold() not in _SUCCESS for code in codes if isinstance(code, int | str))
 

@@ -46,14 +46,14 @@ SLOW_DOWN_CODES: Final = frozenset({"rate_limit_exceeded", "rate_limit_error", "
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Translator:
-    """Makes our errors of theirs, for one server and one model."""
+    """Translates a server's errors into ours, for one server and one model."""
 
     address: str
     model: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
     context_size: int | None = None
     route: str = ""
-    """What to say of the way to the server, where it can't be reached."""
+    """How the server was contacted, for errors of the connection."""
     key_variable: str = ""
     """The environment variable that the key is from."""
     has_key: bool = True
@@ -62,7 +62,7 @@ class Translator:
     def translate(self, error: BaseException, scope: CancelScope | None = None) -> LlamaForgeError:
         """Our error for an exception of the SDK or of the HTTP library; anything else is a GenerationError.
 
-        Whatever failed once the deadline had passed failed because of it.
+        After the deadline, every failure is a GenerationTimeoutError.
         """
         if scope is not None and scope.expired:
             return GenerationTimeoutError(scope.timeout or 0.0)
@@ -102,21 +102,21 @@ class Translator:
         return ServerError(self.address, status, reason)
 
     def unreached(self, reason: str) -> ConnectionFailedError:
-        """No connection to the server, or none that held: :meth:`gone`, and which way it was tried."""
+        """No connection, or a broken one: :meth:`gone`, and how the server was contacted."""
         return self.gone(f"{reason.rstrip('.')}. {self.route}" if self.route else reason)
 
     def gone(self, reason: str) -> ConnectionFailedError:
-        """The server can't be reached, or went away."""
+        """The connection to the server failed."""
         return ConnectionFailedError(self.address, self.clean(reason))
 
     def _about_key(self) -> str:
-        """Where the key that was refused is from, where the caller may not know that."""
+        """Where the refused key came from, if the caller may not know."""
         if not self.has_key:
             return " No key was sent: pass the load parameter api_key."
         return f" The key is from the environment variable {self.key_variable}." if self.key_variable else ""
 
     def clean(self, text: str) -> str:
-        """*text* without our secrets, and of a readable length."""
+        """*text* without secrets, and not too long."""
         for secret in self.secrets:
             text = text.replace(secret, MASK)
         text = " ".join(text.split())

@@ -30,7 +30,7 @@ class ModelCard:
 
 
 def read_body(data: bytes) -> object:
-    """The JSON value that a body is, also where it comes as a server-sent event; as text, where it is none."""
+    """The JSON value that a body is, even if it comes as a server-sent event; as text if it is not JSON."""
     found = read_json(data)
     if isinstance(found, str):
         parser = EventParser()
@@ -41,7 +41,7 @@ def read_body(data: bytes) -> object:
 
 
 def read_models(body: object) -> list[ModelCard] | None:
-    """The models in a decoded *body*; None where it is no list of models.
+    """The models in a decoded *body*; None if it is not a list of models.
 
     Servers send OpenAI's ``{"data": [{"id": ...}]}``, the bare list, a list of names, or an object of names.
     """
@@ -63,7 +63,7 @@ def read_models(body: object) -> list[ModelCard] | None:
 
 
 def read_card(body: object) -> ModelCard | None:
-    """The model in the decoded answer to ``GET /models/NAME``; None where it is none."""
+    """The model in the decoded answer to ``GET /models/NAME``; None if it is not a model."""
     return _card(body) if isinstance(body, dict) and isinstance(body.get("id"), str) else None
 
 

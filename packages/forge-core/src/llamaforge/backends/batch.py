@@ -22,7 +22,7 @@ Prompt = str | Iterable[Message | Mapping[str, Any]]
 """A prompt, or a conversation."""
 
 _AHEAD: Final = 4
-"""Requests that may be done or under way, for each that runs at once, while the oldest of them is waited for."""
+"""For each concurrent request, how many may be finished or running while the oldest one is awaited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class BatchItem:
 
 
 def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
-    """*prompts*, unless they are one text, which would be taken for its letters, or one message.
+    """*prompts*, unless they are a single text, whose letters would be read as prompts, or a single message.
 
     Raises InvalidParameterError.
     """
@@ -171,7 +171,7 @@ def _typed(error: Exception) -> LlamaForgeError:
 
 @contextlib.contextmanager
 def _shown(progress: bool | Callable[[int], None], prompts: Iterable[Prompt]) -> Iterator[Callable[[int], None]]:
-    """Show how far it is: a bar on standard error, a function of the caller's, or nothing."""
+    """Report progress: a bar on standard error, the caller's function, or nothing."""
     if callable(progress):
         yield progress
     elif not progress:

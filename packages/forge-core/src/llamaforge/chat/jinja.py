@@ -29,7 +29,7 @@ BROKEN: Final = (jinja2.TemplateError, RecursionError)
 
 
 def compile_template(text: str) -> jinja2.Template:
-    """Compile *text*. Raises one of :data:`BROKEN` where it is no sound template."""
+    """Compile *text*. Raises one of :data:`BROKEN` if the template is broken."""
     return _environment().from_string(text)
 
 

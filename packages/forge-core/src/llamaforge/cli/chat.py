@@ -14,6 +14,7 @@ from ..parameters import read_parameters
 from .chat_commands import LeaveChat, obey
 from .conversation import Conversation
 from .failures import report, say
+from .formats import format_options, take_format
 from .history import line_editing
 from .input_lines import Turns, piped_lines, terminal_lines
 from .interrupts import Interruptible
@@ -26,6 +27,7 @@ from .values import utf8
 @click.command("chat", short_help="Chat with a model")
 @model_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
+@format_options
 @generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
 def command(system: str | None, **options: Any) -> None:
     """Chat with a model. It sees all earlier turns.
@@ -36,6 +38,7 @@ def command(system: str | None, **options: Any) -> None:
     If standard input is not a terminal, each line is a turn or a command, and only the answers are printed.
     """
     choice = ModelChoice.take(options)
+    take_format(options)
     parameters = given_parameters(options)
     read_parameters(parameters)  # what is wrong with them, before anything is fetched
     conversation = Conversation(utf8(system, "The system prompt") if system is not None else None)
@@ -71,7 +74,7 @@ class Chat:
         self._turns = Turns(terminal_lines(output) if interactive else piped_lines())
 
     def run(self) -> None:
-        """Take turns until the user leaves. A failed turn ends it only where nobody is there to read of it."""
+        """Take turns until the user leaves. A failed turn ends the chat only if input is not a terminal."""
         if self._interactive:
             say(f"{self._session.model} on {self._session.backend.name}. /help lists commands; Ctrl-D leaves.")
         leaving = False
@@ -104,15 +107,15 @@ class Chat:
         return {"model": self._session.model, "backend": self._session.backend.name}
 
     def models(self) -> list[str]:
-        """Names of the models there are."""
+        """The names of all models."""
         return self._session.forge.list_models()
 
     def switch_model(self, name: str) -> None:
-        """Go on with another model. Raises what loading raises; then the old one stays."""
+        """Switch to another model. Raises what loading raises; then the old one stays loaded."""
         self._session = self._session.switch(name, _check_chats)
 
     def answer(self) -> None:
-        """Print the answer to the last turn as it comes, and keep it; what there is of one that is stopped."""
+        """Stream the answer to the last turn, and keep it; if it is stopped, keep the part that has arrived."""
         stream = self._session.forge.chat_stream(
             self.conversation.messages(), self.parameters, model=self._session.model
         )

@@ -38,7 +38,7 @@ class LeaveChat(Exception):
 
 
 class Chat(Protocol):
-    """What the commands act on."""
+    """The chat that the commands act on."""
 
     conversation: Conversation
     parameters: dict[str, Any]
@@ -50,14 +50,14 @@ class Chat(Protocol):
         """Names of the model and of its backend."""
 
     def models(self) -> list[str]:
-        """Names of the models there are."""
+        """The names of all models."""
 
     def switch_model(self, name: str) -> None:
-        """Go on with another model."""
+        """Switch to another model."""
 
 
 def obey(line: str, chat: Chat, tell: Callable[[str], None]) -> None:
-    """Do the slash command in *line*. Raises ConversationError, LeaveChat, or what loading and answering raise."""
+    """Run the slash command in *line*. Raises ConversationError, LeaveChat, or what loading and answering raise."""
     name, _, rest = line.partition(" ")
     if name == "/quit":
         name = "/exit"

@@ -1,4 +1,4 @@
-"""The turns of a chat: what was said, and keeping it in files."""
+"""The turns of a chat, saved to files and loaded from them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _ROLES = ("user", "assistant")
 
 
 class ConversationError(click.UsageError):
-    """A slash command can't be done; the message says why."""
+    """A slash command failed; the message says why."""
 
 
 @dataclass
 class Conversation:
-    """What was said so far. Every user turn in it has its answer, but for the one that is being answered."""
+    """The conversation so far. Every user turn has its answer, except the one that is being answered."""
 
     system: str | None = None
     turns: list[dict[str, str]] = field(default_factory=list)
     unanswered: str | None = None
-    """What the user said last, where no answer came: it is no turn, but can be asked again."""
+    """The user's last message if it got no answer. It is not a turn, but can be sent again."""
     _saved: set[Path] = field(default_factory=set)
 
     def messages(self) -> list[dict[str, str]]:
-        """All of it, as ``LlamaForge.chat`` takes it."""
+        """The whole conversation, as ``LlamaForge.chat`` takes it."""
         first = [{"role": "system", "content": self.system}] if self.system else []
         return [*first, *self.turns]
 
@@ -39,19 +39,19 @@ class Conversation:
         self.unanswered = None
 
     def answer(self, text: str) -> None:
-        """Add the model's turn; an empty one takes the user's turn back, as templates want turns to alternate."""
+        """Add the model's turn. An empty one removes the user's turn, because templates expect turns to alternate."""
         if text:
             self.turns.append({"role": "assistant", "content": text})
         else:
             self.take_back()
 
     def take_back(self) -> None:
-        """Take out a user turn that has no answer; :meth:`retry` asks it again."""
+        """Remove a user turn without an answer; :meth:`retry` sends it again."""
         if self.turns and self.turns[-1]["role"] == "user":
             self.unanswered = self.turns.pop()["content"]
 
     def retry(self) -> None:
-        """Make the user's last turn the one that is to be answered: the unanswered one, or that of the last answer."""
+        """Remove the last answer, or restore the unanswered message, so that the user's last turn is answered again."""
         if self.unanswered is not None:
             self.ask(self.unanswered)
         elif self.turns:
@@ -71,7 +71,7 @@ class Conversation:
         self.unanswered = None
 
     def save(self, file: str, about: dict[str, str]) -> Path:
-        """Write all of it and *about* as JSON to a new file, or to one that it wrote or read."""
+        """Write the conversation and *about* as JSON to a new file, or to one that was saved or loaded before."""
         path = _path(file, "/save")
         text = json.dumps({**about, "messages": self.messages()}, ensure_ascii=False, indent=2) + "\n"
         if path not in self._saved and path.exists():
@@ -85,7 +85,7 @@ class Conversation:
         return path
 
     def load(self, file: str) -> Path:
-        """Replace all of it by what :meth:`save` wrote to *file*. A file that can't be read changes nothing."""
+        """Replace the conversation with one that :meth:`save` wrote. A file that can't be read changes nothing."""
         path = _path(file, "/load")
         try:
             found = json.loads(path.read_bytes().decode("utf-8-sig"))

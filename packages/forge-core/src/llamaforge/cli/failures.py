@@ -1,4 +1,4 @@
-"""How an error is shown: a line on standard error, without a traceback and without a secret."""
+"""Shows an error as a line on standard error, without a traceback and without secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .wording import in_options
 
 _SHORTEST_SECRET = 6
 _PLACES: Final = frozenset({"PWD", "OLDPWD", "SSH_AUTH_SOCK"})
-"""Environment variables that sound secret and hold paths, which messages are to show."""
+"""Environment variables that sound secret but contain paths, which messages may show."""
 
 
 def report(error: Exception, *, debug: bool = False, plugin: str | None = None) -> int:
@@ -62,20 +62,20 @@ def report(error: Exception, *, debug: bool = False, plugin: str | None = None) 
 
 
 def say(text: str) -> None:
-    """Write a line to standard error, known secrets masked. Nobody may be there to read it: that is no error."""
+    """Write a line to standard error, with known secrets masked. A closed standard error is ignored."""
     with contextlib.suppress(OSError):
         click.echo(cleaned(text), err=True)
 
 
 def cleaned(text: str) -> str:
-    """*text* without anything that is known, or looks, to be a secret."""
+    """*text* without anything that is a secret or looks like one."""
     for secret in sorted(set(_secrets()), key=len, reverse=True):
         text = text.replace(secret, MASK)
     return redact(text)
 
 
 def _secrets() -> Iterator[str]:
-    """Values under telling names: in the environment, on the command line, in the model file."""
+    """Values whose names suggest a secret: in the environment, on the command line, in the model file."""
     yield from _telling((name, value) for name, value in os.environ.items() if name not in _PLACES)
     for argument in sys.argv:
         for at in (index for index, character in enumerate(argument) if character == "="):

@@ -1,4 +1,4 @@
-"""What the user says next: lines from a terminal or a pipe, joined where they belong together."""
+"""Reads the user's turns: lines from a terminal or a pipe, joined if they belong together."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _FENCE = '"""'
 
 
 class Turns:
-    """Reads one turn after the other.
+    """Reads one turn after another.
 
     Args:
-        read_line: asked for each line with a prompt; raises EOFError at the end.
+        read_line: called with a prompt for each line; raises EOFError at the end.
     """
 
     def __init__(self, read_line: Callable[[str], str]) -> None:
         self._read_line = read_line
 
     def next(self) -> str:
-        """The next turn: a line; several, where lines end in a backslash; or all between two lines of three quotes.
+        """The next turn: one line, several lines that end in a backslash, or all between two lines of three quotes.
 
-        What the end of input cuts short counts as it is. Raises EOFError where there is nothing more.
+        A turn that the end of input cuts off is returned as it is. Raises EOFError if there is no further turn.
         """
         line = self._read_line("> ")
         if line.strip() == _FENCE:

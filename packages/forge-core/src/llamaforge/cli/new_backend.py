@@ -98,6 +98,6 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _is_importable(package: str) -> bool:
-    """Whether a package of that name is found; a mere folder on the path is none."""
+    """Whether a package of that name can be imported. A mere folder on the path doesn't count."""
     spec = importlib.util.find_spec(package)
     return spec is not None and spec.origin is not None

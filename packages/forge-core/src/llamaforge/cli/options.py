@@ -1,4 +1,4 @@
-"""Options that several commands share; those for generation are made of the canonical parameters themselves."""
+"""Options that several commands share. Those for generation are built from the canonical parameters."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ import msgspec.inspect as mi
 
 from ..backends.config import FieldInfo, describe_config
 from ..parameters import NAMES, Parameters
+from .formats import GrammarType
 from .values import JsonType, TextType, parse_pairs
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _OWN: Final = frozenset({"engine"})
-"""Parameters with an option of another form."""
+"""Parameters whose option has another form."""
 
 
 def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Which model runs, on what, loaded how."""
+    """The options that choose a model, its backend and its load parameters."""
     for option in (
         click.option("--offline", is_flag=True, help="Download nothing: use only what is on this machine."),
         click.option(
@@ -50,7 +51,7 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def generation_options(*, without: Collection[str] = ()) -> Decorator:
-    """An option for each canonical generation parameter but for those in *without*, and ``-e``."""
+    """An option for each canonical generation parameter except those in *without*, and ``-e``."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         function = click.option(
@@ -71,7 +72,7 @@ def generation_options(*, without: Collection[str] = ()) -> Decorator:
 
 
 def given_parameters(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The generation parameters among a command's *options* that were given."""
+    """The generation parameters among a command's *options* that were passed."""
     return {name: options[name] for name in NAMES if options.get(name) not in (None, (), {})}
 
 
@@ -88,6 +89,9 @@ def _option(info: FieldInfo, kind: Any) -> Decorator:
         settings = {"help": info.description, "type": click.Choice([str(value) for value in kind.values])}
     elif isinstance(kind, mi.VarTupleType) and isinstance(_inner(kind.item_type), mi.StrType):
         settings = {"help": f"{info.description} Repeatable.", "multiple": True, "metavar": "TEXT"}
+    elif info.name == "grammar":
+        settings["help"] = f"{info.description} A file, or the grammar itself."
+        settings["type"], settings["metavar"] = GrammarType(), "FILE|TEXT"
     else:
         settings["help"] = f"{info.description} @FILE reads it from a file."
         mixed = isinstance(kind, mi.UnionType)
@@ -97,7 +101,7 @@ def _option(info: FieldInfo, kind: Any) -> Decorator:
 
 
 def _inner(kind: Any) -> Any:
-    """The type itself, without None and without what msgspec wraps around it."""
+    """The type without None and without msgspec's wrappers."""
     if isinstance(kind, mi.Metadata):
         return _inner(kind.type)
     if isinstance(kind, mi.UnionType):

@@ -15,6 +15,7 @@ from ..requests import read_request
 from ..results import GeneratedText
 from ..streams import TextStream
 from .failures import say
+from .formats import format_options, take_format
 from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
@@ -22,7 +23,7 @@ from .session import ModelChoice, Session, loaded_model
 from .values import utf8
 
 _WAIT: Final = 3.0
-"""Seconds without the end of standard input after which the user is told what is waited for."""
+"""Seconds to wait for the end of standard input before telling the user about it."""
 
 
 @click.command("run", short_help="Answer one prompt")
@@ -32,6 +33,7 @@ _WAIT: Final = 3.0
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object: text, usage, timings and more.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is complete.")
 @click.option("--no-stdin", is_flag=True, help="Don't read standard input. Use it in loops and cron jobs.")
+@format_options
 @generation_options()
 def command(
     prompt: str | None, system: str | None, as_json: bool, no_stream: bool, no_stdin: bool, **options: Any
@@ -46,6 +48,7 @@ def command(
 
     The answer is streamed to standard output, with a line break at its end. --json shows the exact text.
     """
+    take_format(options)
     choice = ModelChoice.take(options)
     parameters = given_parameters(options)
     text = _whole_prompt(prompt, raw=bool(parameters.get("raw")), no_stdin=no_stdin)
@@ -89,9 +92,9 @@ def _whole_prompt(argument: str | None, *, raw: bool, no_stdin: bool) -> str:
 
 
 def read_stdin(*, has_prompt: bool) -> str:
-    """All of standard input. Raises UsageError where it is not UTF-8; a byte order mark is dropped.
+    """All of standard input, without a byte order mark. Raises UsageError if it is not UTF-8.
 
-    *has_prompt*: there is a prompt already, so that the user may not know what is waited for.
+    *has_prompt*: whether there is a prompt already, so that the user may not expect to wait for standard input.
     """
     if sys.stdin.isatty():
         say("Type the prompt, then press Ctrl-D on an empty line.")

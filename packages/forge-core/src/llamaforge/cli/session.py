@@ -1,4 +1,4 @@
-"""From the options about a model to a model that is loaded."""
+"""Loads the model that a command's options choose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .progress import FetchDisplay
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What the options of :func:`~llamaforge.cli.options.model_options` say."""
+    """The values of the options of :func:`~llamaforge.cli.options.model_options`."""
 
     model: str | None
     backend: str | None
@@ -43,9 +43,9 @@ class Session:
     _display: FetchDisplay
 
     def switch(self, model: str, check: Callable[[Session], None]) -> Session:
-        """Load another model, and then unload this one. Raises what ``LlamaForge.load_model`` or *check* raises.
+        """Load another model, then unload this one. Raises what ``LlamaForge.load_model`` or *check* raises.
 
-        Whatever goes wrong, this one stays loaded.
+        If anything fails, this one stays loaded.
         """
         if model == self.model:
             return self
@@ -73,7 +73,7 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
 
 
 def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
-    """The name of the model to load, known to *forge* with the backend that was asked for."""
+    """The name of the model to load, after adding it to *forge* with the requested backend."""
     model, backend = choice.model, choice.backend
     if backend is None:
         return model if model is not None else forge.default_model
@@ -95,7 +95,7 @@ def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
 
 
 def _default_of(forge: LlamaForge, backend: str) -> str:
-    """The default model, if *backend* takes it; echo takes anything, so it gets what need not be fetched."""
+    """The default model, if *backend* accepts it. echo accepts anything, so it gets a name that needs no download."""
     spec = get_spec(backend)
     if backend == "echo":
         return "echo"

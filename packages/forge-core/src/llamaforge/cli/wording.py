@@ -1,4 +1,4 @@
-"""The library's messages in the words of the command line: what Python callers pass is an option here."""
+"""Rewrites the library's messages for the command line: keyword arguments become options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PHRASES: Final = (
 
 
 def in_options(text: str) -> str:
-    """*text* with ``name=value`` as Python has it replaced by the option that says so."""
+    """*text* with each Python ``name=value`` replaced by the option for it."""
     for pattern, replacement in _PHRASES:
         text = pattern.sub(replacement, text)
     return _PASSED.sub(_option, text)

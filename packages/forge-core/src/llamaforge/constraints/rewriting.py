@@ -165,7 +165,7 @@ def _property_names(schema: dict[str, Any]) -> None:
         return
     if not isinstance(names, Mapping) or {"properties", "patternProperties", "required"} & schema.keys():
         return
-    words = names.get("enum")
+    words = names.get("enum", ())
     if set(names) == {"pattern"}:
         pattern = names["pattern"]
     elif set(names) == {"enum"} and _is_names(words):

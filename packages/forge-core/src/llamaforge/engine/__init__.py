@@ -45,7 +45,7 @@ from .interface import (
     StepResult,
     TokenTable,
 )
-from .sampling import SamplingParams, allowed_tokens, apply_mask, choose_while_guessed
+from .sampling import SamplingParams, allowed_tokens, apply_mask, choose_while_guessed, only_token
 
 __all__ = [
     "BatchEntry",
@@ -67,4 +67,5 @@ __all__ = [
     "allowed_tokens",
     "apply_mask",
     "choose_while_guessed",
+    "only_token",
 ]

@@ -77,17 +77,12 @@ class Constraints:
             return self._vocabulary
 
 
-def next_guesses(sequence: SequenceState, room: int, *, can_trim: bool) -> list[int]:
-    """What may follow the last certain token of *sequence*, at most *room* tokens.
-
-    It is what the grammar forces, or else what stood there before. What is forced comes true, since each of its masks
-    allows only that token.
-    """
+def next_guesses(sequence: SequenceState, room: int) -> list[int]:
+    """What may follow the last certain token of *sequence*, at most *room* tokens: what its grammar forces, or else
+    what stood there before, as far as the grammar allows it."""
     matcher, lookup = sequence.matcher, sequence.lookup
-    if matcher is None:
+    if matcher is None or room < 1:
         return [] if lookup is None else lookup.guess(room)
-    if room < 1 or not can_trim:
-        return []
     forced = matcher.forced()
     sequence.forced = bool(forced)
     if forced:

@@ -109,6 +109,12 @@ def allowed_tokens(mask: bytes | bytearray | memoryview, vocab_size: int) -> npt
     return allowed
 
 
+def only_token(mask: bytes | bytearray | memoryview) -> int | None:
+    """The token that *mask* allows, if it allows no other one. There is nothing to draw then."""
+    bits = int.from_bytes(mask, "little")
+    return bits.bit_length() - 1 if bits and not bits & (bits - 1) else None
+
+
 def apply_mask(logits: npt.NDArray[np.float32], mask: bytes | bytearray | memoryview) -> None:
     """Set the logits of all tokens that *mask* forbids to minus infinity, in place.
 

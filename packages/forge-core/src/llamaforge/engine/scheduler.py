@@ -25,7 +25,7 @@ _logger = logging.getLogger("llamaforge")
 _WORTH_WAITING: Final = 32
 """A request waits until another one has computed at least so many tokens that both begin with."""
 _LOOKED_AT: Final = 32
-"""Waiting requests, beyond those that fit, among which one is looked for that need not wait for another one."""
+"""Waiting requests, beyond those that fit, among which is looked for one that need not wait."""
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 FORKED: Final = (
@@ -156,7 +156,7 @@ class Scheduler:
     # The scheduler's thread.
 
     def run(self) -> None:
-        """Work until :meth:`close`, then close the engine. To be called once, in the thread that owns it."""
+        """Work until :meth:`close`, then close the engine. Called once."""
         error: Exception | None = None
         try:
             while self._has_work():
@@ -226,7 +226,6 @@ class Scheduler:
                 self._join(sequence)
 
     def _forget(self, sequence: SequenceState) -> None:
-        """*sequence* waits for nothing any more."""
         with self._changed:
             if sequence in self._waiting:
                 self._waiting.remove(sequence)
@@ -244,9 +243,14 @@ class Scheduler:
                 raise GenerationError(f"{type(self.engine).__name__}.sampling() returned None.")
             if self._lookup:
                 sequence.lookup = PromptLookup(sequence.tokens, self._lookup)
+            done = sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - an engine may raise anything
             self._leave(sequence, keep=False)
             sequence.fail(error)
+            return
+        if done:  # nothing was left to be chosen
+            self._leave(sequence, keep=True)
+            sequence.finish()
 
     def _step(self) -> None:
         sequences, entries = self._plan()
@@ -281,7 +285,6 @@ class Scheduler:
                 self.engine.interrupt(False)
 
     def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]]]:
-        """Who computes what in the next step."""
         budget = self.engine.n_batch
         shares = split_budget([sequence.pending for sequence in self._running], budget)
         spare = budget - sum(shares)
@@ -292,9 +295,9 @@ class Scheduler:
             tokens = sequence.tokens[sequence.computed : sequence.computed + count]
             chosen = sequence.computed + count == len(sequence.tokens)
             guesses: list[int] = []
-            if chosen and (sequence.lookup is not None or sequence.matcher is not None):
+            if chosen and sequence.lookup is not None:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
-                guesses = next_guesses(sequence, room, can_trim=self.engine.can_trim)
+                guesses = next_guesses(sequence, min(room, self._lookup))
                 spare -= len(guesses)
             sequences.append(sequence)
             entries.append(
@@ -309,7 +312,6 @@ class Scheduler:
         return sequences, entries
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
-        """*result* is what came of *entry*."""
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
             sequence.fail(result)
@@ -333,6 +335,7 @@ class Scheduler:
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done:
                     break
+            done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
             sequence.fail(error)

@@ -83,6 +83,8 @@ class SequenceState:
         self._text = TextAssembler(request.stop or ())
         self._detokenizer = detokenizer
         self._logprobs = bool(request.logprobs)
+        penalized = request.presence_penalty or request.frequency_penalty or request.repetition_penalty not in (None, 1)
+        self._takes_forced = not (penalized or self._logprobs)
         self._arrived = arrived
         self._began: float | None = None
         self._reason: FinishReason = "stop"
@@ -137,6 +139,21 @@ class SequenceState:
             return True
         if self.lookup is not None:
             self.lookup.add(token)
+        return False
+
+    def take_forced(self) -> bool:
+        """The answer goes on with the tokens that its grammar forces, which need not be chosen: they are computed
+        together, like a part of the prompt.
+
+        Not where penalties count tokens or log-probabilities are wanted: the engine then chooses them, each from a mask
+        that allows nothing else. Returns whether the answer is complete.
+        """
+        if self.matcher is None or not self._takes_forced:
+            return False
+        while tokens := self.matcher.forced():
+            for token in tokens:
+                if self.take(Choice(token), ends=False):
+                    return True
         return False
 
     def finish(self) -> None:

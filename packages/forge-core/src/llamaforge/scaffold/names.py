@@ -45,7 +45,7 @@ def normalized(name: str) -> str:
 def derive(name: str, package: str | None = None) -> Names:
     """All names from the backend's *name*, and from *package* where the author chooses that.
 
-    Raises ValueError, with what it must be, for a name that is none and for a package that Python could not import.
+    Raises ValueError, with what is allowed, for an invalid name and for a package that Python could not import.
     """
     if not _NAME.fullmatch(name):
         raise ValueError(

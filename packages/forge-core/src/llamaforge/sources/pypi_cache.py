@@ -72,7 +72,7 @@ class Store:
         return self.folder / version / "known" / f"{sha256(asked.encode()).hexdigest()[:40]}.json"
 
     def known(self, version: str, asked: str) -> CachedFile | None:
-        """The cached file; None when there is none, or when it is not as long as it was.
+        """The cached file; None if there is none, or if its size has changed.
 
         The first part of a split model counts only together with all others.
         """

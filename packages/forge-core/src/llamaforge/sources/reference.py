@@ -27,7 +27,7 @@ def parse(text: str, sha256: str | None = None) -> Reference:
         text: the reference.
         sha256: the checksum expected by the caller; must agree with one in *text*.
 
-    Raises InvalidReferenceError for an empty one, control characters, or a checksum that is none.
+    Raises InvalidReferenceError for an empty reference, control characters, or an invalid checksum.
     """
     if not text.strip():
         raise invalid(text, "it is empty. Give a path, pkg:..., pypi:... or hf:...")

@@ -1,4 +1,4 @@
-"""A crowd: more long answers at once than the engine computes, each read by a thread of its own."""
+"""Many concurrent readers of long answers: more than the engine computes at once, each in its own thread."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .expect import NotAsExpected
 from .subject import Subject
 
 ARRIVAL: Final = 0.05
-"""Seconds after which a request that another thread has made is surely under way."""
+"""Seconds after which a request of another thread has certainly started."""
 
 
 class Crowd:
-    """Readers of long answers.
+    """Concurrent readers of long answers.
 
     Args:
-        subject: whom they ask. They all ask the subject's own prompt, which is answered at length.
-        number: how many they are.
-        tokens: how long their answers are.
+        subject: the backend that they ask. All send the subject's prompt, which gets a long answer.
+        number: the number of readers.
+        tokens: the maximum length of their answers.
     """
 
     def __init__(self, subject: Subject, number: int, tokens: int) -> None:
@@ -37,15 +37,15 @@ class Crowd:
         ]
 
     def at_work(self) -> int:
-        """How many are not at the end of their answer."""
+        """The number of readers whose answer has not ended."""
         return sum(reader.is_alive() for reader in self._readers)
 
     def is_busy(self) -> bool:
-        """Whether more than half are not at the end: what has ended by now has not waited for all of them."""
+        """Whether more than half of the answers have not ended. Then nothing waited for all of them."""
         return 2 * self.at_work() > self.number
 
     def texts(self, number: int) -> list[str]:
-        """The first ones' whole answers; all others leave."""
+        """The whole answers of the first *number* readers; all others are cancelled."""
         __tracebackhide__ = True
         for stream in self._streams[number:]:
             stream.cancel()
@@ -56,14 +56,14 @@ class Crowd:
         return [stream.text for stream in self._streams[:number]]
 
     def start(self) -> None:
-        """Begin, and wait for the first piece of any answer."""
+        """Start all readers, and wait for the first piece of any answer."""
         for reader in self._readers:
             reader.start()
         self._begun.wait(self._subject.patience)
         time.sleep(ARRIVAL)
 
     def leave(self) -> None:
-        """End all of it."""
+        """Cancel all answers, and wait for the readers to end."""
         for stream in self._streams:
             stream.cancel()
         for reader in self._readers:
@@ -81,7 +81,7 @@ class Crowd:
 
 @contextlib.contextmanager
 def crowd(subject: Subject, number: int, tokens: int) -> Iterator[Crowd]:
-    """A crowd at work, which leaves at the end of the block."""
+    """A crowd that reads during the block and is cancelled at its end."""
     made = Crowd(subject, number, tokens)
     made.start()
     try:

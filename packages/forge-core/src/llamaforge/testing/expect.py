@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from .heartbeat import beat, running_check
 from .promises import BY_CHECK
 
 T = TypeVar("T")
@@ -27,19 +28,23 @@ class NotAsExpected(AssertionError):
         super().__init__(f"\nexpected: {expected}\ncame:     {self.came}{_broken_promises()}")
 
 
+class Hangs(NotAsExpected):
+    """The backend doesn't come back. Whatever it was asked through can't be used any more."""
+
+
 class Told(str):
     """The actual result in words rather than as a value."""
 
 
 def _broken_promises() -> str:
-    """A line that names the promises of the check that is running in this thread."""
+    """A line that names the promises of the check that is running, in this thread or, if it has others, in one."""
     frame = inspect.currentframe()
-    while frame is not None:
-        if kept := BY_CHECK.get(frame.f_code.co_name):
-            told = "; ".join(f"{promise.id}, {promise.says} (docs/{promise.link})" for promise in kept)
-            return f"\npromised: {told}"
+    kept = BY_CHECK.get(running_check(), ())
+    while frame is not None and not kept:
+        kept = BY_CHECK.get(frame.f_code.co_name, ())
         frame = frame.f_back
-    return ""
+    told = "; ".join(f"{promise.id}, {promise.says} (docs/{promise.link})" for promise in kept)
+    return f"\npromised: {told}" if told else ""
 
 
 def shown(value: object) -> str:
@@ -51,6 +56,7 @@ def shown(value: object) -> str:
 def expect(condition: object, expected: str, came: object) -> None:
     """Fail unless *condition* holds."""
     __tracebackhide__ = True
+    beat()
     if not condition:
         raise NotAsExpected(expected, came)
 
@@ -58,6 +64,7 @@ def expect(condition: object, expected: str, came: object) -> None:
 def expect_equal(came: object, wanted: object, what: str) -> None:
     """Fail unless *came* equals *wanted*; *what* names the value."""
     __tracebackhide__ = True
+    beat()
     if came != wanted:
         raise NotAsExpected(f"{what} to be {shown(wanted)}", came)
 
@@ -65,12 +72,15 @@ def expect_equal(came: object, wanted: object, what: str) -> None:
 def expect_refusal(kind: type[E] | tuple[type[E], ...], call: Callable[[], object], what: str) -> E:
     """The error of *kind* that *call* raises. Fail if it returns or raises something else."""
     __tracebackhide__ = True
+    beat()
     kinds = kind if isinstance(kind, tuple) else (kind,)
     names = " or ".join(each.__name__ for each in kinds)
     try:
         returned = call()
     except kinds as error:
         return error
+    except Hangs:
+        raise
     except Exception as error:
         raise NotAsExpected(f"{names} for {what}", error) from error
     raise NotAsExpected(f"{names} for {what}", Told(f"no error: {shown(returned)}"))
@@ -88,17 +98,24 @@ def within(seconds: float, call: Callable[[], T], doing: str) -> T:
             outcome.append((None, error))
 
     worker = threading.Thread(target=work, name="conformance", daemon=True)
+    beat()
     worker.start()
     worker.join(seconds)
+    beat()
     if not outcome:
-        frame = sys._current_frames().get(worker.ident or 0)
-        where = "".join(traceback.format_stack(frame)) if frame is not None else "it is not known where"
-        raise NotAsExpected(f"{doing} to end within {seconds:g} s (patience)", Told(f"it hangs at\n{where}"))
+        where = stack_of(worker)
+        raise Hangs(f"{doing} to end within {seconds:g} s (patience)", Told(f"it hangs at\n{where}"))
     returned, error = outcome[0]
     if error is not None:
         raise error
     value: T = returned
     return value
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Where *thread* is now."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame is not None else "it is not known where"
 
 
 def together(seconds: float, works: Sequence[Callable[[], None]]) -> None:
@@ -130,6 +147,7 @@ def together(seconds: float, works: Sequence[Callable[[], None]]) -> None:
 def comes_true(condition: Callable[[], object], seconds: float) -> bool:
     """Whether *condition* holds at some moment of the next *seconds*."""
     deadline = time.perf_counter() + seconds
+    beat()
     while not condition():
         if time.perf_counter() > deadline:
             return bool(condition())

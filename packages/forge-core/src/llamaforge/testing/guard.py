@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from .kit import Kit
+from .settings import misspelt_settings, wrong_settings
 
 SETTINGS: Final = frozenset(name for name in Kit.__annotations__)
 """What an author may set."""
@@ -32,9 +33,13 @@ def checks_of(kit: type[Kit]) -> dict[str, Callable[..., None]]:
 def guard(cls: type[Kit], kit: type[Kit]) -> None:
     """Hold the author's class *cls* to the *kit*.
 
-    Raises TypeError if it drops or replaces a check without a reason, exempts itself from an unknown check or without
-    a reason, or replaces other parts of the kit. Exempted checks become skipped ones.
+    Raises TypeError if a setting can't be right or is misspelt; if the class drops or replaces a check without a
+    reason, exempts itself from an unknown check or without a reason, or replaces other parts of the kit. Exempted
+    checks become skipped ones.
     """
+    mistake = wrong_settings(cls) or misspelt_settings(cls, SETTINGS)
+    if mistake is not None:
+        raise TypeError(mistake)
     checks = checks_of(kit)
     excused = _read_exceptions(cls, checks)
     for name, original in kit_members(kit).items():

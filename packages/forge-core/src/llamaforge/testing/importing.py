@@ -109,8 +109,11 @@ class Imported(msgspec.Struct, kw_only=True):
     """What went to standard output."""
 
 
-def import_elsewhere(backend: str | type[BaseBackend]) -> Imported:
-    """Import *backend* in a new process: its plugin, its config and its class, or the module of the class."""
+def import_elsewhere(backend: str | type[BaseBackend], patience: float = 300.0) -> Imported:
+    """Import *backend* in a new process: its plugin, its config and its class, or the module of the class.
+
+    After *patience* seconds the process is ended.
+    """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         asked: dict[str, Any] = {
@@ -128,12 +131,15 @@ def import_elsewhere(backend: str | type[BaseBackend]) -> Imported:
             if file is None:  # typed into an interpreter: there is nothing to import
                 return Imported()
             asked.update(module=backend.__module__, file=file)
-        done = subprocess.run(
-            [sys.executable, "-c", _CODE, json.dumps(asked)],
-            capture_output=True,
-            check=False,
-            timeout=300,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _CODE, json.dumps(asked)],
+                capture_output=True,
+                check=False,
+                timeout=patience,
+            )
+        except subprocess.TimeoutExpired:
+            return Imported(error=f"the process did not end within {patience:g} s (patience)")
         printed = done.stdout.decode("utf-8", "replace")
         if not report.exists():
             return Imported(

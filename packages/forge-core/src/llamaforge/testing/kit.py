@@ -15,8 +15,11 @@ from ..backends.config import BackendConfig
 from ..backends.registry import get_backend, is_registered
 from ..sources import resolve
 from ..sources.kinds import is_fetched
-from .expect import NotAsExpected, within
+from . import plugin
+from .expect import Hangs, NotAsExpected, within
+from .heartbeat import beat
 from .importing import Imported, import_elsewhere
+from .run import Run, run_of, watched
 from .subject import Subject
 from .watching import captured_output
 
@@ -55,8 +58,8 @@ class Kit:
     max_load_cycles: ClassVar[int] = 3
     """How often the model is loaded and unloaded to test whether memory is freed."""
     patience: ClassVar[float] = 120.0
-    """Seconds after which a request counts as hung. Resources that are freed late (threads, files, memory) may take a
-    fortieth of it."""
+    """Seconds after which a request, or loading the model, counts as hung. Resources that are freed late (threads,
+    files, memory) may take a fortieth of it."""
     rounding: ClassVar[float] = 0.0
     """How much a log-probability may depend on concurrent requests and cached prefixes: with quantized weights, a few
     tenths. If two tokens are closer than this, either may be chosen, and the answer may continue differently from
@@ -65,6 +68,13 @@ class Kit:
     """The number of concurrent requests in crowd checks: more than the engine computes at once."""
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks that this backend is exempt from, with the reason; they are reported as skipped."""
+
+    def __init_subclass__(cls, slow: bool = False, **more: Any) -> None:
+        """Have each check that *cls* brings run with patience; *slow* says that daily work can do without them."""
+        super().__init_subclass__(**more)
+        for name, value in list(vars(cls).items()):
+            if name.startswith("test_") and callable(value):
+                setattr(cls, name, watched(value, slow))
 
     @classmethod
     def backend_class(cls) -> type[BaseBackend]:
@@ -95,6 +105,7 @@ class Kit:
     def make(cls) -> BaseBackend:
         """A new backend without a model."""
         made = cls.backend_class()
+        beat()
         try:
             return made()
         except Exception as error:
@@ -116,10 +127,13 @@ class Kit:
     def load(cls, backend: BaseBackend, **more: Any) -> None:
         """Load the model; *more* are further load parameters. Any error is a failure of the check."""
         __tracebackhide__ = True
-        try:
-            backend.load_model(cls.location(), {**cls.parameters, **more})
-        except Exception as error:
-            raise NotAsExpected(f"{cls.model!r} to be loaded with {[*cls.parameters, *more]}", error) from error
+        beat()
+        with contextlib.nullcontext() if more else run_of(cls).loading():
+            try:
+                backend.load_model(cls.location(), {**cls.parameters, **more})
+            except Exception as error:
+                raise NotAsExpected(f"{cls.model!r} to be loaded with {[*cls.parameters, *more]}", error) from error
+        beat()
 
     @classmethod
     @contextlib.contextmanager
@@ -129,6 +143,9 @@ class Kit:
         try:
             cls.load(backend, **more)
             yield cls.wrap(backend)
+        except Hangs:
+            run_of(cls).hurried = True
+            raise
         finally:
             cls.release(backend)
 
@@ -137,19 +154,39 @@ class Kit:
         """Unload what *backend* holds, if it can be unloaded; with patience."""
         __tracebackhide__ = True
         if not backend.is_basic or type(backend).unload_model is not BaseBackend.unload_model:
-            within(cls.patience, backend.unload_model, "unload_model()")
+            if run_of(cls).hurried:  # what is wrong has been said already
+                with contextlib.suppress(Exception):
+                    within(cls.patience / 40, backend.unload_model, "unload_model()")
+            else:
+                within(cls.patience, backend.unload_model, "unload_model()")
 
     @property
     def grace(self) -> float:
         """Seconds after which what was not given back counts as kept."""
         return self.patience / 40
 
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def summed_up(cls, request: pytest.FixtureRequest) -> None:
+        """Sum the checks up at the end, where pytest hasn't found the plugin that does."""
+        manager = request.config.pluginmanager
+        if not manager.has_plugin(plugin.NAME) and not manager.is_blocked(plugin.NAME):
+            plugin.start(request.config)
+            manager.register(plugin, plugin.NAME)
+            plugin.pytest_sessionstart(request.session)
+
     @pytest.fixture(scope="class")
     @classmethod
-    def subject(cls) -> Iterator[Subject]:
-        """The backend with the model loaded, once for all checks that only ask."""
-        with cls.loaded() as subject:
-            yield subject
+    def shared(cls) -> Iterator[Run]:
+        """What all checks share; given back at the end."""
+        run = run_of(cls)
+        yield run
+        run.give_back()
+
+    @pytest.fixture
+    def subject(self, shared: Run, request: pytest.FixtureRequest) -> Subject:
+        """The backend with the model loaded, once for all checks that only ask; and again where a check hung."""
+        return shared.subject(request.node.name)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -173,7 +210,7 @@ class Kit:
     def import_it(cls) -> Imported:
         """What importing the backend does, seen in a process of its own."""
         chosen = _setting(cls, "backend")
-        return import_elsewhere(cls.backend_class() if is_registered(chosen) else chosen)
+        return import_elsewhere(cls.backend_class() if is_registered(chosen) else chosen, max(cls.patience, 10.0))
 
     def run_async(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run *work* in an event loop of its own, with patience."""
@@ -184,8 +221,9 @@ class Kit:
             except TimeoutError as error:
                 if type(error) is not TimeoutError:  # a GenerationTimeoutError is one, too
                     raise
-                raise NotAsExpected(f"an answer within {self.patience:g} s (patience)", "none") from None
+                raise Hangs(f"an answer within {self.patience:g} s (patience)", "none") from None
 
+        beat()
         return asyncio.run(bounded())
 
 

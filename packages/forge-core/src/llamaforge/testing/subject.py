@@ -1,4 +1,4 @@
-"""The backend under test, with a model loaded, and the ways to ask it."""
+"""The backend under test with a loaded model, and the requests that checks make of it."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
 from .expect import NotAsExpected, expect, expect_refusal, shown, within
+from .heartbeat import beat
 
 T = TypeVar("T")
 
 _WITH_TIES: Final = {"logprobs": True, "top_logprobs": 4}
 
 ONE_HOT: Final = -1e-6
-"""Log-probabilities above this are certainty: nothing that reshapes the distribution can be seen in the text."""
+"""Log-probabilities above this mean certainty: then no sampling parameter has a visible effect."""
 
 
 class Subject:
-    """A backend and what a check wants to know of it again and again.
+    """A backend, with the requests and comparisons that many checks need.
 
     Args:
         backend: the backend; most checks want a model loaded.
-        prompt: a text that makes the model answer at length.
-        greedy: parameters with which an answer is always the same. None: temperature 0 where it is declared.
+        prompt: a text that gets a long answer.
+        greedy: parameters that always give the same answer. None: temperature 0, if that is declared.
         patience: seconds that one request may take before it counts as hung.
-        rounding: how near two tokens' log-probabilities are where either may come.
+        rounding: the difference of two tokens' log-probabilities up to which either may be chosen.
         printed: what loading printed.
     """
 
@@ -57,7 +58,7 @@ class Subject:
             greedy = {"temperature": 0} if self.declares("temperature") else {}
         self.greedy = dict(greedy)
         self.remembered: dict[str, dict[str, Any]] = {}
-        """What groups of checks have asked already, by their names."""
+        """What groups of checks have already asked, by the group's name."""
         self._known: dict[tuple[str, int], GeneratedText] = {}
         self._has_template: bool | None = None
         self._pace: float | None = None
@@ -71,12 +72,12 @@ class Subject:
         return self.full and set(names) <= self.backend.capabilities.parameters
 
     def limit(self, tokens: int) -> dict[str, Any]:
-        """max_tokens, where it is declared."""
+        """``max_tokens``, if it is declared."""
         return {"max_tokens": tokens} if self.declares("max_tokens") else {}
 
     @property
     def has_template(self) -> bool:
-        """Whether conversations can be put into the model's words."""
+        """Whether the model has a chat template."""
         if self._has_template is None:
             self._has_template = self._find_template()
         return self._has_template
@@ -99,24 +100,26 @@ class Subject:
     # Asking.
 
     def ask(self, prompt: str | None = None, /, **parameters: Any) -> GeneratedText:
-        """The answer; any error is a failure of the check."""
+        """The answer. Any error fails the check."""
         __tracebackhide__ = True
         return self.answered(lambda: self.generate(prompt, parameters), f"an answer with {parameters}")
 
     def generate(self, prompt: str | None = None, parameters: Mapping[str, Any] | None = None) -> GeneratedText:
-        """The answer, by the way that suits the backend's level; errors pass."""
+        """The answer, through the adapter if the backend is basic. Errors are raised unchanged."""
+        beat()
         given = self.prompt if prompt is None else prompt
         answer: GeneratedText = self._caller.generate(given, parameters)
         return answer
 
     def stream(self, prompt: str | None = None, /, **parameters: Any) -> TextStream:
-        """The same as a stream."""
+        """The same as :meth:`generate`, as a stream."""
+        beat()
         given = self.prompt if prompt is None else prompt
         stream: TextStream = self._caller.generate_stream(given, parameters)
         return stream
 
     def chat(self, messages: Iterable[Message | Mapping[str, Any]], **parameters: Any) -> GeneratedText:
-        """The answer to a conversation; any error is a failure of the check."""
+        """The answer to a conversation. Any error fails the check."""
         __tracebackhide__ = True
         turns = list(messages)
         answer = self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {turns}")
@@ -125,7 +128,7 @@ class Subject:
         return answer
 
     def say(self, tokens: int = 16, prompt: str | None = None, /, **more: Any) -> GeneratedText:
-        """The greedy answer, at most *tokens* long."""
+        """The greedy answer of at most *tokens* tokens."""
         __tracebackhide__ = True
         asked = {**self.greedy, **self.limit(tokens), **more}
         answer = self.ask(prompt, **asked)
@@ -134,7 +137,7 @@ class Subject:
         return answer
 
     def known(self, tokens: int = 16, prompt: str | None = None) -> GeneratedText:
-        """:meth:`say`, asked only once and then remembered."""
+        """The answer of :meth:`say`, requested only once."""
         __tracebackhide__ = True
         key = (self.prompt if prompt is None else prompt, tokens)
         if key not in self._known:
@@ -150,7 +153,7 @@ class Subject:
         return answer
 
     def prompts(self, count: int) -> list[str]:
-        """Prompts that differ."""
+        """*count* different prompts."""
         subjects = ("the sea", "a fox", "bread", "winter", "a train", "the moon", "gardens", "a bridge")
         return [
             f"Tell me something long about {subjects[index % len(subjects)]}, please, as number {index}."
@@ -159,8 +162,9 @@ class Subject:
 
     @staticmethod
     def answered(call: Callable[[], T], what: str) -> T:
-        """What *call* returns; its exceptions become a failure that says what was asked."""
+        """The result of *call*. An exception fails the check, with *what* was expected."""
         __tracebackhide__ = True
+        beat()
         try:
             return call()
         except NotAsExpected:
@@ -169,26 +173,26 @@ class Subject:
             raise NotAsExpected(what, error) from error
 
     def in_time(self, call: Callable[[], T], what: str) -> T:
-        """What *call* returns; an exception is a failure, and so is more time than there is patience."""
+        """The result of *call*. An exception fails the check, and so does taking longer than ``patience``."""
         __tracebackhide__ = True
         return self.answered(lambda: within(self.patience, call, what), what)
 
     # Comparing.
 
     def agrees(self, came: str, wanted: str, what: str) -> None:
-        """Fail unless the greedy answer *came* is *wanted*, or leaves it where two tokens are nearly tied."""
+        """Fail unless the greedy answer *came* is *wanted*, or deviates from it where two tokens are nearly tied."""
         __tracebackhide__ = True
         if came != wanted and not self._is_tied(came, wanted):
             raise NotAsExpected(f"{what} to be {shown(str(wanted))}", str(came))
 
     def begins(self, came: str, whole: str, what: str) -> None:
-        """Fail unless *came* is the beginning of the greedy answer *whole*, or leaves it where two tokens are tied."""
+        """Fail unless *whole* begins with *came*, or *came* deviates from it where two tokens are nearly tied."""
         __tracebackhide__ = True
         if not whole.startswith(came) and not self._is_tied(came, whole):
             raise NotAsExpected(f"{what} to be the beginning of {shown(str(whole))}", str(came))
 
     def _is_tied(self, came: str, wanted: str) -> bool:
-        """Whether *came* leaves *wanted* by a token that is nearly as probable, within what rounding moves."""
+        """Whether *came* deviates from *wanted* by a token that is as probable, within ``rounding``."""
         _, ask = self._askings.get(id(wanted), (None, None))
         if not self.rounding or ask is None or not self.declares("top_logprobs"):
             return False
@@ -211,9 +215,9 @@ class Subject:
     # Refusing.
 
     def refuses(self, **parameters: Any) -> None:
-        """Check that parameters which are not declared are refused, and dropped and reported on request.
+        """Check that undeclared parameters are refused, and with ``on_unsupported="drop"`` dropped and reported.
 
-        On a basic backend, which takes parameters as they come, the doors of the full contract must be shut instead.
+        A basic backend takes any parameters; it must refuse the calls of the full contract instead.
         """
         __tracebackhide__ = True
         if not self.full:
@@ -235,7 +239,7 @@ class Subject:
         expect(not kept, f"no dropped parameter among result.parameters, {unable} least of all", answer.parameters)
 
     def refuses_the_full_contract(self, **parameters: Any) -> None:
-        """Check that a basic backend refuses what only the full contract has."""
+        """Check that a basic backend refuses the calls that only the full contract has."""
         __tracebackhide__ = True
         turns = [{"role": "user", "content": self.prompt}]
         backend = self.backend
@@ -251,25 +255,25 @@ class Subject:
     # Measuring.
 
     def is_certain(self, answer: GeneratedText) -> bool:
-        """Whether all probability was on the tokens of *answer*, as far as log-probabilities tell."""
+        """Whether each token of *answer* had a probability of 1, by its log-probabilities."""
         return bool(answer.logprobs) and all(each.logprob >= ONE_HOT for each in answer.logprobs)
 
     def only_one_answer(self, tokens: int, **parameters: Any) -> bool:
-        """Whether this model has but one answer, so that sampling can't be seen."""
+        """Whether this model has only one possible answer, so that sampling has no visible effect."""
         if not self.declares("logprobs"):
             return False
         return self.is_certain(self.ask(**{**self.limit(tokens), **parameters, "logprobs": True}))
 
     def surprise(self, tokens: int) -> float | None:
-        """How many of that many sampled tokens are not the greedy ones, on average and at least, at a temperature of 1
-        or more. None where there are no log-probabilities."""
+        """A lower bound on how many of *tokens* sampled tokens differ from the greedy ones on average, at a temperature
+        of 1 or more. None without log-probabilities."""
         if not self.declares("logprobs", "temperature"):
             return None
         answer = self.ask(**self.limit(tokens), temperature=0, logprobs=True)
         return math.fsum(1 - math.exp(min(0.0, each.logprob)) for each in answer.logprobs)
 
     def first_ids(self) -> list[int]:
-        """The tokens that the answer might well begin with, best first. Empty where the backend tells no ids."""
+        """The most probable first tokens of the answer, best first. Empty if the backend reports no ids."""
         if not self.declares("logprobs", "top_logprobs"):
             return []
         if self._first_ids is None:
@@ -279,7 +283,7 @@ class Subject:
         return self._first_ids
 
     def lasting(self, seconds: float, most: int = 128) -> int:
-        """About how many tokens take that many seconds, *most* at most."""
+        """About how many tokens take *seconds*, at most *most*."""
         if self._pace is None:
             began = time.perf_counter()
             answer = self.say(8)
@@ -288,14 +292,14 @@ class Subject:
         return max(8, min(most, math.ceil(seconds / max(self._pace, 1e-9))))
 
     def whole(self, tokens: int) -> float:
-        """Seconds that a greedy answer of *tokens* takes."""
+        """The seconds that a greedy answer of *tokens* takes."""
         began = time.perf_counter()
         self.say(tokens)
         return time.perf_counter() - began
 
 
 def common_beginning(first: str, second: str) -> str:
-    """What both texts begin with."""
+    """The common prefix of both texts."""
     length = 0
     for one, other in zip(first, second, strict=False):
         if one != other:
@@ -305,5 +309,5 @@ def common_beginning(first: str, second: str) -> str:
 
 
 def _longest(tokens: set[str], text: str) -> str:
-    """The longest of *tokens* that *text* begins with; empty if none is."""
+    """The longest of *tokens* that *text* begins with; empty if there is none."""
     return max((token for token in tokens if text.startswith(token)), key=len, default="")

@@ -13,6 +13,7 @@ from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
 from .checks.chat import ChatChecks
 from .checks.configuration import ConfigurationChecks
+from .checks.constraints import ConstraintChecks
 from .checks.context import ContextChecks
 from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
@@ -21,21 +22,25 @@ from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
 from .checks.explanations import ExplanationChecks
 from .checks.guesses import GuessChecks
+from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
 from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
 from .checks.numbers import NumberChecks
+from .checks.output import OutputChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
 from .checks.paths import PathChecks
 from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
+from .checks.readiness import ReadinessChecks
 from .checks.reading import ReadingChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.starting import StartingChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
 from .checks.tasks import TaskChecks
@@ -44,9 +49,11 @@ from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
 from .checks.tooling import ToolingChecks
+from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
+from .kit import Kit
 from .promises import annotate
 
 
@@ -57,6 +64,7 @@ class BackendConformance(
     AsyncChecks,
     AsyncMannersChecks,
     CancellationChecks,
+    StartingChecks,
     ErrorChecks,
     ExplanationChecks,
     ChatChecks,
@@ -78,6 +86,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    ConstraintChecks,
     MalformedChecks,
     StopChecks,
     StoppingChecks,
@@ -86,10 +95,14 @@ class BackendConformance(
     TextChecks,
     ParameterChecks,
     SecretChecks,
+    OutputChecks,
     TaskChecks,
     PackagingChecks,
+    ReadinessChecks,
+    KeepingChecks,
     ConfigurationChecks,
     MemoryChecks,
+    UnloadingChecks,
     LifecycleChecks,
     ProcessChecks,
 ):
@@ -115,7 +128,7 @@ class BackendConformance(
     """
 
     def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
+        super(Kit, cls).__init_subclass__(**more)  # an author's own tests take the time that they need
         guard(cls, BackendConformance)
 
     @classmethod

@@ -3,7 +3,7 @@
 A server that sends its tokens one by one may cut a character: as two halves of a UTF-16 surrogate pair in the escapes
 of two JSON texts (RFC 8259, section 7), or as bytes of UTF-8 that are no text by themselves. Python's ``json`` keeps
 the former as lone surrogates; the latter are read with the error handler ``surrogateescape``, which makes a low
-surrogate of each byte. So both are marked in the text, and told apart by what stands before them.
+surrogate of each byte. So both are marked in the text, and what precedes them distinguishes them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class CharacterJoiner:
 
 
 def mend(text: str) -> str:
-    """*text* with each pair of surrogates and each run of bytes as characters; what is none of them is U+FFFD."""
+    """*text* with each pair of surrogates and each run of bytes as characters; anything else becomes U+FFFD."""
     if not _has_surrogate(text):
         return text
     text = _PAIR.sub(lambda pair: (pair[1] + pair[2]).encode("utf-16", "surrogatepass").decode("utf-16"), text)

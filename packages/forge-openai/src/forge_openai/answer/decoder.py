@@ -38,7 +38,7 @@ _BLANK: Final = b"\xef\xbb\xbf \t\r\n"
 
 
 def read_json(data: bytes) -> object:
-    """*data* decoded; as text, where it is no JSON."""
+    """*data* decoded from JSON; as text if it is not JSON."""
     try:
         found: object = msgspec.json.decode(data)
     except UNREADABLE:
@@ -171,7 +171,7 @@ class AnswerDecoder:
         return None
 
     def _read_side(self, kind: str, sent: bytes) -> LlamaForgeError | None:
-        """The error that a chunk without an answer is; None where it is none."""
+        """The error in a chunk without an answer; None if it is not an error."""
         found = read_json(sent)
         if kind == "error" or is_error(found):
             return self._translator.answer_error(None, found)

@@ -156,10 +156,10 @@ class AnswerReader:
         """The last events, once the stream is at its end.
 
         Args:
-            is_complete: whether the server has said that this is the end, or has sent one complete JSON value.
-            last_words: what it sent that is no part of an answer.
+            is_complete: whether the server has marked the end, or has sent one complete JSON value.
+            last_words: what it sent that is not part of an answer.
 
-        Raises ConnectionFailedError where that end came too early, and ServerError where the answer failed.
+        Raises ConnectionFailedError if the end came too early, and ServerError if the answer failed.
         """
         reason = self._finish_reason
         if self._error:
@@ -193,7 +193,7 @@ class AnswerReader:
         return is_complete or not self._reason_was_early
 
     def _cut(self, is_complete: bool, last_words: str) -> LlamaForgeError:
-        """What an answer that isn't whole is."""
+        """The error for an incomplete answer."""
         so_far = self._so_far()
         if last_words:
             said = self._translator.clean(last_words)
@@ -203,7 +203,7 @@ class AnswerReader:
         return self._translator.gone(f"the server ended the stream before the answer was complete, after {so_far}")
 
     def _flush(self, events: list[Event]) -> None:
-        """Pass on the halves of characters that still wait."""
+        """Emit the parts of characters that are still held back."""
         if rest := self._reasoning_joiner.finish():
             events.append(ReasoningDelta(rest))
         if rest := self._text_joiner.finish():
@@ -235,7 +235,7 @@ class AnswerReader:
             self._usage, self._usage_is_final = usage, True
 
     def _read_delta(self, delta: Delta, events: list[Event]) -> str:
-        """The text of *delta*; whatever else it has goes its own way."""
+        """The text of *delta*; reasoning and tool calls become events."""
         # Two names in use for one thing; a server that sends both sends the same text twice.
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
@@ -253,9 +253,9 @@ class AnswerReader:
         return (delta.content or "") + (delta.refusal or "")
 
     def _read_message(self, message: Delta, events: list[Event]) -> str:
-        """The text of a message in place of a delta: the whole answer, or as much of it as there is by now.
+        """The text of a message sent instead of a delta: the whole answer, or its beginning so far.
 
-        After deltas it repeats what they said.
+        After deltas, it repeats their text.
         """
         if self._message is None and self._tokens:
             return ""
@@ -267,7 +267,7 @@ class AnswerReader:
         return text
 
     def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
-        """Let through what comes before a stop string, with every token up to the one that completes it."""
+        """Emit the text before a stop string, with every token up to the one that completes it."""
         if self._stops.matched is not None:
             self._goes_on = self._goes_on or bool(text)
             return

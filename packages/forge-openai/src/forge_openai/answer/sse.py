@@ -56,7 +56,7 @@ class EventParser:
     def close(self) -> list[ServerSentEvent]:
         """The event that the end of the stream left without its empty line, if there is one.
 
-        By the standard it is none, because it may be cut; whoever knows what data is complete may take it.
+        The standard ignores it, because it may be cut off. A caller that can tell whether it is complete may use it.
         """
         events: list[ServerSentEvent] = []
         if self._line:

@@ -128,9 +128,9 @@ def _encode(value: object) -> bytes:
 def check_engine_options(
     options: Mapping[str, object], honoured: frozenset[str], extensions: Mapping[str, str]
 ) -> None:
-    """Refuse fields that have a meaning of their own already; whatever else is the server's business.
+    """Refuse fields that already have a meaning; the server decides about all others.
 
-    Raises InvalidParameterError, which says where the value belongs.
+    Raises InvalidParameterError, which says what to pass instead.
     """
     canonical = {field: name for name, field in extensions.items()}
     for field in options:

@@ -1,4 +1,4 @@
-"""The names of a request's body: which are ours to set, and what a caller uses instead of them."""
+"""Fields of a request's body that the backend sets, and what callers pass instead."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ class ReadinessProbe:
         return 200 <= status < 300
 
     def models(self) -> list[ModelCard]:
-        """Its models; none where its list can't be read.
+        """Its models; an empty list if the server's list can't be read.
 
-        Raises ConnectionFailedError, AuthenticationError or ServerError where it gives no list.
+        Raises ConnectionFailedError, AuthenticationError or ServerError if the server returns no list.
         """
         status, body = self.ask(f"{API}/models")
         values = [part for value in self.headers.values() for part in (value, value.partition(" ")[2]) if part]
@@ -53,7 +53,7 @@ class ReadinessProbe:
         return read_models(body) or []
 
     def answers(self, model: str, patience: float) -> bool:
-        """Whether it generates a token. A refusal of the request itself is an answer, too: the model is there."""
+        """Whether it generates a token. Refusing the request counts, too: then the model is there."""
         message = [{"role": "user", "content": "Hi"}]
         for path, body in (
             (f"{API}/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
@@ -67,7 +67,7 @@ class ReadinessProbe:
     def ask(self, path: str, body: object = None, patience: float | None = None) -> tuple[int, object]:
         """GET *path*, or POST *body* there: the status, and the JSON or the text.
 
-        Where nobody answers, the status is 0, and the reason is in place of the body.
+        If nobody answers, the status is 0 and the body is the reason.
         """
         try:
             return self._ask(path, body, patience)

@@ -38,15 +38,15 @@ class _Answer(NamedTuple):
     kind: str
     """Its content type."""
     body: Any
-    """Decoded JSON; its text where it is none. Of a failure: what the SDK made of it."""
+    """The decoded JSON, or the text if it is not JSON; for a failure, the SDK's view of it."""
 
 
 def check_server(session: Session, model: str, timeout: float | None) -> None:
-    """Ask each server for its models, and note the model's context size where it tells.
+    """Ask each server for its models, and record the model's context size if the server reports it.
 
-    Raises ConnectionFailedError (nobody there, or the address is no such API), AuthenticationError (the key is refused)
-    and ModelNotFoundError (the model isn't there). A server that lists no models passes, as does a key that may only
-    generate. Of several servers, one may be down.
+    Raises ConnectionFailedError (no server, or no such API at the address), AuthenticationError (the key is refused)
+    and ModelNotFoundError (the server doesn't have the model). A server that lists no models passes, and so does a key
+    that may only generate. If there are several servers, some may be down.
     """
     down: list[LlamaForgeError] = []
     for server in session.servers:
@@ -76,7 +76,7 @@ def _check_server(session: Session, server: ServerClient, model: str, scope: Can
         # No list, none that can be read, or none for this key, which may well be allowed to generate.
         _check_chat(session, server, model, answer, scope)
         logger.info(
-            "The server at %s gave no list of models (HTTP %d, %s): whether it has %s was not checked.",
+            "The server at %s returned no list of models (HTTP %d, %s): whether it has %s was not checked.",
             server.endpoint.address,
             answer.status,
             answer.kind or "no content type",
@@ -120,9 +120,9 @@ def _ask(session: Session, server: ServerClient, call: Callable[[], Any], scope:
 def _check_chat(
     session: Session, server: ServerClient, model: str, listing: _Answer | None, scope: CancelScope
 ) -> None:
-    """Tell a server that lists no models from an address where no such API is.
+    """Distinguish a server that lists no models from an address without such an API.
 
-    A request without messages is refused by whoever knows the endpoint, and nothing is computed.
+    A server that has the endpoint refuses a request without messages, and computes nothing.
     """
     import httpx2
 
@@ -152,7 +152,7 @@ def _hint(server: ServerClient) -> str:
 
 
 def _ask_by_name(session: Session, server: ServerClient, model: str, scope: CancelScope) -> ModelCard | None:
-    """The card of a model that is not in the list: servers know names (Ollama: without a tag) that they don't list."""
+    """The card of a model that is not in the list. Servers accept more names than they list (Ollama: without a tag)."""
     if not model:
         return None
     answer = _ask(session, server, _get(server, f"/models/{quote(model, safe='')}"), scope)

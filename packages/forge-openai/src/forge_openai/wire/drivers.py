@@ -116,7 +116,7 @@ class _IO:
 
     @property
     def in_body(self) -> bool:
-        """Whether there is more of the body to come. Raises httpx2.RemoteProtocolError where it is none."""
+        """Whether there is more of the body to come. Raises httpx2.RemoteProtocolError if it is malformed."""
         if self.body.failure is not None:
             raise _broken(f"it sent {self.body.failure}")
         return not self.body.ended

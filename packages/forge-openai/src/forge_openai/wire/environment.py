@@ -87,7 +87,7 @@ def make_client(make: Callable[..., ClientT], address: str, direct: bool = False
 
 
 def certificate_advice() -> str:
-    """What to do where a server's certificate isn't trusted."""
+    """What to do if a server's certificate isn't trusted."""
     paths = [(name, path) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if (path := os.environ.get(name))]
     named = [f"{name} is {path}{'' if os.path.exists(path) else ', which does not exist'}" for name, path in paths]
     unread = [name for name in _UNREAD if os.environ.get(name)]
@@ -116,7 +116,7 @@ def _trust_for(address: str) -> ssl.SSLContext:
 
 @functools.cache
 def _trust(cert_file: str | None, cert_dir: str | None) -> ssl.SSLContext:
-    """The certificates that the HTTP library trusts here. Reading them takes most of a client's time to be made."""
+    """The certificates that the HTTP library trusts. Reading them takes most of the time to create a client."""
     import httpx2
 
     return httpx2.create_ssl_context()

@@ -1,4 +1,4 @@
-"""Exceptions of connections in words: what happened, and what to do about it. By type, never by text."""
+"""Describes connection errors: what happened, and what to do. Decided by the exception's type, never by its text."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _IN_WORDS: Final = {
     "KeptConnectionClosed": "the server closed the connection",
     "TooManyRedirects": "the server redirects endlessly",
 }
-"""Exceptions of the HTTP library that often come without a text."""
+"""Exceptions of the HTTP library that often have no text."""
 
 
 def describe(error: BaseException) -> str:
-    """An exception in words. A bare value, such as a KeyError's, gets the exception's type before it."""
+    """A description of the exception. A bare value, such as a KeyError's, is preceded by the exception's type."""
     name, text = type(error).__name__, str(error)
     if not text:
         return f"{_IN_WORDS[name]} ({name})" if name in _IN_WORDS else name
@@ -29,7 +29,7 @@ def describe(error: BaseException) -> str:
 
 
 def connection_reason(error: BaseException) -> str:
-    """Why a server can't be reached, and what to do about it, from *error* and its causes."""
+    """Why the connection to a server failed, and what to do, from *error* and its causes."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):

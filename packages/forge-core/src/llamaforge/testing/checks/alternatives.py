@@ -22,7 +22,7 @@ class AlternativeChecks(Kit):
     def test_there_are_no_alternatives_unasked(self, subject: Subject) -> None:
         """With logprobs alone, or with top_logprobs=0, no token has alternatives.
 
-        Why: they are as many as asked for, and that is none. Look at: a default number of alternatives.
+        Why: callers get as many as they asked for. Look at: a default number of alternatives.
         """
         if not subject.declares("logprobs"):
             subject.refuses(logprobs=True)
@@ -33,9 +33,9 @@ class AlternativeChecks(Kit):
             expect(not unasked, f"no alternatives with logprobs=True and {more or 'nothing else'}", unasked)
 
     def test_more_alternatives_begin_with_the_fewer(self, subject: Subject) -> None:
-        """The alternatives of top_logprobs=1 are the first of top_logprobs=3, and none stands there twice.
+        """The alternatives of top_logprobs=1 are the first of top_logprobs=3, without duplicates.
 
-        Why: a list that depends on its length is no ranking. Look at: a partial sort, the chosen token put first.
+        Why: a ranking doesn't depend on its length. Look at: a partial sort, the chosen token put first.
         """
         if not subject.declares("top_logprobs"):
             subject.refuses(logprobs=True, top_logprobs=1)
@@ -51,8 +51,8 @@ class AlternativeChecks(Kit):
     def test_ids_are_told_for_every_token_or_for_none(self, subject: Subject) -> None:
         """Either every token of an answer and every alternative has its ``token_id``, or none has.
 
-        Why: whoever goes by ids can't go on without one. Look at: the entry of the chosen token, which is often made
-        elsewhere than those of the alternatives.
+        Why: a caller that works with ids needs every one. Look at: the entry of the chosen token, which other code
+        often makes than the alternatives' entries.
         """
         if not subject.declares("logprobs"):
             subject.refuses(logprobs=True)
@@ -70,7 +70,7 @@ class AlternativeChecks(Kit):
     def test_the_tokens_after_a_cut_spell_the_answer(self, subject: Subject) -> None:
         """After a text that was cut with truncation="auto", the tokens of the log-probabilities are still the answer's.
 
-        Why: text and tokens that are made from two prompts, the whole one and the cut one, part company here. Look at:
+        Why: text and tokens differ here if one is made from the whole prompt and the other from the cut one. Look at:
         which of them each part of the engine gets.
         """
         if not subject.declares("truncation", "logprobs"):

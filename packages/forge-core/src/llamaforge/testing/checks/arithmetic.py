@@ -12,6 +12,7 @@ from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
 from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..run import slow
 from ..subject import Subject
 from ..ways import cells_within
 
@@ -36,10 +37,10 @@ class ArithmeticChecks(Kit):
     def test_greedy_answers_follow_the_arithmetic(self, subject: Subject) -> None:
         """At temperature 0 each token is the best one after biases and penalties were added to the logits.
 
-        Tried are small biases on many tokens, penalties and rewards, and both together.
+        The check tries small biases on many tokens, penalties and rewards, and both together.
 
         Why: a penalty with the wrong sign, of the wrong text or count, and a bias that is rounded, all change the
-        answer somehow. Look at: what is counted (the answer alone), the sign, whole numbers in place of fractions.
+        answer somehow. Look at: what is counted (only the answer), the sign, integers instead of fractions.
         """
         if lacks(subject, "top_logprobs", "temperature"):
             return
@@ -56,8 +57,8 @@ class ArithmeticChecks(Kit):
     def test_penalties_end_a_repetition_when_they_should(self, subject: Subject) -> None:
         """A token whose bias makes the answer repeat it comes exactly as often as bias and penalties together allow.
 
-        With a bias of 100 the answer is that token again and again, and its log-probabilities tell by how much it is
-        behind the best one each time. From that follows when a smaller bias no longer outweighs the penalties.
+        With a bias of 100 the answer is that token again and again, and its log-probabilities show how far it is behind
+        the best one each time. From that follows when a smaller bias no longer outweighs the penalties.
 
         Why: it shows sign, count and text of a penalty at once. Look at: the prompt counted with the answer; a token
         counted once; ``+`` and ``-``.
@@ -80,9 +81,9 @@ class ArithmeticChecks(Kit):
         _measured(measured, 1, "repetitions that a penalty could end")
 
     def test_temperature_zero_wins_over_filters(self, subject: Subject) -> None:
-        """Temperature 0 is greedy also together with top_k, top_p and min_p.
+        """Temperature 0 is greedy, even with top_k, top_p and min_p.
 
-        Why: programs set all of them at once. Look at: a branch for temperature 0 that other parameters by-pass.
+        Why: programs set all of them at once. Look at: a branch for temperature 0 that other parameters bypass.
         """
         names = [name for name in ("top_k", "top_p", "min_p") if subject.declares(name)]
         if not names or not subject.declares("temperature"):
@@ -106,8 +107,9 @@ class ArithmeticChecks(Kit):
         if not subject.rounding:
             expect_equal(came, wanted, "the answer with a top_k beyond the vocabulary")
 
+    @slow
     def test_sampled_tokens_are_allowed_ones(self, subject: Subject) -> None:
-        """With top_k, top_p and min_p, alone and together with a temperature, no token comes that they rule out.
+        """With top_k, top_p and min_p, alone and together with a temperature, no token comes that they exclude.
 
         Why: at their extremes (a top_k of 1) most mistakes don't show. Look at: the order, in which the temperature
         comes first; ``<`` and ``<=``; filters of the engine's own defaults.
@@ -136,10 +138,11 @@ class ArithmeticChecks(Kit):
             measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
         _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
 
+    @slow
     def test_unset_parameters_filter_nothing(self, subject: Subject) -> None:
         """Where nothing is set, tokens are drawn from the model's own distribution, or the one that it recommends.
 
-        Why: a hidden default changes every answer of everybody. Look at: the engine's own defaults (top_k 40, a
+        Why: a hidden default changes everybody's answers. Look at: the engine's own defaults (top_k 40, a
         repetition penalty of 1.1), which core's replace.
         """
         if lacks(subject, "top_logprobs", "temperature"):
@@ -160,13 +163,13 @@ class ArithmeticChecks(Kit):
             expect(len(set(seeds)) > 1, "another seed for each request that sets none", seeds)
 
     def test_sampled_tokens_have_their_own_logprob(self, subject: Subject) -> None:
-        """A sampled token's log-probability is its own: where it is among the alternatives, the same number.
+        """A sampled token's log-probability is its own: if it is among the alternatives, both numbers are the same.
 
         There is one for each token, also on a prompt that was never read before, and no more probable alternative is
         left out.
 
         Why: the best token's number under every token is wrong only where they differ. Look at: which token's entry is
-        reported; what is only done for greedy answers, or for prompts in the cache.
+        reported; code that runs only for greedy answers, or for cached prompts.
         """
         if lacks(subject, "top_logprobs", "temperature"):
             return

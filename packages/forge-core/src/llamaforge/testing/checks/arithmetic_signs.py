@@ -23,7 +23,7 @@ class PenaltySignChecks(Kit):
     def test_a_repetition_penalty_favours_nothing_that_was_there(self, subject: Subject) -> None:
         """If the answer is a new letter without repetition_penalty, it isn't one of the prompt's letters with it.
 
-        Why: a negative logit that is divided by the penalty, as a positive one is, makes a token more probable. Look
+        Why: dividing a negative logit by the penalty, like a positive one, makes a token more probable. Look
         at: the sign of the logit.
         """
         if not subject.declares("repetition_penalty"):

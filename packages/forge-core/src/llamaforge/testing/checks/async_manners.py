@@ -30,7 +30,7 @@ class AsyncMannersChecks(Kit):
     def test_an_asynchronous_answer_comes_in_pieces(self, subject: Subject) -> None:
         """An asynchronous answer of many tokens comes as several pieces, none of them empty.
 
-        Why: servers pass them on as they come. Look at: an ``astream`` that awaits the whole answer.
+        Why: servers forward them as they arrive. Look at: an ``astream`` that awaits the whole answer.
         """
         if not subject.full:
             subject.refuses_the_full_contract()

@@ -21,9 +21,9 @@ class BatchChecks(Kit):
     """``generate_batch`` and its asynchronous twin."""
 
     def test_a_batch_keeps_the_order(self, subject: Subject) -> None:
-        """Items come in the order of the prompts, each with the answer that its prompt has alone.
+        """Items come in the order of the prompts, each with the answer that its prompt gets alone.
 
-        Why: results are written beside the questions by their place. Look at: a ``generate_batch`` of your own.
+        Why: callers match results to prompts by their position. Look at: a ``generate_batch`` of your own.
         """
         prompts = subject.prompts(6)
         given = {**subject.greedy, **subject.limit(TOKENS)}
@@ -47,7 +47,8 @@ class BatchChecks(Kit):
                 subject.agrees(items[place].text, subject.known(TOKENS, prompt), f"the answer of {way} beside it")
 
     def test_a_batch_takes_prompts_as_it_needs_them(self, subject: Subject) -> None:
-        """Of prompts without end the first answers come, and only a bounded number is taken ahead of them.
+        """With an endless iterator of prompts, the first answers come, and only a bounded number of prompts is read
+        ahead.
 
         Why: prompts are read from files larger than memory. Look at: ``list(prompts)``.
         """

@@ -25,7 +25,7 @@ class CancellationChecks(Kit):
     def test_leaving_a_stream_frees_the_backend(self, subject: Subject) -> None:
         """After a stream that was left early, the next request is answered, and correctly.
 
-        Why: a lock or slot that is not given back stops everybody for ever. Look at: ``finally`` in ``stream``.
+        Why: a lock or slot that is not released blocks everybody for ever. Look at: ``finally`` in ``stream``.
         """
         wanted = subject.known(TOKENS)
 
@@ -41,7 +41,7 @@ class CancellationChecks(Kit):
     def test_a_stream_that_was_left_says_cancelled(self, subject: Subject) -> None:
         """Its result has the text so far, which begins the answer, and the reason "cancelled".
 
-        Why: half an answer must be known as such. Look at: overrides of the stream; the base class does it.
+        Why: callers must be able to recognise half an answer. Look at: overrides of the stream; the base class does it.
         """
         whole = subject.known(24)
         stream = subject.stream(**subject.greedy, **subject.limit(24))
@@ -56,7 +56,7 @@ class CancellationChecks(Kit):
     def test_closing_again_is_harmless(self, subject: Subject) -> None:
         """``close`` may be called twice, before the first piece, and after the end, where it changes nothing.
 
-        Why: clean-up code does. Look at: releasing what was released already.
+        Why: clean-up code does that. Look at: releasing what was released already.
         """
         unread = subject.stream(**subject.greedy, **subject.limit(TOKENS))
         for _ in range(2):
@@ -70,7 +70,7 @@ class CancellationChecks(Kit):
         subject.agrees(subject.say(TOKENS), whole, "the answer to the next request")
 
     def test_a_stream_that_is_dropped_is_left(self, subject: Subject) -> None:
-        """A stream that is dropped without ``close`` frees the backend, too.
+        """A stream that is garbage-collected without ``close`` frees the backend, too.
 
         Why: people forget the ``with``. Look at: references to the generator that keep it alive; threads that do.
         """
@@ -132,8 +132,8 @@ class CancellationChecks(Kit):
     def test_the_next_answer_is_not_held_up(self, subject: Subject) -> None:
         """After leaving a long answer, a short one comes soon: not after the rest of the long one.
 
-        Why: an engine that goes on computing for nobody is lost to everybody. Look at: ``finally`` in ``stream``; the
-        engine's own way to abort; a connection that has to be closed.
+        Why: an engine that keeps computing for nobody serves nobody. Look at: ``finally`` in ``stream``; how the engine
+        aborts; a connection that must be closed.
         """
         tokens = subject.lasting(1.0)
         whole = subject.whole(tokens)
@@ -177,7 +177,7 @@ class CancellationChecks(Kit):
         expect(False, "no thread and no computing left after leaving a stream", Told(seen))
 
     def test_leaving_many_streams_changes_nothing(self, subject: Subject) -> None:
-        """After many streams that were left at different places, the answer is what it was.
+        """After many streams that were left at different points, the answer is the same as before.
 
         Why: what a cancelled request leaves in a cache is read by the next. Look at: rolling the engine's state back.
         """
@@ -192,7 +192,7 @@ class CancellationChecks(Kit):
     def test_a_deadline_that_has_passed_is_an_error(self, subject: Subject) -> None:
         """A timeout of a millionth of a second raises GenerationTimeoutError, which has it, and the next request works.
 
-        Why: a caller that gives a deadline counts on it. Look at: overrides of ``generate``; where ``timeout`` goes.
+        Why: a caller that sets a deadline relies on it. Look at: overrides of ``generate``; where ``timeout`` goes.
         """
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1e-6)
@@ -215,7 +215,7 @@ class CancellationChecks(Kit):
     def test_a_deadline_ends_the_work(self, subject: Subject) -> None:
         """A timeout of a quarter of the answer's time ends the call well before the whole time, with the text so far.
 
-        Why: an error that comes when the answer would have come is of no use. Look at: waits and loops that don't look
+        Why: an error is useless if it comes as late as the answer. Look at: waits and loops that don't look
         at ``cancellation``; an answer that comes as one event.
         """
         if not subject.full:
@@ -239,7 +239,7 @@ class CancellationChecks(Kit):
         expect(not seen, f"an end after {whole / 4:.2f} s, the timeout", Told(came))
 
     def test_time_enough_is_no_timeout(self, subject: Subject) -> None:
-        """With time enough the answer is what it is without a deadline.
+        """With enough time, the answer is the same as without a deadline.
 
         Why: a deadline must not change anything else. Look at: milliseconds taken for seconds; another path through the
         engine.

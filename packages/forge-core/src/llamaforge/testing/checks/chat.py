@@ -36,7 +36,7 @@ class ChatChecks(Kit):
     def test_a_conversation_is_answered(self, subject: Subject) -> None:
         """``chat`` answers a conversation of several turns; a model without a template raises NoChatTemplateError.
 
-        Why: it is what most programs do. Look at: ``render_request``, and where the template comes from; never guess
+        Why: most programs do that. Look at: ``render_request``, and where the template comes from; never guess
         one.
         """
         if self._refused(subject):
@@ -45,7 +45,7 @@ class ChatChecks(Kit):
         expect(answer or answer.reasoning, "an answer with text", answer)
 
     def test_chat_and_its_stream_agree(self, subject: Subject) -> None:
-        """``chat_stream``, joined, and ``achat`` are what ``chat`` returns.
+        """``chat_stream``, joined, and ``achat`` return the same as ``chat``.
 
         Why: one meaning. Look at: overrides of one of them.
         """
@@ -61,7 +61,7 @@ class ChatChecks(Kit):
         expect_equal(twin.finish_reason, wanted.finish_reason, "finish_reason of achat()")
 
     def test_a_prompt_is_one_user_turn(self, subject: Subject) -> None:
-        """``generate(prompt)`` is ``chat`` with that one turn; without a template it is the text as it stands.
+        """``generate(prompt)`` is ``chat`` with that one turn; without a template, the text is sent unchanged.
 
         Why: a raw prompt makes chat models stop at once or babble. Look at: ``request.as_messages()`` in your
         rendering.
@@ -81,7 +81,7 @@ class ChatChecks(Kit):
     def test_a_raw_prompt_is_sent_as_it_stands(self, subject: Subject) -> None:
         """With ``raw=True`` the engine sees the text and no template; never more tokens than with it.
 
-        Why: completions and templates of one's own need it. Look at: ``request.raw`` in your rendering.
+        Why: completions and hand-written templates need it. Look at: ``request.raw`` in your rendering.
         """
         if not subject.full:
             subject.refuses_the_full_contract(raw=True)
@@ -105,9 +105,9 @@ class ChatChecks(Kit):
     def test_every_turn_reaches_the_model(self, subject: Subject) -> None:
         """With each further turn the prompt has more tokens, and a longer system turn has more than a short one.
 
-        A template may add a system turn of its own where there is none, and so no system turn is compared with one.
+        A template may add its own system turn if there is none, so a conversation without one is not compared.
 
-        Why: a backend that sends the last turn alone answers, plausibly and wrongly. Look at: how messages become text;
+        Why: a backend that sends only the last turn gives plausible, wrong answers. Look at: how messages become text;
         a template without system turns must refuse them or put them elsewhere.
         """
         if self._refused(subject):
@@ -124,7 +124,7 @@ class ChatChecks(Kit):
                 expect(counts[0] + 4 <= counts[1], f"more prompt_tokens for {pair[1]} than for {pair[0]}", counts)
 
     def test_every_turn_is_rendered(self, subject: Subject) -> None:
-        """``render`` shows each turn's text, in order; or it is refused where the engine doesn't show it.
+        """``render`` shows each turn's text, in order, or is refused if the engine doesn't show it.
 
         Why: ``render`` is how people find out what went wrong. Look at: ``render_request``; ``stream`` must use it,
         too.
@@ -203,7 +203,7 @@ class ChatChecks(Kit):
     def test_a_begun_answer_is_continued_or_refused(self, subject: Subject) -> None:
         """A last turn of the assistant is continued: rendered last and left open; or it raises a typed error.
 
-        Why: a new turn instead of a continuation looks right and isn't. Look at: the template's end-of-turn marks.
+        Why: a new turn instead of a continuation looks right but isn't. Look at: the template's end-of-turn marks.
         """
         if self._refused(subject):
             return
@@ -219,9 +219,9 @@ class ChatChecks(Kit):
             expect(rendered.rstrip().endswith(PREFILL["content"]), "the begun answer, left open, at the end", rendered)
 
     def test_malformed_messages_are_refused(self, subject: Subject) -> None:
-        """No messages, a wrong role, a string in place of the list: RequestErrors that say so.
+        """No messages, a wrong role, or a string instead of the list raise a RequestError that says so.
 
-        Why: a conversation half understood is answered wrongly. Look at: overrides that skip the base's checks.
+        Why: a half-understood conversation gets a wrong answer. Look at: overrides that skip the base's checks.
         """
         backend = subject.backend
         if not subject.full:
@@ -241,7 +241,7 @@ class ChatChecks(Kit):
     def test_images_are_seen_or_refused(self, subject: Subject) -> None:
         """Images in messages raise UnsupportedError unless ``images`` is declared.
 
-        Why: an image that is left out silently gets an invented description. Look at: ``images`` in the capabilities.
+        Why: if an image is silently left out, the model invents a description. Look at: ``images`` in the capabilities.
         """
         turns = [Message(role="user", content=(TextPart("What is it?"), ImagePart(Url(IMAGE))))]
         if not subject.full:

@@ -1,6 +1,9 @@
-"""The defaults of load parameters."""
+"""The defaults of load parameters and of generation parameters."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 import msgspec.inspect as mi
@@ -8,15 +11,47 @@ import msgspec.inspect as mi
 from ...errors import ConflictingParametersError, LlamaForgeError
 from ..expect import NotAsExpected, expect, expect_equal
 from ..kit import Kit
+from ..subject import Subject
+
+DOCUMENTED: Final[Mapping[str, object]] = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": 0,
+    "min_p": 0.0,
+    "stop": (),
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+    "repetition_penalty": 1.0,
+    "truncation": "disabled",
+}
+"""What docs/parameters.md says. Written down once more: what is read from the code follows it wherever it goes."""
 
 
 class ConfigurationChecks(Kit):
-    """What a load parameter is where nobody sets it."""
+    """What a parameter is where nobody sets it."""
+
+    def test_defaults_are_the_documented_ones(self, subject: Subject) -> None:
+        """Where neither the caller nor the model sets a parameter, the result reports the default of the documents.
+
+        Why: a distribution that is reshaped unasked makes every comparison wrong. Look at: the engine's own defaults.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if subject.backend.capabilities.server_defaults:
+            return  # the server chooses
+        reported = subject.ask(**subject.limit(1)).parameters
+        recommended = subject.backend.default_parameters()
+        for name, value in DOCUMENTED.items():
+            if subject.declares(name) and name not in recommended:
+                came = reported.get(name)
+                came = tuple(came) if isinstance(came, list) else came
+                expect_equal(came, value, f"result.parameters[{name!r}], which nobody set")
 
     def test_defaults_of_load_parameters_are_values_they_may_have(self) -> None:
-        """Each default can be given as a value, and gives the same config.
+        """Each default can be passed as a value, and gives the same config.
 
-        Why: whoever writes the default down, to be explicit, must not change anything. Look at: a default of None for a
+        Why: passing the default explicitly must not change anything. Look at: a default of None for a
         type without None, and defaults out of their own range.
         """
         config = self.config_class()

@@ -28,7 +28,7 @@ MEASURABLE: Final = 0.3
 """Seconds. An answer that is faster than this needs no queue."""
 
 
-class CrowdChecks(Kit):
+class CrowdChecks(Kit, slow=True):
     """One loaded model, and :attr:`crowd` requests at once. What is asked is seen in who is ready, not in seconds."""
 
     def test_a_crowd_is_served(self, subject: Subject) -> None:

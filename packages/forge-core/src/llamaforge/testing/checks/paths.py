@@ -33,7 +33,7 @@ LETTERS: Final = ["e", "a", "o", "i"]
 Given = dict[str, Any]
 
 
-class PathChecks(Kit):
+class PathChecks(Kit, slow=True):
     """``generate`` is what the other checks look at; here the other ways to ask are held to it, parameter by parameter.
 
     A basic backend has one way, and refuses the others.

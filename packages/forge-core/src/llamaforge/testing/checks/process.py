@@ -2,130 +2,148 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
-import locale
-import logging
-import os
-import random
-import signal
-import socket
-import sys
 import tempfile
-import threading
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
+from ...errors import LlamaForgeError
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
+from ..patience import on_main_thread
+from ..process_state import State, differences, exit_hooks, put_back, read_state
+from ..run import run_of
+from ..subject import Subject
 
-_SIGNALS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGCHLD", "SIGPIPE", "SIGSEGV", "SIGABRT", "SIGALRM", "SIGUSR1")
+_TURNS: Final = [{"role": "user", "content": "Hello"}]
 
 
-class ProcessChecks(Kit):
+class ProcessChecks(Kit, slow=True):
     """A backend is one part of somebody's program."""
 
-    def test_the_process_is_left_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Loading, asking and unloading change nothing that belongs to the whole process.
+    def test_loading_leaves_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Loading the model, loading it over itself, and a load that fails change nothing of the whole process.
 
         Looked at are the environment, the working directory, signal handlers, the root logger, warning filters, the
         locale, global random numbers, the garbage collector, the default time limit of sockets, hooks for exceptions,
-        standard streams, and, after unloading, temporary files.
+        standard streams, functions that libraries like to replace, and more. What importing a library changes, once
+        for the whole process, doesn't count: the model was loaded and unloaded before, and all of it put back.
 
         Why: another part of the program relies on them, and its author looks for the fault there. Look at: a library
         that is set up for the backend; undo it, or set it up for the backend alone.
         """
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-        monkeypatch.setenv("TMPDIR", str(tmp_path))
-        monkeypatch.chdir(Path.cwd())  # or a backend that goes elsewhere takes the rest of the tests with it
-        with self.fresh() as first:  # what a library sets up once, when it is first used, is another check's matter
-            first.say(2)
-        before, files = _state(), set(tmp_path.iterdir())
-        with self.fresh() as subject:
-            self._unchanged(before, "loading")
-            subject.say(2)
-            if subject.full:
-                if subject.has_template:
-                    subject.chat([{"role": "user", "content": "Hello"}], **subject.greedy, **subject.limit(2))
-                sampled = {"seed": 4} if subject.declares("seed") else {}
-                subject.ask(**subject.limit(2), **sampled)
-                self.run_async(lambda: subject.backend.agenerate(self.prompt, {**subject.greedy, **subject.limit(2)}))
-            self._unchanged(before, "requests")
-        self._unchanged(before, "unloading")
+        with self._watched(monkeypatch) as before, self._loaded(before) as subject:
+            backend = subject.backend
+            on_main_thread(lambda: self.load(backend))
+            _unchanged(before, "loading over a loaded model")
+            with contextlib.suppress(Exception):
+                on_main_thread(lambda: self._load_a_missing_model())
+            _unchanged(before, "a load that failed")
+
+    def test_requests_leave_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Requests of all kinds change nothing of the whole process, neither while a stream is open nor afterwards.
+
+        Why: as above; what is put back at the end of an answer is wrong for all others until then. Look at: seeds of
+        global generators, ``warnings.simplefilter`` and ``os.environ`` around a call.
+        """
+        with self._watched(monkeypatch) as before, self._loaded(before) as subject:
+            stream = subject.stream(**subject.greedy, **subject.limit(8))
+            on_main_thread(lambda: next(stream, ""))
+            _unchanged(before, "the first piece of an answer")
+            on_main_thread(stream.close)
+            _unchanged(before, "a stream that was left")
+            for what, ask in _requests(self, subject):
+                on_main_thread(lambda ask=ask, what=what: Subject.answered(ask, what))  # type: ignore[misc]
+                _unchanged(before, what)
+
+    def test_unloading_leaves_the_process_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """After unloading, nothing of the whole process has changed, and no temporary file is left.
+
+        Why: programs load and unload models for weeks. Look at: ``unload``; files in :mod:`tempfile`'s folder; exit
+        hooks that are registered with each load.
+        """
+        with self._watched(monkeypatch, tmp_path) as before:
+            files, hooks = set(tmp_path.rglob("*")), exit_hooks()
+            with self._loaded(before) as subject:
+                on_main_thread(lambda: subject.say(2))
+                on_main_thread(lambda: self.release(subject.backend))
+                _unchanged(before, "unloading")
 
         def left() -> list[str]:
             gc.collect()
-            return sorted(path.name for path in tmp_path.iterdir() if path not in files)
+            return sorted(path.name for path in tmp_path.rglob("*") if path not in files)
 
         comes_true(lambda: not left(), self.grace)
         expect(not left(), "no temporary file left after unloading", left())
+        expect(exit_hooks() <= hooks, f"{hooks} exit hooks, as before loading", exit_hooks())
 
-    def _unchanged(self, before: dict[str, Any], after: str) -> None:
+    @contextlib.contextmanager
+    def _watched(self, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None) -> Iterator[State]:
+        """The state after a model was loaded, used and unloaded once, and all that was put back."""
         __tracebackhide__ = True
-        now = _state()
-        changed = {name: (before[name], now[name]) for name in before if before[name] != now[name]}
-        told = ", ".join(f"{name}: {_difference(*values)}" for name, values in changed.items())
-        expect(not changed, f"the process to be after {after} what it was", Told(told))
+        if folder is not None:
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
+            monkeypatch.setenv("TMPDIR", str(folder))
+        found = read_state()
+        run = run_of(type(self))
+        if not run.has_imported:
+            with self.fresh() as subject:
+                subject.say(2)
+            run.has_imported = True
+        on_main_thread(lambda: put_back(found))
+        try:
+            yield read_state()
+        finally:
+            on_main_thread(lambda: put_back(found))
+
+    @contextlib.contextmanager
+    def _loaded(self, before: State) -> Iterator[Subject]:
+        """The backend, loaded in the main thread: only there some things can be changed."""
+        __tracebackhide__ = True
+        backend = on_main_thread(self.make)
+        try:
+            on_main_thread(lambda: self.load(backend))
+            _unchanged(before, "loading")
+            yield self.wrap(backend)
+        finally:
+            on_main_thread(lambda: self.release(backend))
+
+    def _load_a_missing_model(self) -> None:
+        backend = self.make()
+        try:
+            backend.load_model("/there/is/no/such/model", dict(self.parameters))
+        finally:
+            self.release(backend)
 
 
-def _state() -> dict[str, Any]:
-    """What belongs to the whole process."""
-    root = logging.getLogger()
-    found: dict[str, Any] = {
-        "the environment": dict(os.environ),
-        "the working directory": str(Path.cwd()),
-        "signal handlers": {
-            name: signal.getsignal(getattr(signal, name)) for name in _SIGNALS if hasattr(signal, name)
-        },
-        "the root logger": (
-            root.level,
-            root.disabled,
-            list(root.handlers),
-            list(root.filters),
-            logging.root.manager.disable,
-        ),
-        "the logger class": logging.getLoggerClass(),
-        "warning filters": list(warnings.filters),
-        "the way warnings are shown": warnings.showwarning,
-        "the locale": locale.setlocale(locale.LC_ALL),
-        "random numbers": random.getstate(),
-        "the garbage collector": (gc.isenabled(), gc.get_threshold(), gc.get_debug()),
-        "the default time limit of sockets": socket.getdefaulttimeout(),
-        "hooks for exceptions": (sys.excepthook, threading.excepthook, sys.unraisablehook),
-        "standard streams": (sys.stdin, sys.stdout, sys.stderr),
-        "limits of the interpreter": (sys.getrecursionlimit(), sys.getswitchinterval()),
-        "the umask": _umask(),
-    }
-    for name, read in _of_libraries().items():
-        found[name] = read()
-    return found
+def _unchanged(before: dict[str, Any], after: str) -> None:
+    __tracebackhide__ = True
+    changed = differences(before, read_state())
+    told = ", ".join(f"{name}: {how}" for name, how in changed.items())
+    expect(not changed, f"the process to be after {after} what it was", Told(told))
 
 
-def _of_libraries() -> dict[str, Callable[[], Any]]:
-    """The same for libraries that are loaded already."""
-    found: dict[str, Callable[[], Any]] = {}
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None:
-        found["numpy's random numbers"] = lambda: str(numpy.random.get_state())
-        found["numpy's handling of errors"] = lambda: numpy.geterr()
-    if torch is not None:
-        found["torch's random numbers"] = lambda: torch.get_rng_state().tolist()
-        found["torch's defaults"] = lambda: (torch.get_default_dtype(), torch.is_grad_enabled())
-    return found
+def _requests(kit: ProcessChecks, subject: Subject) -> Iterator[tuple[str, Callable[[], object]]]:
+    """All ways to ask."""
+    given = {**subject.greedy, **subject.limit(2)}
 
+    def refused() -> None:
+        with contextlib.suppress(LlamaForgeError):
+            subject.generate("")
 
-def _umask() -> int:
-    mask = os.umask(0o77)
-    os.umask(mask)
-    return mask
-
-
-def _difference(before: Any, now: Any) -> str:
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        return f"{', '.join(map(str, names))} changed"
-    text = f"{before!r} became {now!r}"
-    return text if len(text) <= 200 else "it changed"
+    yield "a request", lambda: subject.generate(None, given)
+    yield "a refused request", refused
+    if not subject.full:
+        return
+    backend, sampled = subject.backend, {"seed": 4} if subject.declares("seed") else {}
+    yield "a sampled request", lambda: backend.generate(subject.prompt, {**subject.limit(2), **sampled})
+    yield "a raw request", lambda: backend.generate(subject.prompt, {**given, "raw": True})
+    if subject.has_template:
+        yield "a conversation", lambda: backend.chat(_TURNS, given)
+        yield "an asynchronous conversation", lambda: kit.run_async(lambda: backend.achat(_TURNS, given))
+    yield "an asynchronous request", lambda: kit.run_async(lambda: backend.agenerate(subject.prompt, given))
+    yield "a batch", lambda: list(backend.generate_batch([subject.prompt], given))

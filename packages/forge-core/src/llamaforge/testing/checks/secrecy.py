@@ -44,11 +44,11 @@ class SecretChecks(Kit):
 
         Why: configs are logged. Look at: overrides of ``__repr__`` and ``public``, and fields that copy the secret.
         """
-        for name, given in self._canaries():
+        for name, given in canaries(self.config_class()):
             try:
                 config = self.config_class().read({**self.parameters, name: given})
             except LlamaForgeError as error:
-                self._unseen(_told(error), f"the error about the load parameter {name!r}")
+                self._unseen(told_of(error), f"the error about the load parameter {name!r}")
                 continue
             self._unseen(repr(config), "the config's repr")
             self._unseen(str(config), "the config as a string")
@@ -61,12 +61,12 @@ class SecretChecks(Kit):
 
         Why: errors are sent to others. Look at: messages of your own that repeat what was given.
         """
-        for name, _ in self._canaries():
+        for name, _ in canaries(self.config_class()):
             for wrong in ({name: [CANARY]}, {name: {"key": [CANARY]}}, {name: CANARY, "no_such_parameter": 1}):
                 try:
                     config = self.config_class().read(wrong)
                 except LlamaForgeError as error:
-                    self._unseen(_told(error), f"the error about {name!r} and its traceback")
+                    self._unseen(told_of(error), f"the error about {name!r} and its traceback")
                     self._unseen(repr(vars(error)), f"the attributes of the error about {name!r}")
                 else:
                     self._unseen(repr(config), "the config's repr")
@@ -79,21 +79,21 @@ class SecretChecks(Kit):
         Why: keys in logs are keys that were stolen. Look at: ``__repr__``; exceptions of libraries whose text has the
         headers or the URL; debug logs.
         """
-        for name, given in self._canaries():
+        for name, given in canaries(self.config_class()):
             backend = self.make()
-            with _everything_logged() as log, captured_output() as output:
+            with everything_logged() as log, captured_output() as output:
                 try:
                     backend.load_model(self.location(), {**self.parameters, name: given})
                     subject = self.wrap(backend)
                     subject.generate(None, {**subject.greedy, **subject.limit(1)})
                 except Exception as error:  # noqa: BLE001 - whatever it is, it must not show the canary
-                    self._unseen(_told(error), f"an error, {name!r} being secret")
+                    self._unseen(told_of(error), f"an error, {name!r} being secret")
                     self._unseen(repr(vars(error)), f"an error's attributes, {name!r} being secret")
                 try:
                     self._unseen(f"{backend!r} {backend}", "the backend's repr")
                     backend.generate("Hello", {"no_such_parameter": 1})
                 except Exception as error:  # noqa: BLE001 - as above
-                    self._unseen(_told(error), f"an error, {name!r} being secret")
+                    self._unseen(told_of(error), f"an error, {name!r} being secret")
                 finally:
                     with contextlib.suppress(Exception):
                         self.release(backend)
@@ -131,14 +131,6 @@ class SecretChecks(Kit):
             repr(subject.backend)
         expect_equal(output.text, "", "what generating wrote to standard output")
 
-    def _canaries(self) -> Iterator[tuple[str, Any]]:
-        """Each secret load parameter with a canary of its type."""
-        config = self.config_class()
-        for name in config.__struct_fields__:
-            if is_secret(config, name):
-                mapping = "mapping" in describe_field(config, name)
-                yield name, {"x-canary": CANARY} if mapping else CANARY
-
     def _unseen(self, text: str, where: str) -> None:
         __tracebackhide__ = True
         if CANARY in text:
@@ -146,16 +138,25 @@ class SecretChecks(Kit):
             expect(False, f"no secret in {where}", Told(f"...{text[max(0, at - 60) : at + len(CANARY)]}..."))
 
 
+def canaries(config: type[BackendConfig]) -> Iterator[tuple[str, Any]]:
+    """Each secret load parameter with a canary of its type."""
+    for name in config.__struct_fields__:
+        if is_secret(config, name):
+            mapping = "mapping" in describe_field(config, name)
+            yield name, {"x-canary": CANARY} if mapping else CANARY
+
+
 def _values(config: BackendConfig) -> list[tuple[str, Any]]:
     return [(name, getattr(config, name)) for name in config.__struct_fields__]
 
 
-def _told(error: BaseException) -> str:
+def told_of(error: BaseException) -> str:
+    """All that an error tells, its causes among it."""
     return "".join(traceback.format_exception(error)) + repr(error)
 
 
 @contextlib.contextmanager
-def _everything_logged() -> Iterator[io.StringIO]:
+def everything_logged() -> Iterator[io.StringIO]:
     """All that any logger logs in this block, at the lowest level."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)

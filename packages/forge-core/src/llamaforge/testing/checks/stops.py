@@ -67,7 +67,7 @@ class StopChecks(Kit):
     def test_a_stop_string_at_the_very_beginning_leaves_nothing(self, subject: Subject) -> None:
         """A stop string that begins the answer makes it empty, with the reason "stop".
 
-        Why: an edge that loops forget. Look at: a search that begins after the first token.
+        Why: loops often forget this case. Look at: a search that begins after the first token.
         """
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])
@@ -107,9 +107,9 @@ class StopChecks(Kit):
             expect_equal(answer, wanted, f"the answer with the stop strings {stops}")
 
     def test_what_was_held_back_comes_out(self, subject: Subject) -> None:
-        """Text that might have begun a stop string, and did not, is all there at the end.
+        """Text that was held back because it might begin a stop string is complete at the end.
 
-        Why: the tail of an answer is lost most easily. Look at: ``TextAssembler.finish``, on each way out of the loop.
+        Why: the end of an answer is easily lost. Look at: ``TextAssembler.finish``, on each way out of the loop.
         """
         if not subject.declares("stop"):
             subject.refuses(stop=["x"])

@@ -50,8 +50,8 @@ class TemplateChecks(Kit):
     def test_spelled_control_tokens_are_text(self, subject: Subject) -> None:
         """A control token spelled in a message is as many tokens as its letters are, unless parse_special=True.
 
-        Why: whoever can write a control token can forge a turn. Look at: the tokenizer's option for special tokens,
-        which belongs to the template's own text alone.
+        Why: a user who can write a control token can forge a turn. Look at: the tokenizer's option for special tokens,
+        which is only for the template's own text.
         """
         if not subject.declares("parse_special"):
             subject.refuses(parse_special=True)

@@ -21,8 +21,7 @@ class TextChecks(Kit):
     def test_the_model_answers(self, subject: Subject) -> None:
         """The kit's prompt has an answer of some length.
 
-        Why: an empty answer is what swallowed errors look like. Look at: the model; or set ``prompt`` to one it
-        answers.
+        Why: swallowed errors look like empty answers. Look at: the model; or set ``prompt`` to one that it answers.
         """
         answer = subject.material()
         expect(answer.strip(), "an answer with text", answer)
@@ -38,7 +37,7 @@ class TextChecks(Kit):
         expect(isinstance(answer.to_dict(), dict), "result.to_dict() to be a dict", answer.to_dict())
 
     def test_the_same_request_has_the_same_answer(self, subject: Subject) -> None:
-        """The greedy answer is the same, asked again, also after another one.
+        """The greedy answer is the same again, even after another request.
 
         Why: most checks here compare answers. Look at: state that a request leaves behind; ``greedy``, if your backend
         needs something else than temperature 0.
@@ -62,7 +61,7 @@ class TextChecks(Kit):
     def test_stream_and_generate_agree_on_every_field(self, subject: Subject) -> None:
         """finish_reason, usage, parameters, dropped and the rest are the same, streamed or not.
 
-        Why: a caller must not have to choose. Look at: what ``generate`` adds that the events don't have.
+        Why: callers should not have to choose. Look at: anything that ``generate`` adds to the events.
         """
         with subject.stream(**subject.greedy, **subject.limit(12)) as stream:
             streamed = Subject.answered(stream.read, "a stream to its end")
@@ -71,7 +70,7 @@ class TextChecks(Kit):
     def test_the_asynchronous_twins_agree(self, subject: Subject) -> None:
         """``agenerate`` and ``agenerate_stream`` give the same text and the same fields as ``generate``.
 
-        Why: one meaning. Look at: ``stream`` and ``astream`` both written, and drifting apart.
+        Why: one meaning. Look at: separate code in ``stream`` and ``astream``.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -106,7 +105,7 @@ class TextChecks(Kit):
     def test_a_stream_has_exactly_one_end(self, subject: Subject) -> None:
         """The events are text, reasoning or tool calls, and then exactly one ``Finished``, the last.
 
-        Why: it carries the numbers, and says that it is over. Look at: ``stream``; yield ``Finished`` once, on each
+        Why: it carries the counts and marks the end. Look at: ``stream``; yield ``Finished`` once, on each
         path.
         """
         with subject.stream(**subject.greedy, **subject.limit(8)) as stream:
@@ -119,8 +118,8 @@ class TextChecks(Kit):
     def test_a_shorter_answer_is_the_beginning_of_the_longer_one(self, subject: Subject) -> None:
         """The greedy answers with a smaller max_tokens are beginnings of those with a larger one.
 
-        Why: it shows text that is lost, doubled or stripped at the end of an answer. Look at: what happens to the last
-        token; incomplete UTF-8 becomes U+FFFD at the end, and only there.
+        Why: this reveals text that is lost, doubled or stripped at the end of an answer. Look at: what happens to the
+        last token; incomplete UTF-8 becomes U+FFFD at the end, and only there.
         """
         if not subject.declares("max_tokens"):
             subject.refuses(max_tokens=4)
@@ -133,8 +132,8 @@ class TextChecks(Kit):
     def test_every_token_brings_its_text(self, subject: Subject) -> None:
         """One token has text, and each further one makes the answer longer.
 
-        Why: the last token of an answer is the one that gets lost. Look at: where your loop stops, and whether the last
-        token's text is out by then.
+        Why: the last token of an answer gets lost most easily. Look at: where your loop stops, and whether the last
+        token's text has been sent by then.
         """
         if not subject.declares("max_tokens"):
             subject.refuses(max_tokens=1)

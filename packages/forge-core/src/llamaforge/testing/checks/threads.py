@@ -22,8 +22,8 @@ class ThreadChecks(Kit):
     def test_threads_keep_their_own_text(self, subject: Subject) -> None:
         """Several threads with prompts of their own each get, again and again, the answer that they get alone.
 
-        Why: engines without a lock swap, mix or lose text, or crash. Look at: what of the engine may be used by one
-        thread at a time; take a lock around it, or one owner thread.
+        Why: without a lock, engines swap, mix or lose text, or crash. Look at: which parts of the engine allow only one
+        thread at a time; use a lock, or one thread that owns them.
         """
         prompts = subject.prompts(THREADS)
         wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
@@ -40,7 +40,8 @@ class ThreadChecks(Kit):
     def test_streams_in_threads_keep_their_own_text(self, subject: Subject) -> None:
         """The same with streams, which stay open while others run.
 
-        Why: a stream holds its place in the engine for long. Look at: state of one request that is kept on the backend.
+        Why: a stream occupies its place in the engine for a long time. Look at: state of one request that is kept on
+        the backend.
         """
         prompts = subject.prompts(THREADS)
         wanted = [subject.known(TOKENS, prompt) for prompt in prompts]
@@ -54,9 +55,9 @@ class ThreadChecks(Kit):
     def test_two_streams_can_be_read_in_turn(self, subject: Subject) -> None:
         """Two streams, read alternately by one thread, both come to their end with their own text.
 
-        Why: a program that compares two answers does so, and a lock that the first stream keeps stops it for ever. Look
-        at: locks that are held over a ``yield``; engines with one slot must let a stream that nobody reads be
-        overtaken.
+        Why: a program that compares two answers does so, and a lock that the first stream holds blocks it for ever.
+        Look at: locks that are held over a ``yield``; engines with one slot must let other requests overtake a stream
+        that nobody reads.
         """
         first, second = subject.prompts(2)
         wanted = [subject.known(TOKENS, first), subject.known(TOKENS, second)]
@@ -104,8 +105,8 @@ class ThreadChecks(Kit):
     def test_seeds_hold_in_threads(self, subject: Subject) -> None:
         """Sampled answers with seeds are the same in threads as one after another.
 
-        Why: a random generator that requests share is not seen otherwise. Look at: global seeds; each request needs its
-        own.
+        Why: a random generator that requests share doesn't show otherwise. Look at: global seeds; each request needs
+        its own.
         """
         if not subject.declares("seed"):
             subject.refuses(seed=7)

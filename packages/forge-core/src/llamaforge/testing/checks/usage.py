@@ -20,7 +20,7 @@ class UsageChecks(Kit):
     def test_usage_is_told(self, subject: Subject) -> None:
         """Each answer has usage: tokens of the prompt and of the answer.
 
-        Why: people pay by it. Look at: ``Finished.usage``. Where the engine has no counts, estimate and set
+        Why: people pay for tokens. Look at: ``Finished.usage``. Where the engine has no counts, estimate and set
         ``estimated``.
         """
         answer = subject.known(8)
@@ -37,7 +37,7 @@ class UsageChecks(Kit):
     def test_a_longer_prompt_has_more_tokens(self, subject: Subject) -> None:
         """usage.prompt_tokens grows with the prompt.
 
-        Why: a count of 0, or of the last message alone, is not noticed otherwise. Look at: what is counted, and when; a
+        Why: a count of 0, or of the last message only, goes unnoticed otherwise. Look at: what is counted, and when; a
         prompt that is cut silently.
         """
         if not subject.full:
@@ -48,9 +48,10 @@ class UsageChecks(Kit):
         expect(counts[2] >= 16 * 4, "a prompt of 64 words to have 64 tokens at least", counts)
 
     def test_prompt_tokens_depend_on_the_prompt_alone(self, subject: Subject) -> None:
-        """The same prompt has the same prompt_tokens, asked again and with another max_tokens.
+        """The same prompt has the same prompt_tokens again, also with another max_tokens.
 
-        Why: a cache saves computing, not tokens. Look at: counting only what was computed anew; use ``cached_tokens``.
+        Why: a cache saves computing, not tokens. Look at: counting only what was computed this time; use
+        ``cached_tokens``.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -62,7 +63,7 @@ class UsageChecks(Kit):
         """A prompt whose beginning, or all of it, was computed before has the answer that a backend has which was just
         loaded; usage.cached_tokens is part of prompt_tokens, which stays as it is.
 
-        Why: what a cache saves must not be seen in the text. Look at: how far a cached beginning is taken to agree;
+        Why: a cache must not change the text. Look at: how far a cached beginning is taken to agree;
         what of a cache is overwritten meanwhile; counts of what was saved.
         """
         prompts = [f"{subject.prompt} And then tell of {end}." for end in ("the harbour", "a storm at night")]
@@ -81,7 +82,7 @@ class UsageChecks(Kit):
     def test_max_tokens_is_exact(self, subject: Subject) -> None:
         """An answer that reaches max_tokens has exactly that many tokens, and the reason "length".
 
-        Why: one too many or too few adds up, and the reason tells programs to go on. Look at: ``<`` and ``<=``; the
+        Why: errors by one add up, and programs continue if the reason is "length". Look at: ``<`` and ``<=``; the
         token that ends an answer, which isn't counted.
         """
         if not subject.declares("max_tokens"):
@@ -93,7 +94,7 @@ class UsageChecks(Kit):
             expect_equal(_usage(answer).completion_tokens, tokens, f"completion_tokens with max_tokens={tokens}")
 
     def test_an_answer_never_exceeds_max_tokens(self, subject: Subject) -> None:
-        """Sampled answers, too, have max_tokens at most, and the reason "length" only at that number.
+        """Sampled answers have at most max_tokens, too, and the reason "length" only at that number.
 
         Why: budgets depend on it. Look at: the limit, which belongs in one place for every way of sampling.
         """
@@ -111,7 +112,7 @@ class UsageChecks(Kit):
     def test_an_answer_that_ends_by_itself_says_stop(self, subject: Subject) -> None:
         """An answer shorter than max_tokens has the reason "stop", not "length".
 
-        Why: programs ask for more where they read "length". Look at: the reason being fixed, or guessed from the limit.
+        Why: programs ask for more if they read "length". Look at: the reason being fixed, or guessed from the limit.
         """
         if not subject.full:
             expect_equal(subject.known(8).finish_reason, "unknown", "finish_reason of a basic backend")
@@ -132,7 +133,7 @@ class UsageChecks(Kit):
             expect(answer.finish_reason in wanted, f"a finish_reason of {wanted}", answer.finish_reason)
 
     def test_tokens_are_counted_and_not_pieces(self, subject: Subject) -> None:
-        """completion_tokens counts tokens, also where several of them came as one piece of text.
+        """completion_tokens counts tokens, even if several of them came as one piece of text.
 
         Characters of several tokens, and the beginning of a stop string, come out as one piece.
 
@@ -187,11 +188,10 @@ class UsageChecks(Kit):
         )
 
     def test_timings_make_sense(self, subject: Subject) -> None:
-        """Timings are finite seconds, not negative: the first token comes before the end; queueing is no longer than
-        all.
+        """Timings are finite seconds, not negative: the first token comes before the end; queueing takes no longer than
+        the whole request.
 
-        Why: benchmarks are made of them. Look at: ``Timings.queued``, the one that an engine gives; two different
-        clocks.
+        Why: benchmarks use them. Look at: ``Timings.queued``, the one that an engine gives; two different clocks.
         """
         for answer in (subject.say(4), subject.say(1)):
             timings = answer.timings

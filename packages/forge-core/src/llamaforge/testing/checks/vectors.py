@@ -23,7 +23,7 @@ from ...errors import (
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
 from ..kit import Kit
 from ..subject import Subject
-from .memory import MemoryChecks
+from .memory import does_not_grow
 
 TEXTS: Final = (
     "The tide comes in twice a day.",
@@ -91,7 +91,7 @@ class VectorChecks(Kit):
             self._same(first[0], _embed(subject, TEXTS[0])[0], "the vector of a text, asked again")
 
     def test_a_text_has_the_same_vector_alone_and_among_others(self, subject: Subject) -> None:
-        """A text has the same vector alone and among others, by rounding.
+        """A text has the same vector alone and among others, within rounding.
 
         Why: padding that is attended to changes every vector of a batch. Look at: the attention mask; the mean over
         padding; positions that go on from one text to the next.
@@ -103,7 +103,7 @@ class VectorChecks(Kit):
     def test_vectors_have_length_one_on_request(self, subject: Subject) -> None:
         """``normalize=True`` gives vectors of length 1 and ``False`` the same directions, or is refused.
 
-        Why: searches use the dot product where vectors have length 1. Look at: ``request.normalize``.
+        Why: searches use the dot product if vectors have length 1. Look at: ``request.normalize``.
         """
         if not _declares(subject, "normalize"):
             return
@@ -116,7 +116,7 @@ class VectorChecks(Kit):
                 self._same([each / length for each in vector], unit, "the direction of a vector")
 
     def test_dimensions_are_the_first_components(self, subject: Subject) -> None:
-        """``dimensions`` gives so many components, the first ones, and more than there are is refused.
+        """``dimensions`` gives that many first components; more than there are is refused.
 
         Why: indexes are made for one length. Look at: ``request.dimensions``; scale after cutting, not before.
         """
@@ -159,10 +159,10 @@ class VectorChecks(Kit):
             expect_equal(dropped, (name,), "what was dropped")
 
     def test_texts_without_content_are_refused(self, subject: Subject) -> None:
-        """An empty text is refused, with its place among the texts; and so is what is no text.
+        """An empty text is refused, with its position; and so is anything that is not a text.
 
-        Why: the vector of nothing is near to many things. Look at: nothing; the base class checks it, unless ``embed``
-        is yours.
+        Why: the vector of an empty text is close to many others. Look at: nothing; the base class checks it, unless
+        ``embed`` is yours.
         """
         bad: tuple[Any, ...] = (["fine", ""], ["fine", " \n"], ["fine", None], ["fine", []], b"bytes")
         for texts in bad:
@@ -174,7 +174,7 @@ class VectorChecks(Kit):
     def test_odd_texts_have_vectors(self, subject: Subject) -> None:
         """Any Unicode text has a vector, or a typed refusal.
 
-        Why: documents hold everything. Look at: the tokenizer; texts without a single known token.
+        Why: documents contain anything. Look at: the tokenizer; texts without a single known token.
         """
         for text in ODD:
             try:
@@ -188,7 +188,7 @@ class VectorChecks(Kit):
     def test_a_text_that_is_too_long_is_refused_or_cut(self, subject: Subject) -> None:
         """A text that the model can't read whole is refused, and with ``truncation="auto"`` cut and counted.
 
-        Why: a vector of a document's first page looks like one of the whole. Look at: ``truncation=True`` of a
+        Why: a vector of a document's first page looks like one of the whole document. Look at: ``truncation=True`` of a
         tokenizer; the server's own cutting.
         """
         try:
@@ -262,7 +262,7 @@ class VectorChecks(Kit):
                 self._same(vector, wanted, f"a vector of {way}")
 
     def test_texts_are_read_as_needed(self, subject: Subject) -> None:
-        """Of texts without end the first vectors come, and a bounded number of texts is read ahead.
+        """With an endless iterator of texts, the first vectors come, and only a bounded number of texts is read ahead.
 
         Why: texts are read from files larger than memory. Look at: ``list(texts)`` in an ``embed`` of your own.
         """
@@ -281,7 +281,7 @@ class VectorChecks(Kit):
     def test_a_cancelled_embedding_ends(self, subject: Subject) -> None:
         """A task that is cancelled leaves no request running, and the next one is served.
 
-        Why: clients leave. Look at: ``cancellation.stopped``; waiting without an end for the engine.
+        Why: clients leave. Look at: ``cancellation.stopped``; waiting for the engine without a deadline.
         """
 
         async def work() -> None:
@@ -319,7 +319,7 @@ class VectorChecks(Kit):
 
         Why: an index has millions of texts. Look at: caches of texts; results that keep their batch alive.
         """
-        MemoryChecks._does_not_grow(self, lambda: _embed(subject, TEXTS), _ROUNDS, "calls of embed")  # type: ignore[arg-type]
+        does_not_grow(self, lambda: _embed(subject, TEXTS), _ROUNDS, "calls of embed")
 
     def test_embedding_usage_is_told(self, subject: Subject) -> None:
         """Tokens of all texts are counted, and more for longer texts; or usage is None.

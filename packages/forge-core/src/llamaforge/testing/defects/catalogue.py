@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from . import doors, edging, probabilities, reading, samplers, telling
-from .entry import Defect
+from .entry import ASYNC, BASIC, defects_of
+from .living import LIVING
 
-_ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
-_BASIC: Final = "llamaforge.testing.fakes:BasicToyBackend"
-
-
-def _defects(module: str, *rows: tuple[Any, ...]) -> tuple[Defect, ...]:
-    """Rows of class, name, checks, and further fields, of the classes in *module*."""
-    return tuple(
-        Defect(name=name, target=f"{module}:{target}", checks=checks, **(more[0] if more else {}))
-        for target, name, checks, *more in rows
-    )
-
-
-_TEXT: Final = _defects(
+_TEXT: Final = defects_of(
     "text",
     ("LeaksStopStrings", "leaks a stop string", ("test_no_part_of_a_stop_string_is_streamed",)),
     ("FindsStopsInsideTokens", "misses stops over tokens", ("test_a_stop_string_over_several_tokens_is_found",)),
@@ -39,10 +28,10 @@ _TEXT: Final = _defects(
     ("SwallowsErrors", "makes an empty answer of an error", ("test_a_long_prompt_is_read_whole_or_refused",)),
     ("CutsThePrompt", "cuts a long prompt", ("test_a_long_prompt_is_read_whole_or_refused",)),
     ("OverflowsWithoutCounts", "tells no counts of an overflow", ("test_an_overflow_has_both_counts",)),
-    ("BasicWaysDisagree", "basic: strips in generate", ("test_the_stream_joined_is_the_whole",), {"sound": _BASIC}),
+    ("BasicWaysDisagree", "basic: strips in generate", ("test_the_stream_joined_is_the_whole",), {"sound": BASIC}),
 )
 
-_SAMPLING: Final = _defects(
+_SAMPLING: Final = defects_of(
     "sampling",
     ("IgnoresTemperature", "ignores temperature", ("test_temperature_gives_variety",)),
     ("SamplesAtZero", "samples at temperature 0", ("test_temperature_zero_is_greedy",)),
@@ -73,7 +62,26 @@ _SAMPLING: Final = _defects(
     ("ChangesWhenWatched", "answers otherwise with logprobs", ("test_logprobs_do_not_change_the_answer",)),
 )
 
-_COUNTING: Final = _defects(
+_CONSTRAINTS: Final = defects_of(
+    "constraints",
+    (
+        "ConstrainsGreedyAnswersOnly",
+        "applies the schema to greedy answers alone",
+        ("test_sampled_answers_follow_their_schema",),
+    ),
+    ("TakesHalfForWhole", "says stop of cut JSON", ("test_a_cut_answer_with_a_schema_says_length",)),
+    ("CutsChoices", "loses the end of a choice", ("test_a_choice_is_followed",)),
+    ("SearchesForTheRegex", "anchors no regular expression", ("test_a_regex_is_followed",)),
+    ("KeepsOneConstraint", "keeps the first format", ("test_callers_at_once_get_formats_of_their_own",)),
+    (
+        "ConstrainsTheNextRequest",
+        "leaves a constraint to the next request",
+        ("test_a_constraint_ends_with_its_request",),
+    ),
+    ("ReadsNoFormats", "drops formats that it can't read", ("test_a_format_that_can_not_be_read_is_refused",)),
+)
+
+_COUNTING: Final = defects_of(
     "counting",
     ("CountsPieces", "counts chunks as tokens", ("test_tokens_are_counted_and_not_pieces",)),
     ("CountsTheEndToken", "counts one token too many", ("test_max_tokens_is_exact",)),
@@ -90,13 +98,13 @@ _COUNTING: Final = _defects(
     ("WaitedNoNumber", "tells a time that is NaN", ("test_timings_make_sense",)),
 )
 
-_STATE: Final = _defects(
+_STATE: Final = defects_of(
     "state",
     ("RemembersRequests", "depends on the request before", ("test_the_same_request_has_the_same_answer",)),
     ("KeepsTheConversation", "keeps a history", ("test_conversations_do_not_mix",)),
     ("KeepsParameters", "keeps parameters", ("test_a_request_leaves_no_trace_in_the_next",)),
     ("ChangesTheCallersParameters", "changes parameters", ("test_the_callers_parameters_are_left_alone",)),
-    ("ChangesItsParameters", "basic: fills in", ("test_the_callers_parameters_are_left_alone",), {"sound": _BASIC}),
+    ("ChangesItsParameters", "basic: fills in", ("test_the_callers_parameters_are_left_alone",), {"sound": BASIC}),
     ("ChangesTheCallersMessages", "changes messages", ("test_the_callers_messages_are_left_alone",)),
     ("SendsTheLastTurn", "sends the last turn", ("test_every_turn_reaches_the_model", "test_every_turn_is_rendered")),
     ("LeavesOutSystemTurns", "ignores the system turn", ("test_every_turn_reaches_the_model",)),
@@ -115,7 +123,7 @@ _STATE: Final = _defects(
 
 _SLOWLY: Final[dict[str, Any]] = {"parameters": {"delay": 0.012, "length": 32}}
 _BRIEFLY: Final[dict[str, Any]] = {"patience": 0.5}
-_CONCURRENCY: Final = _defects(
+_CONCURRENCY: Final = defects_of(
     "concurrency",
     (
         "SwapsAnswers",
@@ -130,8 +138,8 @@ _CONCURRENCY: Final = _defects(
     ("RefusesToLeave", "catches GeneratorExit", ("test_a_stream_that_was_left_says_cancelled",)),
     ("StumblesOverThreads", "belongs to one thread", ("test_a_stream_may_be_read_by_another_thread",)),
     ("BlocksTheLoop", "blocks the event loop", ("test_the_event_loop_goes_on",), _SLOWLY),
-    ("BelongsToOneLoop", "belongs to one event loop", ("test_a_second_event_loop_works",), {"sound": _ASYNC}),
-    ("LeavesTasksBehind", "leaves tasks in the loop", ("test_nothing_is_left_in_the_loop",), {"sound": _ASYNC}),
+    ("BelongsToOneLoop", "belongs to one event loop", ("test_a_second_event_loop_works",), {"sound": ASYNC}),
+    ("LeavesTasksBehind", "leaves tasks in the loop", ("test_nothing_is_left_in_the_loop",), {"sound": ASYNC}),
     ("RunsALoopOfItsOwn", "runs a loop in stream", ("test_synchronous_calls_work_inside_a_loop",)),
     ("ComputesForNobody", "computes after close", ("test_nothing_goes_on_after_leaving",), _SLOWLY),
     ("HoldsUpTheNext", "finishes what nobody reads", ("test_the_next_answer_is_not_held_up",), _SLOWLY),
@@ -145,7 +153,7 @@ _CONCURRENCY: Final = _defects(
 _QUEUE: Final[dict[str, Any]] = {"sound": "llamaforge.testing.fakes:QueueingToyBackend"}
 _BUSY_QUEUE: Final[dict[str, Any]] = {**_QUEUE, "parameters": {"delay": 0.003}}
 _SLOW_QUEUE: Final[dict[str, Any]] = {**_QUEUE, **_SLOWLY, "crowd": 8}
-_CROWDS: Final = _defects(
+_CROWDS: Final = defects_of(
     "crowds",
     ("TurnsCrowdsAway", "turns a crowd away", ("test_a_crowd_is_served",), _BUSY_QUEUE),
     ("LosesTheLatecomers", "loses requests in a crowd", ("test_a_crowd_is_served",), _BUSY_QUEUE | _BRIEFLY),
@@ -163,43 +171,7 @@ _CROWDS: Final = _defects(
     ("CachesMoreThanThereIs", "counts more cached than there is", ("test_a_warm_prompt_has_the_same_answer",)),
 )
 
-_GIVEN: Final[dict[str, Any]] = {"parameters": {"n_ctx": 512}}
-_LIFECYCLE: Final = _defects(
-    "lifecycle",
-    ("GeneratesBeforeLoad", "generates before load", ("test_generate_before_load_is_refused",)),
-    ("StreamsBeforeLoad", "streams before load", ("test_a_stream_before_load_is_refused",)),
-    ("ForgetsAsyncLoads", "agenerates before load", ("test_async_calls_before_load_are_refused",), {"sound": _ASYNC}),
-    ("BasicAnswersWithoutAModel", "basic: before load", ("test_generate_before_load_is_refused",), {"sound": _BASIC}),
-    ("LoadedForEver", "is loaded for ever", ("test_after_unloading_nothing_is_generated",)),
-    ("LoadedFromTheStart", "is loaded from the start", ("test_a_new_backend_has_no_model",)),
-    ("UnloadsOnce", "can't be unloaded twice", ("test_unloading_nothing_is_harmless",)),
-    (
-        "LoadsOnce",
-        "can't be loaded twice",
-        ("test_a_model_can_be_loaded_again", "test_loading_over_a_loaded_model_works"),
-    ),
-    ("SpoiltByAFailure", "is spoilt by a failed load", ("test_a_failed_load_can_be_followed_by_a_good_one",)),
-    (
-        "RaisesItsOwnErrors",
-        "raises raw errors",
-        ("test_a_missing_model_is_an_error", "test_a_file_that_is_no_model_is_an_error"),
-    ),
-    ("SharesOneModel", "shares one model", ("test_two_backends_do_not_share_a_model",)),
-    ("LosesTheModelToATypingError", "unloads first", ("test_refused_load_parameters_lose_nothing",)),
-    ("AcceptsAnyLoadParameter", "ignores load parameters", ("test_load_parameters_are_checked",)),
-    ("ChangesLoadParameters", "changes them", ("test_loading_leaves_the_callers_parameters_alone",), _GIVEN),
-    ("KeepsItsMemory", "unload doesn't free", ("test_unloading_gives_memory_back",)),
-    ("ForgetsTheFirst", "loading twice leaks the first", ("test_loading_over_a_model_gives_the_old_one_back",)),
-    ("KeepsEveryRequest", "keeps each request's cache", ("test_requests_leave_nothing_behind",)),
-    ("KeepsWhatWasLeft", "keeps caches of left streams", ("test_streams_that_are_left_leave_nothing_behind",)),
-    ("KeepsWhatFailed", "keeps caches of failures", ("test_failed_requests_leave_nothing_behind",)),
-    ("OpensFiles", "leaves a file open per request", ("test_requests_leave_nothing_behind",)),
-    ("LeavesAThread", "unload leaves a thread", ("test_unloading_ends_the_backends_threads",)),
-    ("StaysForEver", "can't be collected", ("test_a_closed_backend_can_be_collected",)),
-    ("SpoiltByItsReaders", "is spoilt by left streams", ("test_leaving_many_streams_changes_nothing",)),
-)
-
-_MANNERS: Final = _defects(
+_MANNERS: Final = defects_of(
     "manners",
     ("PrintsItsAnswers", "prints to standard output", ("test_generating_prints_nothing",)),
     ("PrintsNatively", "its engine prints", ("test_generating_prints_nothing",)),
@@ -222,12 +194,12 @@ _MANNERS: Final = _defects(
 )
 
 _IMPORTING: Final = (
-    *_defects(
+    *defects_of(
         "heavy",
         ("ImportsAnEngine", "imports an engine at import", ("test_importing_is_light",)),
         ("ImportsAnEngine", "prints at import", ("test_importing_prints_nothing",)),
     ),
-    *_defects("missing", ("NeedsItsTests", "can't be imported elsewhere", ("test_it_can_be_imported_elsewhere",))),
+    *defects_of("missing", ("NeedsItsTests", "can't be imported elsewhere", ("test_it_can_be_imported_elsewhere",))),
 )
 
 _GREEDILY: Final = ("test_greedy_answers_follow_the_arithmetic",)
@@ -235,7 +207,7 @@ _REPEATING: Final = ("test_penalties_end_a_repetition_when_they_should",)
 _ALLOWED: Final = ("test_sampled_tokens_are_allowed_ones",)
 _OFTEN: Final = ("test_tokens_are_drawn_as_often_as_they_should_be",)
 _OWN: Final = ("test_sampled_tokens_have_their_own_logprob",)
-_ARITHMETIC: Final = _defects(
+_ARITHMETIC: Final = defects_of(
     "arithmetic",
     ("RewardsPresence", "adds presence_penalty", _REPEATING),
     ("RewardsFrequency", "adds frequency_penalty", _REPEATING),
@@ -261,7 +233,7 @@ _LOOPS: Final = ("test_asynchronous_calls_take_every_parameter",)
 _CHATS: Final = ("test_chat_takes_every_parameter", "test_asynchronous_chat_takes_every_parameter")
 _RAW: Final = ("test_a_raw_prompt_takes_every_parameter",)
 _STEADY: Final[dict[str, Any]] = {"parameters": {"delay": 0.02, "length": 48}}
-_PATHS: Final = _defects(
+_PATHS: Final = defects_of(
     "paths",
     ("SendsOnePieceInLoops", "one piece in event loops", ("test_an_asynchronous_answer_comes_in_pieces",)),
     ("DeafInLoops", "no deadline in event loops", ("test_a_deadline_holds_in_an_event_loop",), _STEADY),
@@ -287,7 +259,7 @@ _PATHS: Final = _defects(
 )
 
 _CUT_TEXT: Final = ("test_a_text_loses_its_beginning_on_request",)
-_EDGES: Final = _defects(
+_EDGES: Final = defects_of(
     "edges",
     ("CallsAFullContextStop", "says stop where the context is full", ("test_a_context_may_be_full",)),
     ("LeavesATokenFree", "never fills the context", ("test_a_context_may_be_full",)),
@@ -303,21 +275,6 @@ _EDGES: Final = _defects(
     ("KeepsItsFirstContext", "keeps the first load's parameters", ("test_instances_have_contexts_of_their_own",)),
 )
 
-_LEFT: Final = ("test_the_process_is_left_as_it_was",)
-_PROCESS: Final = _defects(
-    "process",
-    ("ChangesTheEnvironment", "changes the environment", _LEFT),
-    ("LogsForEverybody", "adds to the root logger", _LEFT),
-    ("CatchesSignals", "replaces signal handlers", _LEFT),
-    ("MovesAway", "changes the working directory", _LEFT),
-    ("StopsTheCollector", "changes the garbage collector", _LEFT),
-    ("LimitsSockets", "limits all sockets", _LEFT),
-    ("HidesWarnings", "filters warnings", _LEFT),
-    ("HooksExceptions", "replaces sys.excepthook", _LEFT),
-    ("LeavesFiles", "leaves temporary files", _LEFT),
-    ("SeedsEverybody", "seeds the global random numbers", _LEFT),
-)
-
 DEFECTS: Final = (
     *samplers.DEFECTS,
     *probabilities.DEFECTS,
@@ -327,6 +284,7 @@ DEFECTS: Final = (
     *doors.DEFECTS,
     *_TEXT,
     *_SAMPLING,
+    *_CONSTRAINTS,
     *_ARITHMETIC,
     *_PATHS,
     *_COUNTING,
@@ -334,8 +292,7 @@ DEFECTS: Final = (
     *_STATE,
     *_CONCURRENCY,
     *_CROWDS,
-    *_LIFECYCLE,
-    *_PROCESS,
+    *LIVING,
     *_MANNERS,
     *_IMPORTING,
 )

@@ -12,6 +12,8 @@ from ..suite import BackendConformance
 
 _HERE: Final = "llamaforge.testing.defects"
 TOY: Final = "llamaforge.testing.fakes:ToyBackend"
+ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
+BASIC: Final = "llamaforge.testing.fakes:BasicToyBackend"
 
 Kind = Literal["broken", "sound"]
 
@@ -51,6 +53,14 @@ class Defect:
         backend, patience = (self.broken_class(), self.patience) if kind == "broken" else (self.sound_class(), 60.0)
         settings = {"backend": backend, "model": "toy", "parameters": dict(self.parameters), "patience": patience}
         return type(f"Test{backend.__name__}", (BackendConformance,), {**settings, "crowd": self.crowd})
+
+
+def defects_of(module: str, *rows: tuple[Any, ...]) -> tuple[Defect, ...]:
+    """Rows of class, name, checks, and further fields, of the classes in *module*."""
+    return tuple(
+        Defect(name=name, target=f"{module}:{target}", checks=checks, **(more[0] if more else {}))
+        for target, name, checks, *more in rows
+    )
 
 
 def _backend(target: str) -> type[BaseBackend]:

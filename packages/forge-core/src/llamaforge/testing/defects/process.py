@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
@@ -118,3 +120,109 @@ class SeedsEverybody(ToyBackend):
         """After that."""
         random.seed(request.seed)
         return super().stream(request, cancellation)
+
+
+class SetsAVariable(_Loads):
+    """Sets an environment variable, always to the same value."""
+
+    def also(self) -> None:
+        """For a library of its engine's."""
+        os.environ["TOY_PARALLELISM"] = "false"
+
+
+class ReplacesLookups(_Loads):
+    """Replaces a function that everybody uses."""
+
+    def also(self) -> None:
+        """By one that does the same."""
+        old = socket.getaddrinfo
+
+        def getaddrinfo(*given: Any, **more: Any) -> Any:
+            return old(*given, **more)
+
+        socket.getaddrinfo = getaddrinfo
+
+
+class RecursesDeeper(_Loads):
+    """Raises the recursion limit."""
+
+    def also(self) -> None:
+        """To a constant."""
+        sys.setrecursionlimit(5000)
+
+
+class LogsWhenItFails(ToyBackend):
+    """Changes the root logger when a model is missing."""
+
+    def check_model(self, model_path: str, config: ToyConfig) -> None:
+        """With more to read."""
+        if model_path != "toy":
+            logging.getLogger().setLevel(logging.DEBUG)
+        super().check_model(model_path, config)
+
+
+class BorrowsTheEnvironment(ToyBackend):
+    """Sets a variable while it answers, and takes it back."""
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """In between, others see it."""
+        os.environ["TOY_BUSY"] = "1"
+        try:
+            yield from super().stream(request, cancellation)
+        finally:
+            os.environ.pop("TOY_BUSY", None)
+
+
+class SilencesWarningsMeanwhile(ToyBackend):
+    """Ignores all warnings while it answers, and everybody else's with its own."""
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """In a block that others see, too."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield from super().stream(request, cancellation)
+
+
+class SeedsInConversations(ToyBackend):
+    """Seeds the random numbers of the whole process for conversations alone."""
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """Where there are messages."""
+        if request.messages:
+            random.seed(0)
+        return super().stream(request, cancellation)
+
+
+class CollectsNoMore(ToyBackend):
+    """Stops the garbage collector when it is unloaded."""
+
+    def unload(self) -> None:
+        """To be faster."""
+        super().unload()
+        gc.disable()
+
+
+class OpensTheUmask(ToyBackend):
+    """Changes the umask when it is unloaded."""
+
+    def unload(self) -> None:
+        """For files that it never writes."""
+        super().unload()
+        os.umask(0)
+
+
+class LeavesFolders(ToyBackend):
+    """Makes a temporary folder for what it saves, and leaves it."""
+
+    def unload(self) -> None:
+        """One for each model that was unloaded."""
+        super().unload()
+        Path(tempfile.mkdtemp(), "state").write_bytes(b"toy")
+
+
+class HooksTheExit(_Loads):
+    """Has a function called at the interpreter's end for each model that was loaded."""
+
+    def also(self) -> None:
+        """One more."""
+        atexit.register(gc.collect)

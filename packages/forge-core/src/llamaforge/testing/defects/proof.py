@@ -9,25 +9,29 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import inspect
 import subprocess
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Final, get_args
 
 import msgspec
 import pytest
 
 from ..expect import NotAsExpected
+from ..importing import Imported
+from ..run import run_of
+from ..subject import Subject
 from ..suite import BackendConformance
 from .catalogue import DEFECTS
 from .entry import Kind
 
 _PATIENCE: Final = 600.0
+_OUTCOMES: Final = (pytest.fail.Exception, pytest.skip.Exception)
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -107,25 +111,64 @@ def judge(part: int = 0, parts: int = 1) -> Iterator[Outcome]:
 
 def run_check(suite: type[BackendConformance], name: str) -> None:
     """Run the check *name* of *suite* alone, with what its fixtures give. Raises what the check raises."""
-    check = suite.checks()[name]
-    with contextlib.ExitStack() as stack:
-        wanted = [parameter for parameter in inspect.signature(check).parameters if parameter != "self"]
-        given = {parameter: stack.enter_context(_GIVERS[parameter](suite)) for parameter in wanted}
-        check(suite(), **given)
+    with contextlib.closing(_Fixtures(suite, name)) as fixtures:
+        fixtures.call()
 
 
-@contextlib.contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
+def run_all(suite: type[BackendConformance]) -> Iterator[tuple[str, BaseException | None]]:
+    """Run all checks of *suite* in the order of pytest, on one loaded model: each one's name, and what it raised."""
+    imported = functools.cache(suite.import_it)
+    try:
+        for name in suite.checks():
+            try:
+                with contextlib.closing(_Fixtures(suite, name, imported)) as fixtures:
+                    fixtures.call()
+            except (Exception, *_OUTCOMES) as error:  # noqa: BLE001 - it is reported
+                yield name, error
+            else:
+                yield name, None
+    finally:
+        run_of(suite).give_back()
 
 
-_GIVERS: Final[dict[str, Callable[[type[BackendConformance]], AbstractContextManager[Any]]]] = {
-    "subject": lambda suite: suite.loaded(),
-    "imported": lambda suite: contextlib.nullcontext(suite.import_it()),
-    "tmp_path": lambda _: _folder(),
-    "monkeypatch": lambda _: pytest.MonkeyPatch.context(),
-}
+class _Fixtures:
+    """What the fixtures give to one check. With *imported*, what checks share is theirs together."""
+
+    def __init__(
+        self, suite: type[BackendConformance], name: str, imported: Callable[[], Imported] | None = None
+    ) -> None:
+        self._suite, self._name = suite, name
+        self._check = suite.checks()[name]
+        self._imported = imported or suite.import_it
+        self._shares = imported is not None
+        self._stack = contextlib.ExitStack()
+
+    def call(self) -> None:
+        """Run the check."""
+        wanted = [parameter for parameter in inspect.signature(self._check).parameters if parameter != "self"]
+        self._check(self._suite(), **{parameter: getattr(self, parameter)() for parameter in wanted})
+
+    def close(self) -> None:
+        """Give all of it back."""
+        self._stack.close()
+
+    def subject(self) -> Subject:
+        """The backend, loaded."""
+        if self._shares:
+            return run_of(self._suite).subject(self._name)
+        return self._stack.enter_context(self._suite.loaded())
+
+    def imported(self) -> Imported:
+        """What its import does."""
+        return self._imported()
+
+    def tmp_path(self) -> Path:
+        """A folder."""
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+
+    def monkeypatch(self) -> pytest.MonkeyPatch:
+        """Undone at the end."""
+        return self._stack.enter_context(pytest.MonkeyPatch.context())
 
 
 def main() -> None:

@@ -1,71 +1,61 @@
-"""Answers that must have a form: languages with few sentences, all of them written out."""
+"""Answers that must have a form."""
 
 from __future__ import annotations
 
-import itertools
-import json
-import re
+import functools
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
-from ...errors import InvalidParameterError
-
-_GRAMMAR: Final = re.compile(r'\s*root\s*::=\s*("[^"]+"(?:\s*\|\s*"[^"]+")*)\s*')
+from ...constraints import Grammar, format_grammar, json_rule, read_format, text_grammar
+from ...constraints.matcher import Matcher
+from ...constraints.vocabulary import Vocabulary
+from .language import CONTROL, ToyLanguage
 
 
 class Constraint:
-    """Keeps an answer to one of *sentences*."""
+    """Keeps an answer to a *grammar*."""
 
-    def __init__(self, sentences: list[str]) -> None:
-        self._sentences = [sentence.encode() for sentence in sentences]
-        self._begun = b""
+    def __init__(self, grammar: Grammar) -> None:
+        self._matcher: Matcher = _vocabulary().matcher(grammar)
+        self._mask: bytes | None = None
 
     def allows(self, token: bytes) -> bool:
         """Whether *token* may come next; the empty one ends the answer."""
-        if not token:
-            return self._begun in self._sentences
-        wanted = self._begun + token
-        return any(sentence.startswith(wanted) for sentence in self._sentences)
+        if self._mask is None:
+            self._mask = self._matcher.native.compute_bitmask()
+        number = _ids()[token]
+        return bool(self._mask[number >> 3] >> (number & 7) & 1)
 
     def take(self, token: bytes) -> None:
         """*token* has come."""
-        self._begun += token
+        self._matcher.accept(_ids()[token])
+        self._mask = None
 
 
 def from_grammar(grammar: str) -> Constraint:
-    """A GBNF grammar of the form ``root ::= "this" | "that"``. Raises InvalidParameterError for any other."""
-    found = _GRAMMAR.fullmatch(grammar)
-    if found is None:
-        raise InvalidParameterError("grammar", grammar, 'of the form root ::= "this" | "that"')
-    return Constraint(re.findall(r'"([^"]+)"', found[1]))
+    """Lark or GBNF. Raises ConstraintError."""
+    return Constraint(text_grammar(grammar))
 
 
-def from_response_format(wanted: Mapping[str, Any]) -> Constraint:
-    """OpenAI's ``json_schema`` form. Raises InvalidParameterError for schemas with more than a few sentences.
-
-    ``json_object`` is one of a few objects.
-    """
-    if wanted.get("type") == "json_object":
-        return Constraint([json.dumps(value) for value in ({}, {"a": True}, {"a": False}, {"sea": "cold"})])
-    if wanted.get("type") != "json_schema":
-        raise InvalidParameterError("response_format", wanted, "{'type': 'json_schema', 'json_schema': {...}}")
-    schema = (wanted.get("json_schema") or {}).get("schema")
-    return from_schema(schema, "response_format")
+def from_response_format(wanted: Mapping[str, Any]) -> Constraint | None:
+    """Any format; None where every text will do. Raises ConstraintError."""
+    grammar = format_grammar(read_format(wanted))
+    return None if grammar is None else Constraint(grammar)
 
 
 def from_schema(schema: Any, parameter: str) -> Constraint:
-    """Every JSON text that *schema* allows, in one spelling."""
-    return Constraint([json.dumps(value) for value in _values(schema, parameter)])
+    """A JSON text that *schema* allows. Raises ConstraintError."""
+    rule, _ = json_rule(schema if isinstance(schema, Mapping) else {}, parameter=parameter, place="")
+    return Constraint(Grammar(f"start: {rule}", parameter=parameter))
 
 
-def _values(schema: Any, parameter: str) -> list[Any]:
-    if isinstance(schema, Mapping):
-        if "enum" in schema:
-            return list(schema["enum"])
-        if schema.get("type") == "boolean":
-            return [False, True]
-        if schema.get("type") == "object":
-            properties = schema.get("properties", {})
-            choices = [_values(each, parameter) for each in properties.values()]
-            return [dict(zip(properties, row, strict=True)) for row in itertools.product(*choices)]
-    raise InvalidParameterError(parameter, schema, "a schema of objects, enumerations and booleans")
+@functools.cache
+def _vocabulary() -> Vocabulary:
+    language = ToyLanguage()
+    return Vocabulary([*language.tokens, b""], {language.end: CONTROL}, {language.end})
+
+
+@functools.cache
+def _ids() -> Mapping[bytes, int]:
+    language = ToyLanguage()
+    return {**{token: number for number, token in enumerate(language.tokens)}, b"": language.end}

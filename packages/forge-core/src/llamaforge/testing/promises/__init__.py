@@ -11,15 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from . import asking, declaring, embeddings, engines, parameters, serving
+from . import asking, embeddings, engines, parameters, plugins, replacing, serving
 from .promise import PAGES, Promise
 
 __all__ = ["BY_CHECK", "PAGES", "PROMISES", "Promise", "annotate"]
 
 PROMISES: Final[Mapping[str, Promise]] = {
     promise.id: promise
-    for each in (asking, serving, declaring, parameters, engines, embeddings)
-    for promise in each.PROMISES
+    for part in (asking, serving, replacing, plugins, parameters, engines, embeddings)
+    for promise in part.PROMISES
 }
 """Every promise, by its id."""
 

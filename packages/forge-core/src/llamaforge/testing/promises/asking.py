@@ -99,6 +99,7 @@ PROMISES: Final = (
     Promise(
         "C13",
         "the caller wins over the named model, which wins over the model and core",
+        ("test_defaults_belong_to_one_instance",),
         own=(
             "tests/forge-core/test_forge.py",
             "tests/integration/test_recommended_sampling.py",

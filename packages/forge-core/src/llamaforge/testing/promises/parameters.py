@@ -168,6 +168,13 @@ PROMISES: Final = (
         (
             "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
+            "test_sampled_answers_follow_their_schema",
+            "test_a_cut_answer_with_a_schema_says_length",
+            "test_a_choice_is_followed",
+            "test_a_regex_is_followed",
+            "test_callers_at_once_get_formats_of_their_own",
+            "test_a_constraint_ends_with_its_request",
+            "test_a_format_that_can_not_be_read_is_refused",
             "test_a_schema_that_means_nothing_raises_typed_errors_alone",
         ),
         capability="response_format",
@@ -246,6 +253,7 @@ PROMISES: Final = (
         "defaults apply where nothing else is set",
         (
             "test_defaults_are_reported",
+            "test_defaults_are_the_documented_ones",
             "test_unset_parameters_filter_nothing",
         ),
     ),

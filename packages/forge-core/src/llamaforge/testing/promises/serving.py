@@ -1,4 +1,4 @@
-"""Streams, many callers, loading, conversations: the second half of docs/contract.md."""
+"""Streams, many callers, loading, conversations: the middle of docs/contract.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Final
 from .promise import Promise
 
 PROMISES: Final = (
-    Promise("C51", "a stream starts when it is read", own=("tests/forge-core/test_base.py",)),
+    Promise(
+        "C51",
+        "a stream starts when it is read",
+        (
+            "test_a_stream_starts_when_it_is_read",
+            "test_an_asynchronous_stream_starts_when_it_is_read",
+        ),
+        own=("tests/forge-core/test_base.py",),
+    ),
     Promise(
         "C52",
         "leaving, closing or dropping a stream stops it",
@@ -42,6 +50,7 @@ PROMISES: Final = (
         "C55",
         "timeout is one deadline for the whole call",
         (
+            "test_a_deadline_holds_while_a_prompt_is_read",
             "test_a_deadline_that_has_passed_is_an_error",
             "test_a_deadline_ends_the_work",
             "test_a_deadline_holds_in_the_queue",
@@ -126,7 +135,14 @@ PROMISES: Final = (
         "a prompt that begins like an earlier one has the same answer",
         ("test_a_warm_prompt_has_the_same_answer",),
     ),
-    Promise("C72", "a stream that nobody reads delays nobody", ("test_a_stream_that_nobody_reads_stops_nobody",)),
+    Promise(
+        "C72",
+        "a stream that nobody reads delays nobody",
+        (
+            "test_many_unread_streams_stop_nobody",
+            "test_a_stream_that_nobody_reads_stops_nobody",
+        ),
+    ),
     Promise("C73", "a forked child can't use its parent's model", own=("tests/integration/test_forks.py",)),
     Promise("C74", "batches take prompts as they need them", ("test_a_batch_takes_prompts_as_it_needs_them",)),
     Promise(
@@ -143,6 +159,7 @@ PROMISES: Final = (
         "C78",
         "instances share nothing",
         (
+            "test_defaults_belong_to_one_instance",
             "test_two_backends_do_not_share_a_model",
             "test_instances_have_contexts_of_their_own",
         ),
@@ -153,6 +170,7 @@ PROMISES: Final = (
         "C81",
         "a model may be loaded again, and over another one",
         (
+            "test_loading_again_brings_new_parameters_everywhere",
             "test_a_model_can_be_loaded_again",
             "test_loading_over_a_loaded_model_works",
             "test_loading_over_a_model_gives_the_old_one_back",
@@ -163,6 +181,7 @@ PROMISES: Final = (
         "C82",
         "a load that fails costs nothing",
         (
+            "test_a_wrong_model_loses_nothing",
             "test_refused_load_parameters_lose_nothing",
             "test_a_missing_model_is_an_error",
             "test_a_file_that_is_no_model_is_an_error",
@@ -173,28 +192,45 @@ PROMISES: Final = (
         "C83",
         "what is loaded is listed",
         (
+            "test_health_tells_whether_it_can_answer",
+            "test_a_stream_does_not_make_it_unwell",
+            "test_requests_in_flight_are_counted",
             "test_a_loaded_model_is_reported",
             "test_a_new_backend_has_no_model",
         ),
     ),
-    Promise("C84", "memory is bytes on each device", own=("tests/forge-core/test_pool.py",)),
+    Promise(
+        "C84",
+        "memory is bytes on each device",
+        ("test_unloading_forgets_the_model",),
+        own=("tests/forge-core/test_pool.py",),
+    ),
     Promise(
         "C85",
         "unloading frees memory, threads and files",
         (
+            "test_different_prompts_leave_nothing_behind",
+            "test_different_streams_leave_nothing_behind",
+            "test_different_asynchronous_requests_leave_nothing_behind",
+            "test_different_parameters_leave_nothing_behind",
+            "test_unloading_forgets_the_model",
+            "test_no_child_process_survives",
             "test_unloading_gives_memory_back",
             "test_unloading_ends_the_backends_threads",
             "test_requests_leave_nothing_behind",
             "test_streams_that_are_left_leave_nothing_behind",
             "test_failed_requests_leave_nothing_behind",
             "test_a_closed_backend_can_be_collected",
-            "test_the_process_is_left_as_it_was",
         ),
     ),
     Promise(
         "C86",
         "without a model, requests raise ModelNotLoadedError",
         (
+            "test_after_unloading_no_way_is_open",
+            "test_a_stream_that_is_cut_does_not_look_finished",
+            "test_an_asynchronous_stream_that_is_cut_does_not_look_finished",
+            "test_the_asynchronous_with_statement_unloads",
             "test_after_unloading_nothing_is_generated",
             "test_unloading_under_a_stream_is_survived",
             "test_generate_before_load_is_refused",
@@ -205,7 +241,15 @@ PROMISES: Final = (
             "test_the_with_statement_unloads",
         ),
     ),
-    Promise("C87", "wait=True lets running requests end", own=("tests/forge-core/test_base.py",)),
+    Promise(
+        "C87",
+        "wait=True lets running requests end",
+        (
+            "test_unloading_may_wait_for_answers",
+            "test_unloading_waits_as_long_as_asked",
+        ),
+        own=("tests/forge-core/test_base.py",),
+    ),
     Promise("C88", "a pool keeps to its memory budget", own=("tests/forge-core/test_pool.py",)),
     Promise("C89", "a lease keeps a model loaded", own=("tests/forge-core/test_pool.py",)),
     Promise("C90", "pins and idle times", own=("tests/forge-core/test_pool.py",)),
@@ -277,6 +321,7 @@ PROMISES: Final = (
         "C104",
         "calls are independent",
         (
+            "test_different_conversations_leave_nothing_behind",
             "test_conversations_do_not_mix",
             "test_chat_and_its_stream_agree",
         ),

@@ -1,0 +1,90 @@
+"""The one request that all dialects are read into, and what writes its answer in a dialect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from llamaforge import GeneratedText
+from llamaforge.parameters import NAMES
+from llamaforge.results import Event
+
+from .errors import Problem
+
+PARAMETERS = frozenset(NAMES) - {"timeout", "engine", "on_unsupported", "raw"}
+"""Canonical parameters that may be set by their own names in every dialect."""
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """What a client asks for."""
+
+    model: str
+    messages: list[dict[str, Any]] | None = None
+    """A conversation, in OpenAI's shape; None where there is a *prompt*."""
+    prompt: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    stream: bool = False
+    choices: int = 1
+    """How many answers are wanted."""
+    include_usage: bool = False
+    """Whether a stream is to end with token counts, in dialects that leave it to the client."""
+    ignored: list[str] = field(default_factory=list)
+    """Fields of the request that mean nothing here; the client is told."""
+
+
+class Writer(Protocol):
+    """Writes one answer. Each method returns bytes for the wire, perhaps none."""
+
+    content_type: bytes
+
+    def start(self) -> bytes:
+        """What comes before everything else in a stream."""
+
+    def event(self, choice: int, event: Event) -> bytes:
+        """An event of the answer number *choice*; its last one is Finished."""
+
+    def end(self) -> bytes:
+        """What comes once all answers have ended."""
+
+    def ping(self) -> bytes:
+        """A sign of life, which means nothing."""
+
+    def failure(self, problem: Problem) -> bytes:
+        """An error amid a stream, which no client takes for the end of an answer."""
+
+    def whole(self, answers: list[GeneratedText]) -> bytes:
+        """The answer to a request without a stream."""
+
+
+class Dialect(Protocol):
+    """One way to ask."""
+
+    name: str
+
+    def read(self, body: dict[str, Any]) -> Asked:
+        """The request in a body. Raises Problem or a RequestError."""
+
+    def writer(self, asked: Asked) -> Writer:
+        """What writes the answer to *asked*."""
+
+    def error(self, problem: Problem) -> bytes:
+        """The body of an error."""
+
+
+def take(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str, default: Any = None) -> Any:
+    """A field of *body*, which must be of that kind; *default* where it is missing or null. Raises Problem."""
+    value = body.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is int):
+        raise Problem(400, "invalid_request", f"{name} must be {what}.", name)
+    return value
+
+
+def needed(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str) -> Any:
+    """:func:`take` of a field that must be there."""
+    value = take(body, name, kind, what)
+    if value is None:
+        raise Problem(400, "invalid_request", f"{name} is missing: it must be {what}.", name)
+    return value

@@ -1,0 +1,48 @@
+"""What a server is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from llamaforge.errors import InvalidParameterError
+
+from .keys import Key
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeConfig:
+    """The settings of a server.
+
+    Raises InvalidParameterError for a value out of range.
+    """
+
+    models: tuple[str, ...] = ()
+    """The named models to serve. Empty: all that the forge knows."""
+    keys: tuple[Key, ...] = ()
+    """Who may ask. Empty: everybody."""
+    hosts: tuple[str, ...] = LOOPBACK
+    """Names under which the server may be addressed: other ``Host`` headers are refused, which keeps web pages from
+    reaching it by DNS rebinding. ``("*",)`` allows all."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins that may ask, or ``("*",)``."""
+    max_body: int = 20_000_000
+    """Bytes of a request's body, at most."""
+    max_queue: int = 128
+    """Requests to one model that may run or wait at once; more are refused with 429."""
+    max_wait: float = 60.0
+    """Seconds that a request waits, at most, for models in use to make room for its own."""
+    idle: float | None = None
+    """Seconds after which a model that nobody uses is unloaded. None: it stays."""
+    pinned: frozenset[str] = field(default_factory=frozenset)
+    """Models that are loaded at the start and never unloaded to make room."""
+    ping: float = 10.0
+    """Seconds of silence after which a stream sends a sign of life."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_body", "max_queue", "max_wait", "ping"):
+            if getattr(self, name) <= 0:
+                raise InvalidParameterError(name, getattr(self, name), "a positive number")
+        if self.idle is not None and self.idle < 0:
+            raise InvalidParameterError("idle", self.idle, "seconds, at least 0")

@@ -1,0 +1,325 @@
+"""OpenAI's chat completions and completions (https://platform.openai.com/docs/api-reference/chat)."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from llamaforge import GeneratedText
+from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
+
+from .. import sse
+from ..asked import PARAMETERS, Asked, needed, take
+from ..errors import Problem, invalid
+
+_MOST_CHOICES: Final = 16
+_SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+"""Fields that are about the provider's own housekeeping and change no answer."""
+_OF_MESSAGES: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+_REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
+_KINDS: Final = {
+    "authentication": "authentication_error",
+    "permission": "permission_error",
+    "not_found": "invalid_request_error",
+    "invalid_request": "invalid_request_error",
+    "too_large": "invalid_request_error",
+    "overloaded": "rate_limit_error",
+}
+
+
+class _OpenAI:
+    """What chat completions and completions share."""
+
+    name = "openai"
+
+    def error(self, problem: Problem) -> bytes:
+        """``{"error": {"message", "type", "param", "code"}}``."""
+        kind = _KINDS.get(problem.kind, "server_error")
+        told = {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}
+        return sse.encode({"error": told})
+
+    def _common(self, body: dict[str, Any], known: frozenset[str]) -> Asked:
+        asked = Asked(model=needed(body, "model", str, "a model's name"))
+        asked.stream = take(body, "stream", bool, "true or false", False)
+        asked.include_usage = bool(take(body, "stream_options", dict, "an object", {}).get("include_usage"))
+        asked.choices = take(body, "n", int, "a whole number", 1)
+        if not 1 <= asked.choices <= _MOST_CHOICES:
+            raise invalid(f"n must be from 1 to {_MOST_CHOICES}.", "n")
+        for name, value in body.items():
+            if name in known or value is None:
+                continue
+            if name in PARAMETERS:
+                asked.parameters[name] = value
+            elif name not in _SILENT:
+                asked.ignored.append(name)
+        limit = body.get("max_completion_tokens")
+        if limit is not None:
+            if body.get("max_tokens") not in (None, limit):
+                raise invalid("max_tokens and max_completion_tokens differ; give one of them.", "max_tokens")
+            asked.parameters["max_tokens"] = limit
+        if not asked.parameters.get("tools"):  # clients send an empty list, and a choice with it
+            asked.parameters.pop("tools", None)
+            if asked.parameters.get("tool_choice") in ("auto", "none"):
+                del asked.parameters["tool_choice"]
+        return asked
+
+
+class ChatCompletions(_OpenAI):
+    """``POST /v1/chat/completions``."""
+
+    _KNOWN = frozenset({"model", "messages", "stream", "stream_options", "n", "max_completion_tokens"})
+
+    def read(self, body: dict[str, Any]) -> Asked:
+        """The request in *body*."""
+        asked = self._common(body, self._KNOWN)
+        messages = needed(body, "messages", list, "a list of messages")
+        asked.messages = [_message(message, place, asked) for place, message in enumerate(messages)]
+        return asked
+
+    def writer(self, asked: Asked) -> ChatWriter:
+        """What writes the answer."""
+        return ChatWriter(asked)
+
+
+class Completions(_OpenAI):
+    """``POST /v1/completions``: text in, text out, without a chat template."""
+
+    _KNOWN = frozenset(
+        {"model", "prompt", "stream", "stream_options", "n", "max_completion_tokens", "logprobs", "echo", "best_of"}
+        | {"suffix"}
+    )
+
+    def read(self, body: dict[str, Any]) -> Asked:
+        """The request in *body*."""
+        asked = self._common(body, self._KNOWN)
+        prompt = body.get("prompt")
+        if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
+            prompt = prompt[0]
+        if not isinstance(prompt, str):
+            raise invalid(
+                "prompt must be a text: token lists and several prompts in one request aren't served.", "prompt"
+            )
+        asked.prompt = prompt
+        asked.parameters["raw"] = True
+        asked.parameters.setdefault("max_tokens", 16)  # this endpoint's default
+        wanted = take(body, "logprobs", int, "a whole number")
+        if wanted is not None:
+            asked.parameters |= {"logprobs": True, "top_logprobs": wanted}
+        if body.get("echo") or body.get("suffix"):
+            name = "echo" if body.get("echo") else "suffix"
+            raise invalid(f"{name} isn't served.", name)
+        if take(body, "best_of", int, "a whole number", asked.choices) != asked.choices:
+            raise invalid("best_of isn't served.", "best_of")
+        return asked
+
+    def writer(self, asked: Asked) -> TextWriter:
+        """What writes the answer."""
+        return TextWriter(asked)
+
+
+class _Writer:
+    """A stream of chunks, or one object."""
+
+    content_type = sse.CONTENT_TYPE
+    prefix, stream_object, whole_object = "", "", ""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._id = f"{self.prefix}-{secrets.token_hex(12)}"
+        self._created = int(time.time())
+        self._usages: list[Usage | None] = []
+
+    def start(self) -> bytes:
+        """What comes before everything else."""
+        return b""
+
+    def ping(self) -> bytes:
+        """A sign of life."""
+        return sse.PING
+
+    def end(self) -> bytes:
+        """What comes after everything else."""
+        if not self._asked.include_usage:
+            return sse.DONE
+        return sse.data(self._chunk([]) | {"usage": _usage(_sum(self._usages))}) + sse.DONE
+
+    def failure(self, problem: Problem) -> bytes:
+        """An error amid the stream."""
+        return b"data: %b\n\n" % _OpenAI().error(problem)
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        chunk = self._head(self.stream_object) | {"choices": choices}
+        if self._asked.include_usage:
+            chunk["usage"] = None
+        return chunk
+
+    def _head(self, what: str) -> dict[str, Any]:
+        return {
+            "id": self._id,
+            "object": what,
+            "created": self._created,
+            "model": self._asked.model,
+            "system_fingerprint": None,
+        }
+
+    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def whole(self, answers: list[GeneratedText]) -> bytes:
+        """The answer in one piece."""
+        choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
+        usage = _usage(_sum([answer.usage for answer in answers]))
+        return sse.encode(self._head(self.whole_object) | {"choices": choices, "usage": usage})
+
+
+class ChatWriter(_Writer):
+    """Chat completions."""
+
+    prefix, stream_object, whole_object = "chatcmpl", "chat.completion.chunk", "chat.completion"
+
+    def start(self) -> bytes:
+        """What comes before everything else."""
+        role = {"role": "assistant", "content": ""}
+        return b"".join(self._delta(index, role) for index in range(self._asked.choices))
+
+    def event(self, choice: int, event: Event) -> bytes:
+        """A piece of the answer, or its end."""
+        if isinstance(event, TextDelta):
+            logprobs = {"content": [_logprob(each) for each in event.logprobs], "refusal": None}
+            return self._delta(choice, {"content": event.text}, logprobs=logprobs if event.logprobs else None)
+        if isinstance(event, ReasoningDelta):
+            return self._delta(choice, {"reasoning_content": event.text})
+        if isinstance(event, ToolCallDelta):
+            return self._delta(choice, {"tool_calls": [_piece_of_call(event)]})
+        self._usages.append(event.usage)
+        return self._delta(choice, {}, finish_reason=_reason(event))
+
+    def _delta(self, choice: int, delta: dict[str, Any], **more: Any) -> bytes:
+        whole = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": None, **more}
+        return sse.data(self._chunk([whole]))
+
+    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        if answer.reasoning:
+            message["reasoning_content"] = answer.reasoning
+        if answer.tool_calls:
+            message["tool_calls"] = [_call(call) for call in answer.tool_calls]
+            message["content"] = answer.text or None
+        logprobs = {"content": [_logprob(each) for each in answer.logprobs], "refusal": None}
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": logprobs if answer.logprobs else None,
+            "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
+        }
+
+
+class TextWriter(_Writer):
+    """Completions."""
+
+    prefix, stream_object, whole_object = "cmpl", "text_completion", "text_completion"
+
+    def event(self, choice: int, event: Event) -> bytes:
+        """A piece of the answer, or its end."""
+        if isinstance(event, TextDelta):
+            return self._piece(choice, event.text, event.logprobs)
+        if isinstance(event, Finished):
+            self._usages.append(event.usage)
+            return self._piece(choice, "", (), _reason(event))
+        return b""
+
+    def _piece(
+        self, choice: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: str | None = None
+    ) -> bytes:
+        whole = {"index": choice, "text": text, "logprobs": _old_logprobs(logprobs), "finish_reason": finish_reason}
+        return sse.data(self._chunk([whole]))
+
+    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
+        reason = _REASONS.get(answer.finish_reason, answer.finish_reason)
+        logprobs = _old_logprobs(answer.logprobs)
+        return {"index": index, "text": answer.text, "logprobs": logprobs, "finish_reason": reason}
+
+
+def _message(message: Any, place: int, asked: Asked) -> dict[str, Any]:
+    """A message with the fields that the contract knows; others, of clients that send back what they got, are told."""
+    if not isinstance(message, dict):
+        raise invalid(f"messages[{place}] must be an object.", "messages")
+    kept = {name: value for name, value in message.items() if name in _OF_MESSAGES and value is not None}
+    left = [f"messages[{place}].{name}" for name, value in message.items() if name not in _OF_MESSAGES and value]
+    asked.ignored += [name for name in left if not name.endswith((".refusal", ".annotations"))]
+    if isinstance(kept.get("tool_calls"), list) and not kept["tool_calls"]:
+        del kept["tool_calls"]
+    return kept
+
+
+def _reason(end: Finished) -> str:
+    return _REASONS.get(end.finish_reason, end.finish_reason)
+
+
+def _piece_of_call(piece: ToolCallDelta) -> dict[str, Any]:
+    if not piece.id:
+        return {"index": piece.index, "function": {"arguments": piece.arguments}}
+    function = {"name": piece.name, "arguments": piece.arguments}
+    return {"index": piece.index, "id": piece.id, "type": "function", "function": function}
+
+
+def _call(call: Any) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _logprob(each: TokenLogprob) -> dict[str, Any]:
+    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
+    return {
+        "token": each.token,
+        "logprob": each.logprob,
+        "bytes": list(each.token.encode()),
+        "top_logprobs": top,
+    }
+
+
+def _old_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    if not logprobs:
+        return None
+    offsets, at = [], 0
+    for each in logprobs:
+        offsets.append(at)
+        at += len(each.token)
+    return {
+        "tokens": [each.token for each in logprobs],
+        "token_logprobs": [each.logprob for each in logprobs],
+        "top_logprobs": [{one.token: one.logprob for one in each.top} for each in logprobs],
+        "text_offset": offsets,
+    }
+
+
+def _sum(usages: Sequence[Usage | None]) -> Usage | None:
+    """The counts of several answers to one prompt, which counts once."""
+    known = [usage for usage in usages if usage is not None]
+    if not known:
+        return None
+    return Usage(
+        prompt_tokens=known[0].prompt_tokens,
+        completion_tokens=sum(usage.completion_tokens for usage in known),
+        cached_tokens=known[0].cached_tokens,
+        reasoning_tokens=sum(usage.reasoning_tokens for usage in known),
+    )
+
+
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning_tokens,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

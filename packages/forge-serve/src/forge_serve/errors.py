@@ -1,0 +1,83 @@
+"""Errors on their way to a client: the HTTP status and kind of each, in one table for all dialects."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+from llamaforge.errors import (
+    AuthenticationError,
+    ConnectionFailedError,
+    ContextOverflowError,
+    GenerationTimeoutError,
+    InvalidAnswerError,
+    LlamaForgeError,
+    MemoryBudgetError,
+    ModelError,
+    ModelNotLoadedError,
+    QueueFullError,
+    RateLimitError,
+    RequestError,
+    ServerError,
+    SourceError,
+    UnknownModelError,
+)
+
+_log = logging.getLogger(__name__)
+
+_INVALID, _UNAVAILABLE, _UPSTREAM = "invalid_request", "unavailable", "upstream"
+
+
+@dataclass(eq=False)
+class Problem(Exception):
+    """What a client is told, before a dialect gives it its shape."""
+
+    status: int
+    kind: str
+    """``invalid_request``, ``authentication``, ``permission``, ``not_found``, ``too_large``, ``overloaded``,
+    ``unavailable``, ``timeout``, ``upstream`` or ``internal``."""
+    message: str
+    param: str | None = None
+    """The field that was wrong."""
+    code: str | None = None
+    """A name that clients know, such as ``context_length_exceeded``."""
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+def invalid(message: str, param: str | None = None) -> Problem:
+    """A request that can't be carried out as it stands."""
+    return Problem(400, _INVALID, message, param)
+
+
+def problem(error: BaseException) -> Problem:
+    """The problem that an error is to a client. What nobody foresaw is logged, and its text stays here."""
+    if isinstance(error, Problem):
+        return error
+    if not isinstance(error, LlamaForgeError):
+        _log.error("A request failed unexpectedly.", exc_info=error)
+        return Problem(500, "internal", "The server failed unexpectedly; its log says why.")
+    message = str(error)
+    if isinstance(error, UnknownModelError):
+        return Problem(404, "not_found", message, "model", "model_not_found")
+    if isinstance(error, ContextOverflowError):
+        return Problem(400, _INVALID, message, "messages", "context_length_exceeded")
+    if isinstance(error, RequestError):
+        return Problem(400, _INVALID, message, getattr(error, "name", None))
+    if isinstance(error, QueueFullError):
+        return Problem(429, "overloaded", message, headers={"retry-after": "1"})
+    if isinstance(error, MemoryBudgetError):
+        return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "10"})
+    if isinstance(error, ModelNotLoadedError):
+        return Problem(503, _UNAVAILABLE, "The model was unloaded.", "model", headers={"retry-after": "1"})
+    if isinstance(error, GenerationTimeoutError):
+        return Problem(504, "timeout", message)
+    if isinstance(error, RateLimitError):
+        wait = error.retry_after if error.retry_after is not None else 1.0
+        return Problem(429, "overloaded", message, headers={"retry-after": str(max(1, round(wait)))})
+    if isinstance(error, (ServerError, ConnectionFailedError, AuthenticationError, InvalidAnswerError)):
+        return Problem(502, _UPSTREAM, message)
+    if isinstance(error, (ModelError, SourceError)):
+        _log.error("A model can't be loaded: %s", message)
+        return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "30"})
+    _log.error("A request failed: %s", message)
+    return Problem(500, "internal", message)

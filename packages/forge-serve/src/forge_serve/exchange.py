@@ -1,0 +1,127 @@
+"""One HTTP exchange: its body within bounds, its answer, its stream, and whether the client is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from starlette.types import Receive, Scope, Send
+
+from .errors import Problem, invalid
+
+_DEPTH: Final = 64
+_NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class Exchange:
+    """A request and the answer to it."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+        self.scope = scope
+        self._receive = receive
+        self._send = send
+        self._max_body = max_body
+        self.started = False
+        self.status = 0
+        self.last_sent = 0.0
+
+    def header(self, name: str) -> str | None:
+        """A header of the request."""
+        wanted = name.lower().encode()
+        found = next((value for key, value in self.scope["headers"] if key == wanted), None)
+        return found.decode("latin-1") if found is not None else None
+
+    async def json(self) -> dict[str, Any]:
+        """The body, a JSON object.
+
+        Raises Problem for one that is too large, too deep, no JSON, or no object.
+        """
+        try:
+            body = msgspec.json.decode(await self.body())
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise invalid(f"The body is not JSON: {error}.") from None
+        except RecursionError:
+            raise invalid("The body is nested too deeply.") from None
+        if not isinstance(body, dict):
+            raise invalid("The body must be a JSON object.")
+        if _deeper(body, _DEPTH):
+            raise invalid(f"The body is nested too deeply: more than {_DEPTH} levels.")
+        return body
+
+    async def body(self) -> bytes:
+        """The whole body. Raises Problem where it is too large, asyncio.CancelledError where the client has left."""
+        said = self.header("content-length")
+        if said is not None and said.isdecimal() and int(said) > self._max_body:
+            raise self._too_large()
+        parts, size = [], 0
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise asyncio.CancelledError
+            part = message.get("body", b"")
+            size += len(part)
+            if size > self._max_body:
+                raise self._too_large()
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    async def disconnected(self) -> None:
+        """Return once the client has gone."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def answer(
+        self,
+        content: bytes,
+        status: int = 200,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        content_type: bytes = b"application/json",
+    ) -> None:
+        """A whole answer."""
+        await self.start(status, content_type, headers, len(content))
+        await self._send({"type": "http.response.body", "body": content})
+
+    async def start(
+        self,
+        status: int,
+        content_type: bytes,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        length: int | None = None,
+    ) -> None:
+        """Status and headers."""
+        self.started, self.status = True, status
+        sent = [(b"content-type", content_type)]
+        if length is not None:
+            sent.append((b"content-length", str(length).encode()))
+        sent += [(name.encode(), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+
+    async def write(self, content: bytes) -> None:
+        """A piece of a stream. A client that reads slowly holds up its own stream alone."""
+        self.last_sent = asyncio.get_running_loop().time()
+        await self._send({"type": "http.response.body", "body": content, "more_body": True})
+
+    async def end(self) -> None:
+        """The end of a stream."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def _too_large(self) -> Problem:
+        return Problem(413, "too_large", f"The body is larger than {self._max_body:,} bytes.")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested more than *levels* deep."""
+    row = [value]
+    for _ in range(levels):
+        row = [
+            inner
+            for each in row
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not row:
+            return False
+    return True

@@ -1,0 +1,243 @@
+"""What reading parameters gives and refuses, to the letter: found with the mutants of llamaforge.parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from llamaforge.errors import ConflictingParametersError, InvalidParameterError, RequestError, UnknownParameterError
+from llamaforge.parameters import ALIASES, DEFAULTS, NAMES, UNIVERSAL, canonical, read_parameters, valid_parameters
+from llamaforge.requests import merge_parameters, read_request, resolve_request
+
+ALL = frozenset(NAMES)
+
+
+def resolved(parameters: dict[str, Any] | None = None, **more: Any) -> Any:
+    return resolve_request("Hi", None, parameters, **{"backend": "some", "supported": ALL, **more})
+
+
+def test_cores_defaults_are_the_documented_ones() -> None:
+    assert DEFAULTS == {
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "stop": (),
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "repetition_penalty": 1.0,
+        "truncation": "disabled",
+    }
+    assert ALIASES == {"max_new_tokens": "max_tokens", "repeat_penalty": "repetition_penalty"}
+    assert {"raw", "timeout", "on_unsupported", "engine"} == UNIVERSAL
+
+
+@pytest.mark.parametrize("wrong", [5, [], [("top_k", 1)], "top_k", 0, ""])
+def test_what_is_no_mapping_is_refused(wrong: Any) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        canonical(wrong)
+    error = caught.value
+    assert (error.name, error.value, error.expected) == ("parameters", wrong, "a mapping from names to values")
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        canonical({7: 1})  # type: ignore[dict-item]
+    assert (caught.value.name, caught.value.value) == ("parameters", 7)
+    assert caught.value.expected == "a mapping from names to values"
+
+
+@pytest.mark.parametrize("nothing", [None, {}])
+def test_nothing_is_read_as_nothing(nothing: Any) -> None:
+    assert canonical(nothing) == {}
+
+
+def test_none_hides_no_name_after_it() -> None:
+    assert canonical({"top_k": None, "seed": 3}) == {"seed": 3}
+    assert canonical({"do_sample": True, "seed": 3}) == {"seed": 3}
+    assert canonical({"do_sample": None, "temperature": 0.5}) == {"temperature": 0.5}
+
+
+@pytest.mark.parametrize(("value", "name"), [("yes", "do_sample"), (1, "do_sample")])
+def test_do_sample_is_a_truth_value(value: Any, name: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        canonical({"do_sample": value})
+    error = caught.value
+    assert (error.name, error.value, error.expected) == (name, value, "true or false")
+
+
+def test_do_sample_and_temperature() -> None:
+    assert canonical({"do_sample": False}) == {"temperature": 0.0}
+    assert canonical({"do_sample": True}) == {}
+    for given in ({"do_sample": True, "temperature": 0}, {"do_sample": False, "temperature": 0.5}):
+        with pytest.raises(ConflictingParametersError) as caught:
+            canonical(given)
+        assert caught.value.names == ["do_sample", "temperature"]
+    assert "temperature is 0.5" in str(caught.value)
+
+
+@pytest.mark.parametrize("pair", [("max_tokens", "max_new_tokens"), ("repeat_penalty", "repetition_penalty")])
+def test_two_names_are_both_named(pair: tuple[str, str]) -> None:
+    with pytest.raises(ConflictingParametersError) as caught:
+        canonical({"seed": 1, pair[0]: 2, pair[1]: 3})
+    assert caught.value.names == list(pair)
+    assert canonical({pair[0]: 2, pair[1]: 2}) == {ALIASES.get(pair[0], pair[0]): 2}
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "timeout", "presence_penalty"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_are_finite(name: str, value: float) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        canonical({name: value})
+    assert (caught.value.name, caught.value.expected) == (name, "a finite number")
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ({"stop": "x"}, {"stop": ("x",)}),
+        ({"stop": ["x", "y"]}, {"stop": ("x", "y")}),
+        ({"logit_bias": {"42": 1.0}}, {"logit_bias": {42: 1.0}}),
+        ({"logit_bias": {42: -1}}, {"logit_bias": {42: -1}}),
+        ({"seed": 0}, {"seed": 0}),
+    ],
+)
+def test_values_in_other_forms(given: dict[str, Any], read: dict[str, Any]) -> None:
+    parameters = read_parameters(given)
+    assert {name: getattr(parameters, name) for name in read} == read
+
+
+@pytest.mark.parametrize("key", ["x42", "4.2", "-1", ""])
+def test_a_bias_is_for_a_number(key: str) -> None:
+    with pytest.raises(InvalidParameterError) as caught:
+        read_parameters({"logit_bias": {key: 1.0}})
+    assert caught.value.name.startswith("logit_bias")
+
+
+def test_an_unknown_name_has_every_name_to_be_near() -> None:
+    for near, meant in (("do_samples", "do_sample"), ("max_new_token", "max_new_tokens"), ("top_kk", "top_k")):
+        with pytest.raises(UnknownParameterError) as caught:
+            canonical({near: 1})
+        assert caught.value.name == near
+        assert meant in caught.value.suggestions
+
+
+def test_a_recommendation_out_of_range_is_ignored_alone() -> None:
+    assert valid_parameters({"temperature": -1, "top_k": 20, "top_p": 0.9}) == {"top_k": 20, "top_p": 0.9}
+
+
+def test_parameters_by_name_and_as_a_mapping() -> None:
+    given = {"top_k": 1}
+    assert merge_parameters(given, {}) is given
+    assert merge_parameters(None, given) is given
+    assert merge_parameters({"seed": 1}, {"seed": 1, "top_k": 2}) == {"seed": 1, "top_k": 2}
+    assert merge_parameters(given, {"seed": 3}) == {"top_k": 1, "seed": 3}
+    assert given == {"top_k": 1}
+    with pytest.raises(ConflictingParametersError) as caught:
+        merge_parameters(given, {"top_k": 2})
+    assert caught.value.names == ["parameters['top_k']", "top_k"]
+
+
+def test_a_request_has_cores_defaults_and_a_seed() -> None:
+    request = resolved().request
+    assert {name: value for name, value in request.parameters().items() if name != "seed"} == DEFAULTS
+    assert 0 <= request.seed < 2**32
+    assert len({resolved().request.seed for _ in range(20)}) == 20
+    assert max(resolved().request.seed for _ in range(64)) >= 2**31
+
+
+@pytest.mark.parametrize(
+    ("given", "more"),
+    [
+        ({"temperature": 0}, {}),
+        ({"do_sample": False}, {}),
+        ({}, {"server_defaults": True}),
+        ({}, {"supported": ALL - {"seed"}}),
+        ({}, {"model": {"temperature": 0}}),
+    ],
+)
+def test_where_nothing_is_drawn_there_is_no_seed(given: dict[str, Any], more: dict[str, Any]) -> None:
+    assert resolved(given, **more).request.seed is None
+
+
+def test_a_given_seed_stays() -> None:
+    assert resolved({"seed": 7}).request.seed == 7
+    assert resolved(model={"seed": 8}).request.seed == 8
+
+
+def test_a_server_chooses_what_is_not_set() -> None:
+    assert resolved({"top_k": 3}, server_defaults=True).request.parameters() == {"top_k": 3}
+
+
+def test_only_what_is_supported_gets_a_default() -> None:
+    request = resolved(supported=frozenset({"top_k", "seed"})).request
+    assert set(request.parameters()) == {"top_k", "seed"}
+
+
+def test_the_caller_wins_over_the_model_and_the_model_over_core() -> None:
+    model = {"temperature": 0.6, "top_k": 20}
+    outcome = resolved({"top_k": 5}, model=model)
+    assert (outcome.request.temperature, outcome.request.top_k) == (0.6, 5)
+    assert outcome.own == {"top_k": 5}
+
+
+def test_sampling_that_is_asked_for_wins_over_a_models_greedy_default() -> None:
+    assert resolved({"do_sample": True}, model={"temperature": 0}).request.temperature == 1.0
+    assert resolved({"do_sample": True}, model={"temperature": 0.3}).request.temperature == 0.3
+    assert resolved({}, model={"temperature": 0}).request.temperature == 0
+    assert resolved({"do_sample": False}, model={"temperature": 0.3}).request.temperature == 0
+
+
+def refused(call: Callable[[], object]) -> RequestError:
+    with pytest.raises(RequestError) as caught:
+        call()
+    return caught.value
+
+
+def test_what_is_not_supported_is_refused_or_dropped() -> None:
+    few = frozenset({"max_tokens"})
+    one: Any = refused(lambda: resolved({"top_k": 1, "max_tokens": 2}, supported=few))
+    assert (one.feature, one.backend) == ("the parameter top_k", "some")
+    assert 'Leave it out, or pass on_unsupported="drop" to ignore it.' in str(one)
+    two: Any = refused(lambda: resolved({"top_k": 1, "seed": 2}, supported=few))
+    assert two.feature == "the parameters top_k, seed"
+    outcome = resolved({"top_k": 1, "max_tokens": 2, "on_unsupported": "drop"}, supported=few)
+    assert outcome.dropped == ("top_k",)
+    assert outcome.request.parameters() == {"max_tokens": 2, "on_unsupported": "drop"}
+    assert resolved({"max_tokens": 2}, supported=few).dropped == ()
+    # What is wrong is wrong, even where it would be dropped.
+    wrong: Any = refused(lambda: resolved({"top_k": -1, "on_unsupported": "drop"}, supported=few))
+    assert wrong.name == "top_k"
+
+
+def test_universal_parameters_need_no_support() -> None:
+    given = {"raw": True, "timeout": 5, "engine": {"a": 1}, "on_unsupported": "error"}
+    assert resolved(given, supported=frozenset()).request.parameters() == given
+
+
+def test_a_models_recommendation_that_contradicts_is_left_out() -> None:
+    request = resolved({"grammar": 'root ::= "a"'}, model={"response_format": {"type": "json_object"}}).request
+    assert request.response_format is None
+    assert request.grammar == 'root ::= "a"'
+
+
+def test_prompts_and_messages() -> None:
+    turn = [{"role": "user", "content": "Hi"}]
+    both: Any = refused(lambda: read_request("Hi", turn))
+    assert both.names == ["prompt", "messages"]
+    raw: Any = refused(lambda: read_request(None, turn, {"raw": True}))
+    assert raw.names == ["raw", "messages"]
+    for wrong in (None, 5, b"Hi", ["Hi"]):
+        error: Any = refused(lambda wrong=wrong: read_request(wrong))
+        assert (error.name, error.expected) == ("prompt", "a string")
+        assert ("chat()" in str(error)) == isinstance(wrong, list)
+        assert type(wrong).__name__ in str(error)
+    assert read_request("  ", None, {"raw": True}).prompt == "  "
+    assert read_request("Hi").as_messages()[0].role == "user"
+    assert read_request(None, turn).as_messages() == read_request(None, turn).messages
+    for empty in ("", " \n"):
+        assert type(refused(lambda empty=empty: read_request(empty))).__name__ == "EmptyPromptError"
+    assert "empty" in str(refused(lambda: read_request(None, [])))
+    assert type(refused(lambda: read_request("", None, {"raw": True}))).__name__ == "EmptyPromptError"

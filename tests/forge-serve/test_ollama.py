@@ -1,0 +1,79 @@
+"""Ollama's own client against the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ollama
+import pytest
+
+from support.serving import Running, Scripted
+
+
+@pytest.fixture
+def client(server: Running) -> ollama.Client:
+    return ollama.Client(server.url)
+
+
+def say(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
+
+
+def test_chat(client: ollama.Client) -> None:
+    options = {"temperature": 0.5, "num_predict": 7, "repeat_penalty": 1.2, "stop": ["x"], "seed": -1, "mirostat": 1}
+    answer = client.chat("one", say("Hi"), options=options)
+    assert (answer.message.content, answer.done_reason) == ("Hello wörld one", "stop")
+    assert (answer.prompt_eval_count, answer.eval_count) == (7, 3)
+    assert (answer.total_duration or 0) > 0
+    asked = Scripted.asked[-1]
+    assert (asked.temperature, asked.max_tokens, asked.repetition_penalty, asked.stop) == (0.5, 7, 1.2, ("x",))
+    pieces = [piece.message.content for piece in client.chat("one", say("Hi"), stream=True)]
+    assert "".join(piece or "" for piece in pieces) == "Hello wörld one"
+
+
+def test_generate(client: ollama.Client) -> None:
+    assert client.generate("one", "Hi", system="Be brief.").response == "Hello wörld one"
+    assert [turn.role for turn in Scripted.asked[-1].messages] == ["system", "user"]
+    assert client.generate("one", "Hi", raw=True).response == "Hello wörld one"
+    assert Scripted.asked[-1].raw
+    assert client.generate("one", "Hi", format={"type": "object"}).response
+    assert (Scripted.asked[-1].response_format or {})["type"] == "json_schema"
+
+
+def test_tools_and_thinking(client: ollama.Client) -> None:
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+    answer = client.chat("one", say("call"), tools=[tool])
+    assert answer.message.tool_calls is not None
+    assert answer.message.tool_calls[0].function.arguments == {"city": "Oslo"}
+    streamed = [
+        call for piece in client.chat("one", say("call"), stream=True) for call in piece.message.tool_calls or ()
+    ]
+    assert [call.function.arguments for call in streamed] == [{"city": "Oslo"}]
+    assert client.chat("one", say("reason")).message.thinking == "Let me see. "
+
+
+def test_lists(client: ollama.Client) -> None:
+    assert {"one", "two"} <= {model.model for model in client.list().models}
+    client.chat("one", say("Hi"))
+    assert [model.model for model in client.ps().models] == ["one"]
+    assert client.show("one").capabilities
+    assert client.chat("one:latest", say("Hi")).message.content
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        ({"model": "three"}, "There is no model"),
+        ({"options": {"num_ctx": 4096}}, "num_ctx"),
+        ({"options": {"top_p": 5}}, "top_p must be"),
+        ({"messages": [{"role": "user", "content": "Hi", "images": ["aGk="]}]}, "images"),
+    ],
+)
+def test_errors(client: ollama.Client, ask: dict[str, Any], message: str) -> None:
+    with pytest.raises((ollama.ResponseError, ValueError), match=message):
+        client.chat(**{"model": "one", "messages": say("Hi"), **ask})
+
+
+def test_a_failure_amid_a_stream(client: ollama.Client) -> None:
+    with pytest.raises(ollama.ResponseError, match="The engine has failed"):
+        list(client.chat("one", say("fail"), stream=True))

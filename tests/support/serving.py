@@ -1,0 +1,124 @@
+"""A server under test, with real sockets, over models that do what they are told."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import uvicorn
+
+from forge_serve import ServeConfig, create_app
+from llamaforge import (
+    BackendSpec,
+    BaseBackend,
+    CancellationToken,
+    Capabilities,
+    Event,
+    Finished,
+    LlamaForge,
+    TextDelta,
+)
+from llamaforge.backends.memory import MemoryUsage
+from llamaforge.errors import GenerationError
+from llamaforge.parameters import NAMES, UNIVERSAL
+from llamaforge.requests import GenerationRequest
+from llamaforge.results import ReasoningDelta, ToolCallDelta, Usage
+
+
+class Scripted(BaseBackend):
+    """Does what the last message says; the tests look at what reached it."""
+
+    spec = BackendSpec(
+        name="scripted",
+        target=f"{__name__}:Scripted",
+        config="llamaforge:BackendConfig",
+        summary="For tests.",
+        capabilities=Capabilities(parameters=frozenset(NAMES) - UNIVERSAL),
+    )
+    asked: ClassVar[list[GenerationRequest]] = []
+    loads: ClassVar[list[str]] = []
+    cancelled: ClassVar[threading.Event] = threading.Event()
+    begun: ClassVar[threading.Event] = threading.Event()
+    gate: ClassVar[threading.Event] = threading.Event()
+    size: ClassVar[int] = 10
+
+    def load(self, model_path: str, config: Any) -> None:
+        if "slow" in model_path:
+            assert self.gate.wait(20)
+        if "broken" in model_path:
+            raise ValueError("no such weights")
+        self.loads.append(model_path)
+
+    def memory(self) -> MemoryUsage | None:
+        return MemoryUsage(host=self.size, measured=True) if self.is_model_loaded() else None
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        self.asked.append(request)
+        said = request.prompt if request.prompt is not None else request.as_messages()[-1].text
+        reason: Any = "stop"
+        if said == "wait":
+            yield TextDelta("begun")
+        if said in ("wait", "think"):
+            self.begun.set()
+            while not cancellation.stopped:
+                time.sleep(0.002)
+            self.cancelled.set()
+            cancellation.check()
+            return
+        if said == "reason":
+            yield ReasoningDelta("Let me see. ")
+        if said == "call":
+            reason = "tool_calls"
+            yield ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"city":')
+            yield ToolCallDelta(index=0, arguments='"Oslo"}')
+        if said == "fail":
+            yield TextDelta("half an")
+            raise GenerationError("The engine has failed.")
+        pieces = ("Hello", " wörld", f" {self.model_path}") if request.response_format is None else ('{"a":', "1}")
+        for piece in pieces:
+            yield TextDelta(piece)
+        yield Finished(finish_reason=reason, usage=Usage(prompt_tokens=7, completion_tokens=3, cached_tokens=2))
+
+
+class Running:
+    """A server under test."""
+
+    def __init__(self, url: str, forge: LlamaForge) -> None:
+        self.url = url
+        self.forge = forge
+
+
+Serve = Callable[..., contextlib.AbstractContextManager[Running]]
+
+
+@contextlib.contextmanager
+def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(forge, config), port=0, log_level="error", http="httptools", timeout_graceful_shutdown=1
+        )
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    end = time.monotonic() + 30
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(f"http://127.0.0.1:{port}", forge)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
+    """Wait for a state."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
