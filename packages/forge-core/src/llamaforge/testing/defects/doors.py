@@ -202,6 +202,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         target="text:StripsTheWhole",
         checks=("test_it_works_through_the_front_door",),
     ),
+    _door("doors:IgnoresDoSample", "lets the temperature win", "contradictions_are_refused"),
     _door("doors:AnswersNothing", "answers an empty prompt", "an_empty_prompt_is_refused"),
     _door("doors:AnswersNumbers", "answers a number", "a_prompt_that_is_no_text_is_refused"),
     _door("doors:ChecksLate", "checks streams late", "an_unknown_parameter_is_refused_by_every_call"),
