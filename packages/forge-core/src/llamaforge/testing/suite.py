@@ -48,6 +48,7 @@ from .checks.telling import TellingChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
+from .checks.tool_choices import ToolChoiceChecks
 from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
@@ -86,6 +87,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    ToolChoiceChecks,
     ConstraintChecks,
     MalformedChecks,
     StopChecks,

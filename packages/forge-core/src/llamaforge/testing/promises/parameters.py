@@ -189,6 +189,7 @@ PROMISES: Final = (
         "P19",
         "tools",
         (
+            "test_tools_are_rendered",
             "test_a_required_tool_is_called",
             "test_tool_turns_need_tools",
         ),
@@ -201,6 +202,7 @@ PROMISES: Final = (
             "test_no_tool_is_called_where_none_may_be",
             "test_the_named_tool_is_called",
             "test_a_required_tool_is_called",
+            "test_the_named_tool_is_called_and_none_is_none",
         ),
         capability="tool_choice",
     ),
