@@ -144,7 +144,7 @@ def test_scores_are_the_logistic_function_of_the_models_logits(reranker: Path) -
         for ranked in backend.rerank("a dog", TEXTS):
             logit = model(**tokenizer("a dog", ranked.document, return_tensors="pt")).logits.item()
             assert ranked.score == pytest.approx(1 / (1 + np.exp(-logit)), abs=1e-5)
-        with pytest.raises(UnsupportedError, match="does rerank"):
+        with pytest.raises(UnsupportedError, match="loaded for rerank"):
             backend.embed("text")
 
 

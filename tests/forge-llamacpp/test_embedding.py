@@ -83,7 +83,7 @@ def test_an_encoders_file_shows_its_task(encoder: Path, decoder: Path) -> None:
     with load(encoder) as backend:
         assert backend.capabilities.tasks == {"embed"}
         assert backend.memory().host > 0  # type: ignore[union-attr]
-        with pytest.raises(UnsupportedError, match="does embed"):
+        with pytest.raises(UnsupportedError, match="loaded for embed"):
             backend.generate("hi")
 
 

@@ -332,7 +332,7 @@ class Scheduler:
                 if not 0 <= choice.token < self._vocab_size:
                     raise outside_vocabulary(choice.token, self._vocab_size)
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
-                if done:
+                if done or sequence.was_diverted():
                     break
             done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
