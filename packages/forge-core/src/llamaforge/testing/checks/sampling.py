@@ -9,6 +9,7 @@ from typing import Any, Final
 from ...errors import LlamaForgeError
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject, common_beginning
 
 HOT: Final = 2.0
@@ -194,8 +195,9 @@ class SamplingChecks(Kit):
             given["tool_choice"] = "required"
         try:
             answer = subject.generate("Paint it green.", {**subject.greedy, **subject.limit(128), **given})
-        except LlamaForgeError:
-            return  # refused aloud: this model can't
+        except LlamaForgeError as error:
+            expect_a_refusal(error, "a call of the tool")  # this model can't, and says so
+            return
         if subject.declares("tool_choice"):
             expect(answer.tool_calls, "at least one tool call", answer.to_dict())
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason")
