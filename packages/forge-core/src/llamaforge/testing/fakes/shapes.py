@@ -16,7 +16,7 @@ from ...requests import GenerationRequest
 from ...results import Event, Finished, ReasoningDelta, Usage
 from .backends import SPEC, ToyBackend, ToyConfig
 from .language import ToyLanguage
-from .queueing import Job, QueueingToyBackend
+from .queueing import WORKERS, Job, QueueingToyBackend
 
 _DECLARED: Final = SPEC.capabilities.parameters
 
@@ -113,12 +113,12 @@ class Reasoning(ToyBackend):
 class WithASmallQueue(QueueingToyBackend):
     """Two at a time, four in the queue, and everybody else is refused."""
 
-    limit = 4
+    max_queue = 4
 
     def enqueue(self, job: Job) -> None:
         """Where there is room."""
-        if len(self._waiting) >= self.limit:
-            raise QueueFullError(len(self._waiting), self.limit)
+        if len(self._waiting) + len(self._at_work) >= WORKERS + self.max_queue:
+            raise QueueFullError(len(self._waiting), self.max_queue)
         super().enqueue(job)
 
 
