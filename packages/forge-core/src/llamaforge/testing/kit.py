@@ -189,11 +189,10 @@ class Kit:
         """The backend with the model loaded, once for all checks that only ask; and again where a check hung."""
         return shared.subject(request.node.name)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def imported(cls) -> Imported:
+    @pytest.fixture
+    def imported(self, request: pytest.FixtureRequest) -> Imported:
         """What importing the backend does, seen in a process of its own."""
-        return cls.import_it()
+        return run_of(type(self)).imported(request.node.name)
 
     @classmethod
     @contextlib.contextmanager
