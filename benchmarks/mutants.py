@@ -75,7 +75,10 @@ def plan(options: argparse.Namespace, root: Path, areas: Areas, known: Known) ->
     """What to try. Raises SystemExit for an area that isn't known."""
     found = []
     for name, area in areas.area.items():
-        modules = sorted({place for pattern in area.modules for place in root.glob(pattern)})
+        places = {pattern: list(root.glob(pattern)) for pattern in area.modules}
+        if missing := [pattern for pattern, matches in places.items() if not matches]:
+            raise SystemExit(f"Area {name}: there is no file {missing[0]}.")
+        modules = sorted({place for matches in places.values() for place in matches})
         relative = [str(place.relative_to(root)) for place in modules]
         wanted = [
             module

@@ -341,7 +341,6 @@ class TestFiles:
         [
             ("bert", "BertModel"),
             ("t5", "T5ForConditionalGeneration"),
-            ("llama", "LlamaForSequenceClassification"),
             ("llama", "LlamaModel"),
             ("vit", "ViTForImageClassification"),
         ],

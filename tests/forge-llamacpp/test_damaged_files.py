@@ -143,7 +143,7 @@ DAMAGED_OTHERWISE: dict[str, tuple[dict[str, Any], str]] = {
     "wrong width": ({"llama__embedding_length": np.uint32(48)}, ""),
     "no length": ({"llama__context_length": None}, "context_length"),
     "a layer too many": ({"llama__block_count": np.uint32(3)}, "blk.2"),
-    "an encoder": ({"general__architecture": "bert"}, ""),
+    "an encoder": ({"general__architecture": "bert", "bert__pooling_type": np.uint32(1)}, ""),
 }
 
 

@@ -34,6 +34,7 @@ REAL_PARTS: dict[str, set[str]] = {
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
     "docs/servers.md": {"gguf_model"},
+    "docs/structured-answers.md": {"gguf_model"},
     "docs/command-line.md": {"gguf_model"},
     "docs/troubleshooting.md": {"gguf_model"},
     "docs/web-application.md": {"gguf_model"},

@@ -138,7 +138,7 @@ def test_every_canonical_parameter_is_an_option(quickly: Any) -> None:
     shown = quickly.fine("run", "--help")
     for name in NAMES:
         assert f"--{name.replace('_', '-')}" in shown
-    assert "a number above 0, at most 1" in " ".join(shown.split())
+    assert "a number above 0 and at most 1" in " ".join(shown.split())
 
 
 def test_a_stop_string_stops(quickly: Any) -> None:
@@ -202,7 +202,7 @@ def test_engine_options_are_checked_by_the_engine(quickly: Any) -> None:
         ([*ECHO, ""], 2, "The prompt is empty"),
         ([*ECHO, "  "], 2, "The prompt is empty"),
         ([*ECHO], 2, "The prompt is empty"),
-        ([*ECHO, "--top-p", "3", "hi"], 2, "top_p must be a number above 0, at most 1, not 3.0"),
+        ([*ECHO, "--top-p", "3", "hi"], 2, "top_p must be a number above 0 and at most 1, not 3.0"),
         ([*ECHO, "--raw", "-s", "a", "hi"], 2, "--raw takes a prompt, not messages"),
         (["run", "-m", "smollm2-135m", "hi"], 2, "Did you mean 'smollm2-135m-instruct'"),
         (["run", "-m", "pypi:/", "--backend", "fails", "hi"], 2, "is not valid"),
@@ -284,7 +284,7 @@ def test_debug_shows_the_traceback_of_our_own_errors(quickly: Any) -> None:
     done = quickly("--debug", *ECHO, "--top-p", "3", "hi")
     assert done.returncode == 2
     assert "Traceback" in done.stderr
-    assert done.stderr.endswith("Error: top_p must be a number above 0, at most 1, not 3.0.\n")
+    assert done.stderr.endswith("Error: top_p must be a number above 0 and at most 1, not 3.0.\n")
 
 
 def test_a_basic_backend_answers_single_prompts(quickly: Any) -> None:

@@ -163,7 +163,7 @@ def _range(kind: Any) -> str:
     if low is not None and high is not None:
         return f" from {_number(low)} to {_number(high)}"
     if kind.gt is not None and high is not None:
-        return f" above {_number(kind.gt)}, at most {_number(high)}"
+        return f" above {_number(kind.gt)} and at most {_number(high)}"
     if low is not None:
         return f" of at least {_number(low)}"
     if kind.gt is not None:

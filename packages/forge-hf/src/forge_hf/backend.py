@@ -13,8 +13,13 @@ from .config import HuggingFaceConfig
 from .plugin import SPEC
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .embedding import TorchEmbeddingEngine
+    from .embedding_loading import Task
     from .engine import Engine
     from .loading import PreparedModel
+    from .model_source import ModelSource
 
 _ADVICE = "Mend the installation: pip install --force-reinstall torch transformers"
 
@@ -39,20 +44,33 @@ class HuggingFaceBackend(EngineBackend):
     def __init__(self) -> None:
         super().__init__()
         self._prepared: tuple[str, HuggingFaceConfig, PreparedModel] | None = None
+        self._embedder: tuple[ModelSource, Path, Task] | None = None
 
     def check_model(self, model_path: str, config: HuggingFaceConfig) -> None:
         """Fetch the model's files, and refuse all that can be known to be wrong before its weights are read."""
         for library in ("torch", "transformers", "transformers.models.auto.modeling_auto"):
             import_engine(library, backend=self.name, advice=_ADVICE)
+        from .embedding_loading import chosen_task, prepare_embedder
+        from .hub import switched_off
         from .loading import prepare
 
-        self._prepared = None
+        self._prepared = self._embedder = None
+        task = chosen_task(model_path, config)
+        if task != "generate":
+            found = prepare_embedder(model_path, config, task, switched_off(config, offline=self.offline))
+            self._embedder = (*found, task)
+            return
         self._prepared = model_path, config, prepare(model_path, config, offline=self.offline)
 
-    def open_engine(self, model_path: str, config: HuggingFaceConfig) -> Engine:
+    def open_engine(self, model_path: str, config: HuggingFaceConfig) -> Engine | TorchEmbeddingEngine:
         """Read the weights."""
         from .loading import load, prepare
 
+        embedder, self._embedder = self._embedder, None
+        if embedder is not None:
+            from .embedding_loading import load_embedder
+
+            return load_embedder(embedder[0], embedder[1], config, embedder[2])
         prepared, self._prepared = self._prepared, None
         if prepared is not None and prepared[:2] == (model_path, config):
             return load(prepared[2], config)
@@ -66,11 +84,11 @@ class HuggingFaceBackend(EngineBackend):
 
     def memory(self) -> MemoryUsage | None:
         """The bytes of the model's weights, and of the keys and values that it holds."""
-        engine = cast("Engine | None", self._engine)
+        engine = cast("Engine | TorchEmbeddingEngine | None", self._engine)
         return None if engine is None else engine.memory()
 
     @property
     def one_at_a_time(self) -> str | None:
         """Why requests to the loaded model don't share forward passes; None where they do."""
         engine: Any = self._engine
-        return None if engine is None else engine.one_at_a_time
+        return getattr(engine, "one_at_a_time", None)

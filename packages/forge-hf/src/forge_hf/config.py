@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import msgspec
 from msgspec import Meta
 
 from llamaforge.engine import EngineConfig
@@ -47,6 +48,20 @@ class HuggingFaceConfig(EngineConfig, frozen=True, kw_only=True):
         ]
         | None
     ) = None
+    pooling: (
+        Annotated[
+            Literal["mean", "cls", "last"],
+            Meta(
+                description="With task embed, for encoders without sentence-transformers' files: how a text's vector "
+                "is made of its tokens'. Never guessed."
+            ),
+        ]
+        | None
+    ) = None
+    prompts: Annotated[
+        dict[str, str],
+        Meta(description="With task embed: more texts to put before others, for prompt_name: {'query': 'query: '}."),
+    ] = msgspec.field(default_factory=dict)
     n_ctx: (
         Annotated[
             int,

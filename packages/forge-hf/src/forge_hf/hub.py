@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
@@ -28,6 +29,10 @@ def switched_off(config: HuggingFaceConfig, *, offline: bool) -> str | None:
     if config.local_files_only:
         return "local_files_only=True"
     return "the environment variable HF_HUB_OFFLINE" if constants.is_offline_mode() else None
+
+
+_MODULE = re.compile(r"\d+_[A-Za-z]+")
+"""The folders of sentence-transformers' modules, such as ``1_Pooling``."""
 
 
 def fetch(source: ModelSource, config: HuggingFaceConfig, forbidden_by: str | None) -> Path:
@@ -123,7 +128,7 @@ def _is_small(name: str, *, code: bool) -> bool:
     if path.suffix == ".py":
         return code
     if len(path.parts) > 1:
-        return path.parts[0] == "additional_chat_templates"
+        return path.parts[0] == "additional_chat_templates" or bool(_MODULE.fullmatch(path.parts[0]))
     return path.suffix.lower() not in _NOT_NEEDED and not path.name.startswith(".")
 
 

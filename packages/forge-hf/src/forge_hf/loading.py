@@ -102,7 +102,7 @@ def prepare(model_path: str, config: HuggingFaceConfig, *, offline: bool = False
     check_attention(config, switched_off)
     if config.chat_template is not None:
         read_template(config.chat_template)
-    with _loading(source.name):
+    with loading_model(source.name):
         if config.quantization is not None:
             quantization_config(config, source)
         folder = source.folder if source.folder is not None else hub.fetch(source, config, switched_off)
@@ -113,12 +113,12 @@ def prepare(model_path: str, config: HuggingFaceConfig, *, offline: bool = False
 
 def load(prepared: PreparedModel, config: HuggingFaceConfig) -> Engine:
     """Read the weights. Raises a ModelError, an EngineError, or EngineNotAvailableError for an optional package."""
-    with _loading(prepared.source.name):
+    with loading_model(prepared.source.name):
         return _load(prepared, config)
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
+def loading_model(name: str) -> Iterator[None]:
     """Silence, few kernels, and memory given back where it fails; whatever is raised becomes one of our errors."""
     with quiet(), fewer_kernels():
         try:
@@ -208,7 +208,7 @@ def _weight_options(source: ModelSource, folder: Path, settings: Any, config: Hu
         options["device_map"] = config.device_map
     elif device.type != "cpu":
         options["device_map"] = {"": device}
-    options["dtype"] = choose_dtype(config.chosen_dtype, device, _own_dtype(source, folder, settings))
+    options["dtype"] = choose_dtype(config.chosen_dtype, device, own_dtype(source, folder, settings))
     if config.attn_implementation is not None:
         options["attn_implementation"] = config.attn_implementation
     quantization = quantization_config(config, source)
@@ -317,7 +317,7 @@ def _context(settings: Any, config: HuggingFaceConfig) -> int:
     return context_length(config.n_ctx, trained)
 
 
-def _own_dtype(source: ModelSource, folder: Path, settings: Any) -> torch.dtype | None:
+def own_dtype(source: ModelSource, folder: Path, settings: Any) -> torch.dtype | None:
     """The checkpoint's number type; None where its weights are packed."""
     if source.gguf_file is not None:
         return None

@@ -33,7 +33,9 @@ SPEC = BackendSpec(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "truncation"}
             | {"chat_template_kwargs", "parse_special", "response_format", "grammar"}
-        )
+        ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize", "prompt_name", "truncation"}),
     ),
     match=match,
     engine="transformers",

@@ -60,7 +60,8 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
             if config.verbose:
                 log_control.show()
                 stack.callback(log_control.hide)
-            model = loading.load_model(path, config)
+            # Quiet, for it warns of every encoder that its vocabulary ends no answer.
+            model = loading.load_model(path, config, quiet=True)
             stack.callback(lib.llama_model_free, model)
             refuse_what_makes_no_vectors(path, model)
             trained = lib.llama_model_n_ctx_train(model)

@@ -20,13 +20,16 @@ _backend_lock: Final = ForkSafeLock()
 _backend_ready = False
 
 
-def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True) -> lib.llama_model_p:
-    """The model, or all of it but its *weights*. Raises ModelLoadError where llama.cpp can't load it."""
+def load_model(path: str, config: LlamaCppConfig, *, weights: bool = True, quiet: bool = False) -> lib.llama_model_p:
+    """The model, or all of it but its *weights*. With *quiet*, the log has warnings for debugging only.
+
+    Raises ModelLoadError where llama.cpp can't load it.
+    """
     _prepare_backend()
     parameters = llama_params.model_parameters(config)
     if not weights:
         parameters.no_alloc, parameters.load_mode = True, lib.LLAMA_LOAD_MODE_NONE
-    with log_control.troubles() as log:
+    with log_control.troubles(quiet=quiet) as log:
         model: lib.llama_model_p | None = lib.llama_model_load_from_file(os.fsencode(path), parameters)
     if not model:
         raise load_error(path, "Loading it", log)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
 from llamaforge.cancellation import CancellationToken
+from llamaforge.embeddings import EmbeddingBatch, ScoreBatch
 from llamaforge.errors import ConnectionFailedError, LlamaForgeError, ModelNotLoadedError, UnsupportedError
-from llamaforge.requests import GenerationRequest
+from llamaforge.requests import EmbeddingRequest, GenerationRequest, RerankRequest
 from llamaforge.results import Event
 
 from .answer.decoder import AnswerDecoder
 from .answer.reader import AnswerReader
 from .config import OpenAIConfig
+from .embedding import (
+    EMBEDDINGS,
+    MOST_TEXTS,
+    RERANK,
+    BodyDecoder,
+    embeddings_body,
+    read_embeddings,
+    read_scores,
+    rerank_body,
+)
 from .endpoint import Endpoint
 from .plugin import SPEC
 from .request.body import build, check_engine_options, stops_here
@@ -107,9 +120,57 @@ class OpenAIBackend(BaseBackend):
         scope = CancelScope.of(cancellation)
         return arun(exchange(call, session, scope), scope)
 
+    @property
+    def texts_per_request(self) -> int:
+        """What OpenAI takes in one call."""
+        return MOST_TEXTS
+
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        """One POST."""
+        session, call = self._body_call(EMBEDDINGS, embeddings_body(request, self._model, self.name))
+        scope = CancelScope.of(cancellation)
+        body: Any = next(run(exchange(call, session, scope), scope), b"")
+        return read_embeddings(body, request, session.servers[0].endpoint.address)
+
+    async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        """One POST, in the running event loop."""
+        session, call = self._body_call(EMBEDDINGS, embeddings_body(request, self._model, self.name))
+        scope = CancelScope.of(cancellation)
+        async with contextlib.aclosing(arun(exchange(call, session, scope), scope)) as found:
+            body: Any = await anext(found, b"")
+        return read_embeddings(body, request, session.servers[0].endpoint.address)
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        """One POST."""
+        session, call = self._body_call(RERANK, rerank_body(request, self._model))
+        scope = CancelScope.of(cancellation)
+        body: Any = next(run(exchange(call, session, scope), scope), b"")
+        return read_scores(body, request, session.servers[0].endpoint.address)
+
+    async def acompute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        """One POST, in the running event loop."""
+        session, call = self._body_call(RERANK, rerank_body(request, self._model))
+        scope = CancelScope.of(cancellation)
+        async with contextlib.aclosing(arun(exchange(call, session, scope), scope)) as found:
+            body: Any = await anext(found, b"")
+        return read_scores(body, request, session.servers[0].endpoint.address)
+
     def explain(self, error: LlamaForgeError) -> LlamaForgeError:
         """What a request raises for *error*: itself. A subclass may know more, as that the server is its child."""
         return error
+
+    def _body_call(self, path: str, body: bytes) -> tuple[Session, Call]:
+        """A request whose answer is one JSON value."""
+        session = self._session
+        if session is None:
+            raise ModelNotLoadedError()
+
+        def explain(error: LlamaForgeError) -> LlamaForgeError:
+            if self._session is not session and isinstance(error, ConnectionFailedError):  # unloading closed it
+                return ModelNotLoadedError("The model was unloaded while the server answered.")
+            return self.explain(error)
+
+        return session, Call(lambda _: (path, body), lambda _: BodyDecoder(), explain)
 
     def _call(self, request: GenerationRequest) -> tuple[Session, Call]:
         session, model, settings = self._session, self._model, self._settings

@@ -15,6 +15,8 @@ SPEC = BackendSpec(
             {"max_tokens", "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
             | {"logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize"}),
         images=True,
         server_defaults=True,
     ),

@@ -16,6 +16,8 @@ SPEC = BackendSpec(
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
             | {"response_format", "grammar", "tools", "tool_choice"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"dimensions", "normalize"}),
         images=True,
         server_defaults=True,
     ),

@@ -19,6 +19,8 @@ from .plugin_commands import load_plugin_command, plugin_commands
 BUILT_IN: Final = {
     "run": "Answer one prompt",
     "chat": "Chat with a model",
+    "embed": "Make vectors of texts",
+    "rerank": "Sort documents by their relevance to a query",
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
     "doctor": "Show what is installed, what is broken, and how to repair it",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
 from typing import Any, Final
 
 from ..errors import MissingDependencyError
@@ -18,6 +19,11 @@ _LIMITS: Final = {
     "verbose_errors": False,
 }
 """What a grammar may cost: compiling stays under a second or so, a mask under some tens of milliseconds."""
+
+_LONGEST: Final = 500
+"""Characters of a reason."""
+_SOURCE = re.compile(r"\d+ \|")
+"""How a line of the grammar begins that a message shows."""
 
 
 @functools.cache
@@ -48,7 +54,12 @@ def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
 
     If it can't be compiled: None, and the reason in one line.
     """
-    matcher = llguidance().LLMatcher(tokenizer, text, log_level=0, limits=limits())
+    try:
+        matcher = llguidance().LLMatcher(tokenizer, text, log_level=0, limits=limits())
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
+        return None, plain_reason(f"llguidance failed: {error}")
     if matcher.is_error():
         return None, plain_reason(matcher.get_error())
     return matcher, ""
@@ -56,13 +67,9 @@ def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
 
 def plain_reason(message: str) -> str:
     """llguidance's *message* without its state and without the grammar, which may be long."""
-    lines = message.partition("\n<state>")[0].splitlines()
-    kept = [line.strip() for line in lines if line.strip() and set(line.strip()) != {"^"}]
-    reason = " ".join(kept[:1] if kept and "failed to compile JSON schema" in kept[0] else kept)
+    lines = [line.strip() for line in message.partition("\n<state>")[0].splitlines()]
+    reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason
     reason = reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
     return reason if reason.endswith(".") else reason + "."
-
-
-_LONGEST: Final = 500

@@ -199,9 +199,10 @@ def _negations(schema: dict[str, Any]) -> None:
 
 
 def _also(schema: dict[str, Any], more: Any) -> None:
-    """*schema* and *more* together."""
-    if more is not True:
-        schema["allOf"] = [*schema.get("allOf", ()), more]
+    """*schema* and *more* together. What is no list of schemas is left for llguidance to refuse."""
+    present = schema.get("allOf", [])
+    if more is not True and isinstance(present, list | tuple):
+        schema["allOf"] = [*present, more]
 
 
 def _is_names(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import threading
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, overload
 
 import msgspec
 
-from ..constraints import request_grammar
 from ..errors import UnsupportedError
 from ..requests import GenerationRequest
 from .interface import BatchEntry, Engine
@@ -52,6 +50,7 @@ class Constraints:
         """
         if request.response_format is None and request.grammar is None:
             return None
+        from ..constraints import request_grammar
 
         grammar = request_grammar(request)
         if grammar is None:
@@ -117,6 +116,8 @@ class MaskFiller:
         mask_bytes = wanted[0][0].mask_bytes
         rows = sum(len(guesses) + 1 for _, guesses in wanted)
         if rows * mask_bytes > len(self._buffer):
+            import ctypes
+
             self._buffer = bytearray(rows * mask_bytes)
             self._address = ctypes.addressof((ctypes.c_char * len(self._buffer)).from_buffer(self._buffer))
         view = memoryview(self._buffer)

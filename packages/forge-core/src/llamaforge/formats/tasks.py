@@ -44,7 +44,10 @@ def gguf_task(header: Header) -> Task:
 
 
 def folder_task(folder: Path) -> Task | None:
-    """What a folder in transformers' format is for; None where its files can't be read."""
+    """What a folder in transformers' format is for; None where its files don't say.
+
+    An encoder without sentence-transformers' files doesn't say how vectors are made: whoever loads it has to.
+    """
     if (folder / "modules.json").is_file():  # sentence-transformers'
         kinds = [str(each.get("type", "")) for each in _read(folder / "modules.json") or () if isinstance(each, dict)]
         return "rerank" if any("CrossEncoder" in kind or "LogitScore" in kind for kind in kinds) else "embed"
@@ -53,8 +56,6 @@ def folder_task(folder: Path) -> Task | None:
     names = [name for name in classes if isinstance(name, str)] if isinstance(classes, list) else []
     if any(name.endswith("ForSequenceClassification") for name in names):
         return "rerank"
-    if names and all(name.endswith(("Model", "ForMaskedLM")) for name in names):
-        return "embed"
     return "generate" if names else None
 
 

@@ -41,6 +41,7 @@ from .checks.tasks import TaskChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
+from .checks.tool_choices import ToolChoiceChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
@@ -72,6 +73,7 @@ class BackendConformance(
     PrefillChecks,
     PullChecks,
     SamplingChecks,
+    ToolChoiceChecks,
     ConstraintChecks,
     MalformedChecks,
     StopChecks,

@@ -15,6 +15,7 @@ from llamaforge.errors import GenerationTimeoutError, LlamaForgeError
 from llamaforge.results import Event
 
 from ..answer.decoder import AnswerDecoder
+from ..embedding import BodyDecoder
 from ..endpoint import Endpoint
 from .cancel_scope import CancelScope
 from .retries import Attempts
@@ -27,7 +28,7 @@ class Call(NamedTuple):
 
     compose: Callable[[Endpoint], tuple[str, bytes]]
     """Path and body for a server."""
-    decoder: Callable[[ServerClient], AnswerDecoder]
+    decoder: Callable[[ServerClient], AnswerDecoder | BodyDecoder]
     """Makes events of a server's answer."""
     explain: Callable[[LlamaForgeError], LlamaForgeError]
     """What is raised for a failure."""

@@ -178,12 +178,18 @@ PROMISES: Final = (
         "P19",
         "tools",
         (
+            "test_tools_are_rendered",
             "test_a_required_tool_is_called",
             "test_tool_turns_need_tools",
         ),
         capability="tools",
     ),
-    Promise("P20", "tool_choice", ("test_a_required_tool_is_called",), capability="tool_choice"),
+    Promise(
+        "P20",
+        "tool_choice",
+        ("test_a_required_tool_is_called", "test_the_named_tool_is_called_and_none_is_none"),
+        capability="tool_choice",
+    ),
     Promise(
         "P21",
         "truncation",

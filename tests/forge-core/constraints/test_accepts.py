@@ -1,0 +1,250 @@
+"""Schemas, regular expressions and grammars: what they accept, beside jsonschema; what is refused; any input at all."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from llamaforge.constraints import accepts, grammar_accepts
+from llamaforge.errors import ConstraintError
+
+
+def schema_format(schema: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"dependentRequired": {"a": ["b"]}}, ['{"b": 1}', '{"a": 1, "b": 1}', "1"], ['{"a": 1}']),
+        ({"dependentSchemas": {"a": {"maxProperties": 1}}}, ['{"a": 1}', '{"b": 1, "c": 1}'], ['{"a": 1, "b": 2}']),
+        ({"not": {"type": ["object", "array"]}}, ["1", '"x"', "null"], ["{}", "[]"]),
+        ({"not": {"required": ["a"]}}, ["{}", '{"b": 1}'], ['{"a": 1}', "1"]),
+        ({"if": True, "then": {"type": "string"}, "else": {"type": "null"}}, ['"x"'], ["null", "1"]),
+        ({"propertyNames": {"pattern": "^a"}}, ["{}", '{"ab": 1}', "2"], ['{"b": 1}']),
+        ({"propertyNames": {"enum": ["x.", "y"]}}, ['{"x.": 1}'], ['{"xz": 1}']),
+        ({"properties": {"a": {}}, "unevaluatedProperties": False}, ['{"a": 1}'], ['{"b": 1}']),
+        ({"prefixItems": [{}], "unevaluatedItems": {"type": "null"}}, ["[1, null]"], ["[1, 2]"]),
+        ({"uniqueItems": True, "maxItems": 1}, ["[1]"], ["[1, 1]"]),
+        ({"minLength": 2.0, "type": "string"}, ['"ab"'], ['"a"']),
+        ({"then": {"type": "string"}, "maxContains": 1}, ["1", "[1, 2]"], []),
+    ],
+)
+def test_what_is_rewritten_means_the_same(schema: Any, good: list[str], bad: list[str]) -> None:
+    validator = jsonschema.Draft202012Validator(schema)
+    for text in [*good, *bad]:
+        assert validator.is_valid(json.loads(text)) is (text in good)
+        assert accepts(schema_format(schema), text) is (text in good), text
+
+
+@pytest.mark.parametrize(
+    ("schema", "place", "names"),
+    [
+        ({"uniqueItems": True}, "", "uniqueItems"),
+        ({"properties": {"a": {"not": {"const": 1}}}}, "/properties/a", "not"),
+        ({"anyOf": [{}, {"items": {"contains": {}}}]}, "/anyOf/1/items", "contains"),
+        ({"items": {"if": {"type": "null"}, "then": False}}, "/items", "if"),
+        ({"properties": {"a~": {"pattern": "a(?=b)"}}}, "/properties/a~0", "look"),
+        ({"$ref": "https://example.com/schema"}, "", "example.com"),
+        ({"minProperties": 2}, "/minProperties", "twice"),
+    ],
+)
+def test_what_cant_be_enforced_is_refused_by_name_and_place(schema: Any, place: str, names: str) -> None:
+    with pytest.raises(ConstraintError, match=names) as caught:
+        accepts(schema_format(schema), "1")
+    assert caught.value.place == f"/json_schema/schema{place}"
+
+
+def test_an_unknown_format_is_an_annotation_and_a_known_one_is_enforced() -> None:
+    assert accepts(schema_format({"type": "string", "format": "emoji"}), '"x"')
+    assert not accepts(schema_format({"type": "string", "format": "date"}), '"x"')
+    assert accepts(schema_format({"type": "string", "format": "date"}), '"2026-11-29"')
+
+
+def test_any_white_space_and_any_spelling_of_a_string() -> None:
+    wanted = schema_format({"type": "object", "properties": {"é": {"const": "a"}}, "additionalProperties": False})
+    for text in ('{"é":"a"}', '\n{\n  "é" : "a"\n}\n', '{"\\u00e9": "\\u0061"}'):
+        assert accepts({"type": "json_object"}, text)
+        if "\\u" not in text:
+            assert accepts(wanted, text)
+
+
+def test_the_other_formats() -> None:
+    assert accepts({"type": "text"}, "anything")
+    assert accepts({"type": "regex", "regex": "a/b|\\d+"}, "a/b")
+    assert not accepts({"type": "regex", "regex": "ab"}, "xab")
+    assert accepts({"type": "choice", "choice": ['"', "yes"]}, '"')
+    assert not accepts({"type": "choice", "choice": ["yes"]}, "ye")
+    many = [f"choice {number}" for number in range(5000)]
+    assert accepts({"type": "choice", "choice": many}, "choice 4711")
+
+
+def test_lark_and_gbnf() -> None:
+    for grammar in ('start: "a" "b"+', 'root ::= "a" "b"+', 'root ::= "a" more\nmore ::= "b" more | "b"'):
+        assert grammar_accepts(grammar, "abb")
+        assert not grammar_accepts(grammar, "a")
+    assert grammar_accepts('root ::= [a-z]* "end"', "friendend")
+    assert grammar_accepts('root ::= "(" root ")" | [^()]', "((\n))")
+    assert grammar_accepts('root ::= "\\x41\\u00e9" .', "Aé\n")
+
+
+@pytest.mark.parametrize(
+    ("grammar", "place", "reason"),
+    [
+        ('root ::= "a', "line 1, column 10", "not closed"),
+        ('root ::= "a"\nx ::= y', "line 2, column 7", "no rule 'y'"),
+        ('x ::= "a"', "line 1, column 1", "'root'"),
+        ("root ::= [z-a]", "line 1", "empty"),
+        ('root ::= "a"{3,2}', "line 1", "repetition"),
+        ('root ::= "\\q"', "line 1", "escape"),
+        (f"root ::= {'(' * 99}", "line 1", "nested"),
+    ],
+)
+def test_what_is_no_gbnf_is_refused_at_its_place(grammar: str, place: str, reason: str) -> None:
+    with pytest.raises(ConstraintError, match=reason) as caught:
+        grammar_accepts(grammar, "a")
+    assert caught.value.place.startswith(place)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"type": "xml"},
+        {"type": "json_schema"},
+        {"type": "json_schema", "json_schema": {}},
+        {"type": "json_schema", "json_schema": {"schema": []}},
+        {"type": "json_schema", "json_schema": {"schema": {}, "strict": "yes"}},
+        {"type": "json_schema", "json_schema": {"schema": {"const": float("nan")}}},
+        {"type": "regex", "regex": 3},
+        {"type": "regex", "regex": "\ud800"},
+        {"type": "regex", "regex": "a" * (1 << 21)},
+        {"type": "choice", "choice": []},
+        {"type": "choice", "choice": ["a", ""]},
+        {"type": "choice", "choice": "ab"},
+        {"type": "text", "regex": "a"},
+    ],
+)
+def test_a_format_of_another_shape_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConstraintError, match="response_format"):
+        accepts(wrong, "x")
+
+
+def test_a_deep_schema_is_refused() -> None:
+    schema: Any = {}
+    for _ in range(500):
+        schema = {"items": schema}
+    with pytest.raises(ConstraintError, match=r"deep|nested|recursion"):
+        accepts(schema_format(schema), "[]")
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from(["a", "bc", ""])
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3)
+)
+
+
+def _objects(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries(
+        {"type": st.just("object"), "properties": st.dictionaries(st.sampled_from("abc"), inner, max_size=3)},
+        optional={"required": st.lists(st.sampled_from("abc"), unique=True), "additionalProperties": inner},
+    )
+
+
+SCHEMAS = st.recursive(
+    st.booleans()
+    | st.fixed_dictionaries({"type": st.sampled_from(["null", "boolean", "integer", "string", "object", "array"])})
+    | st.fixed_dictionaries({"enum": st.lists(SCALARS, min_size=1, max_size=3)})
+    | st.fixed_dictionaries({"minimum": st.integers(-2, 2), "maxLength": st.integers(0, 2)}),
+    lambda inner: (
+        _objects(inner)
+        | st.fixed_dictionaries({"items": inner, "maxItems": st.integers(0, 3)})
+        | st.fixed_dictionaries({"anyOf": st.lists(inner, min_size=1, max_size=3)})
+        | st.fixed_dictionaries({"allOf": st.lists(inner, min_size=1, max_size=2)})
+        | st.fixed_dictionaries({"dependentRequired": st.just({"a": ["b"]}), "not": st.just({"type": "null"})})
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300)
+@given(SCHEMAS, VALUES)
+def test_what_is_accepted_is_valid(schema: Any, value: Any) -> None:
+    text = json.dumps(value)
+    try:
+        accepted = accepts(schema_format(schema), text)
+    except ConstraintError:
+        return
+    if accepted:
+        jsonschema.validate(value, schema)
+
+
+PIECES = ["a", "(", ")", "[a-z]", "[^", "*", "+", "{2,5}", "|", ".", "\\", "^", "(?=", "\\p{L}", "/", "\n", '"', "é"]
+WORDS = [
+    '"a"',
+    "[a-z]",
+    "/b/",
+    "(",
+    ")",
+    "|",
+    "*",
+    "+",
+    "{9}",
+    "root",
+    "start",
+    "::=",
+    ":",
+    "\n",
+    "#",
+    "%ignore",
+    "<[5]>",
+]
+
+
+@settings(max_examples=300)
+@given(st.lists(st.sampled_from(PIECES), max_size=10), st.lists(st.sampled_from(WORDS), max_size=14))
+def test_any_regex_and_any_grammar_are_read_or_refused(pieces: list[str], words: list[str]) -> None:
+    for ask in (
+        lambda: accepts({"type": "regex", "regex": "".join(pieces)}, "aa"),
+        lambda: grammar_accepts(" ".join(words), "a"),
+    ):
+        with suppress(ConstraintError):
+            assert ask() in (True, False)
+
+
+@settings(max_examples=200)
+@given(
+    st.recursive(
+        SCALARS,
+        lambda inner: (
+            st.lists(inner, max_size=2)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "allOf",
+                        "not",
+                        "if",
+                        "properties",
+                        "items",
+                        "required",
+                        "minProperties",
+                        "dependentRequired",
+                        "$ref",
+                        "type",
+                    ]
+                ),
+                inner,
+                max_size=3,
+            )
+        ),
+    )
+)
+def test_any_schema_is_read_or_refused(schema: Any) -> None:
+    with suppress(ConstraintError):
+        accepts(schema_format(schema), "{}")
