@@ -87,9 +87,7 @@ def main() -> int:
     """Run it all and print a table. Returns 1 where the catalogue's score is not full."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--false-alarms", type=int, metavar="N", help="run the kit N times on each sound backend instead"
-    )
+    parser.add_argument("--false-alarms", type=int, metavar="N", help="run the kit N times on sound backends instead")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     if options.false_alarms:
