@@ -9,7 +9,7 @@ import pytest
 
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError, RequestError, UnknownParameterError
 from llamaforge.parameters import ALIASES, DEFAULTS, NAMES, UNIVERSAL, canonical, read_parameters, valid_parameters
-from llamaforge.requests import merge_parameters, read_request, resolve_request
+from llamaforge.requests import Defaults, merge_parameters, read_request, resolve_request
 
 ALL = frozenset(NAMES)
 
@@ -241,3 +241,48 @@ def test_prompts_and_messages() -> None:
         assert type(refused(lambda empty=empty: read_request(empty))).__name__ == "EmptyPromptError"
     assert "empty" in str(refused(lambda: read_request(None, [])))
     assert type(refused(lambda: read_request("", None, {"raw": True}))).__name__ == "EmptyPromptError"
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({"response_format": {"type": "json_object"}, "stop": "x"}, {"response_format", "stop"}),
+        ({"grammar": 'start: "a"', "stop": "x"}, {"grammar", "stop"}),
+        ({"top_logprobs": 2}, {"top_logprobs", "logprobs"}),
+    ],
+)
+def test_contradictions_are_named(given: dict[str, Any], names: set[str]) -> None:
+    error: Any = refused(lambda: read_parameters(given))
+    assert set(error.names) == names
+    assert "None" not in str(error)
+
+
+def test_a_format_of_any_text_leaves_stop_strings_alone() -> None:
+    assert read_parameters({"response_format": {"type": "text"}, "stop": "x"}).stop == ("x",)
+
+
+def named(**values: Any) -> Defaults:
+    return Defaults.read(values, "The table [models.some]")
+
+
+def test_a_named_models_parameters_stand_between_the_caller_and_the_model() -> None:
+    request = resolved({"top_k": 5}, named=named(top_k=6, min_p=0.5), model={"min_p": 0.1, "top_p": 0.5}).request
+    assert (request.top_k, request.min_p, request.top_p) == (5, 0.5, 0.5)
+
+
+def test_sampling_that_is_asked_for_wins_over_a_named_models_greedy_default() -> None:
+    assert resolved({"do_sample": True}, named=named(temperature=0)).request.temperature == 1.0
+    assert resolved({"do_sample": True, "temperature": 0.2}, named=named(temperature=0)).request.temperature == 0.2
+    assert resolved({}, named=named(temperature=0)).request.temperature == 0
+    assert resolved({}, named=named(do_sample=True), model={"temperature": 0}).request.temperature == 1.0
+    assert resolved({}, named=named(top_k=1), model={"temperature": 0}).request.temperature == 0
+
+
+def test_whose_parameter_is_not_supported_is_said() -> None:
+    few = frozenset({"max_tokens"})
+    theirs: Any = refused(lambda: resolved({}, supported=few, named=named(top_k=1)))
+    assert theirs.feature == "the parameter top_k"
+    assert "The table [models.some]" in str(theirs)
+    both: Any = refused(lambda: resolved({"seed": 2}, supported=few, named=named(top_k=1)))
+    assert both.feature == "the parameter seed"
+    assert "The table [models.some]" not in str(both)

@@ -275,6 +275,31 @@ def test_one_failure_of_one_request_is_that_ones_alone():
         assert done == [expected(prompt, 30) for prompt in asked]
 
 
+def test_a_request_that_cannot_begin_leaves_the_others_alone():
+    class Choosy(ToyEngine):
+        def sampling(self, request, prompt, max_new_tokens):
+            if prompt[0] == LETTERS.index("z"):
+                raise OSError("no such letter")
+            return super().sampling(request, prompt, max_new_tokens)
+
+    with ToyBackend(Choosy, n_parallel=2) as backend:
+        begun = backend.generate_stream("abc", max_tokens=30)
+        first = next(begun)
+        with pytest.raises(GenerationError, match="OSError: no such letter"):
+            backend.generate("z", max_tokens=3)
+        assert first + "".join(begun) == expected("abc", 30)
+        assert backend.generate("abd", max_tokens=9) == expected("abd", 9)
+
+
+def test_a_failed_step_names_the_kind_of_error():
+    def before(entries) -> None:
+        raise OSError("the card fell off")
+
+    with ToyBackend(lambda: ToyEngine(before=before)) as backend:
+        with pytest.raises(GenerationError, match="OSError: the card fell off"):
+            backend.generate("abc", max_tokens=3)
+
+
 def test_a_memory_that_can_hold_nobody_is_an_error_and_no_hang():
     with ToyBackend(lambda: ToyEngine(capacity=10)) as backend:
         with pytest.raises(GenerationError, match="memory"):

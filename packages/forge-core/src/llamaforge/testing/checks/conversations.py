@@ -8,6 +8,7 @@ from typing import Any, Final
 from ...errors import LlamaForgeError, RequestError, UnsupportedError
 from ..expect import NotAsExpected, expect
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 
 _LAMP: Final = "The lamp burns all day."
@@ -43,6 +44,7 @@ class ConversationChecks(Kit):
             except Exception as error:
                 raise NotAsExpected(f"an answer to {what}, or a typed error", error) from error
             if refusal is not None:
+                expect_a_refusal(refusal, f"an answer to {what}")
                 expect(str(refusal).strip(), f"an error for {what} that says something", repr(refusal))
             if isinstance(refusal, UnsupportedError):
                 named = refusal.backend == subject.backend.name

@@ -8,6 +8,7 @@ from typing import Any, Final
 from ...errors import InvalidParameterError, LlamaForgeError
 from ..expect import NotAsExpected, expect_equal, expect_refusal
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 
 GRAMMAR: Final = 'root ::= ( "this" |'
@@ -31,6 +32,7 @@ class MalformedChecks(Kit):
             return
         call = partial(subject.generate, None, {**subject.limit(4), "grammar": GRAMMAR})
         error = expect_refusal(LlamaForgeError, call, f"the grammar {GRAMMAR!r}")
+        expect_a_refusal(error, f"the grammar {GRAMMAR!r} to be refused")
         if isinstance(error, InvalidParameterError):
             expect_equal(error.name, "grammar", "error.name")
 
@@ -49,7 +51,7 @@ class MalformedChecks(Kit):
                 subject.generate(None, {**subject.limit(4), "response_format": wanted})
             except InvalidParameterError as error:
                 expect_equal(error.name, "response_format", f"error.name for the schema {schema}")
-            except LlamaForgeError:
-                continue
+            except LlamaForgeError as error:
+                expect_a_refusal(error, f"an answer for the schema {schema}")
             except Exception as error:
                 raise NotAsExpected(f"a typed error or an answer for the schema {schema}", error) from error

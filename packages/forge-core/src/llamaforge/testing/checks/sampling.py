@@ -9,6 +9,7 @@ from typing import Any, Final
 from ...errors import LlamaForgeError
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject, common_beginning
 
 HOT: Final = 2.0
@@ -192,12 +193,19 @@ class SamplingChecks(Kit):
             return
         if subject.declares("tool_choice"):
             given["tool_choice"] = "required"
+        if subject.declares("parallel_tool_calls"):
+            given["parallel_tool_calls"] = False
         try:
             answer = subject.generate("Paint it green.", {**subject.greedy, **subject.limit(128), **given})
-        except LlamaForgeError:
-            return  # refused aloud: this model can't
+        except LlamaForgeError as error:
+            expect_a_refusal(error, "a call of the tool")  # this model can't, and says so
+            return
         if subject.declares("tool_choice"):
             expect(answer.tool_calls, "at least one tool call", answer.to_dict())
+        if subject.declares("parallel_tool_calls"):
+            expect(
+                len(answer.tool_calls) <= 1, "at most one tool call with parallel_tool_calls=False", answer.to_dict()
+            )
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason")
         for call in answer.tool_calls:
             expect_equal(call.function.name, "paint", "the name of the called function")

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ...errors import LlamaForgeError, RequestError
 from ..expect import NotAsExpected, expect
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 
 TOOLS: Final[list[dict[str, Any]]] = [
@@ -45,8 +46,9 @@ class ToolChoiceChecks(Kit):
         for choice in (*named, "none"):
             try:
                 answer = subject.generate("Make it nice.", {**given, "tool_choice": choice})
-            except LlamaForgeError:
-                continue  # refused aloud
+            except LlamaForgeError as error:
+                expect_a_refusal(error, f"a call with tool_choice={choice!r}")
+                continue
             except Exception as error:
                 raise NotAsExpected(f"a call, or a typed error, with tool_choice={choice!r}", error) from error
             wanted = set() if choice == "none" else {choice["function"]["name"]}  # type: ignore[index]

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 
+from ...errors import LlamaForgeError
 from ...results import GeneratedText, Usage
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
@@ -47,6 +48,13 @@ class UsageChecks(Kit):
         expect_equal(counts.total_tokens, counts.prompt_tokens + counts.completion_tokens, "usage.total_tokens")
         expect(0 <= counts.cached_tokens <= counts.prompt_tokens, "cached tokens among the prompt's", counts)
         expect(0 <= counts.reasoning_tokens <= counts.completion_tokens, "reasoning tokens among the answer's", counts)
+        for given in ({"max_reasoning_tokens": 0}, {"reasoning_effort": "none"}):
+            if all(map(subject.declares, given)):
+                try:
+                    quick = subject.generate("Hello", {**subject.limit(16), **given})
+                except LlamaForgeError:
+                    continue  # refused aloud: this model always thinks
+                expect_equal(quick.reasoning, "", f"reasoning with {given}")
 
     def test_a_longer_prompt_has_more_tokens(self, subject: Subject) -> None:
         """usage.prompt_tokens grows with the prompt.

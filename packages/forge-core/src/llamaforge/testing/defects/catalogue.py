@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from . import doors, edging, probabilities, reading, samplers, telling
 from .entry import ASYNC, BASIC, defects_of
 from .living import LIVING
 
@@ -275,6 +276,12 @@ _EDGES: Final = defects_of(
 )
 
 DEFECTS: Final = (
+    *samplers.DEFECTS,
+    *probabilities.DEFECTS,
+    *reading.DEFECTS,
+    *telling.DEFECTS,
+    *edging.DEFECTS,
+    *doors.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_CONSTRAINTS,
