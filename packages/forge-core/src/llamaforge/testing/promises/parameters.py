@@ -259,6 +259,9 @@ PROMISES: Final = (
             "test_unset_parameters_filter_nothing",
         ),
     ),
+    Promise("P33", "parallel_tool_calls", ("test_a_required_tool_is_called",), capability="parallel_tool_calls"),
+    Promise("P34", "reasoning_effort", ("test_usage_is_told",), capability="reasoning_effort"),
+    Promise("P35", "max_reasoning_tokens", ("test_usage_is_told",), capability="max_reasoning_tokens"),
     Promise("P31", "which backend honours what", own=("tests/integration/test_parameter_matrix.py",)),
     Promise(
         "P32",
