@@ -46,13 +46,23 @@ HONOURED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "response_format": ({"response_format": SCHEMA}, {"response_format": SCHEMA}),
     "tools": ({"tools": [TOOL]}, {"tools": [TOOL]}),
     "tool_choice": ({"tools": [TOOL], "tool_choice": "auto"}, {"tools": [TOOL], "tool_choice": "auto"}),
+    "parallel_tool_calls": (
+        {"tools": [TOOL], "parallel_tool_calls": False},
+        {"tools": [TOOL], "parallel_tool_calls": False},
+    ),
+    "reasoning_effort": ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
 }
 EXTENSIONS: dict[str, Any] = {"top_k": 0, "min_p": 0.05, "repetition_penalty": 1.1, "grammar": 'root ::= "a"'}
 
 
 def test_the_tables_cover_every_canonical_name() -> None:
     assert set(HONOURED) == SPEC.capabilities.parameters
-    refused = {"truncation", "chat_template_kwargs", "parse_special"}  # whoever has the template knows
+    refused = {
+        "truncation",
+        "chat_template_kwargs",
+        "parse_special",
+        "max_reasoning_tokens",
+    }  # whoever has the template knows
     assert set(HONOURED) | set(EXTENSIONS) | UNIVERSAL | refused == set(NAMES)
 
 

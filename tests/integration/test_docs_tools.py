@@ -112,7 +112,8 @@ class TestApiReference:
         names = {identifier.rpartition(".")[2] for identifier in shown}
         for identifier in shown:
             try:
-                names |= set(vars(importlib.import_module(identifier)))
+                module = importlib.import_module(identifier)
+                names |= {*vars(module), *getattr(module, "__all__", ())}  # some are imported late
             except ModuleNotFoundError:
                 continue  # a class or a function
         aliases = {"BackendConfigBase", "API_VERSION", "Extensions", "LlamaForgeError", "__version__"}

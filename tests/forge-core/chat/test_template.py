@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from llamaforge.chat import BrokenTemplateError, ChatTemplate, ControlToken, read_template
-from llamaforge.errors import InvalidModelError, InvalidParameterError, NoChatTemplateError, RequestError
+from llamaforge.errors import (
+    ConflictingParametersError,
+    InvalidModelError,
+    InvalidParameterError,
+    NoChatTemplateError,
+    RequestError,
+)
 from llamaforge.requests import read_request
 
 Messages = list[dict[str, Any]]
@@ -206,6 +212,59 @@ class TestToolCalls:
         template = "{% for m in messages %}{{ m.tool_calls | tojson if m.tool_calls else m.content }}{% endfor %}"
         assert refused(template, [USER, bad, RESULT]).name == "messages[1]"
 
+    def test_a_template_without_calls_gets_them_as_text(self) -> None:
+        template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        assert render(template, [USER, CALL, RESULT, RESULT]) == (
+            '<user>Hi<assistant><tool_call>\n{"name": "look", "arguments": {"city": "Köln"}}\n</tool_call>'
+            "<user><tool_response>\nIt rains.\n</tool_response>\n<tool_response>\nIt rains.\n</tool_response>"
+        )
+
+    @pytest.mark.parametrize("system", [True, False])
+    def test_a_template_without_tools_is_told_of_them_in_words(self, system: bool) -> None:
+        template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+        if not system:
+            template = "{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + template
+        text = render(template, [USER], tools=TOOLS)
+        assert text.startswith("<system>You can call functions." if system else "<user>You can call functions.")
+        assert '{"name": "look"' in text
+        assert '<tool_call>\n{"name": "function_name", "arguments": {"argument": "value"}}\n</tool_call>' in text
+        if system:
+            assert text.endswith("<user>Hi")
+            joined = render(template, [turn("system", "Be brief."), USER], tools=TOOLS)
+            assert joined == text.replace("<system>", "<system>Be brief.\n\n")
+        else:
+            assert text.endswith("\n\nHi")
+
+
+class TestReasoningEffort:
+    SWITCH = (
+        "{{ messages[0].content }}{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+    )
+    LEVELS = "{{ reasoning_effort or 'medium' }} {{ messages[0].content }}"
+
+    def test_a_switch(self) -> None:
+        assert render(self.SWITCH, [USER], reasoning_effort="none") == "Hi<think></think>"
+        assert render(self.SWITCH, [USER], reasoning_effort="high") == "Hi"
+
+    def test_levels(self) -> None:
+        assert render(self.LEVELS, [USER], reasoning_effort="high") == "high Hi"
+        assert refused(self.LEVELS, [USER], reasoning_effort="none").name == "reasoning_effort"
+
+    def test_a_template_without_reasoning(self) -> None:
+        plain = "{{ messages[0].content }}"
+        assert render(plain, [USER], reasoning_effort="none") == "Hi"
+        assert refused(plain, [USER], reasoning_effort="low").name == "reasoning_effort"
+        assert render(plain, [USER], reasoning_effort="low", on_unsupported="drop") == "Hi"
+
+    def test_a_template_that_always_thinks(self) -> None:
+        always = "{{ messages[0].content }}{% if add_generation_prompt %}<think>{% endif %}"
+        assert render(always, [USER], reasoning_effort="low") == "Hi<think>"
+        assert refused(always, [USER], reasoning_effort="none").name == "reasoning_effort"
+
+    def test_contradictions(self) -> None:
+        with pytest.raises(ConflictingParametersError, match="enable_thinking"):
+            render(self.SWITCH, [USER], reasoning_effort="none", chat_template_kwargs={"enable_thinking": True})
+
 
 class TestEveryTurn:
     @pytest.mark.parametrize(
@@ -220,7 +279,6 @@ class TestEveryTurn:
             ("{{ messages[-1].content }}", [USER, turn("assistant", "x"), turn("user", "y")], 0),
             # The lost text stands in the prompt all the same, in another turn.
             (NO_SYSTEM, [turn("system", "Hi"), USER], 0),
-            ("{% for m in messages %}{{ m.content }}{% endfor %}", [USER, CALL, RESULT], 1),
             ("{% for m in messages %}{{ m.content[0].text }}{% endfor %}", [
                 turn("user", [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
             ], 0),

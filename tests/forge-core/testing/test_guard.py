@@ -118,3 +118,13 @@ def test_only_the_kit_imports_pytest() -> None:
     code = "import sys, llamaforge; llamaforge.BaseBackend; print('pytest' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_no_two_groups_of_checks_have_a_helper_of_one_name() -> None:
+    """They are one class in the end, and the first one's would be everybody's."""
+    owners: dict[str, list[str]] = {}
+    for group in BackendConformance.__mro__[1:]:
+        for name in vars(group):
+            if not name.startswith("__"):
+                owners.setdefault(name, []).append(group.__name__)
+    assert not {name: found for name, found in owners.items() if len(found) > 1}

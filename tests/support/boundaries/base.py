@@ -11,7 +11,10 @@ from llamaforge import BaseBackend, GeneratedText
 from llamaforge.errors import ContextOverflowError
 from llamaforge.parameters import DEFAULTS
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+TOOL = {
+    "type": "function",
+    "function": {"name": "f", "parameters": {"type": "object", "properties": {}, "additionalProperties": False}},
+}
 
 ASK: dict[str, dict[str, Any]] = {
     "max_tokens": {"max_tokens": 3},
@@ -33,6 +36,9 @@ ASK: dict[str, dict[str, Any]] = {
     "grammar": {"grammar": 'root ::= "yes" | "no"'},
     "tools": {"tools": [TOOL]},
     "tool_choice": {"tools": [TOOL], "tool_choice": "auto"},
+    "parallel_tool_calls": {"tools": [TOOL], "parallel_tool_calls": False},
+    "reasoning_effort": {"reasoning_effort": "none"},
+    "max_reasoning_tokens": {"max_reasoning_tokens": 0},
     "truncation": {"truncation": "auto"},
     "chat_template_kwargs": {"chat_template_kwargs": {"enable_thinking": False}},
     "parse_special": {"parse_special": True},

@@ -29,15 +29,19 @@ _SHAPES = (
 )
 
 
+_TOOLS = "{% if tools %}{{ tools[0].function.name }}{% endif %}"
+"""Before a template: shows tools in few tokens."""
+
+
 @contextmanager
 def open_llama_cpp(name: str, folder: Path) -> Iterator[Boundary]:
     """A small model with random weights in llama.cpp."""
     from forge_llamacpp import LlamaCppBackend
 
-    from ..gguf_files import make_tiny_gguf
+    from ..gguf_files import TEMPLATE, make_tiny_gguf
 
     with LlamaCppBackend() as backend, pytest.MonkeyPatch.context() as patch:
-        backend.load_model(make_tiny_gguf(folder / "tiny.gguf"), {"n_threads": 1})
+        backend.load_model(make_tiny_gguf(folder / "tiny.gguf", template=_TOOLS + TEMPLATE), {"n_threads": 1})
         yield LlamaCppBoundary(backend, patch)
 
 
@@ -53,7 +57,7 @@ def open_huggingface(name: str, folder: Path) -> Iterator[Boundary]:
     from ..small_tokenizers import byte_level
 
     tokenizer = byte_level()
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = _TOOLS + TEMPLATE
     torch.set_num_threads(1)
     with HuggingFaceBackend() as backend, pytest.MonkeyPatch.context() as patch:
         backend.load_model(make_tiny_model(folder / "tiny", tokenizer), {"device": "cpu"})
@@ -191,6 +195,26 @@ class SamplerBoundary(Boundary):
     def honours_grammar(self) -> None:
         result = self.answer(**ASK["grammar"])
         assert (result in {"yes", "no"}, result.finish_reason) == (True, "stop")
+
+    def honours_tools(self) -> None:
+        plain, told = self.prompt(), self.prompt(**ASK["tools"])
+        assert len(told) > len(plain)
+
+    def honours_tool_choice(self) -> None:
+        result = self.answer(**ASK["tools"], tool_choice="required", parallel_tool_calls=False, max_tokens=300)
+        assert (len(result.tool_calls), result.finish_reason) == (1, "tool_calls")
+
+    def honours_parallel_tool_calls(self) -> None:
+        result = self.answer(**ASK["parallel_tool_calls"], tool_choice="required", max_tokens=300)
+        assert (len(result.tool_calls), result.finish_reason) == (1, "tool_calls")
+
+    def honours_reasoning_effort(self) -> None:
+        assert self.prompt(**ASK["reasoning_effort"]) == self.prompt(**ASK["chat_template_kwargs"]) != self.prompt()
+
+    def honours_max_reasoning_tokens(self) -> None:
+        result = self.answer(**ASK["max_reasoning_tokens"])
+        assert result.usage is not None
+        assert result.usage.reasoning_tokens == 0
 
     def honours_timeout(self) -> None:
         with pytest.raises(GenerationTimeoutError):

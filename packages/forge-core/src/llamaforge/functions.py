@@ -146,6 +146,29 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
     return plain, functions
 
 
+def check_tool_choice(choice: str | Mapping[str, Any], tools: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InvalidParameterError for a ``tool_choice`` that none of *tools* answers to."""
+    if isinstance(choice, str):
+        if choice not in ("auto", "none", "required"):
+            raise InvalidParameterError("tool_choice", choice, "'auto', 'none', 'required', or one function")
+        return
+    name = chosen_tool(choice)
+    if name is None:
+        expected = "'auto', 'none', 'required', or {'type': 'function', 'function': {'name': ...}}"
+        raise InvalidParameterError("tool_choice", choice, expected)
+    functions = [tool.get("function") for tool in tools]
+    names = [str(function["name"]) for function in functions if isinstance(function, Mapping) and "name" in function]
+    if name not in names:
+        raise InvalidParameterError("tool_choice", name, f"one of the tools: {', '.join(names)}")
+
+
+def chosen_tool(choice: str | Mapping[str, Any] | None) -> str | None:
+    """The name of the one function that a ``tool_choice`` names; None where it names none."""
+    function = choice.get("function") if isinstance(choice, Mapping) else None
+    name = function.get("name") if isinstance(function, Mapping) else None
+    return name if isinstance(name, str) else None
+
+
 def _make(function: Any, name: str | None, description: str | None, strict: bool) -> Tool:
     called = name or getattr(function, "__name__", None) or type(function).__name__
     if not callable(function):

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from .errors import ConflictingParametersError, InvalidParameterError, UnknownParameterError
-from .functions import Tool, read_tools
+from .functions import Tool, check_tool_choice, read_tools
 from .validation import EXPECTED, convert, plain_value
 
 
@@ -138,6 +138,27 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[str | dict[str, Any], Meta(description="'auto', 'none', 'required', or the one function to call.")]
         | None
     ) = None
+    parallel_tool_calls: (
+        Annotated[bool, Meta(description="Whether an answer may hold several tool calls. Default true.")] | None
+    ) = None
+    reasoning_effort: (
+        Annotated[
+            Literal["none", "minimal", "low", "medium", "high"],
+            Meta(description="How much the model thinks before it answers; 'none' turns that off."),
+        ]
+        | None
+    ) = None
+    max_reasoning_tokens: (
+        Annotated[
+            int,
+            Meta(
+                ge=0,
+                description="Maximum length of the reasoning, in tokens; after it the answer begins. It counts towards "
+                "max_tokens.",
+            ),
+        ]
+        | None
+    ) = None
     truncation: (
         Annotated[
             Literal["disabled", "auto"],
@@ -205,6 +226,9 @@ class GenerationParameters(TypedDict, total=False):
     grammar: str | None
     tools: Sequence[Mapping[str, object] | Callable[..., object] | Tool] | None
     tool_choice: str | Mapping[str, object] | None
+    parallel_tool_calls: bool | None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high"] | None
+    max_reasoning_tokens: int | None
     truncation: Literal["disabled", "auto"] | None
     raw: bool | None
     parse_special: bool | None
@@ -353,8 +377,15 @@ def check_combinations(parameters: Parameters) -> None:
         if name in (parameters.chat_template_kwargs or {}):
             message = f"chat_template_kwargs can't contain {name!r}: {instead}."
             raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
-    if parameters.tool_choice is not None and not parameters.tools:
-        raise ConflictingParametersError(["tool_choice", "tools"], "tool_choice needs tools.")
+    for name in ("tool_choice", "parallel_tool_calls"):
+        if getattr(parameters, name) is not None and not parameters.tools:
+            raise ConflictingParametersError([name, "tools"], f"{name} needs tools.")
+    if parameters.tool_choice is not None:
+        check_tool_choice(parameters.tool_choice, parameters.tools or ())
+        constraint = constrained_by(parameters)
+        if constraint is not None and parameters.tool_choice not in ("auto", "none"):
+            reason = f"An answer can't be a tool call, as tool_choice wants it, and follow {constraint}."
+            raise ConflictingParametersError([constraint, "tool_choice"], reason)
 
 
 def constrained_by(parameters: Parameters) -> Literal["response_format", "grammar"] | None:

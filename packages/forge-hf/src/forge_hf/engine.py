@@ -73,7 +73,7 @@ class Engine(engine.Engine[Sampler]):
     ) -> None:
         self.vocabulary = vocabulary
         self._name = name
-        self.template = template
+        self.chat_template = template
         self.n_ctx = n_ctx
         self.n_batch = n_batch
         self.n_slots = n_slots
@@ -87,7 +87,7 @@ class Engine(engine.Engine[Sampler]):
 
     def render(self, request: GenerationRequest) -> str:
         """In the chat template's words, or as it stands."""
-        if request.prompt is not None and (request.raw or self.template is None):
+        if request.prompt is not None and (request.raw or self.chat_template is None):
             return self.vocabulary.raw_text(request.prompt)
         return self._template_for_messages().render(request).text
 
@@ -108,7 +108,7 @@ class Engine(engine.Engine[Sampler]):
         return self.vocabulary.encode_plain(text)
 
     def _token_ids(self, request: GenerationRequest) -> list[int]:
-        if request.prompt is not None and (request.raw or self.template is None):
+        if request.prompt is not None and (request.raw or self.chat_template is None):
             return self.vocabulary.encode_raw(request.prompt)
         template = self._template_for_messages()
         prompt = template.render(request)
@@ -117,9 +117,9 @@ class Engine(engine.Engine[Sampler]):
         return self.vocabulary.encode_pieces(template.control_tokens.pieces(prompt))
 
     def _template_for_messages(self) -> ChatTemplate:
-        if self.template is None:
+        if self.chat_template is None:
             raise NoChatTemplateError(self._name)
-        return self.template
+        return self.chat_template
 
     def detokenizer(self, request: GenerationRequest, prompt: Sequence[int]) -> Detokenizer:
         """Exact text, token by token where the tokenizer allows it."""

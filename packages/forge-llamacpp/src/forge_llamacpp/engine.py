@@ -93,7 +93,7 @@ class LlamaCppEngine(Engine[Sampler]):
             self._micro_batches = MicroBatches(model, self._context, config, splittable=plain)
             self._vocabulary = Vocabulary(lib.llama_model_get_vocab(model), loading.metadata_reader(model, config))
             self.vocab_size, self.end_tokens = self._vocabulary.size, self._vocabulary.end_tokens
-            self._template = self._find_template(config, model)
+            self.chat_template = self._find_template(config, model)
             self._model_size: int = lib.llama_model_size(model)
             self._resources = stack.pop_all()
 
@@ -263,11 +263,11 @@ class LlamaCppEngine(Engine[Sampler]):
         return 0 <= oldest <= max(0, length - self._window)
 
     def _prompt(self, request: GenerationRequest) -> RenderedPrompt:
-        if request.prompt is not None and (request.raw or self._template is None):
+        if request.prompt is not None and (request.raw or self.chat_template is None):
             return RenderedPrompt(self._vocabulary.raw_text(request.prompt))
-        if self._template is None:
+        if self.chat_template is None:
             raise NoChatTemplateError(self._path)
-        return self._template.render(request)
+        return self.chat_template.render(request)
 
     def _find_template(self, config: LlamaCppConfig, model: Any) -> ChatTemplate | None:
         """The template of the load parameter, or those that the model's file holds."""

@@ -26,7 +26,8 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs", "truncation"}
-            | {"chat_template_kwargs", "parse_special", "response_format", "grammar"}
+            | {"chat_template_kwargs", "parse_special", "response_format", "grammar", "tools", "tool_choice"}
+            | {"parallel_tool_calls", "reasoning_effort", "max_reasoning_tokens"}
         ),
         tasks=frozenset({"generate", "embed", "rerank"}),
         embedding=frozenset({"dimensions", "normalize", "prompt_name", "truncation"}),

@@ -14,6 +14,7 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "stop", "seed", "presence_penalty", "frequency_penalty"}
             | {"logit_bias", "logprobs", "top_logprobs", "response_format", "tools", "tool_choice"}
+            | {"parallel_tool_calls", "reasoning_effort"}
         ),
         tasks=frozenset({"generate", "embed", "rerank"}),
         embedding=frozenset({"dimensions", "normalize"}),

@@ -64,7 +64,7 @@ class Guard:
                 "A valid API key is needed: send it as `Authorization: Bearer KEY`.",
                 headers={"www-authenticate": "Bearer"},
             )
-        return None if permitted else Problem(403, "permission", f"This key has not the scope {wanted!r}.")
+        return None if permitted else Problem(403, "permission", f"This key lacks the scope {wanted!r}.")
 
 
 def _secret(exchange: Exchange) -> str | None:

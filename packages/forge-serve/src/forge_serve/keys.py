@@ -46,7 +46,7 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         scope = words[1] if len(words) > 1 else "use"
         try:
             if len(words) > 2 or scope not in get_args(Scope):
-                raise ValueError("after the key may stand 'use' or 'admin'")
+                raise ValueError("only 'use' or 'admin' may follow the key")
             keys.append(Key.of(words[0], scope))  # type: ignore[arg-type]
         except ValueError as error:
             expected = f"a key in each line ({path}, line {number}: {error})"

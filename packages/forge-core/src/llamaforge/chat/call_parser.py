@@ -6,14 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-from .output_format import CallFormat, Tags
+from .output_format import CallFormat
 from .reader import Emit, Reader, Steps
-from .values import between_tags, escaped, kinds, read_value, to_json
+from .tagged_arguments import read_tagged
+from .values import read_value, to_json
 
 _NAMES: Final = frozenset({"name", "function", "tool_name"})
 _ARGUMENTS: Final = frozenset({"arguments", "parameters", "args"})
 _OTHERS: Final = frozenset({"id", "call_id", "tool_call_id", "type"})
-_NULL: Final = "null"
 
 
 class CallSink(Protocol):
@@ -218,7 +218,7 @@ class CallParser:
         elif form.arguments == "python":
             yield from self._python_arguments()
         else:
-            yield from self._tagged_arguments(name)
+            yield from read_tagged(reader, form.tags, self._tools.get(name), self._sink.arguments)
         self._sink.close_call(is_whole=bool((yield from reader.peek())))
         return True
 
@@ -256,68 +256,6 @@ class CallParser:
             if not (yield from reader.literal(",")) and (yield from reader.peek()) != ")":
                 return
         emit("}")
-
-    # arguments between tags
-
-    def _tagged_arguments(self, name: str) -> Steps[None]:
-        reader, tags, emit = self._reader, self._form.tags, self._sink.arguments
-        if tags is None:
-            return
-        schema = self._tools.get(name)
-        properties = schema.get("properties") if isinstance(schema, dict) else None
-        emit("{")
-        count = 0
-        seen: set[str] = set()
-        while True:
-            yield from reader.space()
-            if not (yield from reader.literal(tags.key_begin.strip())):
-                break
-            said: list[str] = []
-            ends = (tags.key_end.strip(), tags.key_end_json.strip())
-            ended = yield from reader.until(ends, said.append)
-            key = "".join(said).strip()
-            if not ended:
-                return
-            emitted: Emit = emit if key not in seen else _ignore
-            if key not in seen:
-                emit((", " if count else "") + to_json(key) + ": ")
-                count += 1
-            seen.add(key)
-            property_schema = properties.get(key) if isinstance(properties, dict) else None
-            allowed = kinds(resolve(property_schema, schema))
-            if tags.key_end_json:
-                allowed = frozenset({"string"}) if ended == tags.key_end.strip() else allowed
-            if not (yield from self._tagged_value(tags, allowed, emitted)):
-                return
-        if (yield from self._ends_here()):
-            emit("}")
-
-    def _ends_here(self) -> Steps[bool]:
-        """Whether the call is at its end, and not cut in its middle."""
-        character = yield from self._reader.peek()
-        return bool(character)
-
-    def _tagged_value(self, tags: Tags, allowed: frozenset[str] | None, emit: Emit) -> Steps[bool]:
-        reader = self._reader
-        if before := tags.value_begin.strip():
-            yield from reader.space()
-            yield from reader.literal(before)
-        if (tags.key_end + tags.value_begin).endswith("\n"):
-            yield from reader.literal("\n")
-        ends = (tags.value_end, tags.value_end.strip())
-        if allowed is not None and "string" in allowed and allowed <= {"string", "null"}:
-            text = _TextValue(emit, maybe_null=len(allowed) > 1)
-            ended = yield from reader.until(ends, text.feed)
-            if ended:
-                text.finish()
-            else:
-                text.cut()
-            return bool(ended)
-        said: list[str] = []
-        if not (yield from reader.until(ends, said.append)):
-            return False
-        emit(between_tags("".join(said), allowed))
-        return True
 
     # one JSON object for name and arguments
 
@@ -398,57 +336,9 @@ class CallParser:
         return _as_text("".join(parts))
 
 
-class _TextValue:
-    """A text between tags, written as a JSON string while it comes; or null, where the schema allows it."""
-
-    def __init__(self, emit: Emit, *, maybe_null: bool) -> None:
-        self._emit = emit
-        self._undecided: str | None = "" if maybe_null else None
-        if not maybe_null:
-            emit('"')
-
-    def feed(self, text: str) -> None:
-        if self._undecided is not None:
-            self._undecided += text
-            if _NULL.startswith(self._undecided):
-                return
-            text, self._undecided = self._undecided, None
-            self._emit('"')
-        self._emit(escaped(text))
-
-    def finish(self) -> None:
-        if self._undecided == _NULL:
-            self._emit(_NULL)
-            return
-        self.cut()
-        self._emit('"')
-
-    def cut(self) -> None:
-        if self._undecided is not None:
-            text, self._undecided = self._undecided, None
-            self._emit('"' + escaped(text))
-
-
-def _ignore(text: str) -> None:
-    """What is said twice counts once."""
-
-
 def _as_text(written: str) -> str:
     try:
         value = json.loads(written, strict=False)
     except ValueError:
         return written.strip('"')
     return value if isinstance(value, str) else written
-
-
-def resolve(schema: Any, root: Any) -> Any:
-    """*schema*, or what its ``$ref`` within *root* stands for."""
-    for _ in range(16):
-        reference = schema.get("$ref") if isinstance(schema, dict) else None
-        if not isinstance(reference, str) or not reference.startswith("#/"):
-            return schema
-        schema = root
-        for part in reference[2:].split("/"):
-            part = part.replace("~1", "/").replace("~0", "~")
-            schema = schema.get(part) if isinstance(schema, dict) else None
-    return None

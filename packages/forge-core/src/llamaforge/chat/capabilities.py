@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -58,29 +60,46 @@ class CapabilityProbes:
     def find(self, form: OutputFormat) -> TemplateCapabilities:
         """All of them; *form* is the format that was found."""
         two = self._recognition.written_calls(2)
-        switch = self.reasoning_switch()
+        switch = self.reasoning_switch
         return TemplateCapabilities(
-            system=self._shows_system(),
+            system=self.shows_system,
             typed_content=self._probes.content_forms("user").parts,
-            tools=self.shows_tools(),
+            tools=self.shows_tools,
             tool_calls=bool(self._recognition.written_calls(1)),
             parallel_tool_calls=bool(two),
             tool_results=self.shows_results(),
             reasoning=form.is_harmony or self._recognition.reasoning() is not None,
             reasoning_switch=switch,
-            reasoning_effort=self.reads_effort(),
+            reasoning_effort=self.reads_effort,
             output_format=form.name,
         )
 
+    @functools.cached_property
     def shows_tools(self) -> bool:
-        """Whether a tool's name is in the prompt."""
+        """Whether the prompt tells of tools."""
         text = self._try([self._user()], tools=TOOLS)
-        return text is not None and "qzname" in text
+        return text is not None and text != self._try([self._user()])
 
     def shows_results(self) -> bool:
         """Whether a conversation with a call and its result shows both."""
         return self._probes.shows_results
 
+    def effort_variables(self, effort: str, form: OutputFormat) -> dict[str, Any] | None:
+        """The variables that make the template ask for that much reasoning; None where it can't.
+
+        A template that has only a switch is turned on for every effort but none.
+        """
+        switch, reads = self.reasoning_switch, self.reads_effort
+        if effort == "none":
+            if switch:
+                return {switch: False}
+            return {} if form.reasoning is None and not form.is_harmony and not reads else None
+        if not switch and not reads and form.reasoning is None:
+            return None
+        known = "low" if effort == "minimal" and form.is_harmony else effort
+        return {**({"reasoning_effort": known} if reads else {}), **({switch: True} if switch else {})}
+
+    @functools.cached_property
     def reasoning_switch(self) -> str:
         """The variable that turns reasoning off."""
         for name in _ON_OFF:
@@ -90,6 +109,7 @@ class CapabilityProbes:
                     return name
         return ""
 
+    @functools.cached_property
     def reads_effort(self) -> bool:
         """Whether the effort changes the prompt."""
         if "reasoning_effort" not in self._variables:
@@ -100,7 +120,9 @@ class CapabilityProbes:
     def _opening(self, **variables: Any) -> str | None:
         return self._try([self._user()], **variables)
 
-    def _shows_system(self) -> bool:
+    @functools.cached_property
+    def shows_system(self) -> bool:
+        """Whether a system turn's text is in the prompt."""
         turn = {"role": "system", "content": self._probes.content("system", PROBE)}
         text = self._try([turn, self._user()])
         return text is not None and PROBE in text
@@ -109,10 +131,12 @@ class CapabilityProbes:
         return {"role": "user", "content": self._probes.content("user", "hi")}
 
     def _try(self, turns: list[Turn], variables: Mapping[str, Any] | None = None, **more: Any) -> str | None:
-        try:
-            return self._run(turns, add_generation_prompt=True, **(variables or {}), **more)
-        except Exception:  # noqa: BLE001 - a template may refuse any conversation
-            return None
+        given = {**(variables or {}), **more}
+        documents = [{"title": "qz", "text": "qz"}]
+        for extra in ({}, {"documents": documents} if "documents" in self._variables else {}):
+            with contextlib.suppress(Exception):  # a template may refuse any conversation
+                return self._run(turns, add_generation_prompt=True, **given, **extra)
+        return None
 
 
 def is_open(prompt: str, begin: str, end: str, opening: str) -> bool:

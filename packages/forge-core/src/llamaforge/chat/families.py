@@ -190,8 +190,9 @@ FUNCTION_GEMMA: Final = OutputFormat(
     "function-gemma",
     CallFormat("<start_function_call>call:", "<end_function_call>", arguments="braces", quote="<escape>"),
 )
+HARMONY_MARKERS: Final = ("<|channel|>", "<|message|>")
 HARMONY: Final = OutputFormat("harmony", is_harmony=True)
-GENERIC: Final = OutputFormat("generic", CallFormat(is_object=True), is_generic=True)
+GENERIC: Final = OutputFormat("generic", HERMES.calls, is_generic=True)
 
 FAMILIES: Final = (
     HARMONY,

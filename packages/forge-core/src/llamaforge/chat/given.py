@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..errors import InvalidParameterError
 from ..formats.local import is_lfs_pointer, lfs_advice, local_path
-from .template import BrokenTemplateError, ChatTemplate
+from .compiled import BrokenTemplateError
+from .template import ChatTemplate
 
 _SIGNS = ("{{", "{%", "{#", "\n")
 """What tells Jinja text from the path of a file."""

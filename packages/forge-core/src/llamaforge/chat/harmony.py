@@ -61,6 +61,10 @@ def _read_body(reader: Reader, sink: HarmonySink, header: str) -> Steps[None]:
     channel = last.split(_CONSTRAIN)[0].split() if before else []
     if name and name not in ("assistant", "user"):
         sink.open_call(name.removeprefix(_FUNCTIONS))
+        yield from reader.space()
+        if (yield from reader.peek()) == "{":  # a string in it may spell an end
+            yield from reader.json(sink.arguments)
+            yield from reader.space()
         ended = yield from reader.until(_ENDS, sink.arguments)
         sink.close_call(is_whole=bool(ended))
     elif channel[:1] == ["analysis"]:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+MARKER: Final = re.compile(r"<\|\"\|>|<[^<>\s\"=]+>|\[/?[A-Z_]{3,}\]")
+"""What special tokens look like in the texts of formats."""
+_HARMONY: Final = (
+    "<|start|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|constrain|>",
+    "<|end|>",
+    "<|call|>",
+    "<|return|>",
+)
 
 Arguments = Literal["json", "tags", "braces", "python"]
 """How arguments are written: as a JSON object; each between tags; as an object with bare keys (Gemma); as Python's
@@ -94,3 +108,13 @@ class OutputFormat:
     """Whether answers are messages with channels and recipients (gpt-oss); the other fields don't apply then."""
     is_generic: bool = False
     """Whether the model must be told how to write a call, because its template doesn't."""
+
+    def markers(self) -> frozenset[str]:
+        """Everything in it that may be a special token."""
+        texts: list[str] = list(_HARMONY) if self.is_harmony else []
+        for part in (self.reasoning, self.calls, self.calls.tags if self.calls is not None else None):
+            if part is not None:
+                for field in dataclasses.fields(part):
+                    value = getattr(part, field.name)
+                    texts += value if isinstance(value, tuple) else [value] if isinstance(value, str) else []
+        return frozenset(match for text in texts for match in MARKER.findall(text))

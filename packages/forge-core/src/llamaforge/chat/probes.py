@@ -73,7 +73,14 @@ class TemplateProbes:
     @functools.cached_property
     def shows_results(self) -> bool:
         """Whether the template shows the results of tools."""
-        return any(self._find_forms("tool"))
+        filler = {"role": "user", "content": self.content("user", _FILLER)}
+        for content in ({"content": ""}, {}, {"content": None}):
+            for result in (PROBE, [{"type": "text", "text": PROBE}]):
+                answer = {"role": "tool", "name": "qzname", "tool_call_id": _CALL_ID, "content": result}
+                turn = {**self._call(self.arguments({"qzkey": "1"})), **content}
+                if PROBE in (self._try([filler, turn, answer]) or ""):
+                    return True
+        return False
 
     @functools.cached_property
     def shows_calls(self) -> bool:

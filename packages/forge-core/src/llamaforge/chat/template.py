@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
-from ..errors import EngineNotAvailableError, InvalidModelError, InvalidParameterError, NoChatTemplateError
-from ..installing import install_command
+from ..errors import (
+    ConflictingParametersError,
+    InvalidModelError,
+    InvalidParameterError,
+    NoChatTemplateError,
+)
+from ..messages import Message
 from ..requests import GenerationRequest
-from .capabilities import CapabilityProbes, TemplateCapabilities, is_open
-from .coverage import Coverage
+from .capabilities import TemplateCapabilities
+from .compiled import BrokenTemplateError, CompiledTemplate
+from .described_tools import calls_as_text, describe_tools, with_system_text
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
-from .probes import TemplateProbes, Turn
-from .recognition import Recognition
+from .probes import Turn
 from .turns import make_turns, plain
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
@@ -26,10 +30,6 @@ Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 _MARK: Final = "LlamaForgeContinuesHere"
 """Stands at the end of a turn that is continued; what a template puts after it is cut off."""
 _DEFAULT, _WITH_TOOLS = "default", "tool_use"
-
-
-class BrokenTemplateError(ValueError):
-    """The text is not a valid Jinja template; the message has the reason and the line."""
 
 
 class ChatTemplate:
@@ -57,7 +57,7 @@ class ChatTemplate:
         tokens = plain(special_tokens or {})
         self.control_tokens = ControlTokens(control_tokens)
         self._model = model
-        self._compiled = {name: _Template(text, tokens) for name, text in _by_name(templates).items()}
+        self._compiled = {name: CompiledTemplate(text, tokens) for name, text in _by_name(templates).items()}
 
     @classmethod
     def of_model(cls, templates: Templates, *, model: str, source: str, **more: Any) -> ChatTemplate:
@@ -97,6 +97,16 @@ class ChatTemplate:
         """The format of the model's answers. Raises NoChatTemplateError where no template serves such a request."""
         return self._chosen(with_tools=with_tools).output_format
 
+    def answers(self, request: GenerationRequest) -> OutputFormat:
+        """The format of the answer to *request*: reasoning as the template shows it, and calls if there are tools."""
+        template = self._choose(request)
+        return template.output_format if request.tools else template.plain_format
+
+    def has_reasoning(self, request: GenerationRequest) -> bool:
+        """Whether the answer to *request* may begin with reasoning, as far as the template shows."""
+        found = self._choose(request).plain_format
+        return found.reasoning is not None or found.is_harmony
+
     def is_reasoning(self, prompt: str | None = None, *, with_tools: bool = False) -> bool:
         """Whether *prompt* ends within reasoning, which the answer goes on with; by default, the template's own."""
         return self._chosen(with_tools=with_tools).is_reasoning(prompt)
@@ -113,10 +123,10 @@ class ChatTemplate:
             return ""
         return text.rpartition(_MARK)[2]
 
-    def _choose(self, request: GenerationRequest) -> _Template:
+    def _choose(self, request: GenerationRequest) -> CompiledTemplate:
         return self._chosen(with_tools=bool(request.tools))
 
-    def _chosen(self, *, with_tools: bool) -> _Template:
+    def _chosen(self, *, with_tools: bool) -> CompiledTemplate:
         if with_tools and _WITH_TOOLS in self._compiled:
             return self._compiled[_WITH_TOOLS]
         if _DEFAULT not in self._compiled:
@@ -125,72 +135,41 @@ class ChatTemplate:
         return self._compiled[_DEFAULT]
 
 
-class _Template:
-    """One compiled template, and what was found out about it."""
-
-    def __init__(self, text: str, special_tokens: Mapping[str, Any]) -> None:
-        try:
-            jinja = importlib.import_module("llamaforge.chat.jinja")
-        except ImportError as error:
-            advice = f"Install it: {install_command('forge-core[chat]')}"
-            raise EngineNotAvailableError("chat templates", "jinja2", str(error), advice) from error
-        try:
-            self._template = jinja.compile_template(text)
-            self.variables: frozenset[str] = jinja.variables(text)
-        except jinja.BROKEN as error:
-            raise BrokenTemplateError(jinja.describe(error)) from error
-        self.source = text
-        self._special_tokens = special_tokens
-        self.probes = TemplateProbes(self.run)
-        self.coverage = Coverage()
-
-    @functools.cached_property
-    def output_format(self) -> OutputFormat:
-        return Recognition(self.run, self.probes, self.source).output_format()
-
-    @functools.cached_property
-    def abilities(self) -> CapabilityProbes:
-        return CapabilityProbes(self.run, self.probes, self.variables)
-
-    @functools.cached_property
-    def capabilities(self) -> TemplateCapabilities:
-        return self.abilities.find(self.output_format)
-
-    @functools.cached_property
-    def opening(self) -> str:
-        return Recognition(self.run, self.probes).opening()
-
-    def is_reasoning(self, prompt: str | None) -> bool:
-        """Whether *prompt* ends within reasoning."""
-        reasoning = self.output_format.reasoning
-        if reasoning is None:
-            return False
-        begin, end = reasoning.begin.strip(), reasoning.end.strip()
-        return is_open(self.opening if prompt is None else prompt, begin, end, self.opening)
-
-    def run(self, turns: list[Turn], *, add_generation_prompt: bool, **variables: Any) -> str:
-        """Raises whatever the template raises: it is a stranger's program."""
-        sees = {"tools": None, "documents": None, **self._special_tokens, **variables}
-        text: str = self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
-        return text
-
-
 class _Rendering:
     """One request's conversation and one template."""
 
-    def __init__(self, template: _Template, control_tokens: ControlTokens, request: GenerationRequest) -> None:
+    def __init__(self, template: CompiledTemplate, control_tokens: ControlTokens, request: GenerationRequest) -> None:
         self._template = template
         self._control_tokens = control_tokens
         self._request = request
         self._continues = bool(request.messages) and request.messages[-1].role == "assistant"
         self._variables = self._read_variables()
-        self._turns = make_turns(request.as_messages(), template.probes)
+        self._shift = 0
+        self._turns = make_turns(self._messages(), template.probes)
 
     def prompt(self) -> RenderedPrompt:
         text = self._text()
         if self._request.parse_special:
             return RenderedPrompt(text)
         return self._find_literals(text)
+
+    def _messages(self) -> tuple[Message, ...]:
+        """The conversation. What the template can't show of tools is said in its turns."""
+        request, template = self._request, self._template
+        messages = request.as_messages()
+        shown = [message.role == "tool" or bool(message.tool_calls) for message in messages]
+        if not request.tools and not any(shown):
+            return messages
+        form = template.output_format.calls
+        if form is None:  # gpt-oss's own
+            return messages
+        if any(shown) and not (template.probes.shows_calls and template.probes.shows_results):
+            messages = calls_as_text(form, messages)
+        if request.tools and not template.abilities.shows_tools:
+            text = describe_tools(form, request.tools, single=request.parallel_tool_calls is False)
+            messages, self._shift = with_system_text(messages, text, has_system=template.abilities.shows_system)
+            self._variables["tools"] = None
+        return messages
 
     def _text(self) -> str:
         """The prompt, once it is sure that nothing is missing in it."""
@@ -231,7 +210,27 @@ class _Rendering:
         ):
             raise InvalidParameterError("chat_template_kwargs['documents']", documents, "a list of mappings")
         tools = plain(self._request.tools) if self._request.tools else None
-        return {"tools": tools, **{name: value for name, value in given.items() if name not in unread}}
+        chosen = {name: value for name, value in given.items() if name not in unread}
+        return {"tools": tools, **self._effort(chosen), **chosen}
+
+    def _effort(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """The variables for ``reasoning_effort``."""
+        effort, template = self._request.reasoning_effort, self._template
+        if effort is None:
+            return {}
+        found = template.abilities.effort_variables(effort, template.plain_format)
+        if found is None:
+            if self._request.on_unsupported == "drop":
+                return {}
+            able = "it always thinks" if template.plain_format.reasoning else "it has no reasoning"
+            raise InvalidParameterError(
+                "reasoning_effort", effort, f"an effort that the model's chat template can ask for ({able})"
+            )
+        twice = [name for name, value in found.items() if chosen.get(name, value) != value]
+        if twice:
+            names = ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"]
+            raise ConflictingParametersError(names, f"{names[0]} and {names[1]} contradict each other.")
+        return found
 
     def _run(self, turns: list[Turn], variables: Mapping[str, Any] | None = None) -> str:
         sees = self._variables if variables is None else variables
@@ -250,7 +249,7 @@ class _Rendering:
 
     def _check_coverage(self) -> None:
         key: Hashable = self._continues
-        if self._request.tools or self._request.chat_template_kwargs:
+        if self._request.tools or self._request.chat_template_kwargs or self._request.reasoning_effort:
             key = self._continues, msgspec.json.encode(self._variables)
         lost = self._template.coverage.first_lost(self._turns, self._run, key)
         if lost is not None:
@@ -305,6 +304,7 @@ class _Rendering:
         return InvalidParameterError(name, None, "accepted by the chat template", show_value=False, message=message)
 
     def _lost(self, index: int, what: str) -> InvalidParameterError:
+        index = max(0, index - self._shift)
         message = self._request.as_messages()[index]
         name = f"messages[{index}]" if self._request.messages else "prompt"
         return InvalidParameterError(

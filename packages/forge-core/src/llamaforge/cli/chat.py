@@ -28,7 +28,7 @@ from .values import utf8
 @model_options
 @click.option("-s", "--system", metavar="TEXT", help="A system prompt, before the first turn.")
 @format_options
-@generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
+@generation_options(without={"raw", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls"})
 def command(system: str | None, **options: Any) -> None:
     """Chat with a model. It sees all earlier turns.
 

@@ -29,7 +29,7 @@ put several lines between two lines of """.
 To send a line that starts with /, put a space first.
 Ctrl-C stops an answer.'''
 
-_NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools", "tool_choice"})
+_NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls"})
 """Parameters that make no sense in a conversation of plain text."""
 
 

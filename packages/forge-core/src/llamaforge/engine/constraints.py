@@ -15,8 +15,10 @@ from ..requests import GenerationRequest
 from .interface import BatchEntry, Engine
 
 if TYPE_CHECKING:
+    from ..constraints import Grammar
     from ..constraints.matcher import Matcher
     from ..constraints.vocabulary import Vocabulary
+    from .answers import AnswerPlan, Answers
     from .sequence import SequenceState
 
 _A_FEW: Final = 3
@@ -36,23 +38,27 @@ class Constraints:
         self._vocabulary: Vocabulary | None = None
         self._lock = threading.Lock()
         self._prepared: set[bytes] = set()
+        self._answers: Answers | None = None
 
     def is_prepared(self, request: GenerationRequest) -> bool:
         """Whether the constraint of *request*, if any, was compiled before, so that :meth:`matcher` is quick."""
-        if request.response_format is None and request.grammar is None:
+        if request.response_format is None and request.grammar is None and not request.tools:
             return True
         return _key(request) in self._prepared
 
-    def matcher(self, request: GenerationRequest) -> Matcher | None:
-        """A matcher for the answer to *request*; None where it may be any text.
+    def plan(self, request: GenerationRequest, prompt: Sequence[int]) -> AnswerPlan:
+        """The plan for the answer to *request*, whose *prompt* has these tokens; see :meth:`.answers.Answers.plan`."""
+        if self._answers is None:
+            from .answers import Answers
+
+            self._answers = Answers(self._engine, self)
+        return self._answers.plan(request, prompt)
+
+    def matcher(self, request: GenerationRequest, grammar: Grammar | None) -> Matcher | None:
+        """A matcher for the answer to *request*, whose *grammar* is this one; None where it may be any text.
 
         Raises ConstraintError, MissingDependencyError, and UnsupportedError where the engine can't apply masks.
         """
-        if request.response_format is None and request.grammar is None:
-            return None
-        from ..constraints import request_grammar
-
-        grammar = request_grammar(request)
         if grammar is None:
             return None
         made = self.vocabulary(grammar.parameter).matcher(grammar)
@@ -77,8 +83,10 @@ class Constraints:
 
 
 def next_guesses(sequence: SequenceState, room: int) -> list[int]:
-    """What may follow the last certain token of *sequence*, at most *room* tokens: what its grammar forces, or else
-    what stood there before, as far as the grammar allows it."""
+    """What may follow the last certain token of *sequence*, at most *room* tokens.
+
+    It is what the grammar forces, or else what stood there before, as far as the grammar allows it.
+    """
     matcher, lookup = sequence.matcher, sequence.lookup
     if matcher is None or room < 1:
         return [] if lookup is None else lookup.guess(room)
@@ -91,7 +99,8 @@ def next_guesses(sequence: SequenceState, room: int) -> list[int]:
 
 
 def _key(request: GenerationRequest) -> bytes:
-    return msgspec.json.encode((request.response_format, request.grammar))
+    tools = (request.tools, request.tool_choice, request.parallel_tool_calls) if request.tools else ()
+    return msgspec.json.encode((request.response_format, request.grammar, tools))
 
 
 class MaskFiller:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from ..backends.memory import MemoryUsage
+from ..chat import ChatTemplate
 from ..requests import GenerationRequest
 from ..results import TokenLogprob
 
@@ -148,6 +149,8 @@ class Engine(abc.ABC, Generic[SamplingT]):
     """The number of logits: token ids are 0 to ``vocab_size - 1``."""
     end_tokens: frozenset[int]
     """Every token that ends an answer."""
+    chat_template: ChatTemplate | None = None
+    """The model's chat template. Tools and reasoning are found with it; None: answers are plain text."""
     generation_defaults: Mapping[str, object] = {}
     """Canonical parameters that the model's makers recommend. They apply before core's defaults, unless the model is
     loaded with ``generation_defaults="core"``."""

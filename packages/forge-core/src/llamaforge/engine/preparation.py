@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from ..cancellation import CancellationToken
-from ..errors import InvalidParameterError
+from ..errors import ContextOverflowError, InvalidParameterError
 from ..requests import GenerationRequest
 from .event_queue import EventQueue
 from .interface import Engine
@@ -119,8 +119,12 @@ class Preparation:
             stop_tokens = self._stop_tokens(tuple(request.stop)) if request.stop else {}
             prompt, truncated = prompt_tokens(engine, request)
             detokenizer = engine.detokenizer(request, prompt)
-            matcher = self.scheduler.constraints.matcher(request)
+            plan = self.scheduler.constraints.plan(request, prompt)
+            matcher = self.scheduler.constraints.matcher(request, plan.grammar)
+            prompt = [*prompt, *plan.prefix]
         room = engine.n_ctx - len(prompt)
+        if room < 1:
+            raise ContextOverflowError(len(prompt), engine.n_ctx, "Shorten the prompt, or load with a larger n_ctx.")
         return SequenceState(
             request,
             self.cancellation,
@@ -132,6 +136,7 @@ class Preparation:
             arrived=self.arrived,
             stop_tokens=stop_tokens,
             matcher=matcher,
+            parsed=plan.parsed,
         )
 
 

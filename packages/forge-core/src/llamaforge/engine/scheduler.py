@@ -333,7 +333,7 @@ class Scheduler:
             for choice in result:
                 right += 1
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
-                if done:
+                if done or sequence.was_diverted():
                     break
             done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from ..cancellation import CancellationToken
@@ -17,6 +17,7 @@ from .prompt_lookup import PromptLookup
 
 if TYPE_CHECKING:
     from ..constraints.matcher import Matcher
+    from .answers import ParsedAnswer
 
 _NONE: Final[Mapping[int, str]] = {}
 CANCELLED: Final = "The request was cancelled before the answer was complete."
@@ -38,6 +39,7 @@ class SequenceState:
         arrived: the ``time.perf_counter()`` of the call.
         stop_tokens: special tokens that end the answer, with the stop strings that spell them.
         matcher: where the answer stands in its grammar; None where it may be any text.
+        parsed: takes the answer apart; None where all of it is content.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class SequenceState:
         arrived: float,
         stop_tokens: Mapping[int, str] = _NONE,
         matcher: Matcher | None = None,
+        parsed: ParsedAnswer | None = None,
     ) -> None:
         self.request = request
         self.cancellation = cancellation
@@ -72,6 +75,7 @@ class SequenceState:
         self.sampling: Sampling | None = None
         self.lookup: PromptLookup | None = None
         self.matcher = matcher
+        self._is_diverted = False
         self.forced = False
         """Whether its guesses in this step are what its grammar forces."""
         self.dropped = False
@@ -81,6 +85,7 @@ class SequenceState:
         self._prompt_length = len(prompt)
         self._truncated = truncated
         self._text = TextAssembler(request.stop or ())
+        self._parsed = parsed
         self._detokenizer = detokenizer
         self._logprobs = bool(request.logprobs)
         penalized = request.presence_penalty or request.frequency_penalty or request.repetition_penalty not in (None, 1)
@@ -127,6 +132,8 @@ class SequenceState:
             matcher.accept(token)
         self.tokens.append(token)
         self.count += 1
+        if self._parsed is not None:
+            return self._take_parsed(self._parsed, choice)
         text = self._text
         piece = text.feed(self._detokenizer.feed(token))
         if piece or self._logprobs:
@@ -139,6 +146,39 @@ class SequenceState:
             return True
         if self.lookup is not None:
             self.lookup.add(token)
+        return False
+
+    def was_diverted(self) -> bool:
+        """Whether it got tokens that nobody chose, so that what was computed after the last choice is wrong."""
+        diverted, self._is_diverted = self._is_diverted, False
+        return diverted
+
+    def _take_parsed(self, parsed: ParsedAnswer, choice: Choice) -> bool:
+        """:meth:`take` for an answer with parts."""
+        matcher = self.matcher
+        token: int | None = choice.token
+        logprob = choice.logprob
+        forced: Iterator[int] = iter(())
+        while token is not None:
+            for event in parsed.feed(token, self._detokenizer.feed(token), logprob):
+                self.event_queue.put(event)
+            if parsed.matched is not None or (matcher is not None and matcher.is_complete):
+                self._complete("stop")
+                return True
+            if self.count >= self.max_new_tokens:
+                self._complete("length")
+                return True
+            if self.lookup is not None:
+                self.lookup.add(token)
+            if more := parsed.forced():
+                forced = iter(more)
+                self._is_diverted = True
+            token, logprob = next(forced, None), None
+            if token is not None:
+                if matcher is not None:
+                    matcher.accept(token)
+                self.tokens.append(token)
+                self.count += 1
         return False
 
     def take_forced(self) -> bool:
@@ -182,6 +222,13 @@ class SequenceState:
         self.fail(own)
 
     def _complete(self, reason: FinishReason) -> None:
+        if self._parsed is not None:
+            for event in self._parsed.finish(self._detokenizer.finish()):
+                self.event_queue.put(event)
+            if reason == "stop" and self._parsed.matched is None and self._parsed.has_calls:
+                reason = "tool_calls"
+            self._reason = "stop" if self._parsed.matched is not None else reason
+            return
         text = self._text
         tail = text.feed(self._detokenizer.finish()) + text.finish()
         if tail:
@@ -189,14 +236,17 @@ class SequenceState:
         self._reason = "stop" if text.matched is not None else reason
 
     def _end(self, reason: FinishReason) -> Finished:
+        parsed = self._parsed
+        matched = self._text.matched if parsed is None else parsed.matched
         queued = None if self._began is None else self._began - self._arrived
         return Finished(
             finish_reason=reason,
-            stop=self._text.matched or self._stop,
+            stop=matched or self._stop,
             usage=Usage(
                 prompt_tokens=self._prompt_length,
                 completion_tokens=self.count,
                 cached_tokens=self.cached,
+                reasoning_tokens=0 if parsed is None else parsed.reasoning_tokens,
                 truncated_tokens=self._truncated,
             ),
             timings=Timings(queued=queued),

@@ -26,6 +26,9 @@ ONE_IN: Final = 1e6
 _SURE: Final = 19
 """Of twenty alternatives, the last may be the chosen token, which some servers add where it is none of the best."""
 _RANKS: Final = (1, 2, 3, 5, 8, 13, 20)
+_NEAR_ENOUGH: Final = 9.0
+"""In variances. What is nearer to the mean than three deviations comes often enough."""
+_TAILS: Final = (0.05, 0.1)
 _TILTS: Final = tuple(sign * 1.25**power for power in range(-24, 8) for sign in (1, -1))
 """Exponents that are tried for the tightest of Chernoff's bounds."""
 
@@ -165,6 +168,7 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
         return None
     mean = _Surplus()
     beyond = {rank: _Surplus() for rank in _RANKS}
+    tails = {share: _Surplus() for share in _TAILS}
     for draw in draws:
         ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
         weights = [draw.probabilities[token] for token in ranked] + ([draw.rest] if draw.rest > 0 else [])
@@ -175,6 +179,9 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
         if draw.rest > 0:  # many tokens, none more probable than the last one that is known
             values[-1] = values[-2]
         mean.add(weights, values, place)
+        for share, each in tails.items():
+            if 0 < draw.rest < share:  # a filter that keeps as much as 1 - share leaves nothing of the rest
+                each.add(weights, [float(other == len(weights) - 1) for other in range(len(weights))], place)
         for rank, each in beyond.items():
             if rank < len(weights):
                 each.add(weights, [float(other >= rank) for other in range(len(weights))], place)
@@ -184,6 +191,10 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
             f"over {len(draws)} draws, the tokens that came are {how} probable than they should be: the logarithm of "
             f"their probability is off by {mean.value / len(draws):+.3f} on average"
         )
+    for share, each in tails.items():
+        if each.is_improbable:
+            how = "often" if each.value > 0 else "seldom"
+            return f"over {len(draws)} draws, tokens of the last {share:.0%} of the probability come too {how}"
     for rank, each in beyond.items():
         if each.is_improbable:
             how = "often" if each.value > 0 else "seldom"
@@ -196,17 +207,22 @@ class _Surplus:
 
     def __init__(self) -> None:
         self.value = 0.0
+        self._variance = 0.0
         self._draws: list[list[tuple[float, float]]] = []
 
     def add(self, weights: Sequence[float], values: Sequence[float], place: int) -> None:
         """A draw of the outcome at *place*, and the values of all outcomes with their probabilities."""
         mean = math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) / math.fsum(weights)
-        self._draws.append([(weight, value - mean) for weight, value in zip(weights, values, strict=True)])
+        cells = [(weight, value - mean) for weight, value in zip(weights, values, strict=True)]
+        self._draws.append(cells)
+        self._variance += math.fsum(weight * value * value for weight, value in cells)
         self.value += values[place] - mean
 
     @property
     def is_improbable(self) -> bool:
         """Whether chance alone comes as far once in :data:`ONE_IN` at most."""
+        if self.value * self.value < _NEAR_ENOUGH * self._variance:
+            return False  # nothing to compute: no bound is as low as that here
         return _chance(self._draws, self.value) < -math.log(2 * ONE_IN)
 
 

@@ -17,14 +17,18 @@ from .checks.constraints import ConstraintChecks
 from .checks.context import ContextChecks
 from .checks.conversations import ConversationChecks
 from .checks.crowds import CrowdChecks
+from .checks.draws import DrawChecks
+from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
 from .checks.explanations import ExplanationChecks
+from .checks.guesses import GuessChecks
 from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
 from .checks.logprobs import LogprobChecks
 from .checks.loops import AsyncChecks
 from .checks.malformed import MalformedChecks
 from .checks.memory import MemoryChecks
+from .checks.numbers import NumberChecks
 from .checks.output import OutputChecks
 from .checks.packaging import PackagingChecks
 from .checks.parameters import ParameterChecks
@@ -33,15 +37,19 @@ from .checks.prefill import PrefillChecks
 from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.readiness import ReadinessChecks
+from .checks.reading import ReadingChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.starting import StartingChecks
+from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
 from .checks.tasks import TaskChecks
+from .checks.telling import TellingChecks
 from .checks.templates import TemplateChecks
 from .checks.text import TextChecks
 from .checks.threads import ThreadChecks
 from .checks.tool_choices import ToolChoiceChecks
+from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
 from .expect import Told, expect
@@ -63,13 +71,19 @@ class BackendConformance(
     ChatChecks,
     ConversationChecks,
     TemplateChecks,
+    ReadingChecks,
     LogprobChecks,
     AlternativeChecks,
+    NumberChecks,
     ArithmeticChecks,
-    PenaltySignChecks,
+    DrawChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
+    EdgeChecks,
+    GuessChecks,
+    ToolingChecks,
+    PenaltySignChecks,
     PrefillChecks,
     PullChecks,
     SamplingChecks,
@@ -77,7 +91,9 @@ class BackendConformance(
     ConstraintChecks,
     MalformedChecks,
     StopChecks,
+    StoppingChecks,
     UsageChecks,
+    TellingChecks,
     TextChecks,
     ParameterChecks,
     SecretChecks,

@@ -14,7 +14,7 @@ SPEC = BackendSpec(
         parameters=frozenset(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
-            | {"response_format", "grammar", "tools", "tool_choice"}
+            | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"}
         ),
         server_defaults=True,
     ),

@@ -18,7 +18,7 @@ CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
 
 _SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
-_CHAT_ONLY: Final = ("tools", "tool_choice")
+_CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs")
 
 
 def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig) -> tuple[str, bytes]:

@@ -91,7 +91,7 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
                 asked.parameters["max_tokens"] = value
         elif name == "num_ctx":
             raise invalid(
-                "options.num_ctx would load the model anew: the context length is the model's own setting here.",
+                "options.num_ctx can't be changed by a request: it is a load parameter of the model.",
                 "options.num_ctx",
             )
         else:

@@ -14,14 +14,19 @@ from ..kit import Kit
 from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
 from ..run import slow
 from ..subject import Subject
+from ..ways import cells_within
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
 LONG: Final = 16
+AT_ONCE: Final = 4
+"""Requests at once: more may be too many for a small queue."""
 SEEDS: Final = (0, 1, 2, 3, 4, 5, 6, 2**32 - 1)
 """Seeds of the answers that are drawn; the smallest and the largest among them."""
+MOST: Final = 48
+"""Answers in which a filter that leaves out one draw in twenty is seen."""
 ENOUGH: Final = 32
 """Draws that tell something of a distribution."""
-REPEATS: Final = 6
+REPEATS: Final = 7
 """How often a token is repeated to see what penalties make of it."""
 
 
@@ -39,7 +44,7 @@ class ArithmeticChecks(Kit):
         Why: a penalty with the wrong sign, of the wrong text or count, and a bias that is rounded, all change the
         answer somehow. Look at: what is counted (only the answer), the sign, integers instead of fractions.
         """
-        if self._lacks(subject, "top_logprobs", "temperature"):
+        if lacks(subject, "top_logprobs", "temperature"):
             return
         measured = 0
         for pull in self._pulls(subject):
@@ -60,13 +65,13 @@ class ArithmeticChecks(Kit):
         Why: it shows sign, count and text of a penalty at once. Look at: the prompt counted with the answer; a token
         counted once; ``+`` and ``-``.
         """
-        if self._lacks(subject, "logprobs", "logit_bias", "temperature"):
+        if lacks(subject, "logprobs", "logit_bias", "temperature"):
             return
         measured = 0
         for token in self._ids(subject)[:4]:
             gaps = self._gaps(subject, token)
             for pull in self._penalties(subject) if len(gaps) == REPEATS else ():
-                bias = _bias(gaps, pull, subject.rounding + 0.1)
+                bias = _bias(gaps, pull, subject.rounding + 0.1, late=pull == _LATE)
                 if bias is None:
                     continue
                 given = {"logit_bias": {token: bias}, **pull}
@@ -111,7 +116,7 @@ class ArithmeticChecks(Kit):
         Why: at their extremes (a top_k of 1) most mistakes don't show. Look at: the order, in which the temperature
         comes first; ``<`` and ``<=``; filters of the engine's own defaults.
         """
-        if self._lacks(subject, "top_logprobs", "temperature", "top_k"):
+        if lacks(subject, "top_logprobs", "temperature", "top_k"):
             return
         for given, draws in self._draws(subject):
             wrong = forbidden(draws)
@@ -126,7 +131,7 @@ class ArithmeticChecks(Kit):
         Why: an answer looks sampled whatever the distribution is. Look at: the temperature, and what is done twice or
         in another order; log-probabilities in another base or of another step.
         """
-        if self._lacks(subject, "top_logprobs", "temperature"):
+        if lacks(subject, "top_logprobs", "temperature"):
             return
         measured = 0
         for given, draws in self._draws(subject):
@@ -142,7 +147,7 @@ class ArithmeticChecks(Kit):
         Why: a hidden default changes everybody's answers. Look at: the engine's own defaults (top_k 40, a
         repetition penalty of 1.1), which core's replace.
         """
-        if self._lacks(subject, "top_logprobs", "temperature"):
+        if lacks(subject, "top_logprobs", "temperature"):
             return
         plain = subject.ask(**subject.limit(LONG), **LOGPROBS)
         set_for_it = {name: value for name, value in plain.parameters.items() if name in _SHAPES}
@@ -150,7 +155,8 @@ class ArithmeticChecks(Kit):
             set_for_it.get(name, neutral) != neutral for name, neutral in _SHAPES.items()
         ):
             pytest.skip("could not be measured: the server, or the model's recommendation, sets parameters")
-        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in 2 * SEEDS)]
+        enough = min(MOST, max(len(SEEDS), cells_within(subject, LONG, 4.0, least=len(SEEDS))))
+        answers = [plain, *(subject.ask(**subject.limit(LONG), **LOGPROBS) for _ in range(enough))]
         draws = [each for answer in answers for step in steps(answer.logprobs) if (each := drawn(step, {})) is not None]
         wrong = improbable(draws)
         expect(wrong is None, "draws from the model's own distribution where nothing is set", Told(wrong))
@@ -167,12 +173,13 @@ class ArithmeticChecks(Kit):
         Why: the best token's number under every token is wrong only where they differ. Look at: which token's entry is
         reported; code that runs only for greedy answers, or for cached prompts.
         """
-        if self._lacks(subject, "top_logprobs", "temperature"):
+        if lacks(subject, "top_logprobs", "temperature"):
             return
         cold = f"{subject.prompt} (It is {id(self)} o'clock.)"
         answer = subject.ask(cold, **subject.limit(16), temperature=1.5, logprobs=True, top_logprobs=5)
         if answer.usage is not None and not answer.usage.estimated and not answer.tool_calls:
-            expect_equal(len(answer.logprobs), answer.usage.completion_tokens, "log-probabilities of a sampled answer")
+            said = answer.usage.completion_tokens - answer.usage.reasoning_tokens
+            expect_equal(len(answer.logprobs), said, "log-probabilities of a sampled answer")
         for entry in answer.logprobs:
             everything = math.fsum(math.exp(other.logprob) for other in entry.top) > 1 - 1e-6
             expect(len(entry.top) == 5 or everything, "as many alternatives as were asked for, 5", entry)
@@ -197,9 +204,16 @@ class ArithmeticChecks(Kit):
 
     def _penalties(self, subject: Subject) -> Iterator[dict[str, float]]:
         penalties = ({"presence_penalty": 2.0}, {"presence_penalty": -2.0}, {"frequency_penalty": 2.0})
-        for each in (*penalties, {"frequency_penalty": -1.5}, {"presence_penalty": 1.0, "frequency_penalty": 1.0}):
+        for each in (
+            *penalties,
+            *_FRACTIONS,
+            {"frequency_penalty": -1.5},
+            {"presence_penalty": 1.0, "frequency_penalty": 1.0},
+        ):
             if subject.declares(*each):
                 yield each
+        if subject.declares(*_LATE):
+            yield _LATE
 
     def _pulls(self, subject: Subject) -> Iterator[dict[str, Any]]:
         """Biases and penalties that are declared."""
@@ -236,20 +250,23 @@ class ArithmeticChecks(Kit):
             own = {"seed": seed} if subject.declares("seed") else {}
             answers[seed] = subject.ask(**subject.limit(LONG), **LOGPROBS, **given, **own)
 
-        together(subject.patience, [lambda seed=seed: ask(seed) for seed in SEEDS])  # type: ignore[misc]
+        for first in range(0, len(SEEDS), AT_ONCE):
+            some = SEEDS[first : first + AT_ONCE]
+            together(subject.patience, [lambda seed=seed: ask(seed) for seed in some])  # type: ignore[misc]
         found = [drawn(step, given) for seed in SEEDS for step in steps(answers[seed].logprobs)]
         return [draw for draw in found if draw is not None]
 
-    def _lacks(self, subject: Subject, *names: str) -> bool:
-        """Whether one of *names* isn't declared. Those are refused then, or the check fails."""
-        __tracebackhide__ = True
-        if subject.declares(*names):
-            return False
-        lacking = {name: value for name, value in _EXAMPLES.items() if name in names and not subject.declares(name)}
-        if "top_logprobs" in lacking:
-            lacking["logprobs"] = True
-        subject.refuses(**lacking)
-        return True
+
+def lacks(subject: Subject, *names: str) -> bool:
+    """Whether one of *names* isn't declared. Those are refused then, or the check fails."""
+    __tracebackhide__ = True
+    if subject.declares(*names):
+        return False
+    lacking = {name: value for name, value in _EXAMPLES.items() if name in names and not subject.declares(name)}
+    if "top_logprobs" in lacking:
+        lacking["logprobs"] = True
+    subject.refuses(**lacking)
+    return True
 
 
 _EXAMPLES: Final[dict[str, Any]] = {
@@ -257,8 +274,14 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "top_logprobs": 3,
     "temperature": 1.5,
     "top_k": 12,
+    "seed": 7,
+    "max_tokens": 4,
+    "repetition_penalty": 1.2,
     "logit_bias": {65: 1.0},
 }
+_FRACTIONS: Final[tuple[dict[str, float], ...]] = ({"presence_penalty": 0.6}, {"frequency_penalty": 0.45})
+_LATE: Final = {"frequency_penalty": 1.9}
+"""The penalty that is brought to its effect as late as possible."""
 _SHAPES: Final = {
     "temperature": 1.0,
     "top_k": 0,
@@ -279,6 +302,7 @@ def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
         return [plain]
     ways: list[dict[str, Any]] = [
         plain,
+        {"temperature": 0.3, "top_k": 18},
         {"temperature": 0.6, "top_k": 18},
         {"temperature": 1.6, "top_k": 12},
         {"temperature": 2.0, "top_k": 3},
@@ -301,10 +325,12 @@ def _repeats(gaps: list[float], pull: Mapping[str, float], bias: float) -> int:
     return len(gaps)
 
 
-def _bias(gaps: list[float], pull: Mapping[str, float], margin: float) -> float | None:
-    """A bias whose effect depends on the penalty, and hangs by less than *margin* nowhere; None where there is none."""
+def _bias(gaps: list[float], pull: Mapping[str, float], margin: float, late: bool = False) -> float | None:
+    """A bias whose effect depends on the penalty, and hangs by less than *margin* nowhere; None where there is none.
+
+    The least one, or the largest, with which the token comes most often."""
     needed = [gap + _penalty(pull, count) for count, gap in enumerate(gaps)]
-    for tenths in range(-300, 700):
+    for tenths in range(700, -300, -1) if late else range(-300, 700):
         bias = tenths / 10 + 0.03
         without = _repeats(gaps, {}, bias)
         opposite = _repeats(gaps, {name: -value for name, value in pull.items()}, bias)

@@ -193,6 +193,8 @@ class SamplingChecks(Kit):
             return
         if subject.declares("tool_choice"):
             given["tool_choice"] = "required"
+        if subject.declares("parallel_tool_calls"):
+            given["parallel_tool_calls"] = False
         try:
             answer = subject.generate("Paint it green.", {**subject.greedy, **subject.limit(128), **given})
         except LlamaForgeError as error:
@@ -200,6 +202,10 @@ class SamplingChecks(Kit):
             return
         if subject.declares("tool_choice"):
             expect(answer.tool_calls, "at least one tool call", answer.to_dict())
+        if subject.declares("parallel_tool_calls"):
+            expect(
+                len(answer.tool_calls) <= 1, "at most one tool call with parallel_tool_calls=False", answer.to_dict()
+            )
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason")
         for call in answer.tool_calls:
             expect_equal(call.function.name, "paint", "the name of the called function")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -24,8 +24,10 @@ class Defect:
 
     name: str
     """What it does wrong, in a few words."""
-    target: str
+    target: str = ""
     """Its class: ``module:Class`` in this package. Imported when it is used."""
+    made: Callable[[], type[BaseBackend]] | None = None
+    """What makes its class, in place of *target*."""
     checks: tuple[str, ...]
     """The checks that have to catch it: each of them fails."""
     sound: str = TOY
@@ -40,7 +42,7 @@ class Defect:
 
     def broken_class(self) -> type[BaseBackend]:
         """The broken backend."""
-        return _backend(f"{_HERE}.{self.target}")
+        return self.made() if self.made is not None else _backend(f"{_HERE}.{self.target}")
 
     def sound_class(self) -> type[BaseBackend]:
         """The sound one."""

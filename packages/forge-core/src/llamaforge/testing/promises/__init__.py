@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from . import asking, embeddings, engines, parameters, plugins, serving
+from . import asking, embeddings, engines, parameters, plugins, replacing, serving
 from .promise import PAGES, Promise
 
 __all__ = ["BY_CHECK", "PAGES", "PROMISES", "Promise", "annotate"]
 
 PROMISES: Final[Mapping[str, Promise]] = {
     promise.id: promise
-    for part in (asking, serving, plugins, parameters, engines, embeddings)
+    for part in (asking, serving, replacing, plugins, parameters, engines, embeddings)
     for promise in part.PROMISES
 }
 """Every promise, by its id."""

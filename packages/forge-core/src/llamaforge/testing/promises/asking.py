@@ -45,6 +45,7 @@ PROMISES: Final = (
         "C7",
         "sampling has one order, and draws from the distribution that results",
         (
+            "test_penalties_hold_when_sampled",
             "test_sampled_tokens_are_allowed_ones",
             "test_tokens_are_drawn_as_often_as_they_should_be",
             "test_greedy_answers_follow_the_arithmetic",
@@ -54,6 +55,8 @@ PROMISES: Final = (
         "C8",
         "what each penalty counts",
         (
+            "test_repetition_penalty_counts_prompt_and_answer",
+            "test_penalties_hold_when_sampled",
             "test_penalties_end_a_repetition_when_they_should",
             "test_greedy_answers_follow_the_arithmetic",
         ),
@@ -71,6 +74,7 @@ PROMISES: Final = (
         "C10",
         "a sampled request without a seed gets a random one, which is reported",
         (
+            "test_unset_seeds_differ",
             "test_the_reported_seed_repeats_the_answer",
             "test_unset_parameters_filter_nothing",
         ),
@@ -84,7 +88,14 @@ PROMISES: Final = (
             "test_seeds_differ",
         ),
     ),
-    Promise("C12", "without max_tokens the model or the context ends the answer", ("test_a_context_may_be_full",)),
+    Promise(
+        "C12",
+        "without max_tokens the model or the context ends the answer",
+        (
+            "test_answers_have_no_limit_of_their_own",
+            "test_a_context_may_be_full",
+        ),
+    ),
     Promise(
         "C13",
         "the caller wins over the named model, which wins over the model and core",
@@ -108,6 +119,7 @@ PROMISES: Final = (
         "C15",
         "core's defaults apply, or a server's where it chooses",
         (
+            "test_what_is_not_set_is_neutral_on_every_path",
             "test_defaults_are_reported",
             "test_unset_parameters_filter_nothing",
         ),
@@ -159,13 +171,24 @@ PROMISES: Final = (
             "test_max_tokens_is_exact",
         ),
     ),
-    Promise("C24", "result.stop is the stop string that was met", ("test_the_stop_string_is_named",)),
+    Promise(
+        "C24",
+        "result.stop is the stop string that was met",
+        (
+            "test_an_unmet_stop_string_is_not_named",
+            "test_the_stop_string_is_named",
+        ),
+    ),
     Promise("C25", "results have usage", ("test_usage_is_told",)),
     Promise("C26", "results have timings", ("test_timings_make_sense",)),
     Promise(
         "C27",
         "log-probabilities are natural logarithms, one a token, with their alternatives",
         (
+            "test_log_probabilities_are_the_same_on_every_path",
+            "test_numbers_do_not_depend_on_what_is_asked",
+            "test_sampled_answers_tell_the_same_numbers",
+            "test_each_entry_is_one_token",
             "test_there_is_one_logprob_a_token",
             "test_logprobs_are_logarithms_of_probabilities",
             "test_alternatives_are_sorted_and_no_more_than_asked_for",
@@ -177,7 +200,14 @@ PROMISES: Final = (
             "test_ids_are_told_for_every_token_or_for_none",
         ),
     ),
-    Promise("C28", "tool calls and reasoning stand apart from the text", ("test_a_required_tool_is_called",)),
+    Promise(
+        "C28",
+        "tool calls and reasoning stand apart from the text",
+        (
+            "test_calls_are_the_same_on_every_path",
+            "test_a_required_tool_is_called",
+        ),
+    ),
     Promise("C29", "to_dict() has everything as plain values", ("test_the_result_knows_how_it_came_about",)),
     Promise(
         "C30",
@@ -191,34 +221,63 @@ PROMISES: Final = (
         "C31",
         "prompt_tokens are those of the rendered prompt",
         (
+            "test_the_template_is_counted",
             "test_a_longer_prompt_has_more_tokens",
             "test_prompt_tokens_depend_on_the_prompt_alone",
         ),
     ),
     Promise(
-        "C32", "cached_tokens are those of the prompt that were reused", ("test_a_warm_prompt_has_the_same_answer",)
+        "C32",
+        "cached_tokens are those of the prompt that were reused",
+        (
+            "test_nothing_is_cached_of_a_new_prompt",
+            "test_a_warm_prompt_has_the_same_answer",
+        ),
     ),
     Promise(
         "C33",
         "completion_tokens were generated, without the token that ended the answer",
         (
+            "test_a_stopped_answer_is_not_generated_further",
             "test_max_tokens_is_exact",
             "test_an_answer_never_exceeds_max_tokens",
             "test_a_stopped_answer_counts_what_was_generated",
         ),
     ),
-    Promise("C34", "reasoning_tokens are part of completion_tokens", ("test_usage_is_told",)),
+    Promise(
+        "C34",
+        "reasoning_tokens are part of completion_tokens",
+        (
+            "test_counts_are_not_made_up",
+            "test_usage_is_told",
+        ),
+    ),
     Promise(
         "C35",
         "truncated_tokens were cut at the caller's request",
         (
+            "test_counts_are_not_made_up",
             "test_nothing_is_left_out_unasked",
             "test_a_text_loses_its_beginning_on_request",
         ),
     ),
     Promise("C36", "estimates are marked", own=("tests/forge-openai/test_answers.py",)),
-    Promise("C37", "timings start with the call", ("test_timings_make_sense",)),
-    Promise("C38", "queued is how long the request waited", ("test_timings_make_sense",)),
+    Promise(
+        "C37",
+        "timings start with the call",
+        (
+            "test_the_first_token_has_its_time",
+            "test_timings_make_sense",
+        ),
+    ),
+    Promise(
+        "C38",
+        "queued is how long the request waited",
+        (
+            "test_a_lone_request_does_not_queue",
+            "test_timings_make_sense",
+        ),
+    ),
     Promise(
         "C39",
         "a stream is text, then exactly one Finished",
@@ -231,7 +290,7 @@ PROMISES: Final = (
     Promise(
         "C40",
         "ToolCallDelta is a piece of a tool call; the pieces make the call of the result",
-        ("test_a_required_tool_is_called",),
+        ("test_calls_are_the_same_on_every_path", "test_a_required_tool_is_called"),
         own=("tests/forge-openai/test_answers.py",),
     ),
     Promise("C41", "a broken order of events raises ContractError", own=("tests/forge-core/test_event_validation.py",)),
@@ -253,16 +312,28 @@ PROMISES: Final = (
         "C45",
         "no part of a stop string comes out",
         (
+            "test_stop_strings_of_every_shape",
+            "test_stop_strings_on_every_path",
             "test_no_part_of_a_stop_string_is_streamed",
             "test_a_stop_string_over_several_tokens_is_found",
             "test_a_stop_string_at_the_very_beginning_leaves_nothing",
         ),
     ),
-    Promise("C46", "text is held back only while it may begin a stop string", ("test_what_was_held_back_comes_out",)),
+    Promise(
+        "C46",
+        "text is held back only while it may begin a stop string",
+        (
+            "test_log_probabilities_come_with_their_text",
+            "test_a_stop_string_never_met_holds_nothing_back",
+            "test_what_was_held_back_comes_out",
+        ),
+    ),
     Promise(
         "C47",
         "the first complete stop string ends the answer; of two that end together, the longer one",
         (
+            "test_of_two_that_end_together_the_longer_counts",
+            "test_stop_strings_of_every_shape",
             "test_a_stop_string_ends_the_answer",
             "test_the_first_stop_string_wins",
         ),

@@ -22,7 +22,7 @@ PROMISES: Final = (
             "test_nothing_goes_on_after_leaving",
         ),
     ),
-    Promise("E7", "prompt-lookup decoding changes no text", own=("tests/forge-core/engine/test_prompt_lookup.py",)),
+    Promise("E7", "prompt-lookup decoding changes no text", ("test_guesses_change_no_text",)),
     Promise(
         "E8",
         "an error affects only its request",

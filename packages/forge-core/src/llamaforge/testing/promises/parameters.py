@@ -17,6 +17,9 @@ PROMISES: Final = (
             "test_asynchronous_chat_takes_every_parameter",
             "test_a_batch_takes_every_parameter",
             "test_a_raw_prompt_takes_every_parameter",
+            "test_a_prompt_never_read_before_means_the_same",
+            "test_a_crowd_on_all_paths_means_the_same",
+            "test_the_first_request_means_the_same",
             "test_neutral_values_change_nothing",
         ),
     ),
@@ -94,6 +97,8 @@ PROMISES: Final = (
         (
             "test_a_seed_repeats_the_answer",
             "test_seeds_differ",
+            "test_every_bit_of_a_seed_counts",
+            "test_the_largest_seed_is_a_seed",
         ),
         capability="seed",
     ),
@@ -118,7 +123,11 @@ PROMISES: Final = (
     Promise(
         "P13",
         "repetition_penalty",
-        ("test_repetition_penalty_is_honoured", "test_a_repetition_penalty_favours_nothing_that_was_there"),
+        (
+            "test_repetition_penalty_is_honoured",
+            "test_repetition_penalty_counts_prompt_and_answer",
+            "test_a_repetition_penalty_favours_nothing_that_was_there",
+        ),
         capability="repetition_penalty",
     ),
     Promise(
@@ -127,6 +136,7 @@ PROMISES: Final = (
         (
             "test_logit_bias_can_force_a_token",
             "test_logit_bias_can_ban_a_token",
+            "test_biases_have_their_full_range",
             "test_a_token_that_there_is_not_is_refused",
             "test_greedy_answers_follow_the_arithmetic",
         ),
@@ -156,6 +166,7 @@ PROMISES: Final = (
         "P17",
         "response_format",
         (
+            "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
             "test_sampled_answers_follow_their_schema",
             "test_a_cut_answer_with_a_schema_says_length",
@@ -187,7 +198,12 @@ PROMISES: Final = (
     Promise(
         "P20",
         "tool_choice",
-        ("test_a_required_tool_is_called", "test_the_named_tool_is_called_and_none_is_none"),
+        (
+            "test_no_tool_is_called_where_none_may_be",
+            "test_the_named_tool_is_called",
+            "test_a_required_tool_is_called",
+            "test_the_named_tool_is_called_and_none_is_none",
+        ),
         capability="tool_choice",
     ),
     Promise(
@@ -243,6 +259,9 @@ PROMISES: Final = (
             "test_unset_parameters_filter_nothing",
         ),
     ),
+    Promise("P33", "parallel_tool_calls", ("test_a_required_tool_is_called",), capability="parallel_tool_calls"),
+    Promise("P34", "reasoning_effort", ("test_usage_is_told",), capability="reasoning_effort"),
+    Promise("P35", "max_reasoning_tokens", ("test_usage_is_told",), capability="max_reasoning_tokens"),
     Promise("P31", "which backend honours what", own=("tests/integration/test_parameter_matrix.py",)),
     Promise(
         "P32",

@@ -266,6 +266,8 @@ PROMISES: Final = (
         "C92",
         "roles and content",
         (
+            "test_every_word_counts",
+            "test_the_roles_are_told_apart",
             "test_malformed_messages_are_refused",
             "test_messages_may_be_objects_or_dicts",
         ),
@@ -276,6 +278,7 @@ PROMISES: Final = (
         "C95",
         "a raw prompt is sent unchanged",
         (
+            "test_every_character_counts",
             "test_a_raw_prompt_is_sent_as_it_stands",
             "test_a_raw_prompt_takes_every_parameter",
         ),
@@ -284,6 +287,8 @@ PROMISES: Final = (
         "C96",
         "every turn reaches the model, or the request is refused",
         (
+            "test_every_word_counts",
+            "test_a_conversation_is_read_alike_on_every_path",
             "test_every_turn_reaches_the_model",
             "test_every_turn_is_rendered",
             "test_unusual_conversations_are_answered_or_refused",
@@ -305,6 +310,7 @@ PROMISES: Final = (
         "C103",
         "render() shows what the engine sees",
         (
+            "test_a_conversation_is_what_it_is_rendered_as",
             "test_rendering_is_what_the_engine_sees",
             "test_every_turn_is_rendered",
             "test_a_raw_prompt_takes_every_parameter",
@@ -318,54 +324,6 @@ PROMISES: Final = (
             "test_different_conversations_leave_nothing_behind",
             "test_conversations_do_not_mix",
             "test_chat_and_its_stream_agree",
-        ),
-    ),
-    Promise("C105", "a load is checked before the old model goes", ("test_refused_load_parameters_lose_nothing",)),
-    Promise(
-        "C106", "llama.cpp and transformers look at the files first", own=("tests/forge-llamacpp/test_lifecycle.py",)
-    ),
-    Promise(
-        "C107",
-        "a prompt without room for an answer is refused, with both counts",
-        (
-            "test_a_prompt_that_fills_the_context_is_refused",
-            "test_an_overflow_has_both_counts",
-            "test_a_long_prompt_is_read_whole_or_refused",
-        ),
-    ),
-    Promise(
-        "C108",
-        "prompts are cut only on request, and it is reported",
-        (
-            "test_nothing_is_left_out_unasked",
-            "test_a_text_loses_its_beginning_on_request",
-        ),
-    ),
-    Promise("C109", "an answer that fills the context ends with length", ("test_a_context_may_be_full",)),
-    Promise("C110", "n_ctx beyond the model's training is refused", own=("tests/forge-llamacpp/test_lifecycle.py",)),
-    Promise(
-        "C111",
-        "truncation leaves room for the answer",
-        (
-            "test_a_text_loses_its_beginning_on_request",
-            "test_a_conversation_loses_its_oldest_turns_on_request",
-        ),
-    ),
-    Promise("C112", "system turns and the last turn stay", ("test_a_conversation_loses_its_oldest_turns_on_request",)),
-    Promise(
-        "C113",
-        "a text loses its beginning",
-        (
-            "test_a_text_loses_its_beginning_on_request",
-            "test_the_tokens_after_a_cut_spell_the_answer",
-        ),
-    ),
-    Promise(
-        "C114",
-        "truncated_tokens is the number of tokens cut",
-        (
-            "test_a_text_loses_its_beginning_on_request",
-            "test_a_conversation_loses_its_oldest_turns_on_request",
         ),
     ),
 )

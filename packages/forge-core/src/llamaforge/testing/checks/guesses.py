@@ -1,0 +1,93 @@
+"""Guesses (``prompt_lookup``): they save time, and change nothing."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import pytest
+
+from ...results import GeneratedText
+from ..expect import expect_equal
+from ..kit import Kit
+from ..subject import Subject
+from ..ways import ways
+
+VERSE: Final = "The sea is grey, the fog is grey, the gull is grey, and the boat is grey. "
+TOKENS: Final = 16
+
+
+class GuessChecks(Kit):
+    """A backend with a load parameter ``prompt_lookup`` is loaded with and without it."""
+
+    def test_guesses_change_no_text(self, subject: Subject) -> None:
+        """With ``prompt_lookup`` the answers are what they are without: text, reason, counts and log-probabilities;
+        greedy and sampled, with penalties, stop strings and limits, on prompts whose parts come again, on every path.
+
+        Why: a guess that is taken unseen is a word that the model didn't choose. Look at: which row of the logits
+        belongs to which guess; penalties that count guesses; where an answer ends among guesses.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        fields = self.config_class().__struct_fields__
+        if "prompt_lookup" not in fields:
+            pytest.skip("could not be measured: there is no load parameter prompt_lookup")
+        whole = str(subject.say(TOKENS, VERSE * 3))
+        with self._with_and_without() as (plain, guessing):
+            for given in _requests(subject, whole[len(whole) // 2 :][:3]):
+                wanted = plain.ask(VERSE * 3, **given)
+                every = ways(guessing) if "seed" in given or given.keys() <= {*subject.greedy, "max_tokens"} else []
+                for way in every or ways(guessing)[:1]:
+                    came = guessing.answered(
+                        lambda: way.ask(VERSE * 3, given),  # noqa: B023
+                        f"{way.name} with {given} and guesses",
+                    )
+                    if subject.rounding:
+                        if "temperature" not in given:
+                            plain.agrees(came, wanted, f"the answer of {way.name} with {given} and guesses")
+                        continue
+                    expect_equal(_told(came), _told(wanted), f"the answer of {way.name} with {given} and guesses")
+
+    @contextlib.contextmanager
+    def _with_and_without(self) -> Iterator[tuple[Subject, Subject]]:
+        off = self._switch(False)
+        with self.fresh(prompt_lookup=off) as plain, self.fresh(prompt_lookup=self._switch(True)) as guessing:
+            yield plain, guessing
+
+    def _switch(self, on: bool) -> Any:
+        """The load parameter's value: a number of tokens, or a switch."""
+        default = getattr(self.config_class()(), "prompt_lookup", None)
+        if isinstance(default, bool) or default is None:
+            return on
+        return 4 if on else 0
+
+
+def _requests(subject: Subject, stop: str) -> Iterator[Mapping[str, Any]]:
+    base = {**subject.greedy, **subject.limit(TOKENS)}
+    pulls = {"presence_penalty": 1.5, "frequency_penalty": 0.8, "repetition_penalty": 1.3}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"max_tokens": 3},
+        pulls,
+        {"logprobs": True, "top_logprobs": 2},
+        {"stop": [stop, "grey"]} if stop else {},
+        {"temperature": 1.3, "seed": 3, "top_k": 9},
+        {"temperature": 0.6, "seed": 2**31},
+    ]
+    for change in changes:
+        able = {name: value for name, value in change.items() if subject.declares(name)}
+        if able or not change:
+            yield {**base, **able}
+
+
+def _told(answer: GeneratedText) -> Any:
+    usage = answer.usage
+    return (
+        str(answer),
+        answer.finish_reason,
+        answer.stop,
+        usage and (usage.prompt_tokens, usage.completion_tokens),
+        [(entry.token, round(entry.logprob, 3), len(entry.top)) for entry in answer.logprobs],
+    )

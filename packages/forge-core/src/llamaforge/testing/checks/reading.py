@@ -1,0 +1,245 @@
+"""What the model reads: every word of every turn, once, in its place, under its role."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import pytest
+
+from ...errors import LlamaForgeError, RequestError
+from ...results import GeneratedText
+from ..expect import Told, expect, expect_equal
+from ..kit import Kit
+from ..subject import Subject
+from ..ways import ways
+
+Turn = dict[str, Any]
+
+LONG: Final = " ".join(f"In harbour {number} the keeper counts {number * 7} boats." for number in range(10))
+"""More than a turn is cut to by mistake."""
+BASE: Final[Sequence[Turn]] = (
+    {"role": "user", "content": f"First of all: {LONG} That was the beginning."},
+    {"role": "assistant", "content": "I see the boats. Which of them do you mean?"},
+    {"role": "user", "content": "The grey one. What does the keeper do?"},
+)
+SYSTEM: Final[Turn] = {"role": "system", "content": "You are the keeper's dog, and you bark at gulls."}
+ODD: Final = (
+    "tab\there",
+    "two  spaces",
+    "a\r\nline",
+    "nul\x00and on",
+    "e\u0301 and \u00e9",
+    "UPPER and lower",
+    "<b>&amp;</b>",
+)
+
+
+class ReadingChecks(Kit):
+    """Two prompts that differ have other log-probabilities; where there are none, ``render`` shows the difference."""
+
+    def test_every_word_counts(self, subject: Subject) -> None:
+        """Conversations that differ in one word, one turn, one role or the order of turns are read as different ones.
+
+        Why: what is cut, merged, doubled or left out of a conversation is answered plausibly. Look at: limits on the
+        number and the length of turns; roles that become one; ``content`` of which the first part is taken.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template:
+            return
+        first, reply, last = BASE
+        history = [turn for number in range(6) for turn in _exchange(number)]
+        variants: dict[str, Sequence[Turn]] = {
+            "the conversation": BASE,
+            "another beginning": ({**first, "content": f"Last{first['content'][5:]}"}, reply, last),
+            "another middle": ({**first, "content": first["content"].replace("harbour 5", "harbour 99")}, reply, last),
+            "another end of a turn": ({**first, "content": first["content"][:-10] + "end."}, reply, last),
+            "another reply": (first, {**reply, "content": "I see the boats. Whose dog do you mean?"}, last),
+            "another question": (first, reply, {**last, "content": "The grey one. What does the cormorant do?"}),
+            "no history": (last,),
+            "one turn of all": ({"role": "user", "content": "\n\n".join(turn["content"] for turn in BASE)},),
+            "two parts": (first, reply, _parts(last["content"], "And then?")),
+            "two other parts": (first, reply, _parts(last["content"], "And why?")),
+            "much history": (*history, last),
+            "other old history": (*_exchange(99), *history[2:], last),
+            "history the other way round": (*history[2:], *history[:2], last),
+        }
+        self._all_differ(subject, variants)
+        with_system = {
+            "no system turn": BASE,
+            "a system turn": (SYSTEM, *BASE),
+            "another system turn": ({**SYSTEM, "content": "You are the keeper's cat, and you bark at gulls."}, *BASE),
+            "the system's words as the user's": ({**SYSTEM, "role": "user"}, *BASE[1:]),
+            "the user's words as the system's": ({**first, "role": "system"}, last),
+            "the first and the last question": (first, last),
+        }
+        self._all_differ(subject, with_system)
+
+    def test_every_character_counts(self, subject: Subject) -> None:
+        """White space, control characters, capitals and accents of a prompt reach the model as they stand, raw or not.
+
+        Why: text after a NUL, or a line's indentation, is lost where text passes through native code. Look at:
+        ``strip``, normalisation, C strings, line endings.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        plain = (
+            "tab here",
+            "two spaces",
+            "a\nline",
+            "nul\x00and off",
+            "\u00e9 and \u00e9",
+            "upper and lower",
+            "<b>&</b>",
+        )
+        for odd, other in zip(ODD, plain, strict=True):
+            prompts = {text: f"Repeat this, please: {text}. And then go on." for text in (odd, other)}
+            for raw in (False, True):
+                seen = {text: self._seen(subject, prompt, raw) for text, prompt in prompts.items()}
+                if None not in seen.values():
+                    expect(seen[odd] != seen[other], f"{odd!r} to be read otherwise than {other!r} (raw={raw})", seen)
+        if self._seen(subject, "x", raw=True) is None:
+            return
+        edges = ("The sea", " The sea", "The sea ", "The sea\n", "\n\nThe sea", "The sea  ")
+        seen = {text: self._seen(subject, text, raw=True) for text in edges}
+        alike = [(one, other) for one in edges for other in edges if one < other and seen[one] == seen[other]]
+        expect(not alike, "white space at the edges of a raw prompt to be read", alike)
+
+    def test_a_conversation_is_what_it_is_rendered_as(self, subject: Subject) -> None:
+        """What ``render`` shows of a conversation, sent raw, has the same answer and as many tokens.
+
+        Each turn's text is in it once, in order.
+
+        Why: ``render`` is looked at when an answer is odd, and must show the reason. Look at: a second rendering for
+        the engine; a token that begins a text, put before it twice or never.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template or not any(way.is_raw for way in ways(subject)):
+            pytest.skip("could not be measured: there is no template, or the backend renders nothing")
+        given = {**subject.greedy, **subject.limit(6)}
+        for turns in (BASE, (SYSTEM, *BASE), (BASE[0], BASE[1], _parts("The grey one.", "And the dog?"))):
+            try:
+                rendered = subject.backend.render(messages=turns)
+            except RequestError:
+                continue  # a template may refuse system turns
+            places = [rendered.find(text) for turn in turns for text in _texts(turn)]
+            once = all(rendered.count(text) == 1 for turn in turns for text in _texts(turn))
+            expect(once and places == sorted(places), "each turn's text once, in order", rendered)
+            chat, raw = subject.chat(turns, **given), subject.ask(rendered, **given, raw=True)
+            if not subject.declares("logprobs") or _fingerprint(subject.chat(turns, **self._told(subject))) is not None:
+                subject.agrees(raw, chat, "the answer to what render() shows of a conversation, sent raw")
+            if chat.usage is not None and raw.usage is not None:
+                expect_equal(chat.usage.prompt_tokens, raw.usage.prompt_tokens, "prompt_tokens of the conversation")
+
+    def test_a_conversation_is_read_alike_on_every_path(self, subject: Subject) -> None:
+        """A conversation of several turns has the same answer and counts by ``chat``, its stream, their asynchronous
+        twins and batches.
+
+        Why: each path may put the turns together by itself. Look at: another client, or another endpoint, for streams
+        or event loops.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template:
+            return
+        backend, given = subject.backend, {**subject.greedy, **subject.limit(6)}
+        wanted = subject.chat(BASE, **given)
+
+        async def in_a_loop() -> list[GeneratedText]:
+            twin = await backend.achat(BASE, given)
+            stream = await backend.achat_stream(BASE, given).read()
+            return [twin, stream, *[item.text async for item in backend.agenerate_batch([list(BASE)], given)]]
+
+        came = [backend.chat_stream(BASE, given).read(), *(item.text for item in backend.generate_batch([BASE], given))]
+        came += subject.answered(lambda: self.run_async(in_a_loop), "asynchronous answers to a conversation")
+        names = ("chat_stream()", "generate_batch()", "achat()", "achat_stream()", "agenerate_batch()")
+        for name, answer in zip(names, came, strict=True):
+            subject.agrees(answer, wanted, f"the answer of {name} to a conversation")
+            if answer.usage is not None and wanted.usage is not None:
+                expect_equal(answer.usage.prompt_tokens, wanted.usage.prompt_tokens, f"prompt_tokens of {name}")
+
+    def test_the_roles_are_told_apart(self, subject: Subject) -> None:
+        """``render`` shows another text where user and assistant are swapped, and where a system turn is a user's.
+
+        Why: with mixed up roles the model answers itself. Look at: a template written by hand; ``developer`` and
+        ``tool`` turns.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template:
+            return
+        one = [{"role": role, "content": text} for role, text in zip(("user", "assistant", "user"), "ABC", strict=True)]
+        shown: dict[str, str] = {}
+        for what, turns in {
+            "user, assistant, user": one,
+            "user alone": [one[2]],
+            "user, user": [one[0], {**one[1], "role": "user"}, one[2]],
+            "the user twice": [one[0], one[2]],
+            "system, user": [{**one[0], "role": "system"}, one[2]],
+        }.items():
+            try:
+                rendered = subject.backend.render(messages=turns)
+            except LlamaForgeError:
+                continue
+            expect(rendered not in shown.values(), f"{what} to be rendered otherwise than {list(shown)}", rendered)
+            shown[what] = rendered
+
+    # How.
+
+    def _all_differ(self, subject: Subject, variants: Mapping[str, Sequence[Turn]]) -> None:
+        __tracebackhide__ = True
+        seen: dict[Any, str] = {}
+        for what, turns in variants.items():
+            try:
+                came = _fingerprint(subject.backend.chat(turns, self._told(subject)))
+            except RequestError:
+                continue  # this model has no such turns, and says so
+            if came is None:
+                pytest.skip("could not be measured: log-probabilities are not declared")
+            expect(came not in seen, f"{what} to be read otherwise than {seen.get(came)}", Told(f"{came} for both"))
+            seen[came] = what
+
+    def _seen(self, subject: Subject, prompt: str, raw: bool) -> Any:
+        try:
+            return _fingerprint(subject.generate(prompt, {**self._told(subject), "raw": raw or None}))
+        except LlamaForgeError:
+            return None
+
+    @staticmethod
+    def _told(subject: Subject) -> dict[str, Any]:
+        told = {"logprobs": True, "top_logprobs": 5} if subject.declares("logprobs", "top_logprobs") else {}
+        return {**subject.greedy, **subject.limit(1), **told}
+
+
+def _fingerprint(answer: GeneratedText) -> Any:
+    """What a prompt does to the first token. None where too little is told."""
+    if not answer.logprobs:
+        return None
+    tokens = answer.usage.prompt_tokens if answer.usage is not None else 0
+    values = tuple((each.token, each.logprob) for entry in answer.logprobs for each in (entry, *entry.top))
+    if all(logprob in (0.0, values[0][1]) for _, logprob in values):
+        return None  # one token has all the probability, whatever the prompt is
+    return tokens, values
+
+
+def _exchange(number: int) -> tuple[Turn, Turn]:
+    return (
+        {"role": "user", "content": f"Count the gulls on roof {number}."},
+        {"role": "assistant", "content": f"There are {number + 3}."},
+    )
+
+
+def _parts(*texts: str) -> Turn:
+    return {"role": "user", "content": [{"type": "text", "text": text} for text in texts]}
+
+
+def _texts(turn: Turn) -> list[str]:
+    content = turn["content"]
+    return [content] if isinstance(content, str) else [part["text"] for part in content]

@@ -1,0 +1,195 @@
+"""Counts, times and reasons: what is told of an answer, and that nothing is made up."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Final
+
+import pytest
+
+from ...results import TextDelta
+from ..expect import Told, expect, expect_equal
+from ..kit import Kit
+from ..subject import Subject
+from ..ways import ways
+
+NEVER: Final = "\u2603\u2603"
+SHARED: Final = 4
+"""Tokens that two raw prompts with other first words may have in common: one that begins a text, half a word."""
+SLOW: Final = 0.25
+FEW: Final = 24
+"""Characters of a token or two."""
+
+
+class TellingChecks(Kit):
+    """What nobody would miss, and somebody bills by."""
+
+    def test_nothing_is_cached_of_a_new_prompt(self, subject: Subject) -> None:
+        """A raw prompt that begins as no earlier one did has no cached tokens, nor has the first request of all.
+
+        Why: cached tokens are cheaper, and people compare what they save. Look at: a count that is guessed from the
+        length, or that belongs to the slot and not to the prompt.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        with self.fresh() as first:
+            usage = first.say(2).usage
+            expect(usage is None or not usage.cached_tokens, "no cached_tokens of the first request of all", usage)
+        if not any(way.is_raw for way in ways(subject)):
+            pytest.skip("could not be measured: the backend takes no raw prompt")
+        for word in ("Zinnober", "Quark"):
+            usage = subject.ask(f"{word} {id(self)}: {subject.prompt}", raw=True, **subject.limit(1)).usage
+            few = usage is None or usage.cached_tokens <= SHARED
+            expect(few, f"at most {SHARED} cached_tokens of a prompt with another beginning", usage)
+
+    def test_the_template_is_counted(self, subject: Subject) -> None:
+        """usage.prompt_tokens of a prompt counts what the chat template adds, on every path, and each message more.
+
+        Why: what is not counted overflows the context. Look at: counting the text of the messages alone.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        text = "Which bird is it?"
+        given = {**subject.greedy, **subject.limit(1)}
+        counts: dict[str, int] = {}
+        for way in ways(subject):
+            usage = way.ask(text, given).usage
+            if usage is None or usage.estimated:
+                pytest.skip("could not be measured: the engine counts no tokens")
+            counts[way.name] = usage.prompt_tokens
+        expect(len(set(counts.values())) == 1, "the same prompt_tokens on each path", counts)
+        if not subject.has_template or not any(way.is_raw for way in ways(subject)):
+            return
+        raw = subject.ask(text, raw=True, **given).usage
+        more = raw is not None and raw.prompt_tokens < counts["generate()"]
+        rendered = subject.backend.render(text)
+        expect(more or rendered == text, f"more prompt_tokens for {rendered!r} than for {text!r} alone", (raw, counts))
+
+    def test_counts_are_not_made_up(self, subject: Subject) -> None:
+        """Without reasoning in the answer there are no reasoning tokens, and without truncation no truncated ones; on
+        every path and of every kind of end.
+
+        Why: an invented number is worse than none. Look at: fields that are filled because they are there.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        given = {**subject.greedy, **subject.limit(4)}
+        for way in ways(subject):
+            answer = way.ask(subject.prompt, given)
+            usage = answer.usage
+            if usage is None:
+                continue
+            expect(answer.reasoning or not usage.reasoning_tokens, f"no reasoning_tokens of {way.name}", usage)
+            expect(not usage.truncated_tokens, f"no truncated_tokens of {way.name}", usage)
+            expect(usage.cached_tokens <= usage.prompt_tokens, f"cached_tokens among the prompt's of {way.name}", usage)
+            if not usage.estimated and answer.finish_reason == "length" and subject.declares("max_tokens"):
+                expect_equal(usage.completion_tokens, 4, f"completion_tokens of {way.name} with max_tokens=4")
+
+    def test_an_unmet_stop_string_is_not_named(self, subject: Subject) -> None:
+        """With stop strings that the answer doesn't have, ``result.stop`` is None and the reason is what it is without.
+
+        Why: programs branch on which stop string was met. Look at: the first of the list, named by default.
+        """
+        if not subject.declares("stop"):
+            subject.refuses(stop=["x"])
+            return
+        for tokens in (6, 56):
+            wanted = subject.known(tokens)
+            answer = subject.say(tokens, stop=[NEVER, f"{wanted}{NEVER}"])
+            expect_equal(answer.stop, None, "result.stop of an answer without any of the stop strings")
+            if str(answer) == str(wanted):
+                expect_equal(answer.finish_reason, wanted.finish_reason, "finish_reason where no stop string was met")
+
+    def test_a_stopped_answer_is_not_generated_further(self, subject: Subject) -> None:
+        """The tokens of an answer that a stop string ended are those up to the stop string.
+
+        Why: what is generated is paid for. Look at: a stop string that is cut off after the answer is complete.
+        """
+        if not subject.declares("stop", "logprobs", "max_tokens"):
+            subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
+            return
+        for prompt in [subject.prompt, *subject.prompts(6)]:
+            told = subject.say(16, prompt, logprobs=True)
+            texts = itertools.accumulate(entry.token for entry in told.logprobs)
+            spelled = list(itertools.takewhile(str(told).startswith, texts))
+            text = spelled[-1] if spelled else ""
+            if len(text) >= 6 and text.isascii():
+                break
+        else:
+            pytest.skip("could not be measured: the tokens' texts don't spell an answer")
+        stop = text[len(text) // 3 : len(text) // 3 + 2]
+        end = text.index(stop) + len(stop)
+        tokens = 1 + sum(len(each) < end for each in spelled)
+        answer = subject.say(16, prompt, stop=[stop])
+        if answer.usage is not None and not answer.usage.estimated and str(answer) == text[: text.index(stop)]:
+            expect_equal(answer.usage.completion_tokens, tokens, f"completion_tokens of an answer up to {stop!r}")
+
+    def test_a_lone_request_does_not_queue(self, subject: Subject) -> None:
+        """Of a request that nothing waits before, ``timings.queued`` is next to nothing, and never beyond first_token.
+
+        Why: the time in the queue says whether more slots are needed. Look at: the time until the first token, told as
+        the time in the queue.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        subject.say(2)
+        seen = []
+        for _ in range(3):
+            timings = subject.say(6).timings
+            if timings.queued is None:
+                return
+            first = timings.first_token if timings.first_token is not None else timings.total or 0.0
+            expect(timings.queued <= first, "queued of at most first_token", timings)
+            if timings.queued <= max(0.002, 0.5 * first):
+                return
+            seen.append(f"{timings.queued:.4f} s of {first:.4f} s")
+        expect(False, "hardly a time in the queue for a lone request", Told(", ".join(seen)))
+
+    def test_the_first_token_has_its_time(self, subject: Subject) -> None:
+        """``timings.first_token`` is the time until the first text came, and well before the end of a long answer.
+
+        Why: it is what people wait for. Look at: the time of the first event that has no text; the end's.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        tokens = subject.lasting(0.6)
+        seen = []
+        for _ in range(3):
+            timings = subject.say(tokens).timings
+            total, first = timings.total or 0.0, timings.first_token
+            if first is None or total < SLOW:
+                pytest.skip(f"could not be measured: the longest answer takes {total:.2f} s")
+            if 0 < first < 0.8 * total:
+                return
+            seen.append(f"{first:.3f} s of {total:.3f} s")
+        expect(False, "a first token well before the end", Told(", ".join(seen)))
+
+    def test_log_probabilities_come_with_their_text(self, subject: Subject) -> None:
+        """While streaming, text comes with the tokens that spell it: no more is held back than may begin a stop string.
+
+        Why: text that comes late is a slow model to those who wait. Look at: as many characters held back as the
+        longest stop string has; events collected for a rhythm of their own.
+        """
+        if not subject.declares("stop", "logprobs"):
+            subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
+            return
+        stop = f"{NEVER}{'x' * 60}"
+        with subject.stream(**subject.greedy, **subject.limit(16), stop=[stop], logprobs=True) as stream:
+            events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
+        spelled = shown = ""
+        for event in events:
+            if isinstance(event, TextDelta):
+                shown += event.text
+                spelled += "".join(entry.token for entry in event.logprobs)
+                late = _plain(spelled) - _plain(shown) > FEW
+                expect(not late, f"text that can't begin {stop[:4]!r}... to come with its tokens", (shown, spelled))
+
+
+def _plain(text: str) -> int:
+    """Its ASCII characters. Pieces of others are shown in many ways."""
+    return sum(letter.isascii() for letter in text)

@@ -1,0 +1,153 @@
+"""Tools and formats, beyond the one call: which function, none at all, and objects of any shape."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from ...errors import LlamaForgeError, RequestError
+from ...results import GeneratedText
+from ..expect import NotAsExpected, expect, expect_equal
+from ..kit import Kit
+from ..subject import Subject
+from ..ways import ways
+
+_COLOUR: Final = {
+    "type": "object",
+    "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
+    "required": ["colour"],
+    "additionalProperties": False,
+}
+_STATE: Final = {
+    "type": "object",
+    "properties": {"open": {"type": "boolean"}},
+    "required": ["open"],
+    "additionalProperties": False,
+}
+TOOLS: Final = [
+    {"type": "function", "function": {"name": "paint", "description": "Paint the boat.", "parameters": _COLOUR}},
+    {"type": "function", "function": {"name": "door", "description": "Open or close it.", "parameters": _STATE}},
+]
+TOKENS: Final = 64
+
+
+class ToolingChecks(Kit):
+    """A model that can't do what is declared says so with a typed error; then there is nothing to compare."""
+
+    def test_the_named_tool_is_called(self, subject: Subject) -> None:
+        """With a tool_choice that names a function, that one is called, whichever place it has in the list, with
+        arguments that its schema allows, and no text beside the call.
+
+        Why: the choice is the program's. Look at: the first tool of the list, taken for the chosen one.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+        for name in ("door", "paint"):
+            for tools in (TOOLS, TOOLS[::-1]):
+                choice = {"type": "function", "function": {"name": name}}
+                answer = self._asked(subject, tools=tools, tool_choice=choice)
+                if answer is None:
+                    return
+                called = [call.function.name for call in answer.tool_calls]
+                expect(called and set(called) == {name}, f"calls of {name} alone", called)
+                self._is_sound(answer)
+
+    def test_no_tool_is_called_where_none_may_be(self, subject: Subject) -> None:
+        """With tool_choice="none" the answer is text, and without tools there are no calls.
+
+        Why: programs ask for a summary after the calls. Look at: tools that are taken for required.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+        for given in ({"tools": TOOLS, "tool_choice": "none"}, {}):
+            answer = self._asked(subject, **given)
+            if answer is None:
+                continue
+            expect(not answer.tool_calls, f"no tool calls with {list(given)}", answer.tool_calls)
+            expect(answer.finish_reason in ("stop", "length"), "a finish_reason of text", answer.finish_reason)
+
+    def test_calls_are_the_same_on_every_path(self, subject: Subject) -> None:
+        """A required tool is called on every path, streamed or not, with the same arguments, and each call has an id.
+
+        Why: agents stream. Look at: calls that only one path takes out of the text.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+        given: dict[str, Any] = {"tools": TOOLS, "tool_choice": "required"}
+        wanted = self._asked(subject, **given)
+        if wanted is None:
+            return
+        expect(wanted.tool_calls, "a tool call", wanted.to_dict())
+        for way in ways(subject):
+            if way.is_raw:
+                continue
+            came = way.ask(subject.prompt, {**subject.greedy, **subject.limit(TOKENS), **given})
+            self._is_sound(came)
+            if not subject.rounding:
+                calls = [[(c.function.name, c.function.arguments) for c in each.tool_calls] for each in (came, wanted)]
+                expect_equal(calls[0], calls[1], f"the calls of {way.name}")
+
+    def test_formats_are_followed_on_every_path(self, subject: Subject) -> None:
+        """With {"type": "json_object"} the answer is a JSON object, with a schema one that follows it, greedy and
+        sampled, on every path.
+
+        Why: one answer that is no JSON stops a pipeline. Look at: the plain format, which has no schema; paths that
+        lose it.
+        """
+        plain = {"type": "json_object"}
+        if not subject.declares("response_format"):
+            subject.refuses(response_format=plain)
+            return
+        schema = {"type": "json_schema", "json_schema": {"name": "door", "strict": True, "schema": _STATE}}
+        hot = {"temperature": 1.5, "seed": 3} if subject.declares("temperature", "seed") else {}
+        for wanted, heat in ((plain, {}), (schema, {}), (schema, hot), (plain, hot)):
+            given = {**subject.greedy, **subject.limit(TOKENS), **heat, "response_format": wanted}
+            for way in ways(subject):
+                try:
+                    answer = way.ask("Is the door open? Answer as a small JSON object.", given)
+                except RequestError:
+                    continue  # this model can't, and says so
+                except LlamaForgeError as error:
+                    raise NotAsExpected(f"an answer of {way.name} in the format {wanted['type']}", error) from error
+                if answer.finish_reason == "length":  # cut before its end
+                    begun = str(answer).lstrip()[:1]
+                    expect(begun in ("", "{"), f"the beginning of a JSON object of {way.name}", answer)
+                    continue
+                value = _read(str(answer))
+                expect(isinstance(value, dict), f"a JSON object of {way.name} with {wanted['type']}", answer)
+                if wanted is schema:
+                    follows = set(value) == {"open"} and isinstance(value["open"], bool)
+                    expect(follows, f"JSON that follows {_STATE} of {way.name}", answer)
+
+    def _asked(self, subject: Subject, **given: Any) -> GeneratedText | None:
+        try:
+            return subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **given})
+        except RequestError:
+            return None
+        except Exception as error:
+            raise NotAsExpected(f"an answer or a typed error with {given}", error) from error
+
+    def _is_sound(self, answer: GeneratedText) -> None:
+        __tracebackhide__ = True
+        expect_equal(answer.finish_reason, "tool_calls", "finish_reason of an answer with calls")
+        schemas = {"paint": {"colour"}, "door": {"open"}}
+        for call in answer.tool_calls:
+            expect(call.id, "an id of each call", call)
+            value = _read(call.function.arguments)
+            names = schemas.get(call.function.name, set())
+            expect(names, "a call of one of the tools", call)
+            expect(isinstance(value, dict) and set(value) <= names, f"arguments of {sorted(names)}", call)
+        expect(
+            len({call.id for call in answer.tool_calls}) == len(answer.tool_calls), "ids that differ", answer.tool_calls
+        )
+        expect(not str(answer).strip(), "no text beside the calls", answer)
+
+
+def _read(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
