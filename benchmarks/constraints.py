@@ -169,6 +169,8 @@ def throughput(asked: argparse.Namespace) -> None:
     with loaded(asked) as backend:
         for callers, schema, name in ((1, TEXT, "text"), (8, TEXT, "text"), (1, FORCING, "forcing")):
             ratios, cpu = [], []
+            for wanted in ({}, {"response_format": schema_format(schema)}):  # compiled, and warm
+                backend.generate("Tell a long story of a station, as JSON.", wanted, max_tokens=4)
             for run in range(asked.runs):
                 rate: dict[bool, tuple[float, float]] = {}
                 for constrained in (False, True) if run % 2 else (True, False):

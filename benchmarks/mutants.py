@@ -116,9 +116,21 @@ class Laboratory:
     def __init__(self, root: Path, areas: Areas, options: argparse.Namespace, folder: Path) -> None:
         self._root = root
         self._options = options
-        self._workplaces = [Workplace(root, folder / str(number), areas.paths) for number in range(options.jobs)]
+        self._workplaces = [
+            Workplace(root, folder / str(number), areas.paths)
+            for number in range(0 if options.report else options.jobs)
+        ]
         self._records = read_records(options.results)
         self._tests = fingerprint(root)
+
+    def report(self, found: Found) -> None:
+        """What is known of one area without trying any: of its mutants, those that were tried against this code."""
+        known = {mutant.key: self._records.get(mutant.key) for mutant in found.mutants}
+        for mutant in found.mutants:
+            record = known[mutant.key]
+            if record is not None and record.source == self._source(mutant.module):
+                found.records[mutant.key] = record
+        found.mutants = [each for each in found.mutants if each.key in found.records]
 
     def examine(self, found: Found) -> None:
         """Try the mutants of one area."""
@@ -282,6 +294,7 @@ def score(found: Found, module: str | None = None) -> dict[str, float | int]:
 
 def print_table(every: list[Found], survivors: bool) -> None:
     columns = list(score(every[0]))
+    every = [found for found in every if found.mutants]
     print(f"{'':<52}" + "".join(f"{name:>13}" for name in columns))
     for found in every:
         for module in dict.fromkeys(mutant.module for mutant in found.mutants):
@@ -361,6 +374,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--least-cpu", type=float, default=10, help="seconds of the processor that any run may take")
     parser.add_argument("--survivors", action="store_true", help="print each mutant that lives")
+    parser.add_argument("--report", action="store_true", help="try nothing; print what was found, with whatever tests")
     parser.add_argument("--check-equivalent", action="store_true", help="try what is said to be equivalent, too")
     parser.add_argument("--keep-kills", action="store_true", help="a kill counts even if tests have changed since")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, with each mutant's fate")
@@ -377,7 +391,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.suppress(KeyboardInterrupt):
         laboratory = Laboratory(options.root, areas, options, Path(folder))
         for found in every:
-            laboratory.examine(found)
+            (laboratory.report if options.report else laboratory.examine)(found)
     whole = not (options.module or options.function or options.sample)
     tried = [mutant for found in every for mutant in found.mutants]
     every_one = [*known.equivalent, *known.rule]

@@ -295,9 +295,11 @@ def test_a_failed_step_names_the_kind_of_error():
     def before(entries) -> None:
         raise OSError("the card fell off")
 
-    with ToyBackend(lambda: ToyEngine(before=before)) as backend:
-        with pytest.raises(GenerationError, match="OSError: the card fell off"):
-            backend.generate("abc", max_tokens=3)
+    with (
+        ToyBackend(lambda: ToyEngine(before=before)) as backend,
+        pytest.raises(GenerationError, match="OSError: the card fell off"),
+    ):
+        backend.generate("abc", max_tokens=3)
 
 
 def test_a_memory_that_can_hold_nobody_is_an_error_and_no_hang():

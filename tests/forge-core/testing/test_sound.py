@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from llamaforge.testing import BackendConformance
-from llamaforge.testing.fakes import AsyncToyBackend, BasicToyBackend, QueueingToyBackend, ToyBackend
+from llamaforge.testing.fakes import AsyncToyBackend, BasicToyBackend, QueueingToyBackend, ToyBackend, shapes
 
 
 class TestEcho(BackendConformance):
@@ -37,3 +37,50 @@ class TestQueueingToy(BackendConformance):
 class TestBasicToy(BackendConformance):
     backend = BasicToyBackend
     model = "toy"
+
+
+class TestWithoutLogprobs(BackendConformance):
+    backend = shapes.WithoutLogprobs
+    model = "toy"
+
+
+class TestWithFewParameters(BackendConformance):
+    backend = shapes.WithFewParameters
+    model = "toy"
+
+
+class TestWithoutParameters(BackendConformance):
+    backend = shapes.WithoutParameters
+    model = "toy"
+
+
+class TestWithoutSystemTurns(BackendConformance):
+    backend = shapes.WithoutSystemTurns
+    model = "toy"
+
+
+class TestWithoutCounts(BackendConformance):
+    backend = shapes.WithoutCounts
+    model = "toy"
+
+
+class TestReasoning(BackendConformance):
+    backend = shapes.Reasoning
+    model = "toy"
+
+
+class TestWithASmallQueue(BackendConformance):
+    backend = shapes.WithASmallQueue
+    model = "toy"
+    crowd = 6
+
+
+class TestWithTies(BackendConformance):
+    backend = shapes.WithTies
+    model = "toy"
+
+
+class TestSlow(BackendConformance):
+    backend = ToyBackend
+    model = "toy"
+    parameters: ClassVar = {"delay": 0.002}

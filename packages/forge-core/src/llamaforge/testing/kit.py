@@ -65,7 +65,8 @@ class Kit:
     tenths. If two tokens are closer than this, either may be chosen, and the answer may continue differently from
     there. 0: answers are always the same."""
     crowd: ClassVar[int] = 24
-    """The number of concurrent requests in crowd checks: more than the engine computes at once."""
+    """The number of concurrent requests in crowd checks: more than the engine computes at once, and no more than it
+    computes and lets wait."""
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks that this backend is exempt from, with the reason; they are reported as skipped."""
 
@@ -188,11 +189,10 @@ class Kit:
         """The backend with the model loaded, once for all checks that only ask; and again where a check hung."""
         return shared.subject(request.node.name)
 
-    @pytest.fixture(scope="class")
-    @classmethod
-    def imported(cls) -> Imported:
+    @pytest.fixture
+    def imported(self, request: pytest.FixtureRequest) -> Imported:
         """What importing the backend does, seen in a process of its own."""
-        return cls.import_it()
+        return run_of(type(self)).imported(request.node.name)
 
     @classmethod
     @contextlib.contextmanager

@@ -19,6 +19,7 @@ from .plugin import KEYWORD
 from .settings import missing_settings, wrong_settings
 
 if TYPE_CHECKING:
+    from .importing import Imported
     from .kit import Kit
     from .subject import Subject
 
@@ -44,6 +45,7 @@ class Run:
         self._has_loaded = False
         self._loading = 0
         self._hung: list[str] = []
+        self._imported: Imported | None = None
         self._shared: tuple[Subject, contextlib.ExitStack] | None = None
 
     def get_ready(self, name: str) -> None:
@@ -120,6 +122,14 @@ class Run:
                 raise
             self._shared = subject, stack
         return self._shared[0]
+
+    def imported(self, name: str) -> Imported:
+        """What importing the backend does: seen once for all checks, *name* among them."""
+        __tracebackhide__ = True
+        self.get_ready(name)
+        if self._imported is None:
+            self._imported = self.cls.import_it()
+        return self._imported
 
     def lose(self, name: str) -> None:
         """The check *name* hangs: nobody asks this backend again. It is unloaded if it comes to itself."""

@@ -69,7 +69,7 @@ class CrowdChecks(Kit, slow=True):
                 answer = subject.say(SHORT, prompts[which])
                 subject.agrees(answer, wanted[which], f"answer {turn} of thread {number}")
 
-        together(self.patience, [partial(ask, number) for number in range(THREADS)])
+        together(self.patience, [partial(ask, number) for number in range(min(THREADS, self.crowd))])
 
     def test_leaving_the_queue_is_at_once(self, subject: Subject) -> None:
         """A request that is left before its turn has come ends while the crowd before it is at work; the crowd goes on.
@@ -169,8 +169,9 @@ class CrowdChecks(Kit, slow=True):
 
         works: list[Callable[[], None]] = [partial(leave, pieces) for pieces in (0, 1, 2, 3)]
         works += [partial(fail, parameters) for parameters in (wrong if subject.full else ())]
-        works += [partial(ask, number) for number in range(PROMPTS)]
-        together(self.patience, works)
+        asking: list[Callable[[], None]] = [partial(ask, number) for number in range(PROMPTS)]
+        most = max(1, self.crowd // 2)
+        together(self.patience, [*works[:most], *asking[: max(1, self.crowd - most)]])
 
     def _long(self, subject: Subject) -> int:
         return subject.lasting(0.6)
@@ -182,7 +183,7 @@ class CrowdChecks(Kit, slow=True):
         fast = subject.whole(tokens) < MEASURABLE
         seen = []
         for _ in range(ATTEMPTS):
-            with crowd(subject, self.crowd, tokens) as others:
+            with crowd(subject, self.crowd - 1, tokens) as others:  # the one that is looked at comes on top
                 in_time = work(others)
                 left = others.at_work()
                 for text in others.texts(STAYING):

@@ -248,19 +248,20 @@ class ParameterChecks(Kit):
         if not subject.full:
             subject.refuses(**SAMPLES["seed"], on_unsupported="drop")
             return
-        unable: dict[str, Any] = {}
-        for name, sample in SAMPLES.items():
-            if not subject.declares(name) and (name != "grammar" or "response_format" not in unable):
-                unable.update({key: value for key, value in sample.items() if not subject.declares(key)})
-        if "top_logprobs" in unable and "logprobs" not in unable:
-            unable["logprobs"] = True
-        answer = subject.say(4, **unable, on_unsupported="drop")
-        dropped = {name for name in unable if not subject.declares(name)}
-        expect_equal(set(answer.dropped), dropped, "result.dropped")
-        kept = dropped & set(answer.parameters)
-        expect(not kept, "no dropped parameter among result.parameters", answer.parameters)
-        if subject.declares("max_tokens", "temperature"):
-            subject.agrees(answer, subject.known(4), "the answer, all that isn't declared being dropped")
+        for conflicting in (("response_format", "grammar"), ("stop", "grammar")):
+            unable: dict[str, Any] = {}
+            for name, sample in SAMPLES.items():
+                if not subject.declares(name) and name not in conflicting:
+                    unable.update({key: value for key, value in sample.items() if not subject.declares(key)})
+            if "top_logprobs" in unable and "logprobs" not in unable:
+                unable["logprobs"] = True
+            answer = subject.say(4, **unable, on_unsupported="drop")
+            dropped = {name for name in unable if not subject.declares(name)}
+            expect_equal(set(answer.dropped), dropped, "result.dropped")
+            kept = dropped & set(answer.parameters)
+            expect(not kept, "no dropped parameter among result.parameters", answer.parameters)
+            if subject.declares("max_tokens", "temperature"):
+                subject.agrees(answer, subject.known(4), "the answer, all that isn't declared being dropped")
 
     def test_nothing_is_dropped_unasked(self, subject: Subject) -> None:
         """A request of declared parameters drops nothing.

@@ -92,7 +92,7 @@ _COUNTING: Final = defects_of(
     ("CountsNoPrompt", "counts the prompt as zero", ("test_usage_is_told",)),
     ("CountsTheLastWords", "counts what its window shows", ("test_a_longer_prompt_has_more_tokens",)),
     ("CountsWhatIsNew", "counts what is not cached", ("test_prompt_tokens_depend_on_the_prompt_alone",)),
-    ("CountsNothing", "tells no usage", ("test_usage_is_told",)),
+    ("CountsNothing", "tells no usage of conversations", ("test_usage_is_told",)),
     ("CountsTheText", "counts characters at a stop", ("test_a_stopped_answer_counts_what_was_generated",)),
     ("WaitedLessThanNothing", "tells a negative time", ("test_timings_make_sense",)),
     ("WaitedNoNumber", "tells a time that is NaN", ("test_timings_make_sense",)),

@@ -116,11 +116,11 @@ class CountsWhatIsNew(_RewritesTheEnd):
 
 
 class CountsNothing(_RewritesTheEnd):
-    """Tells no usage."""
+    """Tells no usage of conversations."""
 
     def rewrite(self, end: Finished, request: GenerationRequest, pieces: int) -> Finished:
-        """None."""
-        return replace(end, usage=None)
+        """None where there are messages."""
+        return replace(end, usage=None) if request.messages else end
 
 
 class CountsTheText(_RewritesTheEnd):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import inspect
 import subprocess
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, get_args
 
@@ -117,11 +116,10 @@ def run_check(suite: type[BackendConformance], name: str) -> None:
 
 def run_all(suite: type[BackendConformance]) -> Iterator[tuple[str, BaseException | None]]:
     """Run all checks of *suite* in the order of pytest, on one loaded model: each one's name, and what it raised."""
-    imported = functools.cache(suite.import_it)
     try:
         for name in suite.checks():
             try:
-                with contextlib.closing(_Fixtures(suite, name, imported)) as fixtures:
+                with contextlib.closing(_Fixtures(suite, name, shares=True)) as fixtures:
                     fixtures.call()
             except (Exception, *_OUTCOMES) as error:  # noqa: BLE001 - it is reported
                 yield name, error
@@ -132,15 +130,12 @@ def run_all(suite: type[BackendConformance]) -> Iterator[tuple[str, BaseExceptio
 
 
 class _Fixtures:
-    """What the fixtures give to one check. With *imported*, what checks share is theirs together."""
+    """What the fixtures give to one check, which *shares* it with others or has its own."""
 
-    def __init__(
-        self, suite: type[BackendConformance], name: str, imported: Callable[[], Imported] | None = None
-    ) -> None:
+    def __init__(self, suite: type[BackendConformance], name: str, *, shares: bool = False) -> None:
         self._suite, self._name = suite, name
         self._check = suite.checks()[name]
-        self._imported = imported or suite.import_it
-        self._shares = imported is not None
+        self._shares = shares
         self._stack = contextlib.ExitStack()
 
     def call(self) -> None:
@@ -160,7 +155,7 @@ class _Fixtures:
 
     def imported(self) -> Imported:
         """What its import does."""
-        return self._imported()
+        return run_of(self._suite).imported(self._name) if self._shares else self._suite.import_it()
 
     def tmp_path(self) -> Path:
         """A folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from ...requests import GenerationRequest
 from ...results import Event, Finished, ReasoningDelta, Usage
 from .backends import SPEC, ToyBackend, ToyConfig
 from .language import ToyLanguage
-from .queueing import Job, QueueingToyBackend
+from .queueing import WORKERS, Job, QueueingToyBackend
 
 _DECLARED: Final = SPEC.capabilities.parameters
 
@@ -84,11 +85,13 @@ class Reasoning(ToyBackend):
         room = self.settings.n_ctx - len(tokens)
         limit = min(request.max_tokens or room, room)
         thoughts = self.thoughts[: max(0, limit)]
+        spent = len(thoughts)
+        answer = super().steps(replace(request, max_tokens=max(1, limit - spent)), cancellation)
+        begun = next(answer, [])  # what is wrong with the request is said before any thought
         for thought in thoughts:
             if cancellation.stopped:
                 break
             yield [ReasoningDelta(thought)]
-        spent = len(thoughts)
         if 0 < limit <= spent:
             counts = Usage(
                 prompt_tokens=len(tokens),
@@ -98,7 +101,7 @@ class Reasoning(ToyBackend):
             )
             yield [Finished(finish_reason="length", usage=counts)]
             return
-        for events in super().steps(replace(request, max_tokens=max(1, limit - spent)), cancellation):
+        for events in itertools.chain([begun], answer):
             yield [self._counted(event, spent) for event in events]
 
     @staticmethod
@@ -113,12 +116,12 @@ class Reasoning(ToyBackend):
 class WithASmallQueue(QueueingToyBackend):
     """Two at a time, four in the queue, and everybody else is refused."""
 
-    limit = 4
+    max_queue = 4
 
     def enqueue(self, job: Job) -> None:
         """Where there is room."""
-        if len(self._waiting) >= self.limit:
-            raise QueueFullError(len(self._waiting), self.limit)
+        if len(self._waiting) + len(self._at_work) >= WORKERS + self.max_queue:
+            raise QueueFullError(len(self._waiting), self.max_queue)
         super().enqueue(job)
 
 
