@@ -12,11 +12,13 @@ import pytest
 
 from llamaforge import BaseBackend, LlamaForge, get_backend, register_backend
 from llamaforge.backends import registry
+from llamaforge.backends.basic import BasicBackendAdapter
 from llamaforge.backends.config import BackendConfig
 from llamaforge.backends.connectable import ConnectableBackend
 from llamaforge.errors import (
     ContractError,
     InvalidParameterError,
+    LlamaForgeError,
     ModelFileError,
     UnknownParameterError,
 )
@@ -97,6 +99,56 @@ def outcome(result: Any) -> Any:
     if hasattr(result, "__next__"):
         return next(result, None)
     return result
+
+
+def walk(target: Any, *, skipped: frozenset[str] = frozenset()) -> list[str]:
+    """Call every public method of *target* with each argument wrong in every way; what was raised that isn't ours."""
+    raised = {}
+    for name, method in inspect.getmembers(target, callable):
+        if name.startswith("_") or name in WRITTEN_BY_AUTHORS | skipped or any(word in name for word in NOT_WALKED):
+            continue
+        arguments = [
+            each
+            for each in inspect.signature(method).parameters.values()
+            if each.kind not in (each.VAR_KEYWORD, each.VAR_POSITIONAL) and each.name not in KEYWORDS
+        ]
+        for wrong in arguments:
+            others = {
+                each.name: GIVEN[each.name]
+                for each in arguments
+                if each is not wrong and each.default is each.empty and each.name in GIVEN
+            }
+            for value in WRONG:
+                try:
+                    outcome(method(**others, **{wrong.name: value}))
+                except LlamaForgeError as error:
+                    str(error)
+                except Exception as error:
+                    raised[f"{name}({wrong.name}={value!r}): {type(error).__name__}: {error}"] = True
+    return list(raised)
+
+
+def test_of_llamaforge(forge: LlamaForge) -> None:
+    assert walk(forge) == []
+    forge.add_model("m", "x", "echo", replace=True)
+    forge.load_model("m")
+    assert forge.generate("Hello", model="m") == "Hello", "nothing was lost"
+
+
+def test_of_a_backend(echo: BaseBackend) -> None:
+    assert walk(echo) == []
+    echo.load_model("x")
+    assert echo.generate("Hello") == "Hello"
+
+
+def test_of_a_basic_backend() -> None:
+    backend = BasicBackendAdapter(Basic())
+    backend.load_model("x")
+    assert walk(backend) == []
+
+
+def test_of_a_connectable_backend() -> None:
+    assert walk(Remote(), skipped=frozenset({"generate_at_once"})) == []
 
 
 @pytest.mark.parametrize(
