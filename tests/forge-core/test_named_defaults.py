@@ -13,7 +13,7 @@ import pytest
 from llamaforge import BaseBackend, GeneratedText, LlamaForge, register_backend
 from llamaforge.backends import registry
 from llamaforge.backends.config import BackendConfig
-from llamaforge.backends.echo import SPEC, EchoBackend, EchoConfig, EchoEngine
+from llamaforge.backends.echo import SPEC, EchoBackend
 from llamaforge.backends.spec import BackendSpec, Capabilities
 from llamaforge.cancellation import CancellationToken
 from llamaforge.errors import (
@@ -66,7 +66,7 @@ class Everything(BaseBackend):
         return self.recommended
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
-        yield TextDelta("yes")
+        yield TextDelta("{}")
         yield Finished(finish_reason="stop")
 
     def render_request(self, request: GenerationRequest) -> str:
@@ -74,7 +74,7 @@ class Everything(BaseBackend):
 
 
 class Biased(EchoBackend):
-    """Knows 1,000 tokens."""
+    """Takes a bias for each of its tokens; there are 2**32 + 1."""
 
     spec = BackendSpec(
         name="biased",
@@ -84,18 +84,13 @@ class Biased(EchoBackend):
         capabilities=Capabilities(parameters=SPEC.capabilities.parameters | {"logit_bias"}),
     )
 
-    def open_engine(self, model_path: str, config: EchoConfig) -> EchoEngine:
-        engine = EchoEngine(config)
-        engine.vocab_size = 1000
-        return engine
-
 
 class Asked(EchoBackend):
     """What it supports shows when its model is loaded."""
 
     @property
     def capabilities(self) -> Capabilities:
-        more = {"grammar"} if self.is_model_loaded() else set()
+        more = {"parse_special"} if self.is_model_loaded() else set()
         return Capabilities(parameters=SPEC.capabilities.parameters | more)
 
 
@@ -141,7 +136,7 @@ def test_a_default_yields_to_the_caller(
     forge.add_model("m", "x", "everything", generation=named)
     forge.load_model("m")
     answer: GeneratedText = CALLS[call](forge, own)
-    assert answer == "yes"
+    assert answer == "{}"
     assert {name: list(v) if isinstance(v, tuple) else v for name, v in answer.parameters.items()} == left
 
 
@@ -180,24 +175,24 @@ def kept(forge: LlamaForge, text: str) -> str:
 
 
 def test_a_default_that_the_backend_lacks_is_refused_where_it_is_set(forge: LlamaForge) -> None:
-    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "echo"\n[models.m.generation]\ngrammar = "x"\n')
-    with pytest.raises(UnsupportedError, match=re.escape(begins) + ".*grammar"):
+    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "echo"\n[models.m.generation]\nparse_special = true\n')
+    with pytest.raises(UnsupportedError, match=re.escape(begins) + ".*parse_special"):
         forge.load_model("m")
-    with pytest.raises(UnsupportedError, match=r"^generation: .*grammar"):
-        forge.add_model("n", "x", "echo", generation={"grammar": "x"})
-    with pytest.raises(UnsupportedError, match=r"set_defaults.*grammar"):
-        EchoBackend().set_defaults({"grammar": "x"})
-    forge.add_model("d", "x", "echo", generation={"grammar": "x", "on_unsupported": "drop"})
+    with pytest.raises(UnsupportedError, match=r"^generation: .*parse_special"):
+        forge.add_model("n", "x", "echo", generation={"parse_special": True})
+    with pytest.raises(UnsupportedError, match=r"set_defaults.*parse_special"):
+        EchoBackend().set_defaults({"parse_special": True})
+    forge.add_model("d", "x", "echo", generation={"parse_special": True, "on_unsupported": "drop"})
     forge.load_model("d")
-    assert forge.generate("Hello").dropped == ("grammar",)
+    assert forge.generate("Hello").dropped == ("parse_special",)
 
 
 def test_what_shows_at_load_is_judged_then(forge: LlamaForge) -> None:
     begins = kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\nmin_pp = 1\n')
     with pytest.raises(UnknownParameterError, match=re.escape(begins)):
         forge.load_model("m")
-    kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\ngrammar = "x"\n')
-    assert forge.load_model("m").generate("Hello").parameters["grammar"] == "x"
+    kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\nparse_special = true\n')
+    assert forge.load_model("m").generate("Hello").parameters["parse_special"] is True
     kept(forge, '[models.m]\npath = "x"\nbackend = "asked"\n[models.m.generation]\ntools = []\n')
     with pytest.raises(UnsupportedError, match=re.escape(begins)):
         forge.load_model("m", {"n_ctx": 9})
@@ -206,12 +201,14 @@ def test_what_shows_at_load_is_judged_then(forge: LlamaForge) -> None:
 
 @pytest.mark.parametrize("call", CALLS)
 def test_a_default_that_the_engine_refuses_is_named_with_its_place(forge: LlamaForge, call: str) -> None:
-    begins = kept(forge, '[models.m]\npath = "x"\nbackend = "biased"\n[models.m.generation.logit_bias]\n5000 = 1.0\n')
+    begins = kept(
+        forge, '[models.m]\npath = "x"\nbackend = "biased"\n[models.m.generation.logit_bias]\n5000000000 = 1.0\n'
+    )
     forge.load_model("m")
     with pytest.raises(InvalidParameterError, match=re.escape(begins) + "logit_bias must"):
         CALLS[call](forge, {})
     with pytest.raises(InvalidParameterError, match=r"^logit_bias must"):
-        CALLS[call](forge, {"logit_bias": {6000: 1}})
+        CALLS[call](forge, {"logit_bias": {6_000_000_000: 1}})
     assert CALLS[call](forge, {"logit_bias": {600: 1}}) == "Hello"
 
 

@@ -188,7 +188,7 @@ def test_registering(monkeypatch: pytest.MonkeyPatch) -> None:
         register_backend("echo", other)
     with pytest.raises(TypeError):
         register_backend("odd", object)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="non-empty"):
+    with pytest.raises(ValueError, match="letters, digits"):
         register_backend(" ", other)
 
 

@@ -279,6 +279,23 @@ def test_sources_and_commands_are_looked_at_too(quickly: Any) -> None:
         assert by_name[kind, name]["mend"] == "pip uninstall dist-more"
 
 
+def test_what_is_built_in_is_fine(quickly: Any) -> None:
+    for kind, names in {
+        "backend": ["echo"],
+        "source": ["path", "pkg", "pypi", "hf"],
+        "command": ["run", "doctor"],
+    }.items():
+        for name in names:
+            done = quickly("doctor", name, "--json")
+            assert done.returncode == 0, done.stderr
+            (about,) = json.loads(done.stdout)["plugins"]
+            assert (about["kind"], about["name"], about["problem"]) == (kind, name, None)
+            assert about["distributions"][0]["name"] == "forge-core"
+            assert about["summary"]
+    assert "echo: ok" in quickly("doctor", "echo").stdout
+    assert "echo" not in quickly("doctor").stdout
+
+
 def test_a_plugin_that_is_not_there(quickly: Any) -> None:
     make_sound(quickly.plugins, "sound")
     done = quickly("doctor", "sonud")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -18,7 +18,32 @@ from .text import TextBuffer
 if TYPE_CHECKING:
     from .constraints.reading import AnswerReader
 
+T = TypeVar("T")
+
 _DELTAS: Final = (TextDelta, ReasoningDelta, ToolCallDelta)
+
+
+def engine_failure(backend: str, error: BaseException) -> GenerationError:
+    """The error for whatever the code of *backend* raised that isn't typed."""
+    return GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}")
+
+
+def engine_call(
+    backend: str, say_where: Callable[[RequestError], None] | None, work: Callable[..., T], *given: Any
+) -> T:
+    """What *work*, a plugin's function, returns for *given*.
+
+    Raises our errors as they are, those about the request with where the wrong value was set, and GenerationError for
+    all others.
+    """
+    try:
+        return work(*given)
+    except LlamaForgeError as error:
+        if say_where is not None and isinstance(error, RequestError):
+            say_where(error)
+        raise
+    except Exception as error:
+        raise engine_failure(backend, error) from error
 
 
 class EventValidator:
@@ -46,7 +71,7 @@ class EventValidator:
         self._request = request
         self._cancellation = cancellation
         self._dropped = dropped
-        self._say_where = say_where
+        self.say_where = say_where
         self.reader = reader
         self._keeps_text = reader is not None or cancellation.deadline is not None
         self._started = cancellation.started
@@ -92,16 +117,11 @@ class EventValidator:
             self._end = Finished(finish_reason="cancelled")
             return
         self._check_deadline()
-        if isinstance(error, RequestError):
+        if self.say_where is not None and isinstance(error, RequestError):
             self.say_where(error)
         if isinstance(error, LlamaForgeError):
             raise error
-        raise GenerationError(f"The backend {self._backend!r} failed: {type(error).__name__}: {error}") from error
-
-    def say_where(self, error: RequestError) -> None:
-        """Say in *error* where the wrong value was set, unless the caller did it."""
-        if self._say_where is not None:
-            self._say_where(error)
+        raise engine_failure(self._backend, error) from error
 
     def _check_deadline(self) -> None:
         if self._cancellation.expired:  # so that the text is put together once, not for every event

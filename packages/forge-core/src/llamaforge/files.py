@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import IO, Final
 
 _KINDS: Final = (
-    (stat.S_ISDIR, "a folder"),
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
     (stat.S_ISFIFO, "a named pipe"),
@@ -25,15 +24,32 @@ _POLL: Final = 0.05
 def check_regular(path: Path) -> None:
     """Raise OSError, with what is there, unless *path* is a regular file or doesn't exist.
 
-    Call this before writing a file: replacing a device such as ``/dev/null`` as root breaks the machine.
+    Call this before writing a file, since replacing a device such as ``/dev/null`` as root breaks the machine, and
+    before reading one, since a pipe or a device may have no end.
     """
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        kind = next((words for test, words in _KINDS if test(mode)), "something else")
+        kind = "a folder" if stat.S_ISDIR(mode) else _kind(mode)
         raise OSError(errno.EINVAL, f"{kind} is there, not a regular file", str(path))
+
+
+def special_file(path: Path) -> str | None:
+    """What is at *path* if it is neither a file nor a folder: "a device", "a named pipe", "a socket". Otherwise None.
+
+    Reading such a thing may never end.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else _kind(mode)
+
+
+def _kind(mode: int) -> str:
+    return next((words for test, words in _KINDS if test(mode)), "something else")
 
 
 def is_null_device(path: Path) -> bool:

@@ -13,15 +13,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from .backends.base import BaseBackend
-from .backends.basic import BasicBackendAdapter
 from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
-from .backends.loading import loading
 from .backends.named_embedding_calls import NamedModelEmbeddingCalls
-from .backends.registry import check_generation, get_backend, list_backends, match_backend
-from .backends.spec import TASKS
+from .backends.registry import check_generation, list_backends
 from .errors import (
-    ConflictingParametersError,
     InvalidParameterError,
     LlamaForgeError,
     ModelExistsError,
@@ -32,13 +28,18 @@ from .errors import (
 from .forks import ForkSafeLock
 from .loaded_models import LoadedModel
 from .models import DEFAULT_MODEL, ModelEntry, ModelFile
-from .models.place import place_of, say_where
+from .models.place import say_where
+from .opening import open_entry
 from .pool import ModelPool
-from .requests import Defaults
 from .sources import resolve
-from .sources.kinds import absolute_reference, is_fetched, is_local, offered_location, reads_as_reference
+from .sources.kinds import (
+    absolute_reference,
+    check_reference,
+    is_local,
+    reads_as_reference,
+)
 from .sources.spec import Progress
-from .validation import seconds_to_wait
+from .validation import check_mapping, check_text, seconds_to_wait
 
 
 class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
@@ -59,10 +60,12 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
             the platform's configuration folder. It need not exist.
         progress: called during downloads: ``progress(done_bytes, total_bytes_or_None, what)``.
-        offline: download nothing: only files that are here already are used, by every backend. A backend that asks a
+        offline: download nothing; only files that are here already are used, by every backend. A backend that asks a
             server still asks it.
         memory_budget: bytes that all loaded models together may take. To make room for another one, models that nobody
             uses are unloaded, the least recently used first. None: no limit.
+
+    Raises ModelFileError if *config_path* can't be a file: a folder, a device, a pipe.
     """
 
     def __init__(
@@ -73,7 +76,10 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         offline: bool = False,
         memory_budget: int | None = None,
     ) -> None:
-        self._file = ModelFile(Path(config_path) if config_path is not None else None)
+        self._file = ModelFile(config_path)
+        self._file.check()
+        if progress is not None and not callable(progress):
+            raise InvalidParameterError("progress", progress, "a function: progress(done, total, what)")
         self._progress = progress
         self._offline = offline
         self._added: dict[str, ModelEntry] = {}
@@ -113,10 +119,21 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             save: write it to the model file, for later programs and the command line.
             replace: replace a different model of that name.
 
-        Adding the same model again changes nothing. Raises ModelExistsError, UnknownBackendError,
-        and UnknownParameterError or InvalidParameterError for
-        *generation* (that of a backend which the program registered is its own affair).
+        Adding the same model again changes nothing.
+
+        Raises ModelExistsError, UnknownBackendError, InvalidReferenceError, InvalidParameterError for an argument of
+        the wrong type, and the errors of :meth:`BaseBackend.set_defaults` for *generation* (a basic backend gets it as
+        it is).
         """
+        check_text(name, "name")
+        reference = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        if not isinstance(reference, str):
+            raise InvalidParameterError("path", path, "a path or another model reference", show_value=False)
+        check_text(backend, "backend", optional=True)
+        check_mapping(parameters)
+        check_mapping(generation, "generation")
+        if backend is None:
+            check_reference(reference)
         if backend is not None:
             known = {*list_backends(), *DISTRIBUTIONS, "echo"}
             if backend not in known:
@@ -125,7 +142,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             check_generation(backend, generation)
         entry = ModelEntry(
             name=name,
-            path=absolute_reference(os.fspath(path), backend),
+            path=absolute_reference(reference, backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -165,6 +182,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
     def get_model(self, name: str) -> ModelEntry:
         """A named model. Raises UnknownModelError with the closest names, or ModelFileError."""
+        check_text(name, "name")
         entries = self._entries()
         if name not in entries:
             raise UnknownModelError(name, entries)
@@ -226,7 +244,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         *wait*: whether to wait for running requests; see :meth:`BaseBackend.unload_model`.
         """
         seconds_to_wait(wait)  # a wrong value is refused before anything is given up
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         if wanted is None or not self._pool.has(wanted):
             raise self._not_loaded(name)
         if self._current == wanted:
@@ -235,7 +253,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
     def is_model_loaded(self, name: str | None = None) -> bool:
         """Whether that model is loaded; None: whether there is a current one."""
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         backend = self._pool.get(wanted) if wanted is not None else None
         return backend is not None and backend.is_model_loaded()
 
@@ -258,7 +276,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
     def backend(self, name: str | None = None) -> BaseBackend:
         """The backend that runs a loaded model; None: the current one. Raises ModelNotLoadedError."""
-        wanted = name if name is not None else self._current
+        wanted = self._named_or_current(name)
         found = self._pool.get(wanted) if wanted is not None else None
         if found is None:
             raise self._not_loaded(name)
@@ -294,6 +312,8 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         raise UnknownModelError(name, entries)
 
     def _wanted(self, name: str | None, parameters: Mapping[str, object] | None) -> tuple[ModelEntry, dict[str, Any]]:
+        check_text(name, "name", optional=True)
+        check_mapping(parameters)
         if name is not None:
             entry = self._entry_or_reference(name)
         else:
@@ -304,6 +324,12 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
                 raise
         return entry, {**entry.parameters, **(parameters or {})}
 
+    def _named_or_current(self, name: str | None) -> str | None:
+        if name is None:
+            return self._current
+        check_text(name, "model")
+        return name
+
     def _not_loaded(self, name: str | None) -> ModelNotLoadedError | UnknownModelError:
         if name is None:
             return ModelNotLoadedError()
@@ -313,61 +339,12 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         return ModelNotLoadedError(f"The model {name!r} is not loaded: call load_model({name!r}) first.", name)
 
     def _open(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
-        """Check all that can be checked before anything is fetched, then fetch, then load."""
         try:
-            return self._open_entry(entry, parameters)
+            return open_entry(entry, parameters, file=self.config_path, progress=self._progress, offline=self._offline)
         except LlamaForgeError as error:
             named = entry.origin != "memory" or entry.name in self._added
             say_where(error, entry, parameters, self.config_path, named=named)
             raise
-
-    def _open_entry(self, entry: ModelEntry, parameters: dict[str, Any]) -> BaseBackend:
-        name = entry.backend
-        fetched = is_fetched(entry.path)
-        if name is None:
-            if not fetched:
-                location = resolve(entry.path, sha256=entry.sha256).location
-            task = parameters.get("task")
-            task = task if task in TASKS else None  # the backend refuses another value
-            name = match_backend(offered_location(entry.path) if fetched else location, task)
-        backend = get_backend(name)()
-        backend.offline = self._offline
-        if backend.is_basic:
-            backend = BasicBackendAdapter(backend)
-        else:
-            backend.config_class.read(parameters)
-        place = place_of(entry, self.config_path, "generation")
-        # What a backend supports may depend on how its model is loaded.
-        early = type(backend).capabilities is BaseBackend.capabilities
-        if early:
-            backend.set_defaults(entry.generation, place=place)
-        else:
-            Defaults.read(entry.generation, place)
-        if fetched or is_local(entry.path):
-            model = resolve(entry.path, sha256=entry.sha256, progress=self._progress, offline=self._offline)
-            location = model.location
-            if model.revision is not None:
-                parameters = _with_revision(parameters, model.revision)
-        else:
-            location = entry.path  # the backend's own name for a model
-        with loading(location):
-            backend.load_model(location, parameters)
-        if not early:
-            try:
-                backend.set_defaults(entry.generation, place=place)
-            except LlamaForgeError:
-                backend.close()
-                raise
-        return backend
-
-
-def _with_revision(parameters: dict[str, Any], revision: str) -> dict[str, Any]:
-    if parameters.get("revision", revision) != revision:
-        raise ConflictingParametersError(
-            ["revision", "the reference's @revision"],
-            "revision differs from the reference's @revision. Pass one of them.",
-        )
-    return {**parameters, "revision": revision}
 
 
 def _file_size(entry: ModelEntry) -> int | None:

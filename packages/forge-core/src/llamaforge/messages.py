@@ -108,7 +108,7 @@ def read_messages(messages: Iterable[Message | Mapping[str, object]]) -> tuple[M
         plain = _without_empty_fields(plain_value(message))
         try:
             read.append(msgspec.convert(plain, Message))
-        except msgspec.ValidationError as error:
+        except Exception as error:  # noqa: BLE001 - of odd objects msgspec raises other errors than its own
             name = f"messages[{index}]"
             said = f"{name} {_mistake(plain) or f'is not valid: {error}.'}"
             raise InvalidParameterError(name, message, _EXAMPLE, show_value=False, message=said) from None

@@ -11,10 +11,12 @@ from typing import Any, Final, Literal
 
 from . import forks
 from .backends.base import BaseBackend
+from .backends.memory import memory_of
 from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .errors.base import own_copy
 from .loaded_models import LoadedModel, Slot
 from .models import ModelEntry
-from .validation import seconds_to_wait
+from .validation import check_number, check_text, seconds_to_wait
 
 _FOREVER: Final = threading.TIMEOUT_MAX
 
@@ -62,11 +64,16 @@ class ModelPool:
 
     def get(self, name: str) -> BaseBackend | None:
         """The backend that runs the model *name*; None if it isn't loaded."""
-        slot = self._slots.get(name)
+        try:
+            slot = self._slots.get(name)
+        except TypeError:  # it can't be hashed
+            check_text(name, "name")
+            raise
         return slot.backend if slot is not None else None
 
     def has(self, name: str) -> bool:
         """Whether the model *name* is loaded or being loaded."""
+        check_text(name, "name")
         return name in self._slots or name in self._loading
 
     def load(
@@ -90,7 +97,7 @@ class ModelPool:
             if part == "follows":
                 self._follow(slot)
             if slot.error is not None and slot.serves(entry, parameters):
-                raise slot.error
+                raise own_copy(slot.error) from slot.error
             if slot.backend is not None and slot.serves(entry, parameters):
                 return slot.backend
 
@@ -148,6 +155,7 @@ class ModelPool:
         Raises ModelNotLoadedError.
         """
         seconds_to_wait(wait)
+        check_text(name, "name")
         with self._changed:
             while name not in self._slots and name in self._loading:
                 self._changed.wait()
@@ -174,6 +182,7 @@ class ModelPool:
 
     def unload_idle(self, seconds: float) -> list[str]:
         """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
+        check_number(seconds, "seconds")
         now = time.monotonic()
         with self._changed:
             idle = [
@@ -183,6 +192,7 @@ class ModelPool:
 
     def pin(self, name: str, pinned: bool = True) -> None:
         """Exempt *name* from being unloaded automatically; False ends that."""
+        check_text(name, "name")
         with self._changed:
             (self._pinned.add if pinned else self._pinned.discard)(name)
 
@@ -297,7 +307,7 @@ class ModelPool:
     def _taken(self) -> int:
         with self._changed:
             backends = [slot.backend for slot in self._slots.values()]
-        usages = [backend.memory() for backend in backends if backend is not None]
+        usages = [memory_of(backend) for backend in backends if backend is not None]
         return sum(usage.total for usage in usages if usage is not None)
 
     def _is_free(self, name: str) -> bool:
@@ -322,7 +332,7 @@ class ModelPool:
             backend=backend.name if backend is not None else slot.entry.backend,
             state=slot.state,
             since=slot.since,
-            memory=backend.memory() if backend is not None else None,
+            memory=memory_of(backend) if backend is not None else None,
             requests=backend.requests_in_flight if backend is not None else 0,
             leases=slot.leases,
             idle=None if slot.busy else time.monotonic() - slot.last_used,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 import typing
@@ -20,7 +21,7 @@ EXPECTED: Final = "expected"
 """The key in ``msgspec.Meta(extra={...})`` of a type's description, where its own would not do."""
 
 
-def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) -> Any:
+def convert(values: Mapping[str, Any], into: Any, dec_hook: Any = None) -> Any:
     """Make *values* an instance of the msgspec struct *into*, with errors that name the field.
 
     Raises InvalidParameterError, or the typed error that the struct's own ``__post_init__`` raised. Names must have
@@ -28,14 +29,16 @@ def convert(values: Mapping[str, Any], into: type[Any], dec_hook: Any = None) ->
     """
     try:
         return msgspec.convert(dict(values), into, dec_hook=dec_hook)
-    except msgspec.ValidationError as error:
+    except LlamaForgeError:
+        raise
+    except Exception as error:  # of odd objects msgspec raises other errors than its own
         if isinstance(error.__cause__, LlamaForgeError):  # msgspec wraps every ValueError of __post_init__
             raise error.__cause__ from None
         # Find the culprit by type and not by reading the message: convert the fields one by one.
         for name, value in values.items():
             try:
                 msgspec.convert({name: value}, _only(into, name), dec_hook=dec_hook)
-            except msgspec.ValidationError as error:
+            except Exception as error:  # noqa: BLE001 - see above
                 raise InvalidParameterError(
                     name, value, describe_field(into, name, str(error)), show_value=not is_secret(into, name)
                 ) from None
@@ -71,6 +74,24 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+def check_mapping(value: object, name: str = "parameters") -> None:
+    """Raise InvalidParameterError unless *value* is a mapping or None."""
+    if value is not None and not isinstance(value, Mapping):
+        raise InvalidParameterError(name, value, "a mapping from names to values", show_value=False)
+
+
+def check_text(value: object, name: str, *, optional: bool = False) -> None:
+    """Raise InvalidParameterError unless *value* is a string, or None if it is *optional*."""
+    if not isinstance(value, str) and not (optional and value is None):
+        raise InvalidParameterError(name, value, "a string or None" if optional else "a string")
+
+
+def check_number(value: object, name: str) -> None:
+    """Raise InvalidParameterError unless *value* is a number."""
+    if not isinstance(plain_value(value), int | float):
+        raise InvalidParameterError(name, value, "a number")
+
+
 def seconds_to_wait(wait: bool | float) -> float:
     """Read ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
 
@@ -94,7 +115,8 @@ def read_timeout(timeout: object) -> float | None:
     return float(value)
 
 
-def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:
+@functools.lru_cache(maxsize=256)
+def describe_field(struct: Any, name: str, fallback: str = "") -> str:
     """Type and range of a field, in words: ``a number from 0 to 1``."""
     for field in mi.type_info(struct).fields:  # type: ignore[attr-defined]
         if field.name == name:
@@ -102,16 +124,18 @@ def describe_field(struct: type[Any], name: str, fallback: str = "") -> str:
     return fallback
 
 
-def _only(struct: type[Any], name: str) -> type[Any]:
+@functools.lru_cache(maxsize=256)
+def _only(struct: Any, name: str) -> type[Any]:
     annotation = _hints(struct)[name]
     return msgspec.defstruct("Only", [(name, annotation)])
 
 
-def _hints(struct: type[Any]) -> dict[str, Any]:
+@functools.lru_cache(maxsize=64)
+def _hints(struct: Any) -> dict[str, Any]:
     return typing.get_type_hints(struct, include_extras=True)
 
 
-def is_secret(struct: type[Any], name: str) -> bool:
+def is_secret(struct: Any, name: str) -> bool:
     """Whether the field holds a :class:`~llamaforge.secrets.Secret`, so that its value is never shown."""
     return Secret.__name__ in str(_hints(struct)[name])
 

@@ -15,6 +15,7 @@ from torch import nn
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError, UnknownParameterError
+from llamaforge.files import special_file
 
 from .checkpoint import check_gguf, check_settings, check_tokenizer, check_weights, read_config
 from .config import HuggingFaceConfig
@@ -72,6 +73,9 @@ def check_files(source: ModelSource, folder: Path, config: HuggingFaceConfig) ->
         check_gguf(source.gguf_path, source.name)
         return
     check_folder(folder, source.name)
+    for file in folder.iterdir():
+        if (kind := special_file(file)) is not None:
+            raise InvalidModelError(source.name, f"{file.name} in it is {kind}, not a file.")
     described = read_config(folder, source.name)
     _check_config(described, source.name, config)
     check_weights(folder, source.name)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Final, Self
 
@@ -14,11 +14,16 @@ from .. import forks
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError, RequestError, UnknownParameterError, UnsupportedError
-from ..errors.request import named_parameters
-from ..event_validation import EventValidator, avalidated, validated
+from ..errors import (
+    ContractError,
+    ModelNotLoadedError,
+    RequestError,
+    UnknownParameterError,
+    UnsupportedError,
+)
+from ..event_validation import EventValidator, avalidated, engine_call, validated
 from ..messages import Message
-from ..parameters import UNIVERSAL
+from ..parameters import UNIVERSAL, read_parameters
 from ..requests import Defaults, GenerationRequest, ResolvedRequest, resolve_request, unsupported_parameters
 from ..results import Event
 from ..signatures import overridable
@@ -30,7 +35,7 @@ from .embedding_calls import EmbeddingCalls
 from .embedding_run import task_error
 from .formats import answer_reader, take_type
 from .inflight import InFlight
-from .loading import import_engine, loading
+from .loading import checked_path, import_engine, loading
 from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities, Task
 from .tool_calls import Messages
@@ -184,12 +189,11 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """Load a model from the given path with the given parameters.
 
         A model that is loaded already is unloaded first, but only after the parameters and the path have been checked.
-
         Raises UnknownParameterError or InvalidParameterError for *parameters*, a ModelError for the model, and
         EngineNotAvailableError if the engine's library is missing.
         """
         config = self.config_class.read(parameters)
-        path = os.fspath(model_path)
+        path = checked_path(model_path)
         with self._loading:
             with loading(path):
                 self.check_model(path, config)
@@ -198,6 +202,13 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
             with loading(path):
                 self.load(path, config)
             self._loaded_from(path, config)
+            try:
+                read_parameters(self.default_parameters())
+            except RequestError as error:
+                self.unload_model()
+                raise ContractError(
+                    self.name, f"it recommends generation parameters that don't exist: {error}"
+                ) from error
 
     def unload_model(self, *, wait: bool | float = False) -> None:
         """Unload the model and free its memory. Without a model, do nothing.
@@ -223,11 +234,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """Set default generation parameters for requests. ``LlamaForge`` sets those of a named model here.
 
         They take precedence over the model's recommendations and core's defaults. Each call replaces the previous ones.
-        A default that contradicts a request is left out of it.
-
-        Args:
-            parameters: the defaults.
-            place: where they come from; errors about them begin with it.
+        A default that contradicts a request is left out of it. Errors about them begin with *place*.
 
         Raises UnknownParameterError, InvalidParameterError or ConflictingParametersError, and UnsupportedError for what
         this backend doesn't support, unless they hold ``on_unsupported="drop"``.
@@ -253,11 +260,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         self._require_full("render")
         self._require_task("generate")
         resolved = self._resolve(prompt, messages, take_type(parameters)[0])
-        try:
-            return self.render_request(resolved.request)
-        except RequestError as error:
-            self._say_where(resolved.own, error)
-            raise
+        return engine_call(self.name, self._say_where(resolved.own), self.render_request, resolved.request)
 
     def health(self) -> AwaitableResult[bool]:
         """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
@@ -307,11 +310,7 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
     ) -> TextStream:
         request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
         if type(self).stream is not BaseBackend.stream:
-            try:
-                events = self.stream(request, cancellation)
-            except RequestError as error:
-                validator.say_where(error)
-                raise
+            events = engine_call(self.name, validator.say_where, self.stream, request, cancellation)
         else:
             events = in_loop(lambda: self.astream(request, cancellation), cancellation)
         return TextStream(
@@ -339,8 +338,8 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         request, dropped, own = self._resolve(prompt, messages, parameters)
         reader = answer_reader(request, kind, validate=not self.enforces_formats)
         cancellation = CancellationToken(request.timeout, started)
-        say_where = functools.partial(self._say_where, own)
-        return request, cancellation, EventValidator(self.name, request, cancellation, dropped, say_where, reader)
+        checks = EventValidator(self.name, request, cancellation, dropped, self._say_where(own), reader)
+        return request, cancellation, checks
 
     def _resolve(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None
@@ -372,13 +371,15 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
                 raise
         return resolved
 
-    def _say_where(self, own: Mapping[str, object], error: RequestError) -> None:
-        """Say in *error* where the wrong value was set, unless the caller did it: *own* are the caller's parameters."""
-        named = self._named
-        if named is not None:
-            about = named_parameters(error) & named.values.keys()
-            if about and not about & own.keys():
-                error.add_place(named.place)
+    def _say_where(self, own: Mapping[str, object]) -> Callable[[RequestError], None] | None:
+        """Says in an error where a wrong value was set, unless it is one of the caller's *own* parameters."""
+        return None if self._named is None else functools.partial(self._named.say_where, own)
+
+    def _check_batch(self, parameters: Mapping[str, object] | None) -> None:
+        super()._check_batch(parameters)
+        if not self.is_basic:
+            self._require_task("generate")
+            self._resolve("x", None, take_type(parameters)[0])
 
     def _require_full(self, feature: str) -> None:
         if self.is_basic:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ..bridges import in_thread
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError, UnsupportedError
+from ..errors import ContractError, ModelNotLoadedError, UnsupportedError
 from ..event_validation import EventValidator, avalidated, validated
 from ..messages import Message
 from ..requests import GenerationRequest, merge_parameters, read_request
 from ..results import Event, Finished, GeneratedText, TextDelta
 from ..streams import AsyncTextStream, TextStream
+from ..validation import check_mapping
 from .base import BaseBackend
-from .loading import loading
+from .loading import checked_path, loading
 
 
 class BasicBackendAdapter(BaseBackend):
@@ -45,9 +47,11 @@ class BasicBackendAdapter(BaseBackend):
 
     def load_model(self, model_path: str | os.PathLike[str], parameters: Mapping[str, object] | None = None) -> None:
         """Load a model. Anything that the author's method raises becomes a ModelLoadError."""
-        path = os.fspath(model_path)
+        path = checked_path(model_path)
         with loading(path):
-            self.backend.load_model(path, parameters)
+            found: object = self.backend.load_model(path, parameters)
+            if inspect.isawaitable(found):
+                raise self._broken("load_model", found, "None")
         self._loaded_from(path)
 
     def unload_model(self, *, wait: bool | float = False) -> None:
@@ -58,11 +62,15 @@ class BasicBackendAdapter(BaseBackend):
 
     def is_model_loaded(self) -> bool:
         """Whether a model is loaded."""
-        return self.backend.is_model_loaded()
+        found: object = self.backend.is_model_loaded()
+        if inspect.isawaitable(found):
+            raise self._broken("is_model_loaded", found, "True or False")
+        return bool(found)
 
     def set_defaults(self, parameters: Mapping[str, object], *, place: str = "") -> None:
         """Set default parameters for the author's methods. They are not checked."""
-        self._defaults = dict(parameters)
+        check_mapping(parameters)
+        self._defaults = dict(parameters or {})
 
     def generate(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> GeneratedText:
         """Generate text with the author's ``generate``. Anything that it raises becomes a GenerationError."""
@@ -126,6 +134,7 @@ class BasicBackendAdapter(BaseBackend):
         self, prompt: str, parameters: Mapping[str, object] | None
     ) -> tuple[GenerationRequest, dict[str, Any], CancellationToken, EventValidator]:
         request = read_request(prompt)
+        check_mapping(parameters)
         if not self.is_model_loaded():
             raise ModelNotLoadedError()
         cancellation = CancellationToken()
@@ -135,14 +144,31 @@ class BasicBackendAdapter(BaseBackend):
     def _events(self, request: GenerationRequest, given: dict[str, Any], *, streamed: bool) -> Iterator[Event]:
         prompt = request.prompt or ""
         if streamed and type(self.backend).generate_stream is not BaseBackend.generate_stream:
-            pieces = iter(self.backend.generate_stream(prompt, given))
+            found = self.backend.generate_stream(prompt, given)
+            if not isinstance(found, Iterable) or isinstance(found, bytes):
+                raise self._broken("generate_stream", found, "an iterator of strings")
+            pieces = iter(found)
             try:
                 for piece in pieces:
-                    yield TextDelta(str(piece))
+                    if not isinstance(piece, str):
+                        raise self._broken("generate_stream", piece, "strings", verb="yielded")
+                    yield TextDelta(str.__str__(piece))
             finally:
                 close = getattr(pieces, "close", None)
                 if close is not None:
                     close()
         else:
-            yield TextDelta(str(self.backend.generate(prompt, given)))
+            text = self.backend.generate(prompt, given)
+            if not isinstance(text, str):
+                raise self._broken("generate", text, "a string")
+            yield TextDelta(str.__str__(text))
         yield Finished(finish_reason="unknown", parameters=given)
+
+    def _broken(self, method: str, found: object, expected: str, *, verb: str = "returned") -> ContractError:
+        """The error for an author's method that returned something else than *expected*."""
+        if inspect.iscoroutine(found):
+            found.close()  # or Python would report that nobody awaited it
+        is_async = inspect.isawaitable(found) or isinstance(found, AsyncIterable)
+        hint = ". It must be a plain method, not async def" if is_async else ""
+        kind = "None" if found is None else type(found).__name__
+        return ContractError(self.name, f"its {method}() {verb} {kind}, not {expected}{hint}")

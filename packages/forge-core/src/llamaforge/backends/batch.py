@@ -17,10 +17,13 @@ from ..errors import GenerationError, InvalidParameterError, LlamaForgeError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import AsyncTextStream, TextStream
+from ..validation import plain_value
 
 Prompt = str | Iterable[Message | Mapping[str, Any]]
 """A prompt, or a conversation."""
 
+_MOST: Final = 100_000
+"""Concurrent requests; more threads than that no machine has."""
 _AHEAD: Final = 4
 """For each concurrent request, how many may be finished or running while the oldest one is awaited."""
 
@@ -54,6 +57,24 @@ def several(prompts: Iterable[Prompt]) -> Iterable[Prompt]:
         message = f"prompts must be a list of prompts or conversations, not {kind}. For a single prompt, pass [prompt]."
         raise InvalidParameterError("prompts", prompts, "a list of prompts", show_value=False, message=message)
     return prompts
+
+
+def read_concurrency(value: Any) -> int:
+    """The number of concurrent requests. Raises InvalidParameterError."""
+    read = plain_value(value)
+    if not isinstance(read, int) or isinstance(read, bool) or not 1 <= read <= _MOST:
+        raise InvalidParameterError("concurrency", value, f"a whole number from 1 to {_MOST}")
+    return read
+
+
+def checked(progress: Any) -> bool | Callable[[int], None]:
+    """*progress*, if it is a truth value or a function. Raises InvalidParameterError."""
+    if isinstance(progress, bool):
+        return progress
+    if callable(progress):
+        function: Callable[[int], None] = progress
+        return function
+    raise InvalidParameterError("progress", progress, "True, False, or a function that gets 1 after each answer")
 
 
 def check_prompt(index: int, prompt: Prompt) -> None:

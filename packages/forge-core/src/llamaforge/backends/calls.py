@@ -11,7 +11,8 @@ from ..requests import merge_parameters
 from ..results import GeneratedText
 from ..signatures import overridable, takes_parameters
 from ..streams import AsyncTextStream, TextStream
-from .batch import BatchItem, Prompt, arun_batch, run_batch, several
+from ..validation import check_mapping
+from .batch import BatchItem, Prompt, arun_batch, checked, read_concurrency, run_batch, several
 from .tool_calls import Messages, RunsTools, RunsToolsOfNamedModels
 
 
@@ -108,12 +109,13 @@ class GenerationCalls(RunsTools):
         """Answer any number of prompts or conversations, in constant memory.
 
         Yields a :class:`~.batch.BatchItem` for each, in the order of *prompts*, which are read as needed. A prompt that
-        fails has its error in its own item. Leaving the iterator early cancels the running requests.
+        fails has its error in its own item; what is wrong for all is raised at once. Leaving the
+        iterator early cancels the running requests.
 
         Args:
             prompts: strings, or lists of messages.
             parameters: generation parameters for all of them.
-            concurrency: concurrent requests. None: :attr:`concurrency`.
+            concurrency: concurrent requests, at least 1. None: :attr:`concurrency`.
             progress: True shows a progress bar on standard error; a function is called with 1 after each answer.
             more: generation parameters by name.
         """
@@ -122,7 +124,8 @@ class GenerationCalls(RunsTools):
         def start(prompt: Prompt) -> TextStream:
             return self._whole(prompt, merged) if isinstance(prompt, str) else self.chat_stream(prompt, merged)
 
-        return run_batch(several(prompts), start, concurrency=concurrency or self.concurrency, progress=progress)
+        self._check_batch(merged)
+        return run_batch(several(prompts), start, concurrency=self._at_once(concurrency), progress=checked(progress))
 
     @takes_parameters
     def agenerate_batch(
@@ -140,7 +143,15 @@ class GenerationCalls(RunsTools):
         def start(prompt: Prompt) -> AsyncTextStream:
             return self._awhole(prompt, merged) if isinstance(prompt, str) else self.achat_stream(prompt, merged)
 
-        return arun_batch(several(prompts), start, concurrency=concurrency or self.concurrency, progress=progress)
+        self._check_batch(merged)
+        return arun_batch(several(prompts), start, concurrency=self._at_once(concurrency), progress=checked(progress))
+
+    def _check_batch(self, parameters: Mapping[str, object] | None) -> None:
+        """Refuse what is wrong for every item of a batch."""
+        check_mapping(parameters)
+
+    def _at_once(self, concurrency: int | None) -> int:
+        return self.concurrency if concurrency is None else read_concurrency(concurrency)
 
     def _whole(self, prompt: str, parameters: Mapping[str, object] | None) -> TextStream:
         """A stream of the text that :meth:`generate` returns."""

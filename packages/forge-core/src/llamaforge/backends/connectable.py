@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast, get_args, get_or
 
 from ..awaitables import AwaitableResult
 from ..errors import ConflictingParametersError, InvalidParameterError, LlamaForgeError
+from ..validation import check_mapping
 from .base import BaseBackend
 from .config import BackendConfig
+from .loading import checked_path
 from .server_configs import ConnectableConfig, as_parameters, completed
 
 ConfigT = TypeVar("ConfigT", bound=BackendConfig)
@@ -121,8 +123,9 @@ class ConnectableBackend(BaseBackend, Generic[ConfigT]):
 
         Raises the errors of :meth:`BaseBackend.load_model` and :meth:`connect`.
         """
+        path = checked_path(model_path)
+        check_mapping(parameters)
         given = self._given if parameters is None else {**self._given, **parameters}
-        path = os.fspath(model_path)
         named = (parameters or {}).get("model", path)
         if named != path:
             message = f"The model path {path!r} and the load parameter model={named!r} name different models."

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 from collections.abc import Iterator
 from types import ModuleType
 
-from ..errors import EngineNotAvailableError, LlamaForgeError, ModelLoadError
+from ..errors import (
+    EngineNotAvailableError,
+    InvalidModelError,
+    InvalidParameterError,
+    LlamaForgeError,
+    ModelLoadError,
+)
+from ..files import special_file
+from ..formats.local import local_path
+
+
+def checked_path(model_path: str | os.PathLike[str]) -> str:
+    """*model_path* as text.
+
+    Raises InvalidParameterError for what is no path, and InvalidModelError for a device, a pipe or a socket: an engine
+    that reads one may never come back.
+    """
+    path = os.fspath(model_path) if isinstance(model_path, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise InvalidParameterError("model_path", model_path, "a path or a model's name, as text")
+    path = str.__str__(path)
+    if (kind := special_file(local_path(path))) is not None:
+        raise InvalidModelError(path, f"it is {kind}, not a file or a folder.")
+    return path
 
 
 @contextlib.contextmanager

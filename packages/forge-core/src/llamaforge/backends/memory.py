@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .base import BaseBackend
+
+_logger = logging.getLogger("llamaforge")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,3 +28,12 @@ class MemoryUsage:
     def total(self) -> int:
         """Bytes on the host and on all devices together."""
         return self.host + sum(self.devices.values())
+
+
+def memory_of(backend: BaseBackend) -> MemoryUsage | None:
+    """The memory of its model; None if unknown. An engine that can't say it must not hide the other models."""
+    try:
+        return backend.memory()
+    except Exception:
+        _logger.warning("The backend %r can't say how much memory its model takes.", backend.name, exc_info=True)
+        return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from ..errors import (
     BackendNotInstalledError,
     BrokenPluginError,
     ContractVersionError,
+    InvalidParameterError,
     LlamaForgeError,
     NoBackendForModelError,
     UnknownBackendError,
@@ -24,6 +26,9 @@ from .spec import API_VERSION, BackendSpec, Task
 if TYPE_CHECKING:
     from .base import BaseBackend
     from .config import BackendConfig
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+"""The names that `llamaforge new-backend` gives entry points, too."""
 
 _registered: dict[str, type[BaseBackend]] = {}
 _lock = ForkSafeLock()
@@ -109,6 +114,15 @@ def get_config(name: str) -> type[BackendConfig]:
     return config
 
 
+def declares_parameters(backend: type[BaseBackend]) -> bool:
+    """Whether its spec alone says which generation parameters it supports.
+
+    An author's own ``capabilities`` may depend on how a model is loaded; core's leave the parameters as declared.
+    """
+    found = backend.capabilities
+    return isinstance(found, property) and getattr(found.fget, "__module__", "").startswith("llamaforge.")
+
+
 def check_generation(name: str | None, generation: Mapping[str, object]) -> None:
     """Refuse default generation parameters for a model of the backend *name*, as far as they can be judged without it.
 
@@ -126,8 +140,7 @@ def check_generation(name: str | None, generation: Mapping[str, object]) -> None
     if kind is not BaseBackend and kind.stream is BaseBackend.stream and kind.astream is BaseBackend.astream:
         return
     read_parameters(generation)
-    # What a backend supports may depend on how its model is loaded.
-    if kind is not BaseBackend and kind.capabilities is BaseBackend.capabilities:
+    if kind is not BaseBackend and declares_parameters(kind):
         kind().set_defaults(generation, place="generation")
 
 
@@ -136,10 +149,13 @@ def register_backend(name: str, backend: type[BaseBackend], *, replace: bool = F
 
     The same class may be registered again, even if a notebook has redefined it.
 
-    Raises TypeError if *backend* is not a backend class, and ValueError if the name is taken, unless *replace* is true.
+    Raises TypeError if *backend* is not a backend class, InvalidParameterError if the name is no entry point's name,
+    and ValueError if it is taken, unless *replace* is true.
     """
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError("A backend's name must be a non-empty string.")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InvalidParameterError(
+            "name", name, "made of letters, digits, '.', '_' and '-', with a letter or a digit at both ends"
+        )
     if not _is_backend(backend):
         raise TypeError(f"{backend!r} is not a subclass of llamaforge.BaseBackend.")
     with _lock:
@@ -157,10 +173,11 @@ def is_registered(name: str | None) -> bool:
         return name in _registered
 
 
-def match_backend(location: str, task: Task | None = None) -> str:
+def match_backend(location: str, task: Task | None = None, reference: str | None = None) -> str:
     """The backend that suits the model at *location* best, as rated by the plugins.
 
-    Only backends that declare *task* count. None: the task that the model's files show, if they do.
+    Only backends that declare *task* count. None: the task that the model's files show, if they do. *reference* is what
+    the user wrote, for the error; None: the location.
 
     A broken plugin is skipped, and named in the error if no other plugin matches.
 
@@ -185,7 +202,7 @@ def match_backend(location: str, task: Task | None = None) -> str:
         return best[1]
     absent = [name for name in DISTRIBUTIONS if name not in list_backends()]
     offers = [f"For {name}: {install_command(name)}." for name in absent]
-    raise NoBackendForModelError(location, [*broken, *offers])
+    raise NoBackendForModelError(reference if reference is not None else location, [*broken, *offers])
 
 
 def _check_spec(name: str, spec: Any) -> None:

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from ..errors import InvalidParameterError
 from ..secrets import Secret
+from ..validation import check_text
 from .config import BackendConfig
 
 Endpoint = Annotated[
@@ -34,6 +35,7 @@ class ConnectableConfig(BackendConfig, frozen=True, kw_only=True):
 
 def check_endpoint(endpoint: str | None) -> None:
     """Refuse an address with credentials or a query, because messages show it."""
+    check_text(endpoint, "endpoint", optional=True)
     if endpoint is not None and any(character in endpoint for character in "@?# "):
         expected = "a plain http:// or https:// address; put keys into api_key or headers"
         raise InvalidParameterError("endpoint", None, expected, show_value=False)

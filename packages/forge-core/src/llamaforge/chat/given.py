@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import InvalidParameterError
+from ..files import check_regular
 from ..formats.local import is_lfs_pointer, lfs_advice, local_path
 from .compiled import BrokenTemplateError
 from .template import ChatTemplate
@@ -23,6 +24,7 @@ def read_template(given: str) -> str:
             path = local_path(given)
             if is_lfs_pointer(path):
                 raise OSError(lfs_advice(path.name))
+            check_regular(path)
             text, source = path.read_text(encoding="utf-8-sig"), f"{path}, "
         except (OSError, ValueError) as error:
             said = getattr(error, "strerror", None) or error

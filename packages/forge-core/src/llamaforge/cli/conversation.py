@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..files import atomic_file
+from ..files import atomic_file, check_regular
 
 _ROLES = ("user", "assistant")
 
@@ -88,6 +88,7 @@ class Conversation:
         """Replace the conversation with one that :meth:`save` wrote. A file that can't be read changes nothing."""
         path = _path(file, "/load")
         try:
+            check_regular(path)  # a pipe or a device may have no end
             found = json.loads(path.read_bytes().decode("utf-8-sig"))
         except OSError as error:
             raise ConversationError(f"{path} can't be read: {error.strerror or error}.") from None

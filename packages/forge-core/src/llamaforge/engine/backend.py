@@ -11,7 +11,8 @@ from typing import Any, Final
 from ..backends.memory import MemoryUsage
 from ..backends.spec import Capabilities, Task
 from ..cancellation import CancellationToken
-from ..errors import ModelNotLoadedError
+from ..errors import LlamaForgeError, ModelNotLoadedError
+from ..event_validation import engine_failure
 from ..requests import GenerationRequest
 from ..results import Event, Finished
 from .config import EngineConfig
@@ -101,7 +102,12 @@ class EngineBackend(EmbeddingBackend):
     def memory(self) -> MemoryUsage | None:
         """The memory that the model and its slots take, according to the engine."""
         engine = self._engine
-        return None if engine is None else engine.memory()
+        try:
+            return None if engine is None else engine.memory()
+        except LlamaForgeError:
+            raise
+        except Exception as error:
+            raise engine_failure(self.name, error) from error
 
     def after_fork(self) -> None:
         """The engine's thread stayed in the parent, and so did the model: this process may load one of its own."""

@@ -79,6 +79,22 @@ def check_logit_bias(request: GenerationRequest, vocab_size: int) -> None:
             raise InvalidParameterError("logit_bias", token, expected)
 
 
+def outside_vocabulary(token: int, vocab_size: int) -> GenerationError:
+    """The error for a chosen token that the model doesn't have."""
+    return GenerationError(f"The engine chose the token {token}; its vocabulary has 0 to {vocab_size - 1}.")
+
+
+def checked_result(result: Any, entry: BatchEntry[Any]) -> list[Choice] | Exception:
+    """*result*, or an error if it is neither an error nor a list with as many choices as *entry* may have.
+
+    A request that got no choice would go on without end.
+    """
+    if isinstance(result, Exception) or (isinstance(result, list) and 0 < len(result) <= entry.draft + 1):
+        return result
+    found = f"{len(result)} choices" if isinstance(result, list) else type(result).__name__
+    return GenerationError(f"The engine returned {found} for an entry that wants 1 to {entry.draft + 1} choices.")
+
+
 def choose_while_guessed(entry: BatchEntry[Any], choose: Callable[[int], Choice]) -> list[Choice]:
     """The choices of *entry*: one after its last certain token, and one more after each guess that came true.
 

@@ -16,6 +16,7 @@ from .constraints import Constraints, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
+from .sampling import checked_result, outside_vocabulary
 from .sequence import SequenceState
 from .slots import Slots
 from .token_budget import split_budget
@@ -66,6 +67,7 @@ class Scheduler:
         self._max_queue = max_queue
         self._lookup = lookup if engine.can_trim else 0
         self._end_tokens = engine.end_tokens
+        self._vocab_size = engine.vocab_size
         self.constraints = Constraints(engine)
         """Callers' threads make matchers here; the scheduler's thread owns them afterwards."""
         self._masks = MaskFiller()
@@ -110,9 +112,9 @@ class Scheduler:
             self.check()
             if sequence.dropped:  # its caller left before it came here, and has been told the end
                 return
-            # Those that the next step will take don't count as waiting.
-            if len(self._waiting) - max(0, self._parallel - len(self._running)) >= self._max_queue:
-                raise QueueFullError(len(self._waiting), self._max_queue)
+            waiting = len(self._waiting) - max(0, self._parallel - len(self._running))
+            if waiting >= self._max_queue:
+                raise QueueFullError(waiting, self._max_queue)
             sequence.number = self._numbers
             self._numbers += 1
             self._waiting.append(sequence)
@@ -312,6 +314,8 @@ class Scheduler:
         return sequences, entries
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
+        if entry.sampling is not None:
+            result = checked_result(result, entry)
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
             sequence.fail(result)
@@ -319,19 +323,14 @@ class Scheduler:
         sequence.computed = entry.start + entry.certain
         if entry.sampling is None:
             return
-        if not 0 < len(result) <= entry.draft + 1:  # it would go on without end
-            self._leave(sequence, keep=False)
-            wanted = f"1 to {entry.draft + 1}"
-            sequence.fail(
-                GenerationError(f"The engine returned {len(result)} choices for an entry that wants {wanted}.")
-            )
-            return
         done, right = False, -1
         try:
             if sequence.matcher is not None:
                 sequence.matcher.check()
             for choice in result:
                 right += 1
+                if not 0 <= choice.token < self._vocab_size:
+                    raise outside_vocabulary(choice.token, self._vocab_size)
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done or sequence.was_diverted():
                     break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import copyreg
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -36,6 +37,18 @@ class LlamaForgeError(Exception):
     def __reduce__(self) -> tuple[Any, ...]:
         # Subclasses take keyword arguments of their own, which the default protocol would lose.
         return copyreg.__newobj__, (type(self),), self.__dict__  # type: ignore[attr-defined]
+
+
+def own_copy(error: BaseException) -> BaseException:
+    """A copy of *error* for one of several callers: an exception that is raised grows a traceback, in each thread.
+
+    An exception that can't be copied becomes a LlamaForgeError with its text.
+    """
+    try:
+        own = copy.copy(error)
+    except Exception:  # noqa: BLE001 - an engine's own exception may take any arguments
+        own = None
+    return own if type(own) is type(error) else LlamaForgeError(f"{type(error).__name__}: {error}")
 
 
 def _within(sentence: str) -> str:

@@ -60,10 +60,12 @@ class QueueFullError(EngineError, RuntimeError):
     def __init__(self, waiting: int, limit: int) -> None:
         self.waiting = waiting
         self.limit = limit
-        super().__init__(
-            f"The queue is full: {waiting} requests are already waiting for the model (load parameter max_queue: "
-            f"{limit}). Try again later."
-        )
+        if limit == 0:
+            full = "All places of the model are taken, and no request may wait (load parameter max_queue: 0)"
+        else:
+            are = "request is" if waiting == 1 else "requests are"
+            full = f"The queue is full: {waiting} {are} waiting for the model (load parameter max_queue: {limit})"
+        super().__init__(f"{full}. Try again later.")
 
 
 class ContractError(EngineError, RuntimeError):

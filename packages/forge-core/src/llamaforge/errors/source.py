@@ -40,19 +40,28 @@ class SourceNotFoundError(SourceError, FileNotFoundError):
 class ChecksumError(SourceError, ValueError):
     """The file doesn't have the expected SHA-256.
 
-    Attributes: ``reference``; ``expected``; ``actual``.
+    Attributes: ``reference``; ``expected``; ``actual``; ``file`` (the path of a file that was here already; None for a
+    download).
 
-    What to do: check the reference, then download again. Accept the new checksum only if you know why the file changed.
+    What to do: check the reference and the expected checksum, then download the file again. Accept the
+    new checksum only if you know why the file changed.
     """
 
-    def __init__(self, reference: str, expected: str, actual: str) -> None:
+    def __init__(self, reference: str, expected: str, actual: str, file: str | None = None) -> None:
         self.reference = reference
         self.expected = expected
         self.actual = actual
-        super().__init__(
-            f"{reference} has the SHA-256 {actual}, but {expected} was expected. The file was not kept. "
-            "It was changed at its source or damaged in transit; check the reference, then try again."
-        )
+        self.file = file
+        if file is None:
+            what = reference
+            advice = (
+                "The file was not kept. It was changed at its source or damaged in transit; check the reference, then "
+                "try again."
+            )
+        else:
+            what = f"The file {file}"
+            advice = "It is another file than expected, or damaged. It was left as it is, and not loaded."
+        super().__init__(f"{what} has the SHA-256 {actual}, but {expected} was expected. {advice}")
 
 
 class DownloadError(SourceError, ConnectionError):

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from ..files import check_regular
+
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -16,7 +18,9 @@ def recommended_sampling(folder: Path) -> dict[str, Any]:
     ``do_sample: false`` is greedy. Empty if the file is missing or damaged. Values are not checked further.
     """
     try:
-        told = json.loads((folder / "generation_config.json").read_text(encoding="utf-8"))
+        file = folder / "generation_config.json"
+        check_regular(file)
+        told = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     if not isinstance(told, dict):

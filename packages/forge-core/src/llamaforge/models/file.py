@@ -9,7 +9,8 @@ from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..errors import ModelExistsError, ModelFileError, UnknownModelError
+from ..errors import InvalidParameterError, ModelExistsError, ModelFileError, UnknownModelError
+from ..formats.local import local_path
 from .entry import DEFAULT_MODEL, ModelEntry
 
 if TYPE_CHECKING:
@@ -55,16 +56,32 @@ class ModelFile:
     reported with the line and never overwritten. A missing file is treated as an empty one.
 
     Args:
-        path: the file. None: :func:`default_path`.
+        path: the file. None: :func:`default_path`. Raises InvalidParameterError for what is no path.
 
     Every method raises ModelFileError if the file can't be read or written.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path: Path = Path(path).expanduser().absolute() if path is not None else default_path()
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+        if text is not None and (not isinstance(text, str) or not text):
+            raise InvalidParameterError("config_path", path, "the path of a file")
+        self.path: Path = local_path(text).absolute() if text is not None else default_path()
 
     def __repr__(self) -> str:
         return f"ModelFile({str(self.path)!r})"
+
+    def check(self) -> None:
+        """Look whether a file can be at the path, without reading it. Raises ModelFileError."""
+        from ..files import check_regular, is_null_device
+
+        try:
+            if not is_null_device(self.path):
+                check_regular(self.path)
+        except PermissionError:
+            pass  # reading it says so
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            raise ModelFileError(self.path, f"it can't be read: {reason or error}") from error
 
     def load(self) -> dict[str, ModelEntry]:
         """The models by name, in the order of the file."""

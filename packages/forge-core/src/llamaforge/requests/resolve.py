@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from ..errors import ConflictingParametersError, RequestError, UnsupportedError
+from ..errors.request import named_parameters
 from ..messages import Message
 from ..parameters import DEFAULTS, UNIVERSAL, canonical, read_parameters
-from ..validation import plain_value
+from ..validation import check_mapping, plain_value
 from .generation import GenerationRequest, build_request
 
 _DROP: Final = 'Leave it out, or pass on_unsupported="drop" to ignore it.'
@@ -30,11 +31,18 @@ class Defaults(NamedTuple):
     def read(cls, parameters: Mapping[str, object], place: str) -> Defaults:
         """Check *parameters*. Raises the errors of :func:`~llamaforge.parameters.read_parameters`; with *place*."""
         try:
+            check_mapping(parameters)
             read_parameters(parameters)
         except RequestError as error:
             error.add_place(place)
             raise
-        return cls(canonical(parameters), place, _samples(parameters))
+        return cls(canonical(parameters), place, _is_true((parameters or {}).get("do_sample")))
+
+    def say_where(self, own: Mapping[str, object], error: RequestError) -> None:
+        """Say in *error* that the wrong value is one of these, unless it is one of the caller's *own*."""
+        about = named_parameters(error) & self.values.keys()
+        if about and not about & own.keys():
+            error.add_place(self.place)
 
 
 class ResolvedRequest(NamedTuple):
@@ -80,11 +88,11 @@ def resolve_request(
     Raises a RequestError: UnsupportedError for a parameter that the caller or the named model sets and the backend
     doesn't support, unless ``on_unsupported`` is ``"drop"``. An error about the named model's parameters says so.
     """
-    if type(messages) is not list and isinstance(messages, Iterator):
+    if messages is not None and type(messages) is not list and isinstance(messages, Iterator):
         messages = list(messages)  # they may be read twice
     own: Mapping[str, object] = canonical(parameters)
     given = own
-    samples = _samples(parameters)
+    samples = parameters is not None and "do_sample" in parameters and _is_true(parameters["do_sample"])
     if named is not None:
         given = {**named.values, **own}
         if samples:
@@ -110,7 +118,11 @@ def resolve_request(
         values = {**_core_defaults(supported), **values}
         if "seed" not in values and values.get("temperature") != 0 and "seed" in supported:
             values["seed"] = random_bits.randbits(32)
-    return ResolvedRequest(_build(prompt, messages, values, own, given), dropped, own)
+    try:
+        request = build_request(prompt, messages, values)
+    except ConflictingParametersError:
+        request = _build(prompt, messages, values, own, given)
+    return ResolvedRequest(request, dropped, own)
 
 
 def _build(
@@ -135,8 +147,8 @@ def _build(
             values = {name: value for name, value in values.items() if name not in last}
 
 
-def _samples(parameters: Mapping[str, object] | None) -> bool:
-    return parameters is not None and "do_sample" in parameters and plain_value(parameters["do_sample"]) is True
+def _is_true(value: object) -> bool:
+    return plain_value(value) is True
 
 
 def _sampled(values: Mapping[str, object], above: Mapping[str, object]) -> Mapping[str, object]:
@@ -167,18 +179,24 @@ def merge_parameters(
 ) -> Mapping[str, object] | None:
     """Parameters given as a mapping and by name, together.
 
-    Raises ConflictingParametersError if they have different values for one name.
+    Raises ConflictingParametersError if they have different values for one name, and InvalidParameterError if
+    *parameters* is not a mapping.
     """
     if not more:
-        return parameters
+        return parameters  # it is checked where it is read
+    check_mapping(parameters)
     if not parameters:
         return more
     merged = dict(parameters)
     for name, value in more.items():
-        if name in merged and merged[name] != value:
+        if name in merged and not _same(merged[name], value):
             raise ConflictingParametersError(
                 [f"parameters[{name!r}]", name],
                 f"{name} is passed twice, as parameters[{name!r}] and as a keyword, with different values.",
             )
         merged[name] = value
     return merged
+
+
+def _same(one: object, other: object) -> bool:
+    return bool(plain_value(one) == plain_value(other))  # arrays compare item by item

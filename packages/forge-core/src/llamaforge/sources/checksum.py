@@ -27,7 +27,7 @@ def verify(reference: str, path: Path, expected: str, progress: Progress | None 
     except OSError as error:
         raise SourceNotFoundError(reference, f"the file can't be read: {error.strerror or error}") from error
     if actual != expected:
-        raise ChecksumError(reference, expected, actual)
+        raise ChecksumError(reference, expected, actual, str(path))
 
 
 def _note(path: Path) -> Path:

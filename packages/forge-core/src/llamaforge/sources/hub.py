@@ -30,7 +30,7 @@ _OFFLINE = "{} is not in the hub's local cache, and the network is switched off"
 
 def resolve_hf(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
     """One file of a repository as a local path; a whole repository as its id, for engines that fetch by themselves."""
-    repo, file, revision = _parse(reference)
+    repo, file, revision = read_target(reference)
     if file is None:
         return ResolvedModel(reference.text, repo, None, revision, "hf")
     path = _fetch(reference, repo, file, revision, progress, offline, refresh)
@@ -39,12 +39,13 @@ def resolve_hf(reference: Reference, /, *, progress: Progress | None, offline: b
 
 def pull_hf(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
     """Like :func:`resolve_hf`, but a whole repository is downloaded too, and answered as a local folder."""
-    repo, file, revision = _parse(reference)
+    repo, file, revision = read_target(reference)
     path = _fetch(reference, repo, file, revision, progress, offline, refresh)
     return ResolvedModel(reference.text, str(path), path, revision, "hf")
 
 
-def _parse(reference: Reference) -> tuple[str, str | None, str | None]:
+def read_target(reference: Reference) -> tuple[str, str | None, str | None]:
+    """The repository, the file in it and the revision, as far as they are given. Raises InvalidReferenceError."""
     target, at, revision = reference.target.rpartition("@")
     if not at:
         target, revision = reference.target, ""
@@ -55,10 +56,12 @@ def _parse(reference: Reference) -> tuple[str, str | None, str | None]:
     organization, _, rest = target.partition("/")
     name, slash, file = rest.partition("/")
     repo = f"{organization}/{name}"
+    if not target:
+        raise invalid(reference.text, f"the repository is missing. A whole reference: {_EXAMPLE}")
     if not is_repository(repo):
         raise invalid(reference.text, f"{repo.rstrip('/')!r} is not a repository. Write org/repo, as in {_EXAMPLE}")
     if slash and not file:
-        raise invalid(reference.text, "it ends in a slash. Add the file's name.")
+        raise invalid(reference.text, f"the file's name after the slash is missing. A whole reference: {_EXAMPLE}")
     if file:
         check_path(reference, file)
         check_first_part(reference, file)

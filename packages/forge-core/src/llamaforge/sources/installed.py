@@ -20,7 +20,7 @@ _LISTED = 2000
 
 def resolve_pkg(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
     """The file or folder below the folder of an installed package. No network, no import."""
-    package, file = split_file(reference, example=_EXAMPLE)
+    package, file = read_target(reference)
     parts = package.split(".")
     folders = [folder.joinpath(*parts[1:]) for folder in _folders(reference, package, parts[0])]
     for folder in folders:
@@ -36,6 +36,11 @@ def resolve_pkg(reference: Reference, /, *, progress: Progress | None, offline: 
     near = closest_paths(file, (name for folder in folders for name in _listing(folder)))
     hint = f" Did you mean {' or '.join(repr(f'pkg:{package}/{name}') for name in near)}?" if near else ""
     raise SourceNotFoundError(reference.text, f"the installed package {package!r} has no {file!r}.{hint}")
+
+
+def read_target(reference: Reference) -> tuple[str, str]:
+    """The package, and the path of the file in it. Raises InvalidReferenceError."""
+    return split_file(reference, owner_is="the package", example=_EXAMPLE)
 
 
 def _folders(reference: Reference, package: str, top: str) -> list[Path]:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
+from typing import Final
 
 from ..errors import SourceError
-from .reference import parse
+from .reference import invalid, parse
 from .resolve import BUILT_IN
 from .spec import Reference
+
+_READERS: Final = {"pypi": "pypi", "hf": "hub", "pkg": "installed"}
+"""The module with the function ``read_target`` for each built-in scheme."""
 
 
 def is_fetched(text: str) -> bool:
     """Whether a source stands behind the reference, and not a path or a backend's own name for a model."""
     return _is_fetched(parse(text))
+
+
+def check_reference(text: str) -> None:
+    """Refuse a reference that its source can't read, without looking anywhere.
+
+    Raises InvalidReferenceError, which says what is wrong or missing.
+    """
+    reference = parse(text)
+    if reference.scheme in _READERS:
+        module = importlib.import_module(f"{__package__}.{_READERS[reference.scheme]}")
+        module.read_target(reference)
+    elif reference.scheme != "path" and not reference.target.strip():
+        raise invalid(text, f"nothing follows {reference.scheme}: name the model, too.")
 
 
 def is_local(text: str) -> bool:
@@ -35,6 +53,7 @@ def reads_as_reference(text: str) -> bool:
         "/" in text
         or os.sep in text
         or text.lower().endswith(".gguf")
+        or text.lower().startswith("path:")
         or is_fetched(text)
         or os.path.exists(os.path.expanduser(text))
     )

@@ -29,7 +29,7 @@ def resolve_path(reference: Reference, /, *, progress: Progress | None, offline:
     """The file or folder of that path, absolute; failing that the hub id, where it reads as one."""
     text = reference.target
     if not text:
-        raise invalid(reference.text, "it names no path.")
+        raise invalid(reference.text, "the path is missing. A whole reference: path:./models/llama.gguf")
     try:
         path = Path(text).expanduser().absolute()
         exists = path.exists()

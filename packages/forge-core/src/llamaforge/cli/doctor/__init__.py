@@ -15,8 +15,15 @@ def _check(names: tuple[str, ...]) -> None:
     from ...backends.distributions import DISTRIBUTIONS
     from ...errors import closest
     from ...plugins import BACKENDS, COMMANDS, SOURCES
+    from .plugins import OWN
 
-    known = {*BACKENDS.names(), *SOURCES.names(), *COMMANDS.names(), *DISTRIBUTIONS}
+    known = {
+        *BACKENDS.names(),
+        *SOURCES.names(),
+        *COMMANDS.names(),
+        *DISTRIBUTIONS,
+        *(n for each in OWN.values() for n in each),
+    }
     for name in names:
         if name not in known:
             near = " or ".join(map(repr, closest(name, known)))

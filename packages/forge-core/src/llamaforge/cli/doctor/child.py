@@ -21,6 +21,7 @@ from ...errors import (
 )
 from ...installing import install_command, reinstall_command
 from ...plugins import BACKENDS, COMMANDS, SOURCES, PluginGroup, guarded, import_object
+from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..output import seal, text_output
 from . import distributions
 
@@ -84,7 +85,7 @@ def _backend(name: str) -> Iterator[Step]:
 
 def _source(name: str) -> Iterator[Step]:
     def load() -> dict[str, Any]:
-        spec = SOURCES.load(name)
+        spec = BUILT_IN_SOURCES[name] if name in BUILT_IN_SOURCES else SOURCES.load(name)
         with guarded("source", name, SOURCES.owner(name)):
             import_object(spec.target)
             return {"summary": str(spec.description)}
@@ -93,10 +94,15 @@ def _source(name: str) -> Iterator[Step]:
 
 
 def _command(name: str) -> Iterator[Step]:
+    import click
+
+    from ..app import BUILT_IN, cli
     from ..plugin_commands import load_plugin_command
 
     def load() -> dict[str, Any]:
-        command = load_plugin_command(name, quiet=False)
+        command = (
+            cli.get_command(click.Context(cli), name) if name in BUILT_IN else load_plugin_command(name, quiet=False)
+        )
         return {"summary": command.get_short_help_str() if command is not None else ""}
 
     yield "loading the plugin", load

@@ -20,12 +20,12 @@ from .child import ENGINE_STEP
 
 _TAIL: Final = 30
 _AT_ONCE: Final = 2
-_TAKEN: Final = {
+OWN: Final = {
     "backend": frozenset({"echo"}),
     "source": frozenset(BUILT_IN_SOURCES),
     "command": frozenset(BUILT_IN_COMMANDS),
 }
-"""Names that are core's own: what a plugin contributes under them is never used."""
+"""Names that are core's own, by kind: what a plugin contributes under them is never used."""
 
 
 def look_at_plugins(timeout: float, names: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -45,22 +45,28 @@ def look_at_plugins(timeout: float, names: Sequence[str] = ()) -> list[dict[str,
         for name in group.names()
         if not names or name in names
     ]
+    asked += [
+        (kind, name, [])
+        for kind, own in OWN.items()
+        for name in sorted(own.intersection(names))
+        if (kind, name) not in {each[:2] for each in asked}
+    ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda one: _look_at(one[0], one[1], one[2], timeout), asked))
 
 
 def _look_at(kind: str, name: str, found: list[Contribution], timeout: float) -> dict[str, Any]:
-    owner = found[0].distribution
+    owner = found[0].distribution if found else "forge-core"
     about: dict[str, Any] = {
         "kind": kind,
         "name": name,
-        "distributions": [distributions.describe(each.distribution) for each in found],
+        "distributions": [distributions.describe(each) for each in [each.distribution for each in found] or [owner]],
         "problem": None,
         "traceback": None,
         "mend": None,
         "install": None,
     }
-    if name in _TAKEN[kind]:
+    if found and name in OWN[kind]:
         about["problem"] = f"LlamaForge has a {kind} {name!r} of its own, so the one of {found[0].owner} is never used."
         about["mend"] = f"pip uninstall {owner}"
         return about
