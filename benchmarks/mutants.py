@@ -130,7 +130,7 @@ class Laboratory:
             record = known[mutant.key]
             if record is not None and record.source == self._source(mutant.module):
                 found.records[mutant.key] = record
-        found.mutants = [each for each in found.mutants if each.key in found.records]
+        found.mutants = [each for each in found.mutants if each.key in found.records or each.key in found.equivalent]
 
     def examine(self, found: Found) -> None:
         """Try the mutants of one area."""
@@ -388,12 +388,12 @@ def main() -> int:
     areas = read_areas(options.areas)
     known = read_known(options.equivalents)
     every = plan(options, options.root, areas, known)
+    tried = [mutant for found in every for mutant in found.mutants]
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, contextlib.suppress(KeyboardInterrupt):
         laboratory = Laboratory(options.root, areas, options, Path(folder))
         for found in every:
             (laboratory.report if options.report else laboratory.examine)(found)
     whole = not (options.module or options.function or options.sample)
-    tried = [mutant for found in every for mutant in found.mutants]
     every_one = [*known.equivalent, *known.rule]
     stale = [each for each in every_one if whole and not any(map(each.holds_for, tried))]
     if options.json:
