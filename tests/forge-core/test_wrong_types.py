@@ -151,6 +151,16 @@ def test_of_a_connectable_backend() -> None:
     assert walk(Remote(), skipped=frozenset({"generate_at_once"})) == []
 
 
+def test_of_the_pool(forge: LlamaForge) -> None:
+    assert walk(forge.pool, skipped=frozenset({"wait_for_change"})) == []  # it would wait
+    for wrong in (None, -1, "soon", float("nan"), [1]):
+        with pytest.raises(InvalidParameterError, match="timeout must be"):
+            forge.pool.wait_for_change(wrong)  # type: ignore[arg-type]
+    assert not forge.pool.wait_for_change(0)
+    with pytest.raises(InvalidParameterError, match="entry must be a ModelEntry"):
+        forge.pool.load("m", {})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from . import forks
 from .backends.base import BaseBackend
 from .backends.memory import memory_of
-from .errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .errors import InvalidParameterError, MemoryBudgetError, ModelLoadError, ModelNotLoadedError
 from .errors.base import own_copy
 from .loaded_models import LoadedModel, Slot
 from .models import ModelEntry
@@ -88,8 +88,9 @@ class ModelPool:
             parameters: its load parameters.
             abandoned: whether the caller has given up; the model is then unloaded again, unless others wait for it.
 
-        Raises MemoryBudgetError and the errors of ``open_model``.
+        Raises InvalidParameterError for what is no model entry, MemoryBudgetError, and the errors of ``open_model``.
         """
+        _check_entry(entry)
         while True:
             slot, part = self._claim(entry, parameters)
             if part == "leads":
@@ -121,7 +122,11 @@ class ModelPool:
     def lease_loaded(
         self, entry: ModelEntry, parameters: Mapping[str, object]
     ) -> contextlib.AbstractContextManager[BaseBackend] | None:
-        """A lease on a model that is loaded with these parameters; None if it isn't. It never waits for a load."""
+        """A lease on a model that is loaded with these parameters; None if it isn't. It never waits for a load.
+
+        Raises InvalidParameterError for what is no model entry.
+        """
+        _check_entry(entry)
         with self._changed:
             slot = self._slots.get(entry.name)
             if slot is None or slot.backend is None or not slot.serves(entry, parameters):
@@ -140,9 +145,13 @@ class ModelPool:
                 self._changed.notify_all()
 
     def wait_for_change(self, timeout: float) -> bool:
-        """Wait until a model is loaded or unloaded or a lease ends, at most *timeout* seconds; whether one did."""
+        """Wait until a model is loaded or unloaded or a lease ends, at most *timeout* seconds; whether one did.
+
+        Raises InvalidParameterError.
+        """
+        seconds = min(_FOREVER, seconds_to_wait(timeout, "timeout"))
         with self._changed:
-            return self._changed.wait(timeout)
+            return self._changed.wait(seconds)
 
     def unload(self, name: str, *, wait: bool | float = False) -> None:
         """Unload a model. If it is still loading, it is unloaded once it is loaded.
@@ -347,3 +356,8 @@ def _unload(backend: BaseBackend, wait: bool | float) -> None:
         backend.unload_model(wait=wait)
     else:
         backend.unload_model()
+
+
+def _check_entry(entry: object) -> None:
+    if not isinstance(entry, ModelEntry):
+        raise InvalidParameterError("entry", entry, "a ModelEntry")

@@ -92,8 +92,8 @@ def check_number(value: object, name: str) -> None:
         raise InvalidParameterError(name, value, "a number")
 
 
-def seconds_to_wait(wait: bool | float) -> float:
-    """Read ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
+def seconds_to_wait(wait: bool | float, name: str = "wait") -> float:
+    """Read the argument *name*, such as ``wait`` of ``unload_model``: True is without end, False is 0 seconds.
 
     Raises InvalidParameterError.
     """
@@ -101,7 +101,7 @@ def seconds_to_wait(wait: bool | float) -> float:
         return math.inf if wait else 0.0
     value = plain_value(wait)
     if not isinstance(value, int | float) or not value >= 0:
-        raise InvalidParameterError("wait", wait, "True, False, or a number of seconds")
+        raise InvalidParameterError(name, wait, "True, False, or a number of seconds")
     return float(value)
 
 
