@@ -335,7 +335,7 @@ class TestFailing:
         stream = backend.generate_stream("Hello", seed=1, max_tokens=200, logit_bias=NEVER_ENDS)
         assert next(stream)
         hook = engine._model.model.layers[1].register_forward_pre_hook(fails(torch.OutOfMemoryError("no memory")))
-        with pytest.raises(GenerationError, match="not enough memory") as caught:
+        with pytest.raises(GenerationError, match="too little memory") as caught:
             stream.read()
         hook.remove()
         assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)

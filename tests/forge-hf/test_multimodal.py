@@ -47,7 +47,7 @@ def test_a_model_that_answers_pictures_alone_costs_no_loaded_model(
     kind: str, tmp_path: Path, tiny: HuggingFaceBackend
 ) -> None:
     save_multimodal_model(kind, tmp_path)
-    with pytest.raises(InvalidModelError, match="without a picture"):
+    with pytest.raises(InvalidModelError, match="without an image"):
         tiny.load_model(tmp_path, {"device": "cpu"})
     assert tiny.generate("Hello", seed=1, max_tokens=2)
 

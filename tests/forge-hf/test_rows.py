@@ -359,7 +359,7 @@ def test_no_memory_for_several_rows_asks_for_room_and_for_one_row_is_an_error(
     short_of_memory(held.model, 0)
     (error,) = held.rows.compute([BatchEntry(0, 10, tokens(1), True)])
     assert isinstance(error, GenerationError)
-    assert "not enough memory" in str(error)
+    assert "too little memory" in str(error)
     assert isinstance(error.__cause__, torch.OutOfMemoryError)
     short_of_memory(held.model, 99)
     held.feed({0: tokens(1, 3), 1: tokens(2)})
