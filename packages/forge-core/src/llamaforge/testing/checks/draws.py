@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from itertools import pairwise
@@ -259,7 +260,7 @@ class DrawChecks(Kit):
 
     def _first(self, subject: Subject, prompt: str | None, tokens: int, **given: Any) -> list[int | None]:
         seeded = {"seed": 5} if subject.declares("seed") else {}
-        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True}
+        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **_unthinking(subject)}
         try:
             answer = subject.generate(prompt, asked)
         except LlamaForgeError as error:
@@ -269,6 +270,24 @@ class DrawChecks(Kit):
 
 
 _HEATS: Final[tuple[Mapping[str, Any], ...]] = (COLD, {"temperature": 0})
+
+
+def _unthinking(subject: Subject) -> dict[str, Any]:
+    """What keeps a model that thinks from doing so: its first tokens are to be those of the answer."""
+    known = subject.remembered.setdefault("unthinking", {})
+    if "it" not in known:
+        known["it"] = {}
+        if subject.known(8).reasoning:
+            known["it"] = None
+            given = {"max_reasoning_tokens": 0}
+            if subject.declares(*given):
+                with contextlib.suppress(LlamaForgeError):
+                    quiet = subject.generate(None, {**subject.greedy, **subject.limit(8), **given})
+                    known["it"] = None if quiet.reasoning else given
+    if known["it"] is None:
+        pytest.skip("could not be measured: the model thinks before it answers")
+    found: dict[str, Any] = known["it"]
+    return found
 
 
 def _logprob(answer: GeneratedText) -> float:
