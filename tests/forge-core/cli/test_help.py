@@ -58,7 +58,8 @@ def without_plugin_commands(tmp_path: Path) -> Path:
     for place in {Path(module.__file__ or "").parents[1] for module in (click, package)}:
         for entry in place.iterdir():
             points = entry / "entry_points.txt"
-            if not (points.is_file() and "llamaforge.commands" in points.read_text(encoding="utf-8")):
+            contributes = points.is_file() and "llamaforge.commands" in points.read_text(encoding="utf-8")
+            if not contributes and not (folder / entry.name).exists():
                 (folder / entry.name).symlink_to(entry)
     return folder
 
