@@ -29,9 +29,11 @@ from llamaforge.errors import (
     PortInUseError,
     ServerCrashedError,
     ServerStartError,
+    UnsupportedError,
 )
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
+from llamaforge.testing.checks.tooling import TOOLS
 from support.gguf_files import make_talkative_gguf, make_tiny_gguf
 from support.processes import eventually, survivors, tree
 
@@ -289,6 +291,25 @@ def test_variables_are_those_of_the_servers_template(tmp_path: Path) -> None:
         other.shutdown()
 
 
+def test_tools_are_refused_where_the_template_shows_none(tmp_path: Path) -> None:
+    model = str(make_talkative_gguf(tmp_path / "talkative.gguf"))
+    given = {"max_tokens": 4, "temperature": 0, "tools": TOOLS}
+    with LlamaServerBackend({**SMALL, "model": model}) as backend:
+        for choice in ("auto", "required", {"type": "function", "function": {"name": "door"}}):
+            with pytest.raises(UnsupportedError, match="chat template doesn't show them"):
+                backend.generate(QUESTION, {**given, "tool_choice": choice})
+            with pytest.raises(UnsupportedError):
+                asyncio.run(backend.agenerate(QUESTION, {**given, "tool_choice": choice}))
+            assert backend.generate(QUESTION, {**given, "tool_choice": choice, "on_unsupported": "drop"})
+        assert backend.generate(QUESTION, {**given, "tool_choice": "none"})
+    template = str(Path(__file__).parents[1] / "support" / "tools_template.jinja")
+    with LlamaServerBackend({**SMALL, "model": model, "chat_template": template}) as backend:
+        told, untold = (backend.generate(QUESTION, {**given, "tools": tools}).usage for tools in (TOOLS, None))
+        assert told is not None
+        assert untold is not None
+        assert (told.prompt_tokens or 0) > (untold.prompt_tokens or 0) + 200
+
+
 def test_it_must_be_named() -> None:
     assert get_spec("llama-server").match("model.gguf") == 0
 
@@ -315,14 +336,6 @@ class TestLlamaServer(BackendConformance):
                 "test_answers_have_no_limit_of_their_own",
             ),
             "llama.cpp's server makes a context of a multiple of 256 tokens",
-        ),
-        **dict.fromkeys(
-            (
-                "test_a_required_tool_is_called",
-                "test_the_named_tool_is_called",
-                "test_calls_are_the_same_on_every_path",
-            ),
-            "llama.cpp's server insists on a call only where it knows the template's form of calls",
         ),
     }
     parameters: ClassVar[dict[str, Any]] = {

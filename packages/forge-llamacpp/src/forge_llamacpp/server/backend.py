@@ -13,6 +13,7 @@ from forge_openai.server import OpenAIServerBackend
 from llamaforge.cancellation import CancellationToken
 from llamaforge.chat import BrokenTemplateError, ChatTemplate, read_template
 from llamaforge.engine.context import context_length
+from llamaforge.errors import UnsupportedError
 from llamaforge.formats.gguf import DamagedFileError, read_header
 from llamaforge.formats.local import local_path
 from llamaforge.installing import install_command
@@ -38,6 +39,8 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
     program_module = "forge_llamacpp.server"
     _templates: Mapping[str, str] = MappingProxyType({})
     """What the server told when it was attached to."""
+    _shows_tools = True
+    """Whether its template tells the model of tools; True where the server doesn't say."""
     program_advice = f"Install llama.cpp's llama-server, or: {install_command('forge-llamacpp[server]')}"
 
     def build_launch_command(self) -> list[str]:
@@ -90,6 +93,8 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
         keys = {"default": "chat_template", "tool_use": "chat_template_tool_use"}
         found = {name: told.get(key) for name, key in keys.items()} if isinstance(told, dict) else {}
         self._templates = {name: text for name, text in found.items() if isinstance(text, str) and text}
+        able = told.get("chat_template_caps") if isinstance(told, dict) else None
+        self._shows_tools = not isinstance(able, dict) or able.get("supports_tools") is not False
         self.__dict__.pop("_template", None)
 
     def render_request(self, request: GenerationRequest) -> str:
@@ -105,13 +110,17 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
         return super().astream(self._fit(request), cancellation)
 
     def _fit(self, request: GenerationRequest) -> GenerationRequest:
-        """*request* for llama.cpp. Raises InvalidParameterError for variables that the server's template doesn't read:
-        the server would ignore them."""
+        """*request* for llama.cpp. Raises InvalidParameterError for variables that the server's template doesn't read,
+        and UnsupportedError for tools that it doesn't show: the server would ignore them."""
         changed: dict[str, Any] = {}
         if request.seed == _ANY_SEED:
             changed["seed"] = _ANY_SEED - 1  # as the engine in this process does
         if request.chat_template_kwargs and not request.raw and self._template is not None:
             changed["chat_template_kwargs"] = self._template.variables(request) or None
+        if request.tools and request.tool_choice != "none" and not self._shows_tools:
+            if request.on_unsupported != "drop":
+                raise UnsupportedError("tools with this model", self.name, "Its chat template doesn't show them.")
+            changed.update(tools=None, tool_choice=None, parallel_tool_calls=None)
         return msgspec.structs.replace(request, **changed) if changed else request
 
     @functools.cached_property
