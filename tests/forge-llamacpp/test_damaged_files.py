@@ -58,7 +58,7 @@ def test_a_folder_tells_of_the_models_in_it(empty: LlamaCppBackend, tmp_path: Pa
 
 def test_a_pipe_is_not_waited_for(empty: LlamaCppBackend, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
-    assert "regular" in refused(empty, tmp_path / "pipe.gguf").reason
+    assert "named pipe" in refused(empty, tmp_path / "pipe.gguf").reason
 
 
 @pytest.mark.parametrize(

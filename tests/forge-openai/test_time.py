@@ -18,6 +18,7 @@ from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
     GenerationTimeoutError,
+    ModelNotLoadedError,
     RateLimitError,
     ServerError,
 )
@@ -394,8 +395,9 @@ def test_unloading_breaks_off_what_is_being_read(server: ScriptedServer, load: L
     stream = backend.generate_stream("Hi")
     next(stream)
     backend.unload_model()
-    with pytest.raises(ConnectionFailedError):
+    with pytest.raises(ModelNotLoadedError, match="unloaded while the server answered"):
         stream.read()
+    assert server.left.wait(LATER)
 
 
 def test_scopes_do_not_leak_from_one_request_to_another(server: ScriptedServer, load: Load) -> None:

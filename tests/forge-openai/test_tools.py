@@ -12,13 +12,35 @@ from hypothesis import strategies as st
 
 from forge_openai.answer.chunks import ToolCallPart
 from forge_openai.answer.tools import ToolCallAssembler
+from llamaforge.results import Event, ToolCallBuffer, ToolCallDelta
+
+
+def pieces_of(*parts: dict[str, Any], names: tuple[str, ...] = ()) -> list[ToolCallDelta]:
+    """What a reader of the stream gets."""
+    assembler = ToolCallAssembler(names)
+    events: list[Event] = []
+    for part in parts:
+        assembler.feed(msgspec.convert(part, ToolCallPart), events)
+    assert assembler.finish(events) == bool(parts)
+    return [event for event in events if isinstance(event, ToolCallDelta)]
 
 
 def assemble(*parts: dict[str, Any], names: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
-    assembler = ToolCallAssembler(names)
-    for part in parts:
-        assembler.feed(msgspec.convert(part, ToolCallPart))
-    return [(call.id, call.function.name, call.function.arguments) for call in assembler.finish()]
+    """The calls of the result, after a look at the pieces that make them."""
+    pieces = pieces_of(*parts, names=names)
+    begun: list[int] = []
+    calls = ToolCallBuffer()
+    for piece in pieces:
+        first = piece.index not in begun
+        assert bool(piece.id) == bool(piece.name) == first, "id and name come with the first piece of a call alone"
+        assert first or piece.arguments, "a piece has something to tell"
+        if first:
+            begun.append(piece.index)
+        calls.add(piece)
+    order = [piece.index for piece in pieces]
+    assert order == sorted(order), "one call comes after another"
+    assert begun == list(range(len(begun)))
+    return [(call.id, call.function.name, call.function.arguments) for call in calls.tool_calls]
 
 
 def part(
@@ -136,4 +158,31 @@ def test_functions_without_arguments_are_told_apart_by_the_names_that_are_offere
 def test_an_empty_object_that_is_followed_by_the_arguments() -> None:
     assert assemble(part(0, "a", "f", "{}"), part(0, None, None, '{"x"'), part(0, None, None, ":1}")) == [
         ("a", "f", '{"x":1}')
+    ]
+    named = [part(0, "a", "f", "{}"), part(0, "a", "f", ""), part(0, "a", None, '{"x"'), part(0, "a", "f", ":1}")]
+    assert assemble(*named) == [("a", "f", '{"x":1}')]
+
+
+def test_arguments_are_passed_on_as_they_come() -> None:
+    sent = [part(0, "a", "tide", ""), part(0, None, None, '{"x"'), part(0, None, None, ":1}")]
+    assert [piece.arguments for piece in pieces_of(*sent)] == ['{"x"', ":1}"]
+    events: list[Event] = []
+    assembler = ToolCallAssembler()
+    for place, piece in enumerate([*sent, part(1, "b", "moon", '{"y"')]):
+        assembler.feed(msgspec.convert(piece, ToolCallPart), events)
+        assert len(events) == place
+
+
+def test_a_call_waits_for_the_end_of_the_one_before() -> None:
+    sent = [part(0, "a", "tide", '{"x"'), part(1, "b", "moon", '{"y"'), part(0, None, None, ":1}")]
+    told = [(piece.index, piece.arguments) for piece in pieces_of(*sent, part(1, None, None, ":2}"))]
+    assert told == [(0, '{"x"'), (0, ":1}"), (1, '{"y"'), (1, ":2}")]
+
+
+def test_what_comes_after_the_end_of_a_call_is_not_lost() -> None:
+    sent = [part(0, "a", "tide", '{"x":1}'), part(1, "b", "moon", '{"y":2}'), part(0, None, None, "!")]
+    assert [(piece.index, piece.arguments) for piece in pieces_of(*sent)] == [
+        (0, '{"x":1}'),
+        (1, '{"y":2}'),
+        (0, "!"),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from pathlib import Path
@@ -49,29 +50,28 @@ def get(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
         connection.close()
 
 
-def leave_after(server: Running, content: dict[str, Any], path: str, wait_for: threading.Event) -> None:
+def leave_after(server: Running, content: dict[str, Any], path: str, reached: Callable[[], object]) -> None:
     """Ask, wait for a state, and hang up."""
     parts = urlsplit(server.url)
     sent = json.dumps(content).encode()
     with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=30) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(sent)}\r\n\r\n"
         connection.sendall(head.encode() + sent)
-        assert wait_for.wait(20)
+        until(reached)
 
 
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
 @pytest.mark.parametrize("said", ["wait", "think"])  # amid the answer, and before its first token
 def test_a_client_that_leaves_frees_the_engine(server: Running, path: str, stream: bool, said: str) -> None:
-    leave_after(server, body(said, stream=stream), path, Scripted.begun)
+    leave_after(server, body(said, stream=stream), path, Scripted.begun.is_set)
     assert Scripted.cancelled.wait(20)
     until(lambda: server.forge.loaded_models()[0].leases == 0)
 
 
 def test_a_client_that_leaves_while_a_model_loads(server: Running) -> None:
-    asked = threading.Event()
-    threading.Timer(0.1, asked.set).start()
-    leave_after(server, body(model="slow"), PATHS[0], asked)
+    leave_after(server, body(model="slow"), PATHS[0], lambda: server.residency.requests("slow"))
+    until(lambda: not server.residency.requests("slow"))
     Scripted.gate.set()
     until(lambda: [model.leases for model in server.forge.loaded_models() if model.state == "loaded"] == [0])
     assert not Scripted.asked
@@ -89,7 +89,7 @@ def test_others_answer_while_one_model_loads(server: Running) -> None:
 
 def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
     with serve(max_queue=1) as server, ThreadPoolExecutor(1) as pool:
-        first = pool.submit(leave_after, server, body("wait"), PATHS[0], Scripted.cancelled)
+        first = pool.submit(leave_after, server, body("wait"), PATHS[0], Scripted.cancelled.is_set)
         assert Scripted.begun.wait(20)
         for path, key in (("/v1/chat/completions", "rate_limit_error"), ("/v1/messages", "overloaded_error")):
             status, headers, content = post(server, path, body())
@@ -118,7 +118,7 @@ def test_a_model_that_stays_in_use_holds_the_others_up_for_a_while(tmp_path: Pat
             (tmp_path / name).write_bytes(bytes(10))  # the size of a file is known before it is loaded
             small.add_model(name, tmp_path / name, backend="scripted")
         with running(small, ServeConfig(max_wait=0.2)) as server, ThreadPoolExecutor(1) as pool:
-            first = pool.submit(leave_after, server, body("wait"), PATHS[0], Scripted.cancelled)
+            first = pool.submit(leave_after, server, body("wait"), PATHS[0], Scripted.cancelled.is_set)
             assert Scripted.begun.wait(20)
             status, headers, content = post(server, PATHS[0], body(model="two"))
             Scripted.cancelled.set()

@@ -113,6 +113,18 @@ class TestConformance(BackendConformance):
     prompt = "Tell me a long story about the sea."
     context_size = 1024
     parameters: ClassVar[dict[str, Any]] = {}
+    exceptions: ClassVar = {
+        **dict.fromkeys(
+            ("test_log_probabilities_come_with_their_text", "test_a_stop_string_never_met_holds_nothing_back"),
+            "vLLM holds back as many characters as the longest stop string has",
+        ),
+        "test_stop_strings_of_every_shape": "vLLM takes four stop strings at most, and refuses more",
+        "test_of_two_that_end_together_the_longer_counts": "vLLM takes the first of the list that it finds",
+        **dict.fromkeys(
+            ("test_the_named_tool_is_called", "test_calls_are_the_same_on_every_path"),
+            "this vLLM was started without a parser of tool calls, and refuses what needs one",
+        ),
+    }
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -93,7 +93,11 @@ def cell(boundary: Boundary, row: str) -> str:
             boundary.backend.generate_stream("one two three", engine={"surely_unknown": 1})
         return "refused"
     if row == "on_unsupported":
-        refused(boundary, min(ASK.keys() - able.parameters))
+        lacking = ASK.keys() - able.parameters
+        if lacking:
+            refused(boundary, min(lacking))
+        else:
+            nothing_to_drop(boundary)
         return "honoured"
     if row in UNIVERSAL or row in able.parameters:
         boundary.honours(row)
@@ -113,6 +117,13 @@ def refused(boundary: Boundary, name: str) -> None:
     assert name in result.dropped
     assert boundary.work() > before
     boundary.lacks(name, result)
+
+
+def nothing_to_drop(boundary: Boundary) -> None:
+    """A backend that honours every parameter drops none of them, though it may."""
+    result = boundary.answer(**ASK["top_k"], on_unsupported="drop")
+    assert not result.dropped
+    assert result.parameters["top_k"] == ASK["top_k"]["top_k"]
 
 
 def test_every_parameter_has_a_question() -> None:

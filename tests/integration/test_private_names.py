@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(ROOT.glob("packages/*/src/**/*.py"))
-STANDARD_LIBRARY = {"_current_frames", "_exit"}
-"""``sys._current_frames`` and ``os._exit`` are documented by Python."""
+STANDARD_LIBRARY = {"_current_frames", "_exit", "_typeshed"}
+"""``sys._current_frames`` and ``os._exit`` are documented by Python; ``_typeshed`` exists for type checkers alone."""
 
 
 def is_private(name: str) -> bool:

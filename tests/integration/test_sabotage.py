@@ -76,6 +76,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 WORKS = {
     "run": (["run", "-m", "parrot", "hello there"], "hello there\n"),
     "chat": (["chat", "-m", "parrot"], "hello\n"),
+    "embed": (["embed", "-m", "parrot", "--load", "task=embed"], '"embedding":['),
+    "rerank": (["rerank", "-m", "parrot", "--load", "task=rerank", "hello there"], "  hello\n"),
     "models": (["models"], "parrot"),
     "models list": (["models", "list"], "parrot"),
     "models show": (["models", "show", "parrot"], "echo"),

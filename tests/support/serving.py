@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import uvicorn
 
 from forge_serve import ServeConfig, create_app
+from forge_serve.residency import Residency
 from llamaforge import (
     BackendSpec,
     BaseBackend,
@@ -86,9 +87,10 @@ class Scripted(BaseBackend):
 class Running:
     """A server under test."""
 
-    def __init__(self, url: str, forge: LlamaForge) -> None:
+    def __init__(self, url: str, forge: LlamaForge, residency: Residency) -> None:
         self.url = url
         self.forge = forge
+        self.residency = residency
 
 
 Serve = Callable[..., contextlib.AbstractContextManager[Running]]
@@ -96,10 +98,9 @@ Serve = Callable[..., contextlib.AbstractContextManager[Running]]
 
 @contextlib.contextmanager
 def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
+    app = create_app(forge, config)
     server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(forge, config), port=0, log_level="error", http="httptools", timeout_graceful_shutdown=1
-        )
+        uvicorn.Config(app, port=0, log_level="error", http="httptools", timeout_graceful_shutdown=1)
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -110,7 +111,7 @@ def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Running(f"http://127.0.0.1:{port}", forge)
+        yield Running(f"http://127.0.0.1:{port}", forge, app.state.residency)
     finally:
         server.should_exit = True
         thread.join(10)

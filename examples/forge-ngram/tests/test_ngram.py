@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from llamaforge import BaseBackend, LlamaForge, get_backend
@@ -15,6 +16,7 @@ class TestNgram(BackendConformance):
 
     backend = "ngram"
     prompt = "when the boats come back"
+    exceptions: ClassVar = {"test_every_character_counts": "the tokens are whole words: white space only parts them"}
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod

@@ -5,13 +5,18 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
+import llamaforge as package
 from llamaforge import __version__
 from llamaforge.cli.app import BUILT_IN
 from llamaforge.cli.exit_codes import MEANINGS
+from llamaforge.plugins import COMMANDS
+from support.plugins import make_distribution
 
 
 def test_help_lists_every_command_and_every_exit_code(llamaforge: Any) -> None:
@@ -40,17 +45,51 @@ def test_the_script_and_the_module_are_the_same(llamaforge: Any) -> None:
     assert done.stdout == llamaforge.fine("--help")
 
 
+def imports(told: str) -> set[str]:
+    """The modules that a process has imported, from what ``-X importtime`` tells."""
+    return {line.rpartition("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")}
+
+
+@pytest.fixture
+def without_plugin_commands(tmp_path: Path) -> Path:
+    """A folder with all that is installed here, but for distributions that contribute a command."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    for place in {Path(module.__file__ or "").parents[1] for module in (click, package)}:
+        for entry in place.iterdir():
+            points = entry / "entry_points.txt"
+            contributes = points.is_file() and "llamaforge.commands" in points.read_text(encoding="utf-8")
+            if not contributes and not (folder / entry.name).exists():
+                (folder / entry.name).symlink_to(entry)
+    return folder
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], []])
-def test_help_imports_next_to_nothing(llamaforge: Any, arguments: list[str]) -> None:
-    done = llamaforge(*arguments, env={"PYTHONPROFILEIMPORTTIME": "1"})
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+def test_help_imports_next_to_nothing(llamaforge: Any, without_plugin_commands: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-S", "-X", "importtime", "-m", "llamaforge", *arguments]
+    environment = llamaforge.environment | {"PYTHONPATH": str(without_plugin_commands)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=llamaforge.folder)
+    imported = imports(done.stderr)
     assert "click" in imported
+    assert "Commands of plugins" not in done.stdout + done.stderr
     heavy = {"msgspec", "pluggy", "rich", "importlib_metadata", "importlib.metadata", "email", "tomllib", "asyncio"}
     assert not heavy & imported
     ours = {name for name in imported if name.startswith("llamaforge")}
     assert ours == {"llamaforge", "llamaforge._version", "llamaforge.cli", "llamaforge.cli.app"} | {
         f"llamaforge.cli.{name}" for name in ("exit_codes", "output", "plugin_commands")
     }
+
+
+def test_commands_of_plugins_cost_help_the_metadata_and_no_more(llamaforge: Any) -> None:
+    make_distribution(
+        llamaforge.plugins, "dist-hello", {"llamaforge.commands": {"hello": "helloing"}}, {"helloing": ""}
+    )
+    done = llamaforge("--help", env={"PYTHONPROFILEIMPORTTIME": "1"})
+    assert "from dist-hello 1.0" in done.stdout
+    imported = imports(done.stderr)
+    assert "llamaforge.plugins" in imported
+    heavy = {"msgspec", "pluggy", "rich", "asyncio", "helloing", "llamaforge.forge", "llamaforge.backends"}
+    assert not heavy & imported
 
 
 def test_an_unknown_command_names_the_closest(llamaforge: Any) -> None:
@@ -76,7 +115,8 @@ def test_shell_completion(quickly: Any, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("COMP_CWORD", str(count))
         return {row.partition(",")[2] for row in quickly.fine().splitlines()}
 
-    assert completed("llamaforge ", 1) == set(BUILT_IN)
+    installed = set(COMMANDS.names())
+    assert completed("llamaforge ", 1) == set(BUILT_IN) | installed
     assert completed("llamaforge mo", 1) == {"models"}
     assert completed("llamaforge models ", 2) == {"list", "show", "add", "remove", "default", "pull"}
     assert "--max-tokens" in completed("llamaforge run --max", 2)

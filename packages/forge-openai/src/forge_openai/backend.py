@@ -179,7 +179,7 @@ class OpenAIBackend(BaseBackend):
 
         @functools.cache
         def compose(endpoint: Endpoint) -> tuple[str, bytes]:
-            return build(request, model, endpoint, settings)
+            return build(request, model, endpoint, settings, self.name)
 
         def decoder(server: ServerClient) -> AnswerDecoder:
             here = stops_here(request, server.endpoint, settings)

@@ -15,7 +15,6 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
 
 from llamaforge import LlamaForge
 from llamaforge.errors import LlamaForgeError
@@ -51,7 +50,7 @@ def dialect_of(path: str) -> Dialect:
     return _GENERATION["/api/chat" if path.startswith("/api/") else "/v1/chat/completions"]
 
 
-def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> ASGIApp:
+def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlette:
     """The application that serves the models of *forge*.
 
     The caller keeps the forge: the application loads models into it, and unloads none when it ends.

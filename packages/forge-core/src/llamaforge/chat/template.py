@@ -85,6 +85,14 @@ class ChatTemplate:
         template = self._choose(request)
         return _Rendering(template, self.control_tokens, request).prompt()
 
+    def variables(self, request: GenerationRequest) -> dict[str, Any]:
+        """The variables that *request* has for its template, for a server that renders by itself.
+
+        Raises InvalidParameterError for one that the template doesn't read, unless what is unsupported is to be
+        dropped; NoChatTemplateError where none of the templates serves the request.
+        """
+        return _chosen_variables(self._choose(request), request)
+
     @functools.cached_property
     def capabilities(self) -> TemplateCapabilities:
         """What the template can do; with several templates, the one for requests with tools.
@@ -192,25 +200,8 @@ class _Rendering:
 
     def _read_variables(self) -> dict[str, Any]:
         """What the template sees beside the messages."""
-        given = plain(self._request.chat_template_kwargs or {})
-        unread = sorted(given.keys() - self._template.variables)
-        if unread and self._request.on_unsupported != "drop":
-            known = sorted(self._template.variables - {"messages", "tools", "add_generation_prompt"})
-            reads = f"It reads {', '.join(known)}." if known else "It reads no other variables."
-            raise InvalidParameterError(
-                f"chat_template_kwargs[{unread[0]!r}]",
-                None,
-                "a variable of the model's chat template",
-                show_value=False,
-                message=f"The model's chat template doesn't read the variable {unread[0]!r}. {reads}",
-            )
-        documents = given.get("documents")
-        if documents is not None and not (
-            isinstance(documents, list) and all(isinstance(document, dict) for document in documents)
-        ):
-            raise InvalidParameterError("chat_template_kwargs['documents']", documents, "a list of mappings")
+        chosen = _chosen_variables(self._template, self._request)
         tools = plain(self._request.tools) if self._request.tools else None
-        chosen = {name: value for name, value in given.items() if name not in unread}
         return {"tools": tools, **self._effort(chosen), **chosen}
 
     def _effort(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,3 +326,25 @@ def _marked(turn: Turn) -> Turn:
     last = content[texts[-1]]
     marked = {**last, "text": f"{last['text']}{_MARK} "}
     return {**turn, "content": [*content[: texts[-1]], marked, *content[texts[-1] + 1 :]]}
+
+
+def _chosen_variables(template: CompiledTemplate, request: GenerationRequest) -> dict[str, Any]:
+    """The request's ``chat_template_kwargs`` as *template* gets them. Raises InvalidParameterError for unread ones."""
+    given = plain(request.chat_template_kwargs or {})
+    unread = sorted(given.keys() - template.variables)
+    if unread and request.on_unsupported != "drop":
+        known = sorted(template.variables - {"messages", "tools", "add_generation_prompt"})
+        reads = f"It reads {', '.join(known)}." if known else "It reads no other variables."
+        raise InvalidParameterError(
+            f"chat_template_kwargs[{unread[0]!r}]",
+            None,
+            "a variable of the model's chat template",
+            show_value=False,
+            message=f"The model's chat template doesn't read the variable {unread[0]!r}. {reads}",
+        )
+    documents = given.get("documents")
+    if documents is not None and not (
+        isinstance(documents, list) and all(isinstance(document, dict) for document in documents)
+    ):
+        raise InvalidParameterError("chat_template_kwargs['documents']", documents, "a list of mappings")
+    return {name: value for name, value in given.items() if name not in unread}

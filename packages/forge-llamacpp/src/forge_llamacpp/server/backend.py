@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
+import msgspec
+
 from forge_openai.server import OpenAIServerBackend
-from llamaforge.chat import read_template
+from llamaforge.cancellation import CancellationToken
+from llamaforge.chat import BrokenTemplateError, ChatTemplate, read_template
 from llamaforge.engine.context import context_length
+from llamaforge.errors import UnsupportedError
 from llamaforge.formats.gguf import DamagedFileError, read_header
 from llamaforge.formats.local import local_path
 from llamaforge.installing import install_command
+from llamaforge.requests import GenerationRequest
+from llamaforge.results import Event
 
 from ..model_check import check_model_file, trained_for
 from .config import LlamaServerConfig
@@ -19,6 +28,8 @@ _SAMPLERS: Final = "penalties;temperature;top_k;top_p;min_p"
 """The contract's order. The server's own applies the temperature last, so that top_p and min_p leave other tokens."""
 _USUAL_CONTEXT: Final = 4096
 """Tokens for each request where the caller says nothing."""
+_ANY_SEED: Final = 2**32 - 1
+"""llama.cpp reads its largest seed as "take any"."""
 
 
 class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
@@ -26,6 +37,10 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
 
     spec = SPEC
     program_module = "forge_llamacpp.server"
+    _templates: Mapping[str, str] = MappingProxyType({})
+    """What the server told when it was attached to."""
+    _shows_tools = True
+    """Whether its template tells the model of tools; True where the server doesn't say."""
     program_advice = f"Install llama.cpp's llama-server, or: {install_command('forge-llamacpp[server]')}"
 
     def build_launch_command(self) -> list[str]:
@@ -70,3 +85,50 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
             if config.chat_template is not None:
                 read_template(config.chat_template)
         super().check_model(model_path, config)
+
+    def attach(self, model: str, endpoint: str, config: Any) -> None:
+        """Ask the server for its chat templates as well."""
+        super().attach(model, endpoint, config)
+        _, told = self._probe(endpoint).ask("/props")
+        keys = {"default": "chat_template", "tool_use": "chat_template_tool_use"}
+        found = {name: told.get(key) for name, key in keys.items()} if isinstance(told, dict) else {}
+        self._templates = {name: text for name, text in found.items() if isinstance(text, str) and text}
+        able = told.get("chat_template_caps") if isinstance(told, dict) else None
+        self._shows_tools = not isinstance(able, dict) or able.get("supports_tools") is not False
+        self.__dict__.pop("_template", None)
+
+    def render_request(self, request: GenerationRequest) -> str:
+        """Refused, as the server renders; first for variables that its template doesn't read."""
+        return super().render_request(self._fit(request))
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """One POST."""
+        return super().stream(self._fit(request), cancellation)
+
+    def astream(self, request: GenerationRequest, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """One POST, in the running event loop."""
+        return super().astream(self._fit(request), cancellation)
+
+    def _fit(self, request: GenerationRequest) -> GenerationRequest:
+        """*request* for llama.cpp. Raises InvalidParameterError for variables that the server's template doesn't read,
+        and UnsupportedError for tools that it doesn't show: the server would ignore them."""
+        changed: dict[str, Any] = {}
+        if request.seed == _ANY_SEED:
+            changed["seed"] = _ANY_SEED - 1  # as the engine in this process does
+        if request.chat_template_kwargs and not request.raw and self._template is not None:
+            changed["chat_template_kwargs"] = self._template.variables(request) or None
+        if request.tools and request.tool_choice != "none" and not self._shows_tools:
+            if request.on_unsupported != "drop":
+                raise UnsupportedError("tools with this model", self.name, "Its chat template doesn't show them.")
+            changed.update(tools=None, tool_choice=None, parallel_tool_calls=None)
+        return msgspec.structs.replace(request, **changed) if changed else request
+
+    @functools.cached_property
+    def _template(self) -> ChatTemplate | None:
+        """The server's chat template. None where the server doesn't tell one that can be read here."""
+        if not self._templates:
+            return None
+        try:
+            return ChatTemplate(self._templates, model=self.name)
+        except BrokenTemplateError:  # llama.cpp's own reader takes some that Jinja refuses
+            return None

@@ -15,7 +15,7 @@ _EMPTY = "{}"
 
 
 class _Call:
-    __slots__ = ("arguments", "id", "index", "is_told", "joiner", "name", "place", "told")
+    __slots__ = ("_is_whole", "_read", "arguments", "id", "index", "is_told", "joiner", "name", "place", "told")
 
     def __init__(self, index: int | None, place: int) -> None:
         self.index = index
@@ -27,21 +27,42 @@ class _Call:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self._is_whole = False
+        self._read = 0
+        """How many pieces of the arguments there were when that was found out."""
+
+    @property
+    def may_start_anew(self) -> bool:
+        """Whether the arguments, so far none or an empty object, may still be replaced."""
+        return not self.arguments or (len(self.arguments) == 1 and self.arguments[0].strip() == _EMPTY)
+
+    def start_anew(self) -> None:
+        """Forget the arguments so far."""
+        self.arguments.clear()
+        self._read = 0
 
     @property
     def is_whole(self) -> bool:
         """Whether the arguments are a complete object, which nothing can continue."""
-        if not self.arguments or not self.arguments[-1].rstrip().endswith("}"):
-            return False
-        try:
-            return isinstance(json.loads("".join(self.arguments)), dict)
-        except (ValueError, RecursionError):
-            return False
+        if self._read != len(self.arguments):
+            self._read = len(self.arguments)
+            self._is_whole = _is_object(self.arguments)
+        return self._is_whole
+
+
+def _is_object(pieces: list[str]) -> bool:
+    if not pieces or not pieces[-1].rstrip().endswith("}"):
+        return False
+    try:
+        return isinstance(json.loads("".join(pieces)), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 class ToolCallAssembler:
     """Pieces as servers send them in, pieces as the contract has them out. A call is first told of with its arguments,
-    because its name may come in several pieces, too.
+    because its name may come in several pieces, too; and a later call only once those before it are complete, so that
+    whoever reads has one call after another, in their order, however the server mixes their pieces.
 
     Pieces belong together by index, and without one by id, and without either to the latest call. Servers differ: some
     send whole calls that all have the same index, with ids or without; some repeat the name in each piece, some give
@@ -55,10 +76,12 @@ class ToolCallAssembler:
         names: the functions that the request offers.
     """
 
-    __slots__ = ("_calls", "_ids", "_names")
+    __slots__ = ("_calls", "_complete", "_ids", "_names")
 
     def __init__(self, names: Collection[str] = ()) -> None:
         self._calls: list[_Call] = []
+        self._complete = 0
+        """How many of them are told to their end."""
         self._names = names
         self._ids: set[str] = set()
 
@@ -75,19 +98,32 @@ class ToolCallAssembler:
             call.name += name
         if arguments:
             so_far = call.arguments
-            if not name and len(so_far) == 1 and so_far[0].strip() == _EMPTY and arguments.lstrip().startswith("{"):
-                so_far.clear()  # a gateway from Anthropic's API began with an empty object in place of none
+            if so_far and not name and call.may_start_anew and arguments.lstrip().startswith("{"):
+                call.start_anew()  # a gateway from Anthropic's API began with an empty object in place of none
             so_far.append(arguments)
-            if len(so_far) > 1 or arguments.strip() != _EMPTY:
-                self._tell(call, events)
+            self._tell_in_order(events)
 
     def finish(self, events: list[Event]) -> bool:
         """Append what is left to *events*. Returns whether there were any calls."""
         for call in self._calls:
-            self._tell(call, events)
-            if rest := call.joiner.finish():
-                events.append(ToolCallDelta(index=call.place, arguments=rest))
+            self._end(call, events)
         return bool(self._calls)
+
+    def _tell_in_order(self, events: list[Event]) -> None:
+        """Tell what is certain of the first call that isn't complete; if by now it is, of the next ones, too."""
+        for call in self._calls[self._complete :]:
+            if not call.is_told and call.may_start_anew:
+                return
+            self._tell(call, events)
+            if call is self._calls[-1] or not call.is_whole:
+                return
+            self._end(call, events)
+            self._complete += 1
+
+    def _end(self, call: _Call, events: list[Event]) -> None:
+        self._tell(call, events)
+        if rest := call.joiner.finish():
+            events.append(ToolCallDelta(index=call.place, arguments=rest))
 
     def _tell(self, call: _Call, events: list[Event]) -> None:
         arguments = call.joiner.feed("".join(call.arguments[call.told :]))

@@ -21,8 +21,10 @@ _SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "freque
 _CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs")
 
 
-def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig) -> tuple[str, bytes]:
-    """Path and JSON body.
+def build(
+    request: GenerationRequest, model: str, endpoint: Endpoint, config: OpenAIConfig, backend: str = "openai"
+) -> tuple[str, bytes]:
+    """Path and JSON body. Refusals name *backend*.
 
     Raises UnsupportedError for what the endpoint has no way to say, and InvalidParameterError for values that JSON
     can't hold.
@@ -49,17 +51,17 @@ def build(request: GenerationRequest, model: str, endpoint: Endpoint, config: Op
     if request.response_format is not None or request.grammar is not None:
         from .constraints import constraint_fields
 
-        constraint = constraint_fields(request, config.constraints, names.get("grammar"))
+        constraint = constraint_fields(request, config.constraints, names.get("grammar"), backend)
         body |= constraint
     if request.raw:
         if "response_format" in constraint and config.constraints in {"openai", "tgi"}:
             unable = "response_format with raw=True"
-            raise UnsupportedError(unable, config.constraints, "The completions endpoint has none.")
+            raise UnsupportedError(unable, backend, "The completions endpoint has none.")
         path = COMPLETIONS
-        _add_completion(body, request)
+        _add_completion(body, request, backend)
     else:
         path = CHAT
-        _add_chat(body, request, endpoint, config)
+        _add_chat(body, request, endpoint, config, backend)
     body |= request.engine or {}
     return path, encode(body)
 
@@ -70,11 +72,11 @@ def stops_here(request: GenerationRequest, endpoint: Endpoint, config: OpenAICon
     return config.stop_strings == "client" or (most is not None and len(request.stop or ()) > most)
 
 
-def _add_completion(body: dict[str, Any], request: GenerationRequest) -> None:
+def _add_completion(body: dict[str, Any], request: GenerationRequest, backend: str) -> None:
     unable = [name for name in _CHAT_ONLY if getattr(request, name) is not None]
     if unable:
         raise UnsupportedError(
-            f"{', '.join(unable)} with raw=True", "openai", "The completions endpoint doesn't support it."
+            f"{', '.join(unable)} with raw=True", backend, "The completions endpoint doesn't support it."
         )
     body["prompt"] = request.prompt
     if request.max_tokens is not None:
@@ -84,13 +86,15 @@ def _add_completion(body: dict[str, Any], request: GenerationRequest) -> None:
         body["logprobs"] = max(1, request.top_logprobs or 0)
 
 
-def _add_chat(body: dict[str, Any], request: GenerationRequest, endpoint: Endpoint, config: OpenAIConfig) -> None:
+def _add_chat(
+    body: dict[str, Any], request: GenerationRequest, endpoint: Endpoint, config: OpenAIConfig, backend: str
+) -> None:
     messages = request.as_messages()
     if messages[-1].role == "assistant":
         if config.prefill == "refuse":
             raise UnsupportedError(
                 "a conversation that ends with the assistant",
-                "openai",
+                backend,
                 "OpenAI's API would start a new answer. If this server can continue one, set the load parameter "
                 "prefill.",
             )

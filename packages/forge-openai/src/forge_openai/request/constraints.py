@@ -16,18 +16,19 @@ from ..config import ServerKind
 _ANY: Final = {"type": "object"}
 
 
-def constraint_fields(request: GenerationRequest, kind: ServerKind, field: str | None) -> dict[str, Any]:
+def constraint_fields(request: GenerationRequest, kind: ServerKind, field: str | None, backend: str) -> dict[str, Any]:
     """The fields of the body that say what *request* asks for; none where it asks for nothing.
 
     Args:
         request: the request.
         kind: whose names the server understands.
         field: the name of the field for grammars, from the load parameter ``extensions``; None: there is none.
+        backend: whom refusals name.
 
     Raises UnsupportedError for what the server has no name for, and ConstraintError for a format that can't be read.
     """
     if request.grammar is not None:
-        return _grammar(request.grammar, kind, field)
+        return _grammar(request.grammar, kind, field, backend)
     if request.response_format is None:
         return {}
     wanted = read_format(request.response_format)
@@ -42,7 +43,9 @@ def constraint_fields(request: GenerationRequest, kind: ServerKind, field: str |
     else:
         fields = _openai(wanted)
     if fields is None:
-        raise UnsupportedError(f"response_format of the type {wanted.kind!r}", kind, "This server has no name for it.")
+        raise UnsupportedError(
+            f"response_format of the type {wanted.kind!r}", backend, "This server has no name for it."
+        )
     return fields
 
 
@@ -84,14 +87,14 @@ def _tgi(wanted: AnswerFormat) -> dict[str, Any] | None:
     return {"response_format": {"type": "json", "value": wanted.schema if wanted.kind == "json_schema" else _ANY}}
 
 
-def _grammar(text: str, kind: ServerKind, field: str | None) -> dict[str, Any]:
+def _grammar(text: str, kind: ServerKind, field: str | None, backend: str) -> dict[str, Any]:
     if field is not None:
         if kind == "llama-server" and not is_gbnf(text):
-            raise UnsupportedError("a grammar in Lark", kind, "llama.cpp's server reads GBNF: root ::= ...")
+            raise UnsupportedError("a grammar in Lark", backend, "llama.cpp's server reads GBNF: root ::= ...")
         return {field: text}
     if kind == "vllm":
         return {"structured_outputs": {"grammar": text}}
-    raise UnsupportedError("the parameter grammar", kind)
+    raise UnsupportedError("the parameter grammar", backend)
 
 
 def _gbnf_literal(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping
 from itertools import pairwise
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from ...errors import LlamaForgeError
+from ...errors import InvalidParameterError, LlamaForgeError
 from ...parameters import DEFAULTS
 from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal
@@ -74,8 +75,8 @@ class DrawChecks(Kit):
             expect(any(came == wanted for came, wanted in seen), what, told_ids)
 
     def test_biases_have_their_full_range(self, subject: Subject) -> None:
-        """Of two tokens with biases of 60 and 100 the second comes, also beside two hundred other biases and at a
-        temperature above 0; with -100 neither does.
+        """Of two tokens with biases of 60 and 100 the second comes, also beside two hundred other biases, or all
+        that a small vocabulary has, and at a temperature above 0.
 
         Why: a limit on size or number changes nothing in small examples. Look at: clipping, arrays of a fixed length,
         and where the temperature is applied.
@@ -85,7 +86,7 @@ class DrawChecks(Kit):
         ids = [token for _, token in self._words(subject)] or subject.first_ids()
         if len(ids) < 2:
             pytest.skip("could not be measured: the backend tells no ids of tokens")
-        many = {token: -1.0 for token in range(200) if token not in ids}
+        many = {token: -1.0 for token in range(self._known_ids(subject, 200)) if token not in ids}
         for bias in ({ids[0]: 60.0, ids[1]: 100.0}, {**many, ids[0]: 60.0, ids[1]: 100.0}):
             for heat in ({"temperature": 0}, {"temperature": 2.0}):
                 came = self._first(subject, None, 2, logit_bias=bias, **heat)
@@ -229,6 +230,19 @@ class DrawChecks(Kit):
     def _has_n_ctx(self) -> bool:
         return "n_ctx" in self.config_class().__struct_fields__
 
+    def _known_ids(self, subject: Subject, most: int) -> int:
+        """How many ids from 0 on the model has, at most *most*: it refuses the others, each alone."""
+        low, high, tried = 0, most, most
+        while low < high:
+            try:
+                subject.generate(None, {**subject.limit(1), "logit_bias": {tried - 1: -1.0}})
+            except InvalidParameterError:
+                high = tried - 1
+            else:
+                low = tried
+            tried = (low + high + 1) // 2
+        return low
+
     def _words(self, subject: Subject) -> list[tuple[str, int]]:
         """Words of the greedy answer that are one token each and not in the prompt; asked only once."""
         known = subject.remembered.setdefault("words", {})
@@ -246,7 +260,7 @@ class DrawChecks(Kit):
 
     def _first(self, subject: Subject, prompt: str | None, tokens: int, **given: Any) -> list[int | None]:
         seeded = {"seed": 5} if subject.declares("seed") else {}
-        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True}
+        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **_unthinking(subject)}
         try:
             answer = subject.generate(prompt, asked)
         except LlamaForgeError as error:
@@ -256,6 +270,24 @@ class DrawChecks(Kit):
 
 
 _HEATS: Final[tuple[Mapping[str, Any], ...]] = (COLD, {"temperature": 0})
+
+
+def _unthinking(subject: Subject) -> dict[str, Any]:
+    """What keeps a model that thinks from doing so: its first tokens are to be those of the answer."""
+    known = subject.remembered.setdefault("unthinking", {})
+    if "it" not in known:
+        known["it"] = {}
+        if subject.known(8).reasoning:
+            known["it"] = None
+            given = {"max_reasoning_tokens": 0}
+            if subject.declares(*given):
+                with contextlib.suppress(LlamaForgeError):
+                    quiet = subject.generate(None, {**subject.greedy, **subject.limit(8), **given})
+                    known["it"] = None if quiet.reasoning else given
+    if known["it"] is None:
+        pytest.skip("could not be measured: the model thinks before it answers")
+    found: dict[str, Any] = known["it"]
+    return found
 
 
 def _logprob(answer: GeneratedText) -> float:

@@ -123,9 +123,10 @@ class EdgeChecks(Kit):
         last = {"role": "user", "content": "What did the dog of the keeper do then?"}
         rules: list[Turn] = [{"role": "system", "content": "You are the keeper."}]
         try:
-            wanted = subject.chat([*rules, last], **given)
-        except LlamaForgeError:
-            rules, wanted = [], subject.chat([last], **given)
+            subject.backend.chat([*rules, last], given)
+        except LlamaForgeError:  # some templates refuse system turns
+            rules = []
+        wanted = subject.chat([*rules, last], **given)
         least = self._counts(wanted)[0]
         with self.fresh(n_ctx=least + 5) as tight:
             answer = tight.chat([*rules, *_history(4), last], **given, truncation="auto")

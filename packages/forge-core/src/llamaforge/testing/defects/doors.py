@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from .entry import Defect
 from .planting import plant
 from .specs import respecified
 
+_SEEDS: Final = itertools.count(1)
 _FEWER: Final = Capabilities(parameters=SPEC.capabilities.parameters - {"top_k", "tools", "tool_choice"})
 
 
@@ -62,6 +64,22 @@ class ReportsOneThatItDropped(ToyBackend):
     def _resolve(self, *given: Any) -> ResolvedRequest:
         resolved = super()._resolve(*given)
         return resolved._replace(dropped=resolved.dropped[:1])
+
+
+class PretendsToEmbed(ToyBackend):
+    """Makes vectors of whatever model is loaded."""
+
+    def embed(self, texts: Any, **options: Any) -> Any:
+        """As many as there are texts."""
+        return [[0.0] for _ in texts]
+
+
+class RefusesRankingsLate(ToyBackend):
+    """Reads all documents before it says that it ranks nothing."""
+
+    def rerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        """Refused, but late."""
+        return super().rerank(query, list(documents), **options)
 
 
 class _Turns(_Door):
@@ -266,6 +284,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         "test_spelled_control_tokens_are_text",
         change=lambda r: replace(r, parse_special=not r.parse_special),
     ),
+    _door("doors:PretendsToEmbed", "pretends to embed", "other_tasks_are_refused"),
+    _door("doors:RefusesRankingsLate", "reads documents that it never ranks", "other_tasks_are_refused"),
     _door("doors:IgnoresAliases", "ignores aliases", "aliases_mean_the_same"),
     _door("doors:IgnoresDoSample", "ignores do_sample", "aliases_mean_the_same"),
     _door("answering:ClampsUnknownTokens", "clamps unknown tokens", "a_token_that_there_is_not_is_refused"),
@@ -273,6 +293,6 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant(
         "draws its seeds anew",
         "test_the_reported_seed_repeats_the_answer",
-        change=lambda r: replace(r, seed=id(r) % 2**32),
+        change=lambda r: replace(r, seed=next(_SEEDS)),
     ),
 )

@@ -75,7 +75,7 @@ class WithoutCounts(ToyBackend):
 
 
 class Reasoning(ToyBackend):
-    """Thinks before it answers: text begins late, and of a short answer there is none."""
+    """Thinks before it answers, if it may: text begins late, and of a short answer there is none."""
 
     thoughts = ("Well, ", "the user ", "asks ", "me. ")
 
@@ -84,7 +84,8 @@ class Reasoning(ToyBackend):
         tokens, truncated = self.prompt(request)
         room = self.settings.n_ctx - len(tokens)
         limit = min(request.max_tokens or room, room)
-        thoughts = self.thoughts[: max(0, limit)]
+        thoughts = () if request.reasoning_effort == "none" else self.thoughts[: request.max_reasoning_tokens]
+        thoughts = thoughts[: max(0, limit)]
         spent = len(thoughts)
         answer = super().steps(replace(request, max_tokens=max(1, limit - spent)), cancellation)
         begun = next(answer, [])  # what is wrong with the request is said before any thought
