@@ -46,6 +46,7 @@ DOCS = ROOT / "docs"
 MATRIX = DOCS / "data" / "parameter_matrix.json"
 
 _REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.S)
+_ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod|obj):`~?\.?([^`]+)`")
 _ADVICE = "What to do: "
 _FIND_OUT = "run `hatch test tests/integration/test_parameter_matrix.py --write-matrix`."
 _MORE_ROWS = {"images": "images in messages", "unset": "what is not set"}
@@ -302,8 +303,8 @@ def _plain(value: object) -> str:
 
 
 def _code(text: str) -> str:
-    """reStructuredText's literals as Markdown's."""
-    return text.replace("``", "`")
+    """reStructuredText's literals and roles as Markdown's."""
+    return _ROLE.sub(r"`\1`", text).replace("``", "`")
 
 
 def _sentence(text: str) -> str:
