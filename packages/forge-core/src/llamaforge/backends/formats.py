@@ -16,7 +16,9 @@ def take_type(parameters: Mapping[str, object] | None) -> tuple[Mapping[str, obj
 
     Raises ConstraintError for a type without a JSON schema.
     """
-    wanted = parameters.get("response_format") if isinstance(parameters, Mapping) else None
+    if not parameters or not isinstance(parameters, Mapping):
+        return parameters, None
+    wanted = parameters.get("response_format")
     if wanted is None or isinstance(wanted, Mapping):
         return parameters, None
     from ..constraints import reading

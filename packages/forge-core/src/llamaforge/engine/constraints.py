@@ -25,6 +25,9 @@ _A_FEW: Final = 3
 """More masks than this are filled in parallel: handing one to another thread takes as long as filling it."""
 _KNOWN: Final = 256
 
+Masked = list[tuple[BatchEntry[Any], "Matcher"]]
+"""Entries of a step that choose a token within a grammar, with their matchers."""
+
 
 class Constraints:
     """Makes a matcher for each constrained request. Callers' threads use it; the vocabulary is made with the first.
@@ -148,17 +151,11 @@ class MaskFiller:
         self._work.put((jobs, mask_bytes, ready))
         return filled
 
-    def begin(self, sequences: Sequence[SequenceState], entries: Sequence[BatchEntry[Any]]) -> None:
-        """Begin to fill the masks of those *entries* whose *sequences* have a grammar, and choose a token."""
-        wanted = [
-            (entry, sequence.matcher)
-            for sequence, entry in zip(sequences, entries, strict=True)
-            if sequence.matcher is not None and entry.sampling is not None
-        ]
-        if wanted:
-            masks = self.fill([(matcher, entry.guesses) for entry, matcher in wanted])
-            for (entry, _), own in zip(wanted, masks, strict=True):
-                entry.masks = own
+    def begin(self, masked: Masked) -> None:
+        """Begin to fill the masks of the entries that choose a token within a grammar."""
+        filled = self.fill([(matcher, entry.guesses) for entry, matcher in masked])
+        for (entry, _), masks in zip(masked, filled, strict=True):
+            entry.masks = masks
 
     def settle(self) -> None:
         """Wait until no matcher is in use."""

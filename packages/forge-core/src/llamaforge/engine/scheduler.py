@@ -12,7 +12,7 @@ from typing import Any, Final
 from .. import forks
 from ..backends.inflight import InFlight
 from ..errors import GenerationError, ModelNotLoadedError, QueueFullError
-from .constraints import Constraints, MaskFiller, next_guesses
+from .constraints import Constraints, Masked, MaskFiller, next_guesses
 from .event_queue import ThreadEventQueue
 from .interface import BatchEntry, Engine, InterruptedStepError, OutOfRoomError, StepResult
 from .prompt_lookup import PromptLookup
@@ -255,7 +255,7 @@ class Scheduler:
             sequence.finish()
 
     def _step(self) -> None:
-        sequences, entries = self._plan()
+        sequences, entries, masked = self._plan()
         with self._changed:
             self._computing = sequences
             if self._end_error is not None or all(sequence.dropped for sequence in sequences):
@@ -263,8 +263,12 @@ class Scheduler:
                 return
         try:
             self._slots.settle()
-            self._masks.begin(sequences, entries)
-            results = self.engine.compute(entries)
+            if masked:
+                self._masks.begin(masked)
+            try:
+                results = self.engine.compute(entries)
+            finally:
+                self._masks.settle()
             if len(results) != len(entries):
                 raise GenerationError(
                     f"The engine returned {len(results)} results for {len(entries)} entries of a step."
@@ -277,20 +281,18 @@ class Scheduler:
         except BaseException as error:  # noqa: BLE001 - whatever it is, it belongs to the callers
             self._fail(error)
         else:
-            self._masks.settle()
             for sequence, entry, result in zip(sequences, entries, results, strict=True):
                 self._advance(sequence, entry, result)
         finally:
-            self._masks.settle()
             with self._changed:
                 self._computing = []
                 self.engine.interrupt(False)
 
-    def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]]]:
+    def _plan(self) -> tuple[list[SequenceState], list[BatchEntry[Any]], Masked]:
         budget = self.engine.n_batch
         shares = split_budget([sequence.pending for sequence in self._running], budget)
         spare = budget - sum(shares)
-        sequences, entries = [], []
+        sequences, entries, masked = [], [], []
         for sequence, count in zip(self._running, shares, strict=True):
             if not count:
                 continue
@@ -301,20 +303,16 @@ class Scheduler:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
                 guesses = next_guesses(sequence, min(room, self._lookup))
                 spare -= len(guesses)
+            sampling = sequence.sampling if chosen else None
+            entry = BatchEntry(sequence.slot, sequence.computed, tokens + guesses, sampling, draft=len(guesses))
             sequences.append(sequence)
-            entries.append(
-                BatchEntry(
-                    sequence.slot,
-                    sequence.computed,
-                    tokens + guesses,
-                    sequence.sampling if chosen else None,
-                    draft=len(guesses),
-                )
-            )
-        return sequences, entries
+            entries.append(entry)
+            if chosen and sequence.matcher is not None:
+                masked.append((entry, sequence.matcher))
+        return sequences, entries, masked
 
     def _advance(self, sequence: SequenceState, entry: BatchEntry[Any], result: StepResult) -> None:
-        if entry.sampling is not None:
+        if entry.sampling is not None and (type(result) is not list or len(result) != 1):  # one is always right
             result = checked_result(result, entry)
         if isinstance(result, Exception):
             self._leave(sequence, keep=False)
@@ -332,9 +330,10 @@ class Scheduler:
                 if not 0 <= choice.token < self._vocab_size:
                     raise outside_vocabulary(choice.token, self._vocab_size)
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
-                if done or sequence.was_diverted():
+                if done or sequence.is_diverted:
                     break
-            done = done or sequence.take_forced()
+            if sequence.matcher is not None:
+                done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
             sequence.fail(error)

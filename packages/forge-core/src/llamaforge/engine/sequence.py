@@ -75,7 +75,8 @@ class SequenceState:
         self.sampling: Sampling | None = None
         self.lookup: PromptLookup | None = None
         self.matcher = matcher
-        self._is_diverted = False
+        self.is_diverted = False
+        """Whether it got tokens that nobody chose, so that what was computed after the last choice is wrong."""
         self.forced = False
         """Whether its guesses in this step are what its grammar forces."""
         self.dropped = False
@@ -148,13 +149,9 @@ class SequenceState:
             self.lookup.add(token)
         return False
 
-    def was_diverted(self) -> bool:
-        """Whether it got tokens that nobody chose, so that what was computed after the last choice is wrong."""
-        diverted, self._is_diverted = self._is_diverted, False
-        return diverted
-
     def _take_parsed(self, parsed: ParsedAnswer, choice: Choice) -> bool:
         """:meth:`take` for an answer with parts."""
+        self.is_diverted = False
         matcher = self.matcher
         token: int | None = choice.token
         logprob = choice.logprob
@@ -172,7 +169,7 @@ class SequenceState:
                 self.lookup.add(token)
             if more := parsed.forced():
                 forced = iter(more)
-                self._is_diverted = True
+                self.is_diverted = True
             token, logprob = next(forced, None), None
             if token is not None:
                 if matcher is not None:
