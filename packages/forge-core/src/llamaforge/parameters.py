@@ -378,7 +378,10 @@ def check_combinations(parameters: Parameters) -> None:
             message = f"chat_template_kwargs can't contain {name!r}: {_NO_TEMPLATE_KWARGS[name]}."
             raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
     if not parameters.tools:
-        for name, value in (("tool_choice", parameters.tool_choice), ("parallel_tool_calls", parameters.parallel_tool_calls)):
+        for name, value in (
+            ("tool_choice", parameters.tool_choice),
+            ("parallel_tool_calls", parameters.parallel_tool_calls),
+        ):
             if value is not None:
                 raise ConflictingParametersError([name, "tools"], f"{name} needs tools.")
     if parameters.tool_choice is not None:
