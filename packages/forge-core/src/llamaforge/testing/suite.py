@@ -40,6 +40,7 @@ from .checks.readiness import ReadinessChecks
 from .checks.reading import ReadingChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.spelling import SpellingChecks
 from .checks.starting import StartingChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
@@ -52,6 +53,7 @@ from .checks.tool_choices import ToolChoiceChecks
 from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
+from .checks.widths import WidthChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
 from .kit import Kit
@@ -77,6 +79,7 @@ class BackendConformance(
     NumberChecks,
     ArithmeticChecks,
     DrawChecks,
+    WidthChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
@@ -95,6 +98,7 @@ class BackendConformance(
     UsageChecks,
     TellingChecks,
     TextChecks,
+    SpellingChecks,
     ParameterChecks,
     SecretChecks,
     OutputChecks,
@@ -118,7 +122,7 @@ class BackendConformance(
             parameters = {}                  # load parameters
 
     :class:`llamaforge.testing.kit.Kit` documents further settings: ``prompt``, ``greedy``, ``context_size``,
-    ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``.
+    ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``, ``normalizes``.
 
     No check is left out: undeclared features must be refused, and a basic backend must refuse everything beyond its
     four methods. If a check can't hold for a backend, exempt it by name, with a reason; it is then reported as

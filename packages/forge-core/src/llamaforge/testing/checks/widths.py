@@ -1,0 +1,215 @@
+"""Filters and temperatures of any size, and penalties over long answers: biases bring the logits to where it shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import pytest
+
+from ..expect import Told, expect, expect_equal, together
+from ..kit import Kit
+from ..subject import Subject
+from ..ways import cells_within
+from .arithmetic import LOGPROBS, lacks
+
+FLAT: Final = 1000.0
+"""At this temperature all tokens are as probable as each other, those with a bias of 100 and those without."""
+SIZES: Final = (41, 100)
+"""Filters that are wider than the usual ones, and than the alternatives that are told."""
+DRAWS: Final = 64
+"""Tokens of one answer."""
+SURELY: Final = math.log(1e-9)
+AT_ONCE: Final = 4
+LONGEST: Final = 84
+"""Tokens of a repetition: more than the windows in use, of 64."""
+COLD: Final = 0.04
+FEW: Final = 64
+"""Draws of one token each."""
+
+
+class WidthChecks(Kit, slow=True):
+    """A bias of 100 puts tokens before all others, so that their ranks are known however many they are."""
+
+    def test_a_wide_top_k_keeps_exactly_that_many(self, subject: Subject) -> None:
+        """With 41 or 100 tokens put before all others, a top_k of as many leaves these and no other, at a temperature
+        at which any could come; and it leaves all of them.
+
+        Why: 40 is the default of many engines, and 64 a usual size of buffers. Look at: limits of the engine's own; a
+        top_k that counts as none above some number.
+        """
+        if lacks(subject, "top_k", "logit_bias", "temperature", "top_logprobs"):
+            return
+        if subject.backend.capabilities.server_defaults:
+            pytest.skip("could not be measured: how hot an answer may be is up to the server")
+        known = _known_tokens(subject)
+        measured = 0
+        for size in SIZES:
+            some = known[:size]
+            if len(some) < size:
+                continue
+            given = {"temperature": FLAT, "top_k": size, "logit_bias": dict.fromkeys(some, 100.0)}
+            wanted = _draws_to_tell(size, size // 2)
+            if cells_within(subject, 1, 4.0, least=1) < wanted:
+                wanted = DRAWS
+            came = _drawn(subject, wanted, given)
+            others = [token for token in came if token not in some]
+            expect(not others, f"only the {size} tokens that a top_k of {size} leaves", Told(f"{others} as well"))
+            told = Told(f"{len(set(came))} of them in {len(came)} draws")
+            expect(not _too_few(len(set(came)), size, len(came)), f"all of the {size} tokens", told)
+            measured += 1
+        if not measured:
+            pytest.skip("could not be measured: too few tokens are known")
+
+    def test_a_low_temperature_is_taken_as_it_is(self, subject: Subject) -> None:
+        """At a temperature of 0.04 the second best token comes as often as the arithmetic says, where a bias brings it
+        near enough: it is neither never nor often.
+
+        Why: low temperatures are rounded to 0 or raised to a least one, and nobody sees it. Look at: ``round``,
+        ``max``, and thresholds for "greedy".
+        """
+        if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs"):
+            return
+        if subject.backend.capabilities.server_defaults or subject.rounding:
+            pytest.skip("could not be measured: the server decides, or logits depend on rounding")
+        if cells_within(subject, 4, 4.0, least=1) < FEW:
+            pytest.skip("could not be measured: the engine is too slow for so many draws")
+        first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
+        best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
+        if len(best) < 2:
+            pytest.skip("could not be measured: the backend tells no ids of tokens")
+        one, other = best[0], best[1]
+        for gap in (COLD, 6 * COLD):  # the second best comes with a probability of 27%, and of 0.25%
+            pull = one.logprob - other.logprob - gap
+            bias = {one.token_id: 60.0, other.token_id: 60.0 + pull}
+            came = _drawn(subject, FEW, {"temperature": COLD, "logit_bias": bias}, tokens=1)
+            count = sum(token == other.token_id for token in came)
+            share = 1 / (1 + math.exp(gap / COLD))
+            chance = _tail(count, len(came), share)
+            told = Told(f"{count} times in {len(came)} draws, where {share:.2%} are expected")
+            expect(chance > SURELY, f"token {other.token_id}, {gap:.2f} behind, at a temperature of {COLD}", told)
+            stray = [token for token in came if token not in bias]
+            expect(not stray, f"tokens {list(bias)} alone", Told(f"{stray}"))
+
+    def test_a_penalty_counts_the_whole_of_a_long_answer(self, subject: Subject) -> None:
+        """A frequency_penalty ends the repetition of a token when it outweighs the bias, be it after eighty times.
+
+        Why: windows over the last tokens are usual, and wrong. Look at: ``repeat_last_n`` and the like: -1, or the
+        whole context.
+        """
+        if lacks(subject, "frequency_penalty", "logit_bias", "temperature", "top_logprobs", "logprobs"):
+            return
+        if subject.backend.capabilities.server_defaults:
+            pytest.skip("could not be measured: what a server counts is up to the server")
+        longest = min(LONGEST, cells_within(subject, 2, 4.0, least=24))
+        for token in subject.first_ids()[1:]:
+            bias = {token: 100.0}
+            told = subject.say(longest, logit_bias=bias, logprobs=True, top_logprobs=1).logprobs
+            gaps = [each.top[0].logprob - each.logprob for each in told if each.token_id == token and each.top]
+            if len(gaps) < longest:
+                continue  # a token that ends an answer, or one that was not strong enough
+            margin = subject.rounding + 0.1
+            for step in range(80):
+                penalty = round(80.0 / longest + step / 50, 3)
+                behind = [count * penalty + gap - 100.0 for count, gap in enumerate(gaps)]
+                end = next((count for count, each in enumerate(behind) if each > 0), longest)
+                if longest // 2 < end < longest and all(abs(each) > margin for each in behind[: end + 1]):
+                    break
+            else:
+                continue
+            given = {"logit_bias": bias, "frequency_penalty": penalty}
+            answer = subject.say(longest, logprobs=True, **given)
+            ids = [each.token_id for each in answer.logprobs]
+            came = next((place for place, each in enumerate(ids) if each != token), len(ids))
+            expect_equal(came, end, f"the times that token {token} comes at the beginning with {given}")
+            return
+        pytest.skip("could not be measured: no token can be repeated as often")
+
+    def test_a_penalty_reads_the_whole_of_a_long_prompt(self, subject: Subject) -> None:
+        """A repetition_penalty applies to a word at the very beginning of a long prompt, and to one at its end.
+
+        Why: as above. Look at: which part of the prompt the sampler is told.
+        """
+        if lacks(subject, "repetition_penalty", "logit_bias", "temperature", "logprobs", "top_logprobs"):
+            return
+        if subject.backend.capabilities.server_defaults:
+            pytest.skip("could not be measured: what a server counts is up to the server")
+        words = _words(subject)
+        if len(words) < 2:
+            pytest.skip("could not be measured: the answer has no words whose tokens are known")
+        filler = " ".join([subject.prompt] * 3)
+        for what, make in _PLACES.items():
+            seen: list[tuple[int | None, int]] = []
+            for (word, token), (_, other) in zip(words, [*words[1:], words[0]], strict=True):
+                given = {"repetition_penalty": 2.0, "logit_bias": {token: 100.0, other: 75.0}, "logprobs": True}
+                told = subject.say(1, make(filler, word), **given).logprobs
+                seen.append((told[0].token_id if told else None, other))
+            # A word may be another token there than in an answer: one of them must be the same.
+            right = any(came == wanted for came, wanted in seen)
+            expect(right, f"a word at the {what} of a long prompt to be divided by 2", Told(f"tokens and {seen}"))
+
+
+_PLACES: Final[dict[str, Callable[[str, str], str]]] = {
+    "beginning": lambda filler, word: f"Say{word}{word}. {filler}",
+    "end": lambda filler, word: f"{filler} Say{word}{word}.",
+}
+
+
+def _drawn(subject: Subject, count: int, given: dict[str, Any], tokens: int = DRAWS) -> list[int | None]:
+    """So many sampled tokens, a few answers at a time."""
+    answers: list[list[int | None]] = []
+    most = 2 * math.ceil(count / tokens) + 8  # what ends an answer may be among them
+    seeds = iter(range(1, most + 1))
+    while sum(map(len, answers)) < count:
+        some = [seed for seed, _ in zip(seeds, range(min(AT_ONCE, math.ceil(count / tokens))), strict=False)]
+        if not some:
+            break
+
+        def ask(seed: int) -> None:
+            seeded = {"seed": seed} if subject.declares("seed") else {}
+            told = subject.ask(**subject.limit(tokens), **given, **seeded, logprobs=True).logprobs
+            answers.append([each.token_id for each in told])
+
+        together(subject.patience, [lambda seed=seed: ask(seed) for seed in some])  # type: ignore[misc]
+    return [token for answer in answers for token in answer]
+
+
+def _known_tokens(subject: Subject) -> list[int]:
+    """Ids of tokens that the model finds probable somewhere, none of them one that ends an answer."""
+    known = subject.remembered.setdefault("known tokens", {})
+    if "it" not in known:
+        told = [*subject.say(24, **LOGPROBS).logprobs, *subject.say(24, "Tell me of birds.", **LOGPROBS).logprobs]
+        found = (other.token_id for entry in told for other in entry.top if other.token.strip())
+        known["it"] = list(dict.fromkeys(token for token in found if token is not None))
+    tokens: list[int] = known["it"]
+    return tokens
+
+
+def _words(subject: Subject) -> list[tuple[str, int]]:
+    """Words that are one token each and don't stand in the prompt."""
+    found: dict[int, str] = {}
+    for entry in subject.say(24, **LOGPROBS).logprobs:
+        for each in entry.top[:5]:
+            word = each.token
+            plain = word.startswith(" ") and word[1:].isalpha() and word.isascii() and len(word) > 3
+            if each.token_id is not None and plain and word.strip() not in subject.prompt.lower():
+                found[each.token_id] = word
+    return [(word, token) for token, word in found.items()][:5]
+
+
+def _too_few(seen: int, size: int, draws: int) -> bool:
+    """Whether so few different tokens, of *size* that are as probable as each other, are no accident of *draws*."""
+    return seen < size and math.log(math.comb(size, seen)) + draws * math.log(1.05 * seen / size) < SURELY
+
+
+def _draws_to_tell(size: int, seen: int) -> int:
+    """How many draws it takes until no more than *seen* different tokens of *size* are no accident."""
+    return math.ceil((SURELY - math.log(math.comb(size, seen))) / math.log(1.05 * seen / size)) + 8
+
+
+def _tail(count: int, draws: int, share: float) -> float:
+    """The logarithm of a bound on the chance of a count as far from what is expected (Chernoff, 1952)."""
+    rate = count / draws if draws else share
+    terms: Sequence[tuple[float, float]] = ((rate, share), (1 - rate, 1 - share))
+    return -draws * math.fsum(part * math.log(part / whole) for part, whole in terms if part > 0)
