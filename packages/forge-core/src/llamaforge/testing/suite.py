@@ -21,6 +21,7 @@ from .checks.draws import DrawChecks
 from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
 from .checks.explanations import ExplanationChecks
+from .checks.flowing import FlowingChecks
 from .checks.guesses import GuessChecks
 from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
@@ -99,6 +100,7 @@ class BackendConformance(
     TellingChecks,
     TextChecks,
     SpellingChecks,
+    FlowingChecks,
     ParameterChecks,
     SecretChecks,
     OutputChecks,

@@ -285,7 +285,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
 }
 _FRACTIONS: Final[tuple[dict[str, float], ...]] = ({"presence_penalty": 0.6}, {"frequency_penalty": 0.45})
 _LOOSE: Final[Mapping[str, Any]] = {"top_k": 1000, "top_p": 0.999, "min_p": 1e-4}
-"""Filters that leave nearly everything: what is sampled at temperature 0 nevertheless hardly is the best token each time."""
+"""Filters that leave nearly everything, so that what is sampled after all is hardly the best token each time."""
 _LATE: Final = {"frequency_penalty": 1.9}
 """The penalty that is brought to its effect as late as possible."""
 _SHAPES: Final = {
