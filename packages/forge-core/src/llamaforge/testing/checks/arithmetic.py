@@ -11,7 +11,7 @@ import pytest
 from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
-from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..oracle import Drawn, dependent, drawn, forbidden, greedy_mistake, improbable, steps
 from ..run import slow
 from ..subject import Subject
 from ..ways import cells_within
@@ -139,7 +139,7 @@ class ArithmeticChecks(Kit):
             return
         measured = 0
         for given, draws in self._draws(subject):
-            wrong = improbable(draws)
+            wrong = improbable(draws) or dependent(draws)
             expect(wrong is None, f"draws from the distribution with {given}", Told(wrong))
             measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
         _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
@@ -314,9 +314,10 @@ def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
         {"temperature": 2.0, "top_k": 3},
     ]
     if subject.declares("top_p"):
-        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.5})
+        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.43})
+        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.97})
     if subject.declares("min_p"):
-        ways.append({"temperature": 2.0, "top_k": 18, "min_p": 0.3})
+        ways.append({"temperature": 2.0, "top_k": 18, "min_p": 0.23})
     # What a server counts for penalties is seen by greedy answers already.
     if subject.declares("presence_penalty", "frequency_penalty") and not subject.backend.capabilities.server_defaults:
         ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})

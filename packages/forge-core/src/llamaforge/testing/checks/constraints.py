@@ -17,6 +17,8 @@ from ..subject import Subject
 
 COLOURS: Final = ("red", "green", "a shade of blue")
 CALLERS: Final = 4
+HOT: Final = 1000.0
+DRAWS: Final = 20
 
 
 def schema_format(schema: Any) -> dict[str, Any]:
@@ -90,6 +92,31 @@ class ConstraintChecks(Kit):
         if answer is not None:
             expect(answer in COLOURS, f"one of {COLOURS}", answer)
             expect_equal(answer.finish_reason, "stop", "the finish reason of a whole choice")
+
+    def test_parameters_hold_within_a_form(self, subject: Subject) -> None:
+        """Where the answer must be one of ten letters, a banned one doesn't come, a token with a large bias does, and
+        at a high temperature it is not always the same one.
+
+        Why: a form leaves a choice, and the choice is still the parameters'. Look at: masks that replace the logits; a
+        greedy path for constrained answers.
+        """
+        letters = [chr(ord("a") + number) for number in range(10)]
+        wanted = {"type": "choice", "choice": letters}
+        plain = self._constrained(subject, wanted, "choice")
+        if plain is None:
+            return
+        asked = {**subject.limit(4), "response_format": wanted}
+        if subject.declares("logit_bias", "logprobs"):
+            told = subject.say(4, response_format=wanted, logprobs=True)
+            first = told.logprobs[0].token_id if told.logprobs else None
+            if first is not None:
+                banned = subject.say(4, response_format=wanted, logprobs=True, logit_bias={first: -100.0})
+                came = [each.token_id for each in banned.logprobs]
+                expect(first not in came, f"no token {first}, which is banned, in a choice of letters", came)
+        if not subject.declares("temperature", "seed") or subject.backend.capabilities.server_defaults:
+            return
+        came_hot = {str(subject.ask(**asked, temperature=HOT, seed=seed)) for seed in range(DRAWS)}
+        expect(len(came_hot) > 1, f"several letters at temperature {HOT:g} with {DRAWS} seeds", came_hot)
 
     def test_a_regex_is_followed(self, subject: Subject) -> None:
         """With a regular expression the whole answer matches it; a server that knows none refuses it by name.

@@ -19,7 +19,7 @@ ATTEMPTS: Final = 8
 EARLY: Final = 0.15
 """A first piece that comes within this part of the answer's time shows that nothing is collected before."""
 LATE: Final = 0.3
-QUICK: Final = 0.004
+QUICK: Final = 0.002
 """Seconds. Of an answer that takes less, starting a thread may be a good part."""
 NEVER: Final = "\u2603\u2603"
 SHORTEST: Final = 0.1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import pytest
+
 from ...errors import LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
@@ -67,6 +69,29 @@ class ToolingChecks(Kit):
                 continue
             expect(not answer.tool_calls, f"no tool calls with {list(given)}", answer.tool_calls)
             expect(answer.finish_reason in ("stop", "length"), "a finish_reason of text", answer.finish_reason)
+
+    def test_a_tool_that_nobody_asked_for_is_not_forced(self, subject: Subject) -> None:
+        """Where the model may choose (no tool_choice, or "auto") and its own continuation of the rendered text names
+        no tool, none is called.
+
+        Why: a program that offers tools wants the model's decision. Look at: constraints that are set whenever there
+        are tools.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+        turns = [{"role": "user", "content": subject.prompt}]
+        given = {**subject.greedy, **subject.limit(TOKENS)}
+        for choice in ({}, {"tool_choice": "auto"}):
+            asked = {"tools": TOOLS, **choice}
+            try:
+                rendered = subject.backend.render(messages=turns, parameters=asked)
+                plain = subject.generate(rendered, {**given, "raw": True})
+                answer = subject.backend.chat(turns, {**given, **asked})
+            except LlamaForgeError:
+                pytest.skip("could not be measured: the backend renders no tools, or takes no raw prompt")
+            named = any(tool["function"]["name"] in plain for tool in TOOLS)  # type: ignore[index]
+            expect(named or not answer.tool_calls, f"no call with {choice or 'no tool_choice'}", answer.tool_calls)
 
     def test_calls_are_the_same_on_every_path(self, subject: Subject) -> None:
         """A required tool is called on every path, streamed or not, with the same arguments, and each call has an id.

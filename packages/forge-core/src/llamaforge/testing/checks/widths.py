@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pytest
 
+from ...results import TokenLogprob
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
 from ..subject import Subject
@@ -16,7 +17,7 @@ from .arithmetic import LOGPROBS, lacks
 
 FLAT: Final = 1000.0
 """At this temperature all tokens are as probable as each other, those with a bias of 100 and those without."""
-SIZES: Final = (41, 100)
+SIZES: Final = (41, 130)
 """Filters that are wider than the usual ones, and than the alternatives that are told."""
 DRAWS: Final = 64
 """Tokens of one answer."""
@@ -24,7 +25,9 @@ SURELY: Final = math.log(1e-9)
 AT_ONCE: Final = 4
 LONGEST: Final = 84
 """Tokens of a repetition: more than the windows in use, of 64."""
-COLD: Final = 0.04
+LOW: Final = 70.0
+"""The bias of half of the tokens. At that temperature it is as good as 100."""
+COLD: Final = 0.01
 FEW: Final = 64
 """Draws of one token each."""
 
@@ -33,11 +36,11 @@ class WidthChecks(Kit, slow=True):
     """A bias of 100 puts tokens before all others, so that their ranks are known however many they are."""
 
     def test_a_wide_top_k_keeps_exactly_that_many(self, subject: Subject) -> None:
-        """With 41 or 100 tokens put before all others, a top_k of as many leaves these and no other, at a temperature
-        at which any could come; and it leaves all of them.
+        """With 41 or 130 tokens put before all others, a top_k of as many leaves these and no other, at a temperature
+        at which any could come; and it leaves all of them, as often as each other, up to the end of a long answer.
 
         Why: 40 is the default of many engines, and 64 a usual size of buffers. Look at: limits of the engine's own; a
-        top_k that counts as none above some number.
+        top_k that counts as none above some number; a temperature that is capped; tokens that are never drawn.
         """
         if lacks(subject, "top_k", "logit_bias", "temperature", "top_logprobs"):
             return
@@ -49,7 +52,9 @@ class WidthChecks(Kit, slow=True):
             some = known[:size]
             if len(some) < size:
                 continue
-            given = {"temperature": FLAT, "top_k": size, "logit_bias": dict.fromkeys(some, 100.0)}
+            low = set(some[::2])
+            bias = {token: LOW if token in low else 100.0 for token in some}
+            given = {"temperature": FLAT, "top_k": size, "logit_bias": bias}
             wanted = _draws_to_tell(size, size // 2)
             if cells_within(subject, 1, 4.0, least=1) < wanted:
                 wanted = DRAWS
@@ -58,12 +63,37 @@ class WidthChecks(Kit, slow=True):
             expect(not others, f"only the {size} tokens that a top_k of {size} leaves", Told(f"{others} as well"))
             told = Told(f"{len(set(came))} of them in {len(came)} draws")
             expect(not _too_few(len(set(came)), size, len(came)), f"all of the {size} tokens", told)
+            count, share = sum(token in low for token in came), len(low) / size
+            chance = max(_tail(count, len(came), share * factor) for factor in (0.9, 0.95, 1.0, 1.05))
+            told = Told(f"{count} of {len(came)} draws")
+            expect(chance > SURELY, f"about {share:.0%} of the tokens with a bias of {LOW:g} instead of 100", told)
             measured += 1
         if not measured:
             pytest.skip("could not be measured: too few tokens are known")
 
+    def test_a_small_min_p_is_taken_as_it_is(self, subject: Subject) -> None:
+        """Of tokens that biases bring to 4% of the best one's probability, a min_p of 0.045 leaves none, and 0.035
+        leaves all.
+
+        Why: at its extremes it works in spite of most mistakes. Look at: thresholds below which it counts as off; what
+        its fraction is of.
+        """
+        if lacks(subject, "min_p", "logit_bias", "temperature", "top_logprobs", "logprobs"):
+            return
+        best = self._first_tokens(subject)
+        one, gap = best[0], math.log(1 / 0.04)
+        bias = {one.token_id: 60.0}
+        bias |= {each.token_id: 60.0 + one.logprob - each.logprob - gap for each in best[1:]}
+        share = 0.04 * (len(best) - 1) / (1 + 0.04 * (len(best) - 1))
+        for least, expected in ((0.045, 0.0), (0.035, share)):
+            came = _drawn(subject, FEW, {"temperature": 1.0, "min_p": least, "logit_bias": bias}, tokens=1)
+            count = sum(token != one.token_id for token in came)
+            told = Told(f"{count} of {len(came)} draws")
+            right = not count if not expected else _tail(count, len(came), expected) > SURELY
+            expect(right, f"tokens at 4% of the best one in {expected:.0%} of the draws with min_p={least}", told)
+
     def test_a_low_temperature_is_taken_as_it_is(self, subject: Subject) -> None:
-        """At a temperature of 0.04 the second best token comes as often as the arithmetic says, where a bias brings it
+        """At a temperature of 0.01 the second best token comes as often as the arithmetic says, where a bias brings it
         near enough: it is neither never nor often.
 
         Why: low temperatures are rounded to 0 or raised to a least one, and nobody sees it. Look at: ``round``,
@@ -71,16 +101,9 @@ class WidthChecks(Kit, slow=True):
         """
         if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
-        if subject.backend.capabilities.server_defaults or subject.rounding:
-            pytest.skip("could not be measured: the server decides, or logits depend on rounding")
-        if cells_within(subject, 4, 4.0, least=1) < FEW:
-            pytest.skip("could not be measured: the engine is too slow for so many draws")
-        first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
-        best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
-        if len(best) < 2:
-            pytest.skip("could not be measured: the backend tells no ids of tokens")
+        best = self._first_tokens(subject)
         one, other = best[0], best[1]
-        for gap in (COLD, 6 * COLD):  # the second best comes with a probability of 27%, and of 0.25%
+        for gap in (COLD, 5 * COLD):  # the second best comes with a probability of 27%, and of 0.7%
             pull = one.logprob - other.logprob - gap
             bias = {one.token_id: 60.0, other.token_id: 60.0 + pull}
             came = _drawn(subject, FEW, {"temperature": COLD, "logit_bias": bias}, tokens=1)
@@ -88,9 +111,29 @@ class WidthChecks(Kit, slow=True):
             share = 1 / (1 + math.exp(gap / COLD))
             chance = _tail(count, len(came), share)
             told = Told(f"{count} times in {len(came)} draws, where {share:.2%} are expected")
-            expect(chance > SURELY, f"token {other.token_id}, {gap:.2f} behind, at a temperature of {COLD}", told)
+            expect(
+                chance > SURELY,
+                f"token {other.token_id}, {gap:.2f} behind, to come as often as it should at a temperature of {COLD}",
+                told,
+            )
             stray = [token for token in came if token not in bias]
             expect(not stray, f"tokens {list(bias)} alone", Told(f"{stray}"))
+
+    def _first_tokens(self, subject: Subject) -> list[TokenLogprob]:
+        """The most probable first tokens, whose log-probabilities are known; skips where they don't help."""
+        if subject.backend.capabilities.server_defaults or subject.rounding:
+            pytest.skip("could not be measured: the server decides, or logits depend on rounding")
+        if cells_within(subject, 4, 4.0, least=1) < FEW:
+            pytest.skip("could not be measured: the engine is too slow for so many draws")
+        first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
+        best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
+        if (
+            len(best) < 12
+            or best[-1].logprob < best[0].logprob - 38
+            or len({each.token_id for each in best}) < len(best)
+        ):
+            pytest.skip("could not be measured: the backend tells no ids of tokens, or the model is too certain")
+        return best
 
     def test_a_penalty_counts_the_whole_of_a_long_answer(self, subject: Subject) -> None:
         """A frequency_penalty ends the repetition of a token when it outweighs the bias, be it after eighty times.
@@ -179,7 +222,7 @@ def _known_tokens(subject: Subject) -> list[int]:
     """Ids of tokens that the model finds probable somewhere, none of them one that ends an answer."""
     known = subject.remembered.setdefault("known tokens", {})
     if "it" not in known:
-        told = [*subject.say(24, **LOGPROBS).logprobs, *subject.say(24, "Tell me of birds.", **LOGPROBS).logprobs]
+        told = [each for prompt in (None, *subject.prompts(2)) for each in subject.say(24, prompt, **LOGPROBS).logprobs]
         found = (other.token_id for entry in told for other in entry.top if other.token.strip())
         known["it"] = list(dict.fromkeys(token for token in found if token is not None))
     tokens: list[int] = known["it"]

@@ -81,6 +81,7 @@ PROMISES: Final = (
         "P8",
         "min_p",
         (
+            "test_a_small_min_p_is_taken_as_it_is",
             "test_min_p_of_one_is_greedy",
             "test_sampled_tokens_are_allowed_ones",
         ),
@@ -172,6 +173,7 @@ PROMISES: Final = (
         "P17",
         "response_format",
         (
+            "test_parameters_hold_within_a_form",
             "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
             "test_sampled_answers_follow_their_schema",
@@ -205,6 +207,7 @@ PROMISES: Final = (
         "P20",
         "tool_choice",
         (
+            "test_a_tool_that_nobody_asked_for_is_not_forced",
             "test_no_tool_is_called_where_none_may_be",
             "test_the_named_tool_is_called",
             "test_a_required_tool_is_called",
