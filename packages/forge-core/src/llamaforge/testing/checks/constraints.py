@@ -107,10 +107,13 @@ class ConstraintChecks(Kit):
             return
         asked = {**subject.limit(4), "response_format": wanted}
         if subject.declares("logit_bias", "logprobs"):
-            told = subject.say(4, response_format=wanted, logprobs=True)
+            told = subject.say(4, "Name a colour.", response_format=wanted, logprobs=True)
+            self._is_the_models_own(subject, told)
             first = told.logprobs[0].token_id if told.logprobs else None
             if first is not None:
-                banned = subject.say(4, response_format=wanted, logprobs=True, logit_bias={first: -100.0})
+                banned = subject.say(
+                    4, "Name a colour.", response_format=wanted, logprobs=True, logit_bias={first: -100.0}
+                )
                 came = [each.token_id for each in banned.logprobs]
                 expect(first not in came, f"no token {first}, which is banned, in a choice of letters", came)
         if not subject.declares("temperature", "seed") or subject.backend.capabilities.server_defaults:
@@ -167,6 +170,19 @@ class ConstraintChecks(Kit):
         for wrong in ({"type": "no-such-type"}, {"type": "json_schema"}, {"type": "choice", "choice": []}):
             expect_refusal(RequestError, partial(subject.generate, None, {"response_format": wrong}), f"{wrong}")
 
+    def _is_the_models_own(self, subject: Subject, came: GeneratedText) -> None:
+        """The first token's log-probability is what it is where any token may come."""
+        free = subject.say(1, "Name a colour.", logprobs=True, **top).logprobs if (top := _top(subject)) else ()
+        if not free or not came.logprobs or came.reasoning:
+            return
+        first = came.logprobs[0]
+        same = [each for each in free[0].top if each.token_id == first.token_id]
+        near = max(subject.rounding, 2e-3)
+        right = (
+            abs(same[0].logprob - first.logprob) <= near if same else first.logprob <= free[0].top[-1].logprob + near
+        )
+        expect(right, f"the model's own log-probability of a token, which is none of {free[0].top} in a form", first)
+
     def _is_refused(self, subject: Subject, wanted: dict[str, Any]) -> bool:
         """Whether response_format is not declared; it is refused then."""
         if subject.declares("response_format"):
@@ -199,6 +215,12 @@ class ConstraintChecks(Kit):
         )
         expect(follows and answer.finish_reason == "stop", f"JSON that follows {PAINT}, and ends with stop", answer)
         expect_equal(answer.parsed, said, "result.parsed")
+
+
+def _top(subject: Subject) -> dict[str, int]:
+    """As many alternatives as there are, where they mean what they do elsewhere."""
+    able = subject.declares("top_logprobs") and not subject.backend.capabilities.server_defaults
+    return {"top_logprobs": 20} if able else {}
 
 
 def _without_space(text: str) -> str:

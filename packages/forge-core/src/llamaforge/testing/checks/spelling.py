@@ -18,6 +18,7 @@ TEXT: Final = (
 )
 """White space at both ends and in the middle, what engines stop at by default, and what gets lost on the way."""
 HALF: Final = 12
+SHORT: Final = 140
 LONG: Final = 700
 """More characters than an engine's own limit on answers often allows."""
 
@@ -90,10 +91,17 @@ class SpellingChecks(Kit, slow=True):
         asked = self._only(subject, text)
         if asked is None:
             return
+        if subject.declares("stop"):  # what is asked for here ends with its request
+            subject.ask("Count.", **subject.greedy, **subject.limit(8), stop=["3", "99"])
         for limit in ({}, {"max_tokens": 2 * enough}):
             answer = subject.ask("Count.", **{**subject.greedy, **limit, **asked})
             expect_equal(str(answer), text, f"the answer that can be but one text, with {limit or 'no max_tokens'}")
             expect_equal(answer.finish_reason, "stop", f"finish_reason with {limit or 'no max_tokens'}")
+        short = self._only(subject, text[:SHORT])
+        given = {**subject.greedy, **(short or {})}
+        for way in spread(ways(subject), cells_within(subject, SHORT, 4.0, least=3)):
+            answer = subject.answered(lambda: way.ask("Count.", given), f"{way.name} with {short}")  # noqa: B023
+            expect_equal(str(answer), text[:SHORT], f"the answer of {way.name} that can be but one text")
 
     def _only(self, subject: Subject, text: str) -> dict[str, Any] | None:
         """Parameters with which the answer is *text* and nothing else; None where no form can be asked for."""
