@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -64,13 +65,14 @@ class SpellingChecks(Kit, slow=True):
         async def later(stream: Any) -> list[str]:
             return [piece async for piece in stream]
 
-        came = {
-            "generate_stream()": list(backend.generate_stream("Say it.", given)),
-            "agenerate_stream()": self.run_async(lambda: later(backend.agenerate_stream("Say it.", given))),
+        calls: dict[str, Callable[[], list[str]]] = {
+            "generate_stream()": lambda: list(backend.generate_stream("Say it.", given)),
+            "agenerate_stream()": lambda: self.run_async(lambda: later(backend.agenerate_stream("Say it.", given))),
         }
         if subject.has_template:
-            came["chat_stream()"] = list(backend.chat_stream(turns, given))
-            came["achat_stream()"] = self.run_async(lambda: later(backend.achat_stream(turns, given)))
+            calls["chat_stream()"] = lambda: list(backend.chat_stream(turns, given))
+            calls["achat_stream()"] = lambda: self.run_async(lambda: later(backend.achat_stream(turns, given)))
+        came = {name: subject.answered(call, f"{name} with {asked}") for name, call in calls.items()}
         for name, pieces in came.items():
             expect_equal("".join(pieces), TEXT, f"the pieces of {name}, joined")
             expect(all(pieces), f"no empty piece of {name}", pieces)

@@ -28,7 +28,7 @@ LONGEST: Final = 84
 LOW: Final = 70.0
 """The bias of half of the tokens. At that temperature it is as good as 100."""
 COLD: Final = 0.01
-FEW: Final = 64
+FEW: Final = 72
 """Draws of one token each."""
 
 
@@ -152,16 +152,11 @@ class WidthChecks(Kit, slow=True):
             gaps = [each.top[0].logprob - each.logprob for each in told if each.token_id == token and each.top]
             if len(gaps) < longest:
                 continue  # a token that ends an answer, or one that was not strong enough
-            margin = subject.rounding + 0.1
-            for step in range(80):
-                penalty = round(80.0 / longest + step / 50, 3)
-                behind = [count * penalty + gap - 100.0 for count, gap in enumerate(gaps)]
-                end = next((count for count, each in enumerate(behind) if each > 0), longest)
-                if longest // 2 < end < longest and all(abs(each) > margin for each in behind[: end + 1]):
-                    break
-            else:
+            found = _weakest_bias(gaps, round(min(1.9, 80.0 / longest), 3), subject.rounding + 0.1)
+            if found is None:
                 continue
-            given = {"logit_bias": bias, "frequency_penalty": penalty}
+            penalty, strength, end = found
+            given = {"logit_bias": {token: strength}, "frequency_penalty": penalty}
             answer = subject.say(longest, logprobs=True, **given)
             ids = [each.token_id for each in answer.logprobs]
             came = next((place for place, each in enumerate(ids) if each != token), len(ids))
@@ -197,6 +192,18 @@ _PLACES: Final[dict[str, Callable[[str, str], str]]] = {
     "beginning": lambda filler, word: f"Say{word}{word}. {filler}",
     "end": lambda filler, word: f"{filler} Say{word}{word}.",
 }
+
+
+def _weakest_bias(gaps: Sequence[float], penalty: float, margin: float) -> tuple[float, float, int] | None:
+    """The penalty, a bias, and how often the token comes with both; as often as can be. None where it hangs by less
+    than *margin* everywhere."""
+    for wanted in range(len(gaps) - 1, len(gaps) // 2, -1):
+        bias = round(gaps[wanted] + wanted * penalty - 1.5 * margin, 2)
+        behind = [count * penalty + gap - bias for count, gap in enumerate(gaps)]
+        end = next((count for count, each in enumerate(behind) if each > 0), len(gaps))
+        if bias <= 100 and end == wanted and all(abs(each) > margin for each in behind[: end + 1]):
+            return penalty, bias, end
+    return None
 
 
 def _drawn(subject: Subject, count: int, given: dict[str, Any], tokens: int = DRAWS) -> list[int | None]:
