@@ -22,7 +22,7 @@ from .described_tools import calls_as_text, describe_tools, with_system_text
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
 from .probes import Turn
-from .turns import make_turns, plain
+from .turns import make_turns, plain, without_reasoning
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 """One Jinja text, or several with names: as a mapping, or as the list that tokenizer_config.json may hold."""
@@ -184,18 +184,21 @@ class _Rendering:
         given = self._turns
         reasons: list[Exception] = []
         # What a turn of tool calls without a text must look like differs: no content, as with transformers, or null,
-        # or an empty one.
-        for filler in ({}, {"content": None}, {"content": ""}):
-            self._turns = [{**turn, **({} if "content" in turn else filler)} for turn in given]
-            try:
-                text = self._produce(self._turns, self._variables)
-                self._check_coverage()
-            except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
-                reasons.append(error)
-                if all("content" in turn for turn in given):
-                    break
-            else:
-                return text
+        # or an empty one. And gpt-oss's template takes no reasoning beside a text and calls.
+        for turns in (given, without_reasoning(given)):
+            for filler in ({}, {"content": None}, {"content": ""}):
+                self._turns = [{**turn, **({} if "content" in turn else filler)} for turn in turns]
+                try:
+                    text = self._produce(self._turns, self._variables)
+                    self._check_coverage()
+                except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
+                    reasons.append(error)
+                    if all("content" in turn for turn in turns):
+                        break
+                else:
+                    return text
+            if turns == without_reasoning(given):
+                break
         raise self._refused(reasons[0]) from reasons[0]
 
     def _read_variables(self) -> dict[str, Any]:
