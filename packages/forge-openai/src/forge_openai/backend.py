@@ -183,7 +183,7 @@ class OpenAIBackend(BaseBackend):
 
         def decoder(server: ServerClient) -> AnswerDecoder:
             here = stops_here(request, server.endpoint, settings)
-            reader = AnswerReader(request, server.translator, server.report, here)
+            reader = AnswerReader(request, server.translator, server.report, here, settings.reasoning_in_content)
             return AnswerDecoder(reader, server.translator, server.report)
 
         def explain(error: LlamaForgeError) -> LlamaForgeError:
