@@ -111,7 +111,7 @@ def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Running(f"http://127.0.0.1:{port}", forge, app.state.residency)
+        yield Running(f"http://127.0.0.1:{port}", forge, app.state.service.residency)
     finally:
         server.should_exit = True
         thread.join(10)
