@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -123,3 +126,31 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def body(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    """A request that most dialects take."""
+    return {"model": "one", "max_tokens": 9, "messages": [{"role": "user", "content": text}], **more}
+
+
+def post(server: Running, path: str, content: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    sent = content if isinstance(content, bytes) else json.dumps(content).encode()
+    try:
+        connection.request("POST", path, sent, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def get(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
+    """Status and body."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from llamaforge.backends.config_schema import config_schema
+from llamaforge.errors import ModelNotLoadedError
 
 from . import sse
 from .asked import needed, take
@@ -59,9 +60,11 @@ class Admin:
         return await self._card(entry.name)
 
     async def unload(self, body: dict[str, Any]) -> Any:
-        """Unload a model once its requests have ended: ``{"model": name}``."""
+        """Unload a model once its requests have ended: ``{"model": name}``; with ``"force": true`` they are cancelled.
+        One that isn't loaded stays so."""
         entry = self._residency.entry(needed(body, "model", str, "a model's name"))
-        await self._residency.unload(entry)
+        with contextlib.suppress(ModelNotLoadedError):
+            await self._residency.unload(entry, force=take(body, "force", bool, "true or false", False))
         return await self._card(entry.name)
 
     async def pin(self, body: dict[str, Any]) -> Any:

@@ -101,9 +101,9 @@ class Residency:
         """Begin to load a model, and wait for nothing. A failure is kept: see :meth:`failure`."""
         self._beside(self._preload(name))
 
-    async def unload(self, entry: ModelEntry) -> None:
-        """Unload a model once its requests have ended. Raises ModelNotLoadedError."""
-        await asyncio.to_thread(self.forge.pool.unload, entry.name, wait=True)
+    async def unload(self, entry: ModelEntry, *, force: bool = False) -> None:
+        """Unload a model once its requests have ended; with *force* they are cancelled. Raises ModelNotLoadedError."""
+        await asyncio.to_thread(self.forge.pool.unload, entry.name, wait=not force)
 
     def pin(self, name: str, pinned: bool = True) -> None:
         """Keep a model in memory once it is loaded, or let it go again."""
