@@ -69,8 +69,8 @@ def test_anthropic_counts(server: Running) -> None:
     [
         ("/tokenize", {}, "missing"),
         ("/tokenize", {"prompt": 5}, "prompt must be"),
-        ("/detokenize", {"tokens": ["a"]}, "token_ids[0]"),
-        ("/detokenize", {"tokens": [-1]}, "token_ids[0]"),
+        ("/detokenize", {"tokens": ["a"]}, "tokens[0]"),
+        ("/detokenize", {"tokens": [-1]}, "tokens[0]"),
         ("/detokenize", {"tokens": [10**9]}, "vocabulary"),
         ("/apply-template", {"prompt": "a"}, "messages"),
         ("/detokenize", {"tokens": [1], "model": "echo"}, "detokenize"),

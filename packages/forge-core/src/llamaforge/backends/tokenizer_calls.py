@@ -15,7 +15,7 @@ from .tool_calls import Messages
 
 
 class TokenizerCalls:
-    """``tokenize``, ``detokenize`` and ``context_length``."""
+    """``token_ids``, ``detokenize`` and ``context_length``."""
 
     @property
     def name(self) -> str:
@@ -42,7 +42,7 @@ class TokenizerCalls:
 
     # What every backend has.
 
-    def tokenize(
+    def token_ids(
         self,
         prompt: str | None = None,
         *,
@@ -60,7 +60,7 @@ class TokenizerCalls:
         resolved = self._resolve(prompt, messages, take_type(parameters)[0])
         return list(engine_call(self.name, None, self.tokenize_request, resolved.request))
 
-    def detokenize(self, token_ids: Iterable[int]) -> str:
+    def detokenize(self, tokens: Iterable[int]) -> str:
         """The text of tokens. Control tokens are spelled out; bytes that are no UTF-8 become U+FFFD.
 
         Raises InvalidParameterError for what is no list of the model's token ids, UnsupportedError where the engine
@@ -68,12 +68,12 @@ class TokenizerCalls:
         """
         self._require_full("detokenize")
         self._require_task("generate")
-        if isinstance(token_ids, str | bytes | Mapping) or not isinstance(token_ids, Iterable):
-            raise InvalidParameterError("token_ids", token_ids, "a list of token ids")
-        read = []
-        for place, token in enumerate(token_ids):
+        if isinstance(tokens, str | bytes | Mapping) or not isinstance(tokens, Iterable):
+            raise InvalidParameterError("tokens", tokens, "a list of token ids")
+        read: list[int] = []
+        for place, token in enumerate(tokens):
             if not isinstance(token, numbers.Integral) or isinstance(token, bool) or token < 0:
-                raise InvalidParameterError(f"token_ids[{place}]", token, "a token id, a whole number of at least 0")
+                raise InvalidParameterError(f"tokens[{place}]", token, "a token id, a whole number of at least 0")
             read.append(int(token))
         return engine_call(self.name, None, self.token_text, read).decode("utf-8", "replace")
 

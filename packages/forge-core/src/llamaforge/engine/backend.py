@@ -148,7 +148,7 @@ class EngineBackend(EmbeddingBackend):
         size = len(table.token_bytes)
         for place, token in enumerate(token_ids):
             if token >= size:
-                raise InvalidParameterError(f"token_ids[{place}]", token, f"less than {size}, this model's vocabulary")
+                raise InvalidParameterError(f"tokens[{place}]", token, f"less than {size}, this model's vocabulary")
         special = table.special
         return b"".join(
             special[token].encode() if token in special else table.token_bytes[token] for token in token_ids

@@ -113,8 +113,8 @@ def _parameters(asked: Asked) -> dict[str, Any]:
 
 def _tokens(backend: BaseBackend, asked: Asked) -> list[int]:
     if asked.messages is None:
-        return backend.tokenize(asked.prompt, parameters=_parameters(asked)) if asked.prompt else []
-    return backend.tokenize(messages=asked.messages, parameters=_parameters(asked))
+        return backend.token_ids(asked.prompt, parameters=_parameters(asked)) if asked.prompt else []
+    return backend.token_ids(messages=asked.messages, parameters=_parameters(asked))
 
 
 async def _beside(body: dict[str, Any], work: Callable[[], T]) -> T:
