@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,7 +18,7 @@ from llamaforge.errors import (
     RequestError,
 )
 from llamaforge.requests import read_request
-from support.chat_templates import TEMPLATES
+from support.chat_templates import TEMPLATES as FAMILIES
 
 Messages = list[dict[str, Any]]
 
@@ -397,7 +397,7 @@ class TestBroken:
 class TestReasoningOfEarlierTurns:
     """What an assistant thought comes back to the template, under the names that templates read."""
 
-    CALL = [
+    CALL: ClassVar[Messages] = [
         {"role": "user", "content": "Hi"},
         {
             "role": "assistant",
@@ -407,10 +407,10 @@ class TestReasoningOfEarlierTurns:
         {"role": "tool", "tool_call_id": "abcdefghi", "name": "now", "content": "noon"},
     ]
 
-    @pytest.mark.parametrize("name", sorted(TEMPLATES))
+    @pytest.mark.parametrize("name", sorted(FAMILIES))
     def test_every_family_is_told(self, name: str) -> None:
-        if "reasoning" in TEMPLATES[name] or "thinking" in TEMPLATES[name]:
-            assert "I should look." in render(TEMPLATES[name], self.CALL)
+        if "reasoning" in FAMILIES[name] or "thinking" in FAMILIES[name]:
+            assert "I should look." in render(FAMILIES[name], self.CALL)
 
     @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
     def test_under_each_name(self, field: str) -> None:
