@@ -103,7 +103,7 @@ class Conversation:
             raise ConversationError(f"{path} is not a JSON file as /save writes it.") from None
         turns = _turns(found, path)
         system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
-        expected = ("user",)
+        expected: tuple[str, ...] = ("user",)
         for index, turn in enumerate(turns):
             if turn["role"] not in expected:
                 raise ConversationError(
