@@ -48,8 +48,8 @@ class Benchmark:
             ``type``; a loaded backend; the name of a model, or a reference; or the address of a server that speaks
             OpenAI's API.
         prompts: strings or conversations (lists of messages).
-        dataset: instead of *prompts*: a file or ``hf:NAME`` (see :func:`forge_bench.loads.read_dataset`), or a load such
-            as ``Synthetic(prompt_tokens=512, output_tokens=128)``. Without both, that one.
+        dataset: instead of *prompts*: a file or ``hf:NAME`` (see :func:`forge_bench.loads.read_dataset`), or a load
+            such as ``Synthetic(prompt_tokens=512, output_tokens=128)``. Without both, that one.
         mode: ``latency``, ``throughput`` or ``serve``; see :data:`Mode`.
         model: the model, where *backend* doesn't name it.
         load: more load parameters.
@@ -119,7 +119,12 @@ class Benchmark:
             raise InvalidParameterError("mode", mode, f"one of {', '.join(get_args(Mode))}")
         if arrival_pattern not in PATTERNS:
             raise InvalidParameterError("arrival_pattern", arrival_pattern, f"one of {', '.join(PATTERNS)}")
-        for name, value, least in (("warmup", warmup, 0), ("runs", runs, 1), ("trials", trials, 1), ("workers", workers, 1)):
+        for name, value, least in (
+            ("warmup", warmup, 0),
+            ("runs", runs, 1),
+            ("trials", trials, 1),
+            ("workers", workers, 1),
+        ):
             if value is not None and not (isinstance(value, int) and value >= least):
                 raise InvalidParameterError(name, value, f"a whole number, at least {least}")
         if not 0 < confidence_level < 1:
@@ -146,7 +151,7 @@ class Benchmark:
             "seed": seed,
             "salt": secrets.token_hex(8),
             "workers": workers,
-            "progress": progress or (lambda line: None),
+            "progress": progress or _quiet,
         }
         if mode == "serve":
             Session.check_schedule(self._session, self._settings)
@@ -195,6 +200,10 @@ class Benchmark:
             settings=self._server,
             forge=self._forge,
         )
+
+
+def _quiet(line: str) -> None:
+    """Nobody wants to hear of it."""
 
 
 def _workload(prompts: Iterable[object] | None, dataset: Any) -> Load:

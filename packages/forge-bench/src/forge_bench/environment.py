@@ -14,9 +14,22 @@ from pathlib import Path
 from typing import Any, Final
 
 _PACKAGES: Final = (
-    "forge-bench forge-core forge-hf forge-llamacpp forge-openai forge-serve forge-tgi forge-vllm "
-    "httptools llama-cpp-python msgspec numpy torch transformers vllm"
-).split()
+    "forge-bench",
+    "forge-core",
+    "forge-hf",
+    "forge-llamacpp",
+    "forge-openai",
+    "forge-serve",
+    "forge-tgi",
+    "forge-vllm",
+    "httptools",
+    "llama-cpp-python",
+    "msgspec",
+    "numpy",
+    "torch",
+    "transformers",
+    "vllm",
+)
 
 
 def capture() -> dict[str, Any]:

@@ -178,7 +178,9 @@ def summarize(trials: Sequence[Trial], *, slo: SLO | None = None, level: float =
 
 
 def _metric(unit: str, count: int, whole: dict[str, float], by_trial: list[dict[str, float]], level: float) -> Metric:
-    metric = Metric(unit=unit, count=count, **whole)
+    metric = Metric(unit=unit, count=count)
+    for name, value in whole.items():
+        setattr(metric, name, value)
     for name in STATISTICS:
         values = [each[name] for each in by_trial if name in each]
         if values:

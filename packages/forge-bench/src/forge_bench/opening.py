@@ -66,7 +66,7 @@ async def opened(
             raise UnsupportedError(
                 "a benchmark of an instance with the basic methods alone",
                 loaded.name,
-                "Register its class with register_backend(), and measure a named model or {'type': name, 'model': ...}.",
+                "Register its class with register_backend(), and measure {'type': name, 'model': ...}.",
             )
         if via == "http":
             yield _server_of(loaded, settings)
@@ -83,7 +83,9 @@ def _server(url: str, model: str | None, settings: ServerSettings) -> ServerTarg
 def _server_of(backend: BaseBackend, settings: ServerSettings) -> ServerTarget:
     """The server behind *backend*, with its key."""
     config = getattr(backend, "config", None)
-    address = getattr(config, "endpoint", None) or getattr(config, "api_base", None) or getattr(backend, "endpoint", None)
+    address = (
+        getattr(config, "endpoint", None) or getattr(config, "api_base", None) or getattr(backend, "endpoint", None)
+    )
     if not isinstance(address, str):
         raise UnsupportedError("via='http'", backend.name, "It has no server.")
     from msgspec.structs import replace

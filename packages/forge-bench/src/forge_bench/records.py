@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -121,7 +122,7 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True):
     def gaps(self) -> list[float]:
         """Times between two chunks."""
         times = self.chunk_times
-        return [after - before for before, after in zip(times, times[1:], strict=False)]
+        return [after - before for before, after in pairwise(times)]
 
 
 class Observation(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -273,7 +273,9 @@ def _remarks(levels: Sequence[Level]) -> list[str]:
         first = next(record.error for record in records if record.error is not None)
         found.append(f"{len(records) - len(good)} of {len(records)} requests failed. The first one: {first}")
     if any(record.completion_tokens is None for record in good):
-        found.append("The engine gave no usage for some answers, so figures per token are missing. Chunks are no tokens.")
+        found.append(
+            "The engine gave no usage for some answers, so figures per token are missing. Chunks are no tokens."
+        )
     cached = sum(record.cached_tokens or 0 for record in good)
     read = sum(record.prompt_tokens or 0 for record in good)
     if read and cached / read > 0.01:
@@ -281,10 +283,12 @@ def _remarks(levels: Sequence[Level]) -> list[str]:
     short = [r for r in good if r.wanted_tokens is not None and (r.completion_tokens or 0) < r.wanted_tokens * 0.9]
     if good and len(short) > len(good) / 10:
         found.append(f"{len(short)} of {len(good)} answers ended before the length that was asked for.")
-    estimated = [r for r in good if r.first_chunk_tokens is None and (r.completion_tokens or 0) > len(r.chunk_times) > 1]
+    estimated = [
+        r for r in good if r.first_chunk_tokens is None and (r.completion_tokens or 0) > len(r.chunk_times) > 1
+    ]
     if estimated:
         found.append(
-            f"{len(estimated)} of {len(good)} answers had several tokens a chunk: how many the first chunk had, which TPOT "
-            "leaves out, is estimated by its characters."
+            f"{len(estimated)} of {len(good)} answers had several tokens a chunk. How many the first one had, which "
+            "TPOT leaves out, is estimated by its characters."
         )
     return found

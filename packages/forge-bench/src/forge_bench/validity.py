@@ -41,13 +41,13 @@ def reasons(trial: Trial, *, in_process: bool = False, concurrency_limited: bool
         lag = observation.lag.get("p99", 0.0)
         if lag > allowed:
             found.append(
-                f"the client's event loop ran late by {lag * 1e3:.1f} ms at the 99th percentile; {allowed * 1e3:.1f} ms "
-                "are allowed"
+                f"the client's event loop ran late by {lag * 1e3:.1f} ms at the 99th percentile; "
+                f"{allowed * 1e3:.1f} ms are allowed"
             )
         if observation.cpu_share > BUSY_SHARE and not in_process:
             found.append(f"the client's thread used {observation.cpu_share:.0%} of a processor")
         waiting = observation.waiting_share
-        if waiting is not None and waiting > WAITING_SHARE:
+        if waiting is not None and waiting > WAITING_SHARE and not in_process:
             found.append(f"the client's thread waited for a processor in {waiting:.0%} of the time")
     if trial.offered is not None and not concurrency_limited:
         late = sorted(value for record in trial.records if (value := record.lateness) is not None and record.turn == 0)

@@ -24,7 +24,7 @@ from llamaforge.errors import InvalidParameterError, ServerStartError
 
 from ..loop import clock, new_loop
 
-_TOKEN: Final = " abcd"
+_WORD: Final = " abcd"
 _OVERHEAD: Final = 3
 _HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -128,7 +128,7 @@ class _Answer:
         size = min(delays.tokens_per_chunk, self._tokens - self._said)
         first = not self._said
         self._said += size
-        data = (_HEAD if first else b"") + self._chunk(_TOKEN * size)
+        data = (_HEAD if first else b"") + self._chunk(_WORD * size)
         if self._said < self._tokens:
             connection.write(data)
             self._due += delays.tokens_per_chunk * delays.tpot
@@ -140,7 +140,9 @@ class _Answer:
     def _chunk(self, text: str) -> bytes:
         place = f'"delta":{{"content":"{text}"}}' if self._chat else f'"text":"{text}"'
         usage = f',"usage":{self._counts()}' if self._continuous else ""
-        body = f'{{"object":"chunk","choices":[{{"index":0,{place},"finish_reason":null}}]{usage},"sent":{clock():.7f}}}'
+        body = (
+            f'{{"object":"chunk","choices":[{{"index":0,{place},"finish_reason":null}}]{usage},"sent":{clock():.7f}}}'
+        )
         return _frame(f"data: {body}\n\n".encode())
 
     def _counts(self) -> str:
@@ -267,9 +269,9 @@ async def _serve(delays: Delays, port: int) -> None:
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     # Whoever started it holds its standard input, and so it ends with them.
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: ended.done() or ended.set_result(None))
-    await ended
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    await ended.wait()
 
 
 def main() -> None:

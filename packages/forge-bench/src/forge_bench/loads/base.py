@@ -37,12 +37,20 @@ class Wording(msgspec.Struct, frozen=True, kw_only=True):
 class Load(Protocol):
     """A source of requests."""
 
-    name: str
-    """For reports."""
-    size: int | None
-    """How many requests it has by itself. None: as many as are wanted."""
-    needs_wording: bool
-    """Whether it makes texts of given lengths, so that the engine must be asked how it counts."""
+    @property
+    def name(self) -> str:
+        """For reports."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """How many requests it has by itself. None: as many as are wanted."""
+        ...
+
+    @property
+    def needs_wording(self) -> bool:
+        """Whether it makes texts of given lengths, so that the engine must be asked how it counts."""
+        ...
 
     def draw(self, count: int, *, seed: int, salt: str, wording: Wording, fresh: bool) -> list[Item]:
         """The next *count* requests.
@@ -61,22 +69,20 @@ class Load(Protocol):
         ...
 
 
-_WORDS: Final = tuple(
-    (
-        "time year people way day man thing woman life child world school state family student group country problem "
-        "hand part place case week company system program question work government number night point home water room "
-        "mother area money story fact month lot right study book eye job word business issue side kind head house "
-        "service friend father power hour game line end member law car city community name president team minute idea "
-        "body information back parent face others level office door health person art war history party result change "
-        "morning reason research girl guy moment air teacher force education foot boy age policy music process "
-        "market sense nation plan college interest death experience effect use class control care field development "
-        "role effort rate heart drug show leader light voice wife police mind price report decision son view "
-        "relationship town road arm difference value building action model season society tax director position player "
-        "record paper space ground form event official matter center couple site project activity star table need "
-        "court oil situation cost industry figure street image phone data picture practice piece land product doctor "
-        "wall worker news test movie north love step support technology section film chance sample scale"
-    ).split()
-)
+_VOCABULARY: Final = """
+time year people way day man thing woman life child world school state family student group country problem hand part
+place case week company system program question work government number night point home water room mother area money
+story fact month lot right study book eye job word business issue side kind head house service friend father power
+hour game line end member law car city community name president team minute idea body information back parent face
+others level office door health person art war history party result change morning reason research girl guy moment air
+teacher force education foot boy age policy music process market sense nation plan college interest death experience
+effect use class control care field development role effort rate heart drug show leader light voice wife police mind
+price report decision son view relationship town road arm difference value building action model season society tax
+director position player record paper space ground form event official matter center couple site project activity star
+table need court oil situation cost industry figure street image phone data picture practice piece land product doctor
+wall worker news test movie north love step support technology section film chance sample scale
+"""
+_WORDS: Final = tuple(_VOCABULARY.split())
 """Common English words, which are one token each, with the space before, in the vocabularies of most models."""
 
 

@@ -64,4 +64,3 @@ class Lengths(msgspec.Struct, frozen=True, kw_only=True):
     def say(self) -> str:
         """As :meth:`read` takes it."""
         return f"{self.first:g}" if self.shape == "constant" else f"{self.shape}:{self.first:g}:{self.second:g}"
-

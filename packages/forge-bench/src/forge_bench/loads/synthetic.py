@@ -81,9 +81,7 @@ class Synthetic(msgspec.Struct, kw_only=True):
             call = Call(
                 prompt=beginning + text_of(own, texts), max_tokens=answers.draw(sizes), exact_length=self.exact_output
             )
-            further = [
-                text_of(wording.words(lengths.draw(sizes), whole=False), texts) for _ in range(self.turns - 1)
-            ]
+            further = [text_of(wording.words(lengths.draw(sizes), whole=False), texts) for _ in range(self.turns - 1)]
             items.append(Item(call=call, turns=further, pause=self.pause, index=index))
         return items
 

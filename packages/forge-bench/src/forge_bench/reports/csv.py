@@ -12,7 +12,9 @@ from ..records import Record
 from ..results import Results
 
 _RECORD = tuple(
-    name for name in Record.__struct_fields__ if name not in ("chunk_times", "server_times", "characters", "first_characters")
+    name
+    for name in Record.__struct_fields__
+    if name not in ("chunk_times", "server_times", "characters", "first_characters")
 )
 
 
@@ -43,5 +45,7 @@ def requests(results: Results) -> str:
             for record in trial.records:
                 given = msgspec.structs.asdict(record)
                 cells = [getattr(record, name) for name in computed]
-                writer.writerow([level.label, number, *(given[name] for name in _RECORD), len(record.chunk_times), *cells])
+                writer.writerow(
+                    [level.label, number, *(given[name] for name in _RECORD), len(record.chunk_times), *cells]
+                )
     return out.getvalue()

@@ -26,7 +26,8 @@ table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}
 td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d8dee4}
 td:first-child,th:first-child{text-align:left}
 .plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}figcaption{font-weight:600}
-.bad{color:#a40e26;font-weight:600}pre{background:#f6f8fa;padding:1rem;overflow:auto}svg text{font:12px system-ui,sans-serif;fill:#1b1f23}
+.bad{color:#a40e26;font-weight:600}pre{background:#f6f8fa;padding:1rem;overflow:auto}
+svg text{font:12px system-ui,sans-serif;fill:#1b1f23}
 @media(prefers-color-scheme:dark){body{background:#14171a;color:#e6e8ea}td,th{border-color:#343a40}pre{background:#1d2125}
 svg text{fill:#e6e8ea}.bad{color:#ff8a93}}
 """
@@ -42,7 +43,11 @@ def page(results: Results) -> str:
     ]
     parts = [
         f"<h1>{escape(results.target)}, {escape(results.mode)}</h1>",
-        *[f'<p class="bad">Not valid ({escape(level.label)}): {escape(reason)}</p>' for level in levels for reason in level.reasons],
+        *[
+            f'<p class="bad">Not valid ({escape(level.label)}): {escape(reason)}</p>'
+            for level in levels
+            for reason in level.reasons
+        ],
         *[f"<p>{escape(note)}</p>" for note in results.notes],
     ]
     if results.knee is not None:
@@ -74,7 +79,9 @@ def _table(level: Level) -> str:
             with_interval(metric, each) if each in metric.intervals else value(getattr(metric, each), metric.unit)
             for each in STATISTICS
         ]
-        rows.append(f"<tr><td>{escape(TITLES.get(name, name))}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>")
+        rows.append(
+            f"<tr><td>{escape(TITLES.get(name, name))}</td>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+        )
     return f"<table><tr>{heads}</tr>{''.join(rows)}</table>"
 
 
@@ -157,8 +164,7 @@ def _timeline(level: Level) -> str:
                 f'<rect x="{across(begin):.1f}" y="{y:.1f}" width="{max(0.5, across(until) - across(begin)):.1f}" '
                 f'height="{row * 0.8:.1f}" fill="{colour}"/>'
             )
-    for tick in ticks:
-        parts.append(f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick:g} s</text>')
+    parts += [f'<text x="{across(tick):.1f}" y="{height - 8}" text-anchor="middle">{tick:g} s</text>' for tick in ticks]
     svg = f'<svg viewBox="0 0 {width} {height}" width="100%" role="img">{"".join(parts)}</svg>'
     title = "First trial: from the intended arrival to the first token (grey) and to the end (blue); failures red"
     return f"<figure><figcaption>{title}</figcaption>{svg}</figure>"

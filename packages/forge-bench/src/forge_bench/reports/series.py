@@ -44,7 +44,7 @@ def throughput_series(results: Results) -> Points:
 
 
 def distributions(results: Results) -> list[tuple[str, Points]]:
-    """For each level: the time to the first token, in seconds, against the share of requests that had theirs by then."""
+    """For each level: seconds against the share of the requests that had their first token by then."""
     found = []
     for level in results.levels:
         values = sorted(

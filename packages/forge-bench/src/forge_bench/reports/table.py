@@ -15,7 +15,27 @@ from ..metrics import STATISTICS
 from ..results import Level, Results
 from .wording import TITLES, value, with_interval
 
+_DETAILED: Final = 3
+"""Levels whose figures are all shown; of more there is only the summary."""
+_SHORT: Final = {
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "time_between_chunks": "between chunks",
+    "e2e": "E2E",
+    "queueing": "in the queue",
+    "lateness": "sent late by",
+    "output_tokens_per_second": "output tokens/s",
+    "requests_per_second": "requests/s",
+    "total_tokens_per_second": "all tokens/s",
+    "goodput": "goodput/s",
+    "slo_share": "within SLO",
+    "cached_share": "from cache",
+    "acceptance": "guesses accepted",
+    "offered_rate": "arrivals/s",
+}
 _LATENCIES: Final = ("ttft", "tpot", "time_between_chunks", "e2e", "queueing", "lateness")
+_IF_ANY: Final = frozenset({"cached_tokens", "cached_share", "queueing"})
+"""Shown only if they aren't nought."""
 _COUNTS: Final = ("prompt_tokens", "output_tokens", "cached_tokens")
 _RATES: Final = (
     "requests_per_second",
@@ -44,8 +64,8 @@ def drawn(results: Results) -> Group:
     parts.append(Text(f"{name}; {settings.get('runs', '?')} requests in each of {trials} trial{'s'[: trials != 1]}"))
     if len(results.levels) > 1:
         parts.append(_summary(results))
-    for level in results.levels:
-        parts.append(_level(level, title=len(results.levels) > 1))
+    if len(results.levels) <= _DETAILED:
+        parts += [_level(level, title=len(results.levels) > 1) for level in results.levels]
     if results.knee is not None:
         parts.append(Text(f"Knee: {results.levels[results.knee].label}", style="bold"))
     elif results.saturated:
@@ -57,7 +77,9 @@ def drawn(results: Results) -> Group:
         for reason in level.reasons:
             parts.append(Text(f"INVALID ({level.label}): {reason}", style="bold red"))
     if trials > 1:
-        parts.append(Text(f"± is half the {results.confidence_level:.0%} confidence interval over trials.", style="dim"))
+        parts.append(
+            Text(f"± is half the {results.confidence_level:.0%} confidence interval over trials.", style="dim")
+        )
     return Group(*parts)
 
 
@@ -70,15 +92,15 @@ def _load(results: Results) -> str:
 
 def _summary(results: Results) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("load")
+    table.add_column("load", no_wrap=True)
     columns = (
         ("TTFT p50", "ttft", "p50"),
         ("TTFT p99", "ttft", "p99"),
         ("TPOT p50", "tpot", "p50"),
         ("E2E p50", "e2e", "p50"),
-        ("requests/s", "requests_per_second", "mean"),
-        ("tokens/s", "output_tokens_per_second", "mean"),
-        ("goodput/s", "goodput", "mean"),
+        ("req/s", "requests_per_second", "mean"),
+        ("tok/s", "output_tokens_per_second", "mean"),
+        ("good/s", "goodput", "mean"),
         ("failed", "error_rate", "mean"),
     )
     present = [each for each in columns if any(each[1] in level.metrics for level in results.levels)]
@@ -96,20 +118,21 @@ def _summary(results: Results) -> Table:
 
 def _level(level: Level, *, title: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=level.label if title else None, title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
+    scheduled = any(trial.offered is not None for trial in level.trials) or level.arrival_rate is not None
     for statistic in STATISTICS:
         table.add_column(statistic, justify="right", no_wrap=True)
     for name in (*_LATENCIES, *_COUNTS):
         metric = level.metrics.get(name)
-        if metric is None or (name in ("cached_tokens", "queueing") and not metric.mean):
+        if metric is None or (name in _IF_ANY and not metric.mean) or (name == "lateness" and not scheduled):
             continue
         others = [value(getattr(metric, statistic), metric.unit) for statistic in STATISTICS[1:]]
-        table.add_row(TITLES[name], with_interval(metric, "mean"), *others)
+        table.add_row(_SHORT.get(name, TITLES[name]), with_interval(metric, "mean"), *others)
     table.add_section()
     for name in _RATES:
         metric = level.metrics.get(name)
-        if metric is not None and not (name in ("cached_share",) and not metric.mean):
-            table.add_row(TITLES[name], with_interval(metric, "mean"))
+        if metric is not None and not (name in _IF_ANY and not metric.mean):
+            table.add_row(_SHORT.get(name, TITLES[name]), with_interval(metric, "mean"))
     return table
 
 

@@ -76,8 +76,8 @@ class BackendTarget:
 
     def describe(self) -> dict[str, Any]:
         """Backend, model and load parameters, secrets masked."""
-        config = getattr(self._backend, "_config", None) or getattr(self._backend, "config", None)
-        shown = config.public() if hasattr(config, "public") else {}
+        config: Any = getattr(self._backend, "_config", None)
+        shown = config.public() if config is not None else {}
         return {
             "kind": "backend",
             "backend": self._backend.name,

@@ -40,7 +40,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
 def with_version(url: str) -> str:
     """The base address: ``/v1`` is added where there is no path."""
     scheme, separator, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
+    host, _, path = rest.partition("/")
     return url.rstrip("/") if path.strip("/") else f"{scheme}{separator}{host}/v1"
 
 
