@@ -128,7 +128,7 @@ def test_a_server_that_answers_nothing_is_an_error() -> None:
 
 
 def test_a_server_that_is_not_there() -> None:
-    with pytest.raises(LlamaForgeError, match="127.0.0.1:9"):
+    with pytest.raises(LlamaForgeError, match=r"127\.0\.0\.1:9"):
         measure("http://127.0.0.1:9", prompts=["Hello"])
 
 

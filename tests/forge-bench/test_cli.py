@@ -1,4 +1,4 @@
-"""``llamaforge bench`` as it is typed. Whether this machine is starved is not for a test to say: 0 and 11 are both fine."""
+"""``llamaforge bench`` as it is typed. No test says whether this machine is starved: exit codes 0 and 11 both do."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,7 +29,7 @@ def end(tokens: int, **details: Any) -> bytes:
 def read(data: bytes, cuts: list[int] | None = None) -> AnswerReader:
     reader = AnswerReader(Record(index=0), keep_text=True)
     places = sorted({0, len(data), *[cut % len(data) for cut in cuts or []]})
-    for number, (begin, until) in enumerate(zip(places, places[1:], strict=False)):
+    for number, (begin, until) in enumerate(pairwise(places)):
         reader.feed(data[begin:until], float(number))
     reader.finish(float(len(places)))
     return reader

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from statistics import fmean
 
-import numpy
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +17,7 @@ VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=60)
 
 @given(VALUES, st.floats(0, 100))
 def test_percentiles_are_numpys(values: list[float], percent: float) -> None:
-    assert percentile(sorted(values), percent) == pytest.approx(float(numpy.percentile(values, percent)), rel=1e-9)
+    assert percentile(sorted(values), percent) == pytest.approx(float(np.percentile(values, percent)), rel=1e-9)
 
 
 def test_without_values_there_is_no_summary() -> None:
@@ -56,7 +56,8 @@ def test_one_trial_has_no_interval_and_a_higher_level_a_wider_one() -> None:
     assert interval([1.0]) is None
     values = [1.0, 1.2, 0.9, 1.1, 1.05, 0.95]
     narrow, wide = interval(values, 0.8), interval(values, 0.99)
-    assert narrow is not None and wide is not None
+    assert narrow is not None
+    assert wide is not None
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
     with pytest.raises(ValueError, match="between 0 and 1"):
         interval(values, 1.0)
