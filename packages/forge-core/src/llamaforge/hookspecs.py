@@ -9,6 +9,7 @@ entry-point group              hook                          returns
 ``llamaforge.backends``        ``llamaforge_backend``        :class:`llamaforge.backends.spec.BackendSpec`
 ``llamaforge.sources``         ``llamaforge_source``         :class:`llamaforge.sources.spec.SourceSpec`
 ``llamaforge.commands``        ``llamaforge_command``        :class:`click.Command`
+``llamaforge.observers``       ``llamaforge_observer``       what makes a :class:`llamaforge.observers.Observer`
 ``llamaforge.answer_formats``  ``llamaforge_answer_format``  :class:`llamaforge.chat.OutputFormat`
 =============================  ============================  ==================================================
 
@@ -22,10 +23,13 @@ from typing import TYPE_CHECKING, Final
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import click
 
     from .backends.spec import BackendSpec
     from .chat import OutputFormat
+    from .observation import Observer
     from .sources.spec import SourceSpec
 
 PROJECT: Final = "llamaforge"
@@ -69,6 +73,18 @@ def llamaforge_command(name: str) -> click.Command | None:
         from my_package.cli import command
 
         return command
+    """
+
+
+@hookspec(firstresult=True)
+def llamaforge_observer(name: str) -> Callable[[], Observer] | None:
+    """What makes the observer *name*, as a class does: ``LLAMAFORGE_OBSERVERS=NAME`` attaches one::
+
+    @hookimpl
+    def llamaforge_observer():
+        from my_package.costs import Costs
+
+        return Costs
     """
 
 

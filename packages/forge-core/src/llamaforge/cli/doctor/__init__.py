@@ -44,7 +44,7 @@ def _check(names: tuple[str, ...]) -> None:
 def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, verbose: bool, timeout: float) -> None:
     """Show what is installed, from where, and what it runs on; what is broken, why, and the command that repairs it.
 
-    With PLUGIN, the name of a backend, source or command: check only that one.
+    With PLUGIN, the name of a backend, source, command or observer: check only that one.
 
     Each plugin and its engine is checked in a process of its own, so that one that crashes doesn't hide the others.
     Secrets are masked. Optional parts that aren't installed are listed with the command that installs them. The exit

@@ -34,7 +34,13 @@ _LISTS: Final = ("compiled", "visible", "used", "advice")
 
 def main(kind: str, name: str) -> None:
     """Take each step, and stop at the first that fails."""
-    steps = {"backend": _backend, "source": _source, "command": _command, "answer format": _answer_format}[kind]
+    steps = {
+        "backend": _backend,
+        "source": _source,
+        "command": _command,
+        "observer": _observer,
+        "answer format": _answer_format,
+    }[kind]
     group = GROUPS[kind]
     faulthandler.enable()
     with text_output() as output:
@@ -117,6 +123,16 @@ def _command(name: str) -> Iterator[Step]:
             cli.get_command(click.Context(cli), name) if name in BUILT_IN else load_plugin_command(name, quiet=False)
         )
         return {"summary": command.get_short_help_str() if command is not None else ""}
+
+    yield "loading the plugin", load
+
+
+def _observer(name: str) -> Iterator[Step]:
+    from ...observers import find
+
+    def load() -> dict[str, Any]:
+        made = find(name)
+        return {"summary": str(made.__doc__ or "").partition("\n")[0]}
 
     yield "loading the plugin", load
 

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ...installing import install_command, reinstall_command
+from ...observers import BUILT_IN as BUILT_IN_OBSERVERS
 from ...plugins import GROUPS, Contribution
 from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..app import BUILT_IN as BUILT_IN_COMMANDS
@@ -24,6 +25,7 @@ OWN: Final = {
     "backend": frozenset({"echo"}),
     "source": frozenset(BUILT_IN_SOURCES),
     "command": frozenset(BUILT_IN_COMMANDS),
+    "observer": frozenset(BUILT_IN_OBSERVERS),
     "answer format": frozenset[str](),
 }
 """Names that are core's own, by kind: what a plugin contributes under them is never used."""
