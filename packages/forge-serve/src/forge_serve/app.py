@@ -29,6 +29,7 @@ from .generation import Generation
 from .guard import Guard
 from .metrics import Metrics
 from .models import Listings
+from .page import Page
 from .residency import Residency
 
 _log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         )
         for path, dialect in _GENERATION.items()
     ]
-    routes += listings.routes()
+    routes += listings.routes() + Page(residency).routes()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -12,8 +12,10 @@ from .exchange import Exchange
 from .keys import Key, allowed
 from .keys import Scope as KeyScope
 
-_OPEN = frozenset({"/health", "/ready", "/"})
+_OPEN = frozenset({"/health", "/ready", "/", "/favicon.svg"})
 """Paths that need no key: they say nothing but that the server is there."""
+_PAGE = "/assets/"
+"""Where the files of the page are, which need none either: it asks for one itself."""
 
 
 class Guard:
@@ -53,7 +55,7 @@ class Guard:
                 "This server isn't addressed by that name. Start it with --allow-host NAME to permit it.",
             )
         path = exchange.scope["path"]
-        if not self._keys or path in _OPEN or exchange.scope["method"] == "OPTIONS":
+        if not self._keys or path in _OPEN or path.startswith(_PAGE) or exchange.scope["method"] == "OPTIONS":
             return None
         wanted: KeyScope = "admin" if path.startswith("/admin/") or path == "/metrics" else "use"
         permitted = allowed(self._keys, _secret(exchange), wanted)
