@@ -54,9 +54,9 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             forge.load_model("llama")
             print(forge.generate("Explain quantum computing in simple terms"))
 
-    Models come from the user's model file and from :meth:`add_model`; two are built in (``smollm2-135m-instruct``
-    for text, ``all-minilm-l6-v2`` for vectors; downloaded when they are first loaded). Any number may be loaded at once; the one loaded last is
-    :attr:`current_model`. All methods are thread-safe.
+    Models come from the user's model file and from :meth:`add_model`; two are built in and downloaded when
+    they are first loaded: ``smollm2-135m-instruct`` for text, ``all-minilm-l6-v2`` for vectors. Any number may be
+    loaded at once; the one loaded last is :attr:`current_model`. All methods are thread-safe.
 
     Args:
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
