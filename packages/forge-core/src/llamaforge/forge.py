@@ -279,6 +279,15 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         return self._pool.loaded()
 
     @property
+    def progress(self) -> Progress | None:
+        """What is called during downloads; it may be replaced at any time, for the downloads that begin afterwards."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    @property
     def pool(self) -> ModelPool:
         """The loaded models, for callers that need leases, pins or idle times, such as a server."""
         return self._pool

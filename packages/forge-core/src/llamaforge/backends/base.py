@@ -32,6 +32,7 @@ from .inflight import InFlight
 from .loading import checked_path, import_engine, loading
 from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities, Task
+from .tokenizer_calls import TokenizerCalls
 from .tool_calls import Messages
 
 __all__ = ["BaseBackend", "import_engine"]
@@ -41,7 +42,7 @@ _FULL: Final = tuple(_WRITTEN.split())
 """What a full backend writes, at least one of them."""
 
 
-class BaseBackend(GenerationCalls, EmbeddingCalls):
+class BaseBackend(GenerationCalls, EmbeddingCalls, TokenizerCalls):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
