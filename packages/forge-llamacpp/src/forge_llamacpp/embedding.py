@@ -213,7 +213,8 @@ def make_context(path: str, model: Any, config: LlamaCppConfig, size: int, *, ex
     if exact:
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.pooling_type = POOLINGS[config.pooling] if config.pooling is not None else -1
-    with log_control.troubles() as log:
+    # Quiet, for it warns that a batch is longer than the texts that the model was trained for.
+    with log_control.troubles(quiet=True) as log:
         context = lib.llama_init_from_model(model, parameters)
     if not context:
         raise load_error(path, f"Making a context of {size} tokens", log)
