@@ -69,6 +69,12 @@ class OpenAIBackend(RemoteVectors, BaseBackend):
             return dataclasses.replace(declared, tasks=tasks, embedding=declared.embedding | _TEI)
         return dataclasses.replace(declared, parameters=declared.parameters | set(self._settings.wire_names()))
 
+    @property
+    def endpoint(self) -> str | None:
+        """The address of the server; of several, the first. None without a model."""
+        session = self._session
+        return None if session is None else session.servers[0].endpoint.address
+
     def check_model(self, model_path: str, config: OpenAIConfig) -> None:
         """Ask the server for the model, while another one may still be loaded.
 
