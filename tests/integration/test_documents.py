@@ -30,6 +30,7 @@ REAL_PARTS: dict[str, set[str]] = {
     "packages/forge-llamacpp/README.md": {"gguf_model"},
     "packages/forge-openai/README.md": {"openai_server"},
     "docs/choosing-a-model.md": {"gguf_model"},
+    "docs/embeddings.md": {"embedding_model"},
     "docs/index.md": {"gguf_model", "hf_model", "openai_server"},
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
@@ -43,9 +44,11 @@ REAL_PARTS: dict[str, set[str]] = {
 
 NOT_RUN: dict[str, int] = {
     "README.md": 1,
+    "docs/benchmarking.md": 2,
     "docs/graphics-cards.md": 1,
     "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,
+    "packages/forge-bench/README.md": 1,
     "packages/forge-openai/README.md": 1,
     "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,

@@ -373,13 +373,17 @@ def check_combinations(parameters: Parameters) -> None:
     if parameters.stop and (constraint := constrained_by(parameters)) is not None:
         reason = f"stop can't be used with {constraint}: a stop string would end the answer before it is complete."
         raise ConflictingParametersError([constraint, "stop"], reason)
-    for name, instead in _NO_TEMPLATE_KWARGS.items():
-        if name in (parameters.chat_template_kwargs or {}):
-            message = f"chat_template_kwargs can't contain {name!r}: {instead}."
+    if parameters.chat_template_kwargs:
+        for name in _NO_TEMPLATE_KWARGS.keys() & parameters.chat_template_kwargs.keys():
+            message = f"chat_template_kwargs can't contain {name!r}: {_NO_TEMPLATE_KWARGS[name]}."
             raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
-    for name in ("tool_choice", "parallel_tool_calls"):
-        if getattr(parameters, name) is not None and not parameters.tools:
-            raise ConflictingParametersError([name, "tools"], f"{name} needs tools.")
+    if not parameters.tools:
+        for name, value in (
+            ("tool_choice", parameters.tool_choice),
+            ("parallel_tool_calls", parameters.parallel_tool_calls),
+        ):
+            if value is not None:
+                raise ConflictingParametersError([name, "tools"], f"{name} needs tools.")
     if parameters.tool_choice is not None:
         check_tool_choice(parameters.tool_choice, parameters.tools or ())
         constraint = constrained_by(parameters)

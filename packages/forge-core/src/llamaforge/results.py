@@ -118,6 +118,8 @@ class ToolCallBuffer:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls so far, in order."""
+        if not self._calls:
+            return ()
         return tuple(
             ToolCall("".join(ids), FunctionCall("".join(names), "".join(arguments)))
             for _, (ids, names, arguments) in sorted(self._calls.items())

@@ -28,7 +28,7 @@ def convert(values: Mapping[str, Any], into: Any, dec_hook: Any = None) -> Any:
     been checked before.
     """
     try:
-        return msgspec.convert(dict(values), into, dec_hook=dec_hook)
+        return msgspec.convert(values if type(values) is dict else dict(values), into, dec_hook=dec_hook)
     except LlamaForgeError:
         raise
     except Exception as error:  # of odd objects msgspec raises other errors than its own

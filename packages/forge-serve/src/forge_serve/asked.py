@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from llamaforge import GeneratedText
+from llamaforge import BaseBackend, GeneratedText
 from llamaforge.parameters import NAMES
 from llamaforge.results import Event
 
@@ -31,6 +32,8 @@ class Asked:
     """Whether a stream is to end with token counts, in dialects that leave it to the client."""
     ignored: list[str] = field(default_factory=list)
     """Fields of the request that mean nothing here; the client is told."""
+    keep_alive: object = None
+    """How long the model is to stay afterwards, as Ollama's clients say it; None: as the server is set."""
 
 
 class Writer(Protocol):
@@ -57,10 +60,17 @@ class Writer(Protocol):
         """The answer to a request without a stream."""
 
 
-class Dialect(Protocol):
-    """One way to ask."""
+class Voice(Protocol):
+    """How errors are told."""
 
     name: str
+
+    def error(self, problem: Problem) -> bytes:
+        """The body of an error."""
+
+
+class Dialect(Voice, Protocol):
+    """One way to ask for an answer."""
 
     def read(self, body: dict[str, Any]) -> Asked:
         """The request in a body. Raises Problem or a RequestError."""
@@ -68,8 +78,25 @@ class Dialect(Protocol):
     def writer(self, asked: Asked) -> Writer:
         """What writes the answer to *asked*."""
 
-    def error(self, problem: Problem) -> bytes:
-        """The body of an error."""
+
+@dataclass(kw_only=True)
+class Work:
+    """What a model does in one piece: vectors, a ranking, tokens."""
+
+    model: str
+    run: Callable[[BaseBackend, float | None], Awaitable[bytes]]
+    """Does it on the loaded model within so many seconds, and writes the answer."""
+    ignored: list[str] = field(default_factory=list)
+    """Fields of the request that mean nothing here; the client is told."""
+    keep_alive: object = None
+    """As in :class:`Asked`."""
+
+
+class WorkDialect(Voice, Protocol):
+    """One way to ask for what is done in one piece."""
+
+    def read(self, body: dict[str, Any]) -> Work:
+        """The request in a body. Raises Problem or a RequestError."""
 
 
 def take(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str, default: Any = None) -> Any:

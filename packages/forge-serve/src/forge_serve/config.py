@@ -33,6 +33,8 @@ class ServeConfig:
     """Requests to one model that may run or wait at once; more are refused with 429."""
     max_wait: float = 60.0
     """Seconds that a request waits, at most, for models in use to make room for its own."""
+    turn: float = 1.0
+    """Seconds that a model goes on taking requests while another one waits for its room."""
     idle: float | None = None
     """Seconds after which a model that nobody uses is unloaded. None: it stays."""
     pinned: frozenset[str] = field(default_factory=frozenset)
@@ -41,7 +43,7 @@ class ServeConfig:
     """Seconds of silence after which a stream sends a sign of life."""
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_queue", "max_wait", "ping"):
+        for name in ("max_body", "max_queue", "max_wait", "turn", "ping"):
             if getattr(self, name) <= 0:
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
         if self.idle is not None and self.idle < 0:

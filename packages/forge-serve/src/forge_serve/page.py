@@ -1,6 +1,6 @@
-"""The page at ``/``, and what it asks beside the dialects: which parameters a model has.
+"""The page at ``/``.
 
-The page is built from ``web/`` when the distribution is built (hatch_build.py). Its files are few and small: each is read
+It is built from ``web/`` when the distribution is built (hatch_build.py). Its files are few and small: each is read
 and compressed once. All of it comes from here: the content security policy permits nothing else, and no inline code.
 """
 
@@ -13,21 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-
-from llamaforge.backends.registry import get_spec, match_backend
-from llamaforge.errors import LlamaForgeError
-from llamaforge.models import ModelEntry
-from llamaforge.parameters import DEFAULTS, Parameters
-
-from . import sse
-from .asked import PARAMETERS
-from .dialects.openai import ChatCompletions
-from .errors import problem
-from .residency import Residency
 
 STATIC: Final = Path(__file__).with_name("static")
 _TYPES: Final = {
@@ -96,15 +84,13 @@ class _File:
 
 
 class Page:
-    """The files of the page, and the parameters of models.
+    """The files of the page.
 
     Args:
-        residency: the models.
         folder: where the built page is.
     """
 
-    def __init__(self, residency: Residency, folder: Path = STATIC) -> None:
-        self._residency = residency
+    def __init__(self, folder: Path = STATIC) -> None:
         self._folder = folder
         self._files: dict[str, _File] = {}
 
@@ -116,7 +102,6 @@ class Page:
         return [
             Route("/", self.index),
             *(Route(f"/{path}", self._sends(path)) for path in paths if (self._folder / path).is_file()),
-            Route("/v1/parameters", self.parameters),
         ]
 
     async def index(self, request: Request) -> Response:
@@ -147,54 +132,6 @@ class Page:
     def _read(self, path: str) -> _File:
         place = self._folder / path
         return _File.of(place.read_bytes(), place.suffix, _FOREVER if path.startswith("assets/") else "no-cache")
-
-    async def parameters(self, request: Request) -> Response:
-        """Which generation parameters there are: ``{"parameters": {name: JSON schema}, "defaults", "supported"}``.
-
-        With ``?model=NAME`` the defaults are those of that model, and ``supported`` lists what its backend honours; null:
-        it isn't known before the model is loaded.
-        """
-        name = request.query_params.get("model")
-        try:
-            entry = self._residency.entry(name) if name else None
-        except LlamaForgeError as error:
-            found = problem(error)
-            return Response(ChatCompletions().error(found), found.status, media_type="application/json")
-        supported, defaults = (None, {}) if entry is None else await asyncio.to_thread(self._of, entry)
-        answer = {
-            "parameters": schemas(),
-            "defaults": {name: value for name, value in (DEFAULTS | defaults).items() if name in PARAMETERS},
-            "supported": supported,
-        }
-        return Response(sse.encode(answer), media_type="application/json")
-
-    def _of(self, entry: ModelEntry) -> tuple[list[str] | None, dict[str, Any]]:
-        """What a model supports, and its own defaults as far as they are known."""
-        backend = self._residency.forge.pool.get(entry.name)
-        try:
-            if backend is not None:
-                able, own = backend.capabilities, dict(backend.default_parameters())
-            else:
-                able, own = get_spec(entry.backend or match_backend(entry.path)).capabilities, {}
-        except LlamaForgeError:
-            return None, dict(entry.generation)
-        return sorted(able.parameters & PARAMETERS), own | dict(entry.generation)
-
-
-def schemas() -> dict[str, Any]:
-    """The JSON schema of each parameter that a request may set, from core's own definition; null is left out of each."""
-    _, definitions = msgspec.json.schema_components([Parameters])
-    found = {}
-    for name, schema in definitions["Parameters"]["properties"].items():
-        if name not in PARAMETERS:
-            continue
-        kinds = [each for each in schema.get("anyOf", [schema]) if each.get("type") != "null"]
-        found[name] = kinds[0] if len(kinds) == 1 else {"anyOf": kinds, **_told(schema)}
-    return found
-
-
-def _told(schema: dict[str, Any]) -> dict[str, Any]:
-    return {key: schema[key] for key in ("description",) if key in schema}
 
 
 def _takes_gzip(header: str) -> bool:

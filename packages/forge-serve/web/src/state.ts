@@ -2,7 +2,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { json } from "./api";
 import * as storage from "./storage";
-import { newId, newSettings, type Conversation, type Model, type ParametersAnswer } from "./types";
+import { newId, newSettings, type Conversation, type Model, type ParameterSchema, type Parameters } from "./types";
 
 /** Conversations, the latest first. The one that is shown need not be among them until something is said in it. */
 export const conversations = signal<Conversation[]>([]);
@@ -14,7 +14,7 @@ export const current = signal<Conversation>(blank());
 export const changes = signal(0);
 export const models = signal<Model[] | null>(null);
 export const modelsError = signal("");
-export const parameters = signal<Record<string, ParametersAnswer>>({});
+export const parameters = signal<Record<string, Parameters>>({});
 /** What a screen reader is told. */
 export const announcement = signal("");
 export const toast = signal<{ text: string; undo?: () => void; bad?: boolean } | null>(null);
@@ -31,7 +31,7 @@ effect(() => {
 effect(() => localStorage.setItem("llamaforge-panel", panel.value ? "open" : "closed"));
 
 export const chatModels = computed(() =>
-  (models.value ?? []).filter((model) => !model.tasks?.length || model.tasks.includes("generate")),
+  (models.value ?? []).filter(({ capabilities }) => !capabilities?.tasks?.length || capabilities.tasks.includes("generate")),
 );
 export const modelOf = (name: string | undefined): Model | undefined => models.value?.find((model) => model.id === name);
 
@@ -143,36 +143,36 @@ function chooseFirst(): void {
   if (!Object.keys(current.value.turns).length) setModel(0, first.id);
 }
 
-interface Running {
-  models?: { name: string; size?: number }[];
+/** What the server last said of all models. */
+export function setModels(listed: Model[]): void {
+  models.value = listed;
+  modelsError.value = "";
+  chooseFirst();
 }
 
-/** Read the list of models, and the memory of those that are loaded. */
 export async function readModels(): Promise<void> {
   try {
-    const [listed, running] = await Promise.all([
-      json<{ data: (Model & { memory?: unknown; capabilities?: { tasks?: string[] } })[] }>("v1/models"),
-      json<Running>("api/ps").catch((): Running => ({})),
-    ]);
-    const sizes = new Map(running.models?.map((model) => [model.name, model.size]));
-    models.value = listed.data.map((model) => ({
-      ...model,
-      memory: sizes.get(model.id) || undefined,
-      tasks: model.tasks ?? model.capabilities?.tasks,
-    }));
-    modelsError.value = "";
-    chooseFirst();
+    setModels((await json<{ data: Model[] }>("v1/models")).data);
   } catch (error) {
     modelsError.value = (error as Error).message;
   }
 }
 
-/** Read what a model understands. Servers that don't say it leave the form empty. */
+interface Described {
+  schema: { $defs: { Parameters: { properties: Record<string, ParameterSchema> } } };
+  values: Record<string, unknown>;
+}
+
+/** Read what a model understands. */
 export async function loadParameters(name: string): Promise<void> {
   if (!name) return;
   try {
-    const read = await json<ParametersAnswer>(`v1/parameters?model=${encodeURIComponent(name)}`);
-    parameters.value = { ...parameters.value, [name]: read };
+    const { schema, values } = await json<Described>(`v1/parameters/${encodeURIComponent(name)}`);
+    const schemas = Object.entries(schema.$defs.Parameters.properties).map(([key, each]) => {
+      const kinds = (each.anyOf ?? [each]).filter((kind) => kind.type !== "null");
+      return [key, kinds.length === 1 ? kinds[0]! : { ...each, anyOf: kinds }];
+    });
+    parameters.value = { ...parameters.value, [name]: { schemas: Object.fromEntries(schemas), values } };
   } catch {
     // the form says that it isn't there
   }

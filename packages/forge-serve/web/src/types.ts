@@ -85,14 +85,19 @@ export interface Conversation {
   chosen: Record<string, string>;
 }
 
+/** A model as `/v1/models` tells it; what follows `memory` is told to administrators only. */
 export interface Model {
   id: string;
   backend?: string | null;
   state?: string;
-  context_length?: number;
-  memory?: number;
+  context_length?: number | null;
+  capabilities?: { tasks?: string[] };
+  memory?: { total: number } | null;
   pinned?: boolean;
-  tasks?: string[];
+  size?: number | null;
+  running?: number;
+  progress?: { done: number; total: number | null; what: string } | null;
+  error?: string | null;
 }
 
 export interface ParameterSchema {
@@ -106,10 +111,10 @@ export interface ParameterSchema {
   anyOf?: ParameterSchema[];
 }
 
-export interface ParametersAnswer {
-  parameters: Record<string, ParameterSchema>;
-  defaults: Record<string, unknown>;
-  supported: string[] | null;
+/** The parameters that a model understands, and the values that apply where a request has none. */
+export interface Parameters {
+  schemas: Record<string, ParameterSchema>;
+  values: Record<string, unknown>;
 }
 
 export function newSettings(): Settings {

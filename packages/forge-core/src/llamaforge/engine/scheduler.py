@@ -296,15 +296,17 @@ class Scheduler:
         for sequence, count in zip(self._running, shares, strict=True):
             if not count:
                 continue
-            tokens = sequence.tokens[sequence.computed : sequence.computed + count]
-            chosen = sequence.computed + count == len(sequence.tokens)
-            guesses: list[int] = []
+            start = sequence.computed
+            tokens = sequence.tokens[start : start + count]
+            chosen = start + count == len(sequence.tokens)
+            draft = 0
             if chosen and sequence.lookup is not None:
                 room = min(spare, sequence.room - 1, self.engine.n_ctx - len(sequence.tokens))
                 guesses = next_guesses(sequence, min(room, self._lookup))
-                spare -= len(guesses)
-            sampling = sequence.sampling if chosen else None
-            entry = BatchEntry(sequence.slot, sequence.computed, tokens + guesses, sampling, draft=len(guesses))
+                draft = len(guesses)
+                spare -= draft
+                tokens += guesses
+            entry = BatchEntry(sequence.slot, start, tokens, sequence.sampling if chosen else None, draft)
             sequences.append(sequence)
             entries.append(entry)
             if chosen and sequence.matcher is not None:
@@ -318,13 +320,13 @@ class Scheduler:
             self._leave(sequence, keep=False)
             sequence.fail(result)
             return
-        sequence.computed = entry.start + entry.certain
+        computed = sequence.computed = entry.start + len(entry.tokens) - entry.draft
         if entry.sampling is None:
             return
-        done, right = False, -1
+        done, right, matcher = False, -1, sequence.matcher
         try:
-            if sequence.matcher is not None:
-                sequence.matcher.check()
+            if matcher is not None:
+                matcher.check()
             for choice in result:
                 right += 1
                 if not 0 <= choice.token < self._vocab_size:
@@ -332,13 +334,13 @@ class Scheduler:
                 done = sequence.take(choice, ends=choice.token in self._end_tokens)
                 if done or sequence.is_diverted:
                     break
-            if sequence.matcher is not None:
+            if matcher is not None:
                 done = done or sequence.take_forced()
         except Exception as error:  # noqa: BLE001 - its tokens make no text: that is no other request's fault
             self._leave(sequence, keep=False)
             sequence.fail(error)
             return
-        sequence.computed += right
+        sequence.computed = computed + right
         if entry.draft:
             if sequence.lookup is not None and not sequence.forced:
                 sequence.lookup.learn(entry.draft, right)

@@ -123,8 +123,8 @@ class SequenceState:
         """
         token = choice.token
         matcher = self.matcher
-        self._stop = self._stop_tokens.get(token)
-        if ends or self._stop is not None:
+        if ends or token in self._stop_tokens:
+            self._stop = self._stop_tokens.get(token)
             if matcher is not None and not matcher.may_end:
                 raise GenerationError("The engine ended the answer where its constraint doesn't allow that.")
             self._complete("stop")

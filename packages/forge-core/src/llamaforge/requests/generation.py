@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from ..errors import ConflictingParametersError, EmptyPromptError, InvalidParameterError
 from ..messages import Message, read_messages
@@ -29,8 +30,12 @@ class GenerationRequest(Parameters, frozen=True, kw_only=True, omit_defaults=Tru
 
     def parameters(self) -> dict[str, Any]:
         """The canonical parameters that are set, by name."""
-        every = {name: getattr(self, name) for name in Parameters.__struct_fields__}
-        return {name: value for name, value in every.items() if value is not None}
+        values = _values_of(self)
+        return {name: value for name, value in zip(_NAMES, values, strict=True) if value is not None}
+
+
+_NAMES: Final = Parameters.__struct_fields__
+_values_of: Final = operator.attrgetter(*_NAMES)
 
 
 def read_request(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-import secrets as random_bits
+import os
+import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -15,6 +16,10 @@ from ..validation import check_mapping, plain_value
 from .generation import GenerationRequest, build_request
 
 _DROP: Final = 'Leave it out, or pass on_unsupported="drop" to ignore it.'
+
+_seeds: Final = random.Random()  # noqa: S311 - of samplers; our own, so that the host's global one stays as it is
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_seeds.seed)  # or all children would draw the same
 
 
 class Defaults(NamedTuple):
@@ -117,7 +122,7 @@ def resolve_request(
     if not server_defaults:
         values = {**_core_defaults(supported), **values}
         if "seed" not in values and values.get("temperature") != 0 and "seed" in supported:
-            values["seed"] = random_bits.randbits(32)
+            values["seed"] = _seeds.getrandbits(32)
     try:
         request = build_request(prompt, messages, values)
     except ConflictingParametersError:

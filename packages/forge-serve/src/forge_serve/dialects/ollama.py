@@ -30,10 +30,19 @@ _OPTIONS: Final = {
 _KNOWN: Final = frozenset({"model", "messages", "stream", "options", "format", "tools", "think", "keep_alive"})
 
 
-class Chat:
-    """``POST /api/chat``."""
+class OllamaVoice:
+    """Ollama's errors."""
 
     name = "ollama"
+
+    def error(self, problem: Problem) -> bytes:
+        """``{"error": message}``."""
+        return sse.encode({"error": problem.message})
+
+
+class Chat(OllamaVoice):
+    """``POST /api/chat``."""
+
     answers_in = "message"
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -49,10 +58,6 @@ class Chat:
     def writer(self, asked: Asked) -> OllamaWriter:
         """What writes the answer."""
         return OllamaWriter(asked, self.answers_in)
-
-    def error(self, problem: Problem) -> bytes:
-        """``{"error": message}``."""
-        return sse.encode({"error": problem.message})
 
 
 class Generate(Chat):

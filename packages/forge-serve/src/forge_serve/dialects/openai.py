@@ -29,8 +29,8 @@ _KINDS: Final = {
 }
 
 
-class _OpenAI:
-    """What chat completions and completions share."""
+class OpenAIVoice:
+    """OpenAI's errors."""
 
     name = "openai"
 
@@ -39,6 +39,10 @@ class _OpenAI:
         kind = _KINDS.get(problem.kind, "server_error")
         told = {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}
         return sse.encode({"error": told})
+
+
+class _OpenAI(OpenAIVoice):
+    """What chat completions and completions share."""
 
     def _common(self, body: dict[str, Any], known: frozenset[str]) -> Asked:
         asked = Asked(model=needed(body, "model", str, "a model's name"))
@@ -147,7 +151,7 @@ class _Writer:
 
     def failure(self, problem: Problem) -> bytes:
         """An error amid the stream."""
-        return b"data: %b\n\n" % _OpenAI().error(problem)
+        return b"data: %b\n\n" % OpenAIVoice().error(problem)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = self._head(self.stream_object) | {"choices": choices}
@@ -323,3 +327,9 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def usage_of_input(usage: Usage | None) -> dict[str, int]:
+    """The counts of what has no answer in tokens."""
+    tokens = usage.prompt_tokens if usage is not None else 0
+    return {"prompt_tokens": tokens, "total_tokens": tokens}

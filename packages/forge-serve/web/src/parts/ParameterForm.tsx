@@ -1,5 +1,5 @@
 import { change, changes, current } from "../state";
-import type { ParameterSchema, ParametersAnswer } from "../types";
+import type { Parameters, ParameterSchema } from "../types";
 import { Typed } from "./fields";
 
 /** They have a place of their own. */
@@ -12,23 +12,20 @@ const title = (name: string): string => {
 };
 
 /** A form made from the schema that the server has of its parameters. */
-export function ParameterForm({ known }: { known: ParametersAnswer[] }) {
+export function ParameterForm({ known }: { known: Parameters[] }) {
   changes.value;
-  const schema = known[0];
-  if (!schema) return <p class="note">This server doesn't say which parameters it has.</p>;
-  const names = Object.keys(schema.parameters).filter((name) => !ELSEWHERE.has(name));
-  const supported = (name: string): boolean => known.every((each) => !each.supported || each.supported.includes(name));
+  if (!known.length) return <p class="note">This server doesn't say which parameters the model has.</p>;
+  const schemas: Record<string, ParameterSchema> = Object.assign({}, ...known.map((each) => each.schemas));
+  const names = Object.keys(schemas).filter((name) => !ELSEWHERE.has(name));
   const order = [...FIRST.filter((name) => names.includes(name)), ...names.filter((name) => !FIRST.includes(name))];
-  const usable = order.filter(supported);
-  const refused = order.filter((name) => !supported(name));
+  const shared = order.filter((name) => known.every((each) => name in each.schemas));
+  const own = order.filter((name) => !shared.includes(name));
   return (
     <div class="form">
-      {usable.map((name) => (
-        <Field key={name} name={name} schema={schema.parameters[name]!} fallback={schema.defaults[name]} />
+      {shared.map((name) => (
+        <Field key={name} name={name} schema={schemas[name]!} fallback={known[0]!.values[name]} />
       ))}
-      {refused.length > 0 && (
-        <p class="note">The engine has no {refused.map((name) => title(name).toLowerCase()).join(", ")}.</p>
-      )}
+      {own.length > 0 && <p class="note">Only one of the two engines has {own.map((name) => title(name).toLowerCase()).join(", ")}.</p>}
     </div>
   );
 }

@@ -29,7 +29,7 @@ export function SettingsPanel() {
   changes.value;
   const { settings, models } = current.value;
   const known = models.map((model) => parameters.value[model]).filter((each) => each !== undefined);
-  const refused = (name: string): boolean => known.some((each) => each.supported && !each.supported.includes(name));
+  const refused = (name: string): boolean => known.some((each) => !(name in each.schemas));
   const set = Object.keys(settings.parameters).length;
   return (
     <aside class="panel" aria-label="Settings of this conversation">

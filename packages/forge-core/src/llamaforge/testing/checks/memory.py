@@ -140,12 +140,12 @@ def _holders(backend: object) -> str:
 
 
 def does_not_grow(
-    kit: Kit, work: Callable[[], object], times: int, what: str, noise: Usage = NOISE, rounds: int = 2
+    kit: Kit, work: Callable[[], object], times: int, what: str, noise: Usage = NOISE, rounds: int = 4
 ) -> None:
     """Do *work* some times, and then again: nothing grows beyond *noise*.
 
-    An allocator's arenas may grow once, at any time, and a cache with a bound fills, and then grows no more. What leaks
-    grows each time, and so in the last of so many *rounds*, too.
+    An allocator's arenas may grow at any time, and a cache with a bound fills, and then grows no more. What leaks grows
+    each time, and so in all of so many *rounds*.
     """
     __tracebackhide__ = True
     grown: dict[str, int] = {}

@@ -77,6 +77,7 @@ SAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
     "parse_special": {"parse_special": True},
 }
 """A valid use of each parameter."""
+SEEDS: Final = (1, 2, 3, 4)
 
 
 class ParameterChecks(Kit):
@@ -185,8 +186,12 @@ class ParameterChecks(Kit):
             given = subject.ask(**subject.limit(1), repeat_penalty=1.2).parameters
             expect(given.get("repetition_penalty") == 1.2, "repeat_penalty to be reported as repetition_penalty", given)
         if subject.declares("temperature"):
-            greedy = subject.ask(**subject.limit(8), do_sample=False)
-            subject.agrees(greedy, subject.ask(**subject.limit(8), temperature=0), "the answer with do_sample=False")
+            wanted = subject.ask(**subject.limit(8), temperature=0)
+            for seed in SEEDS if subject.declares("seed") else (None,):
+                greedy = subject.ask(**subject.limit(8), do_sample=False, seed=seed)
+                subject.agrees(greedy, wanted, "the answer with do_sample=False")
+                heat = greedy.parameters.get("temperature")
+                expect_equal(heat, 0, "result.parameters['temperature'] with do_sample=False")
 
     def test_the_callers_parameters_are_left_alone(self, subject: Subject) -> None:
         """Generating doesn't change the caller's mapping, nor what is in it.
