@@ -147,4 +147,4 @@ if __name__ == "__main__":
         build()
     except PageError as failure:
         sys.exit(f"{failure}")
-    print(f"The page is in {PAGE}.")
+    sys.stdout.write(f"The page is in {PAGE}.\n")

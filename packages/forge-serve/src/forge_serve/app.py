@@ -32,6 +32,7 @@ from .generation import Generation
 from .guard import Guard
 from .metrics import Metrics
 from .models import Listings
+from .ollama_models import OllamaListings
 from .page import Page
 from .residency import Residency
 from .service import Service
@@ -92,10 +93,6 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         *Admin(service, cards).routes(),
         *Page().routes(),
     ]
-<<<<<<< HEAD
-    routes += listings.routes() + Page(residency).routes()
-=======
->>>>>>> next
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

@@ -55,10 +55,10 @@ _MISSING: Final = """<!doctype html>
 <meta name="color-scheme" content="light dark">
 <title>LlamaForge</title>
 <h1>The server works</h1>
-<p>OpenAI, Anthropic and Ollama clients can use it. Only its page was not built, because npm was not there when forge-serve
-was installed.</p>
-<p>To get the page, install <a href="https://nodejs.org">Node.js</a> 20.19 or newer, which brings npm. Then run this in a
-clone of LlamaForge, and start the server again:</p>
+<p>OpenAI, Anthropic and Ollama clients can use it. Only its page was not built, because npm was not there when
+forge-serve was installed.</p>
+<p>To get the page, install <a href="https://nodejs.org">Node.js</a> 20.19 or newer, which brings npm. Then run this in
+a clone of LlamaForge, and start the server again:</p>
 <pre>python packages/forge-serve/hatch_build.py</pre>
 <p>Where forge-serve wasn't installed from a clone in editable mode, install it again instead:</p>
 <pre>pip install --force-reinstall --no-deps ./packages/forge-serve</pre>
