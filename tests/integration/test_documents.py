@@ -30,6 +30,7 @@ REAL_PARTS: dict[str, set[str]] = {
     "packages/forge-llamacpp/README.md": {"gguf_model"},
     "packages/forge-openai/README.md": {"openai_server"},
     "docs/choosing-a-model.md": {"gguf_model"},
+    "docs/embeddings.md": {"embedding_model"},
     "docs/index.md": {"gguf_model", "hf_model", "openai_server"},
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},

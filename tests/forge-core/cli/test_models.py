@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from llamaforge.chat import ChatTemplate
-from llamaforge.models import DEFAULT_MODEL
+from llamaforge.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL
 from support.chat_templates import PLAIN, TEMPLATES
 from support.gguf_files import make_tiny_gguf
 from support.plugins import make_distribution, make_sound
@@ -23,11 +23,12 @@ def listed(quickly: Any) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in json.loads(quickly.fine("models", "list", "--json"))}
 
 
-def test_the_built_in_model_is_listed_without_a_file_or_a_network(llamaforge: Any) -> None:
+def test_the_built_in_models_are_listed_without_a_file_or_a_network(llamaforge: Any) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "https_proxy": "http://127.0.0.1:9"}
     found = json.loads(llamaforge.fine("models", "list", "--json", env=nowhere))
     assert [(one["name"], one["origin"], one["default"], one["size"]) for one in found] == [
-        (DEFAULT_MODEL.name, "built-in", True, None)
+        (DEFAULT_MODEL.name, "built-in", True, None),
+        (DEFAULT_EMBEDDING_MODEL.name, "built-in", False, None),
     ]
     shown = llamaforge.fine("models")
     assert shown == llamaforge.fine("models", "list")

@@ -141,6 +141,14 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         ),
     ] = "refuse"
 
+    embedding_api: Annotated[
+        Literal["openai", "tei"],
+        Meta(
+            description="How vectors and rankings are asked for: with /embeddings and /rerank, or with the routes of "
+            "Hugging Face's Text Embeddings Inference, which know truncation and prompts as well."
+        ),
+    ] = "openai"
+
     def __post_init__(self) -> None:
         for name, value in self.headers.items():
             check_header(name, value)

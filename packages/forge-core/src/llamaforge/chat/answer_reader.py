@@ -139,9 +139,9 @@ class AnswerReader:
                 reader.reset(mark)
             yield from self._read_reasoning(reasoning.end, calls)
         at_start = True
-        stray = (
-            (reasoning.begin.strip(), reasoning.end.strip()) if reasoning is not None and "|" in reasoning.end else ()
-        )
+        stray: tuple[str, ...] = ()
+        if reasoning is not None and "|" in reasoning.end:
+            stray = (reasoning.begin.strip(), reasoning.end.strip())
         while True:
             if at_start:
                 space = yield from reader.space()
