@@ -112,7 +112,9 @@ def compare(backend: BaseBackend, model: SentenceTransformer) -> Iterator[tuple[
     among = embed(texts[:32])
     alone = np.concatenate([embed([text]) for text in texts[:32]])
     yield "alone and among 31, largest difference", float(np.abs(alone - among).max())
-    yield "8 callers at once", round(at_once(backend, [text[:60] for text in texts[:_CALLERS]]), 2)
+    for words in (3, 12):
+        queries = [" ".join(text.split()[:words]) for text in texts[:_CALLERS]]
+        yield f"{_CALLERS} callers at once, {words} words each", round(at_once(backend, queries), 2)
     searched = paragraphs(_SEARCHED, 80, 400)
     yield "top-10 overlap of 1,000", round(overlap(embed(searched), encode(searched)), 4)
 

@@ -16,6 +16,8 @@ SPEC = BackendSpec(
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
             | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"normalize"}),
         server_defaults=True,
     ),
     engine="xllamacpp",
