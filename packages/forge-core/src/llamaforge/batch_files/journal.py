@@ -95,9 +95,9 @@ class Journal:
     def append(self, line: bytes) -> None:
         """Append *line* with its line break. Raises BatchFileError where it can't be written."""
         try:
-            view = memoryview(line)
-            while view:
-                view = view[os.write(self._file, view) :]
+            written = os.write(self._file, line)
+            while written < len(line):
+                written += os.write(self._file, line[written:])
             if time.monotonic() - self._synced > _SYNC:
                 self.sync()
         except OSError as error:

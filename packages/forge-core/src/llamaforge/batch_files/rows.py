@@ -17,7 +17,7 @@ URLS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1
 _DEPTH: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
     """One request of a batch."""
 
@@ -40,10 +40,8 @@ class Row:
 
     def key(self, about: bytes) -> bytes:
         """A digest of the request, with *about*: the model and the parameters of the whole run."""
-        digest = hashlib.blake2b(about, digest_size=8)
-        digest.update(self.url.encode())
-        digest.update(self.raw if self.body is None else _encode(self.body))
-        return digest.digest()
+        asked = self.raw if self.body is None else _encode(self.body)
+        return hashlib.blake2b(b"%b %b %b" % (about, self.url.encode(), asked), digest_size=8).digest()
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -91,7 +89,7 @@ def read_row(line: int, text: bytes) -> Row:
         problem = f"url must be one of {', '.join(URLS)}."
     elif not isinstance(body, dict):
         problem = "body must be a JSON object: the request."
-    elif deeper(body, _DEPTH):
+    elif text.count(b"{") + text.count(b"[") > _DEPTH and deeper(body, _DEPTH):
         problem = f"body is nested too deeply: more than {_DEPTH} levels."
     if problem:
         return Row(line, custom_id, problem=problem, raw=text)

@@ -56,7 +56,7 @@ class Summary:
     """Those of ``skipped`` that had failed, and were not tried again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Done:
     """What has become of one row."""
 
