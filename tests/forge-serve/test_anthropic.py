@@ -96,3 +96,19 @@ def test_a_failure_amid_a_stream(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.APIStatusError, match="The engine has failed"):
         for _ in client.messages.create(model="one", max_tokens=9, messages=say("fail"), stream=True):
             pass
+
+
+def test_thinking_of_earlier_turns(client: anthropic.Anthropic) -> None:
+    said: Any = [
+        *say("Hi"),
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "Hello"},
+            ],
+        },
+        *say("So?"),
+    ]
+    client.messages.create(model="one", max_tokens=9, messages=said)
+    assert [turn.reasoning_content for turn in Scripted.asked[-1].messages] == [None, "hm", None]

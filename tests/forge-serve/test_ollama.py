@@ -77,3 +77,9 @@ def test_errors(client: ollama.Client, ask: dict[str, Any], message: str) -> Non
 def test_a_failure_amid_a_stream(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="The engine has failed"):
         list(client.chat("one", say("fail"), stream=True))
+
+
+def test_thinking_of_earlier_turns(client: ollama.Client) -> None:
+    turn = ollama.Message(role="assistant", content="Hello", thinking="hm")
+    client.chat("one", [ollama.Message(role="user", content="Hi"), turn, ollama.Message(role="user", content="So?")])
+    assert Scripted.asked[-1].messages[1].reasoning_content == "hm"

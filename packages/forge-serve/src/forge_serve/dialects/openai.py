@@ -17,7 +17,9 @@ from ..errors import Problem, invalid
 _MOST_CHOICES: Final = 16
 _SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Fields that are about the provider's own housekeeping and change no answer."""
-_OF_MESSAGES: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+_OF_MESSAGES: Final = frozenset(
+    {"role", "content", "reasoning_content", "reasoning", "name", "tool_calls", "tool_call_id"}
+)
 _REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 _KINDS: Final = {
     "authentication": "authentication_error",
