@@ -205,12 +205,12 @@ class ResponseWriter:
         self._open, self._texts, self._logprobs = None, [], []
         return done
 
-    def _at(self, name: str, **more: Any) -> bytes:
+    def _at(self, name: str, /, **more: Any) -> bytes:
         """An event about the item that is being written."""
         item = self._open or {"id": ""}
         return self._event(name, item_id=item["id"], output_index=len(self._output), **more)
 
-    def _event(self, name: str, **more: Any) -> bytes:
+    def _event(self, name: str, /, **more: Any) -> bytes:
         told = {"type": name, "sequence_number": self._number, **more}
         self._number += 1
         return sse.named(name, told)

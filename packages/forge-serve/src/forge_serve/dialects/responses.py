@@ -117,7 +117,7 @@ def _items(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _read_tools(body: dict[str, Any], asked: AskedResponse) -> None:
-    tools = []
+    tools: list[dict[str, Any]] = []
     for place, tool in enumerate(take(body, "tools", list, "a list of tools", [])):
         kind = tool.get("type") if isinstance(tool, dict) else None
         if kind is None or (kind == _FUNCTION and not isinstance(tool.get("name"), str)):
