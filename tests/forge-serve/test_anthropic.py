@@ -104,3 +104,19 @@ def test_thinking(client: anthropic.Anthropic) -> None:
     assert Scripted.asked[-1].max_reasoning_tokens == 1024
     client.messages.create(**ask, thinking={"type": "disabled"})
     assert Scripted.asked[-1].reasoning_effort == "none"
+
+
+def test_thinking_of_earlier_turns(client: anthropic.Anthropic) -> None:
+    said: Any = [
+        *say("Hi"),
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "Hello"},
+            ],
+        },
+        *say("So?"),
+    ]
+    client.messages.create(model="one", max_tokens=9, messages=said)
+    assert [turn.reasoning_content for turn in Scripted.asked[-1].messages] == [None, "hm", None]

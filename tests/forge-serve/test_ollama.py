@@ -101,3 +101,9 @@ def test_thinking_and_logprobs(client: ollama.Client) -> None:
     assert (asked.reasoning_effort, asked.logprobs, asked.top_logprobs) == ("low", True, 2)
     client.generate("one", "Hi", think=False)
     assert Scripted.asked[-1].reasoning_effort == "none"
+
+
+def test_thinking_of_earlier_turns(client: ollama.Client) -> None:
+    turn = ollama.Message(role="assistant", content="Hello", thinking="hm")
+    client.chat("one", [ollama.Message(role="user", content="Hi"), turn, ollama.Message(role="user", content="So?")])
+    assert Scripted.asked[-1].messages[1].reasoning_content == "hm"

@@ -47,6 +47,7 @@ def test_items_of_all_kinds(client: openai.OpenAI) -> None:
         {"role": "developer", "content": "Rules."},
         {"role": "user", "content": [{"type": "input_text", "text": "Weather?"}]},
         {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "content": [{"type": "reasoning_text", "text": "hm"}]},
         {"role": "assistant", "content": [{"type": "output_text", "text": "I look.", "annotations": []}]},
         {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": '{"city":"Oslo"}'},
         {"type": "function_call", "call_id": "c2", "name": "weather", "arguments": '{"city":"Rome"}'},
@@ -62,6 +63,7 @@ def test_items_of_all_kinds(client: openai.OpenAI) -> None:
         ("tool", "rain"),
         ("tool", "sun"),
     ]
+    assert Scripted.asked[-1].messages[2].reasoning_content == "hm"
     calls = Scripted.asked[-1].messages[2].tool_calls
     assert [(call.id, call.function.arguments) for call in calls] == [
         ("c1", '{"city":"Oslo"}'),

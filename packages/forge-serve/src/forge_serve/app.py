@@ -34,6 +34,7 @@ from .guard import Guard
 from .metrics import Metrics
 from .models import Listings
 from .ollama_models import OllamaListings
+from .page import Page
 from .residency import Residency
 from .service import Service
 from .store import Store
@@ -95,6 +96,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         *Listings(service, cards).routes(),
         *OllamaListings(service, cards).routes(),
         *Admin(service, cards).routes(),
+        *Page().routes(),
     ]
 
     @contextlib.asynccontextmanager

@@ -98,15 +98,19 @@ def _blocks(role: str, blocks: list[Any], where: str, asked: Asked) -> list[dict
     turns: list[dict[str, Any]] = []
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
+    thoughts: list[str] = []
 
     def flush() -> None:
         if texts or calls:
             turn: dict[str, Any] = {"role": role, "content": "".join(texts) or None}
+            if thoughts and role == "assistant":
+                turn["reasoning_content"] = "\n\n".join(thoughts)
             if calls:
                 turn["tool_calls"] = [*calls]
             turns.append(turn)
             texts.clear()
             calls.clear()
+            thoughts.clear()
 
     for number, block in enumerate(blocks):
         place = f"{where}.content[{number}]"
@@ -121,6 +125,8 @@ def _blocks(role: str, blocks: list[Any], where: str, asked: Asked) -> list[dict
             flush()
             content = _text(block.get("content") or "", place)
             turns.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content})
+        elif kind == "thinking" and isinstance(block.get("thinking"), str):
+            thoughts.append(block["thinking"])
         elif kind in ("thinking", "redacted_thinking"):
             asked.ignored.append(place)
         else:

@@ -127,6 +127,8 @@ def _message(message: Any, place: int) -> dict[str, Any]:
     if message.get("images"):
         raise invalid(f"messages[{place}].images aren't served.", "messages")
     turn = {name: message[name] for name in ("role", "content", "tool_call_id") if message.get(name) is not None}
+    if message.get("thinking") and message.get("role") == "assistant":
+        turn["reasoning_content"] = message["thinking"]
     calls = message.get("tool_calls")
     if calls:
         turn["tool_calls"] = [_asked_call(call, f"call_{place}_{number}") for number, call in enumerate(calls)]

@@ -23,7 +23,9 @@ _OTHER_NAMES: Final = {
 """Names that vLLM and llama-server have for parameters."""
 _SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Fields that are about the provider's own housekeeping and change no answer."""
-_OF_MESSAGES: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+_OF_MESSAGES: Final = frozenset(
+    {"role", "content", "reasoning_content", "reasoning", "name", "tool_calls", "tool_call_id"}
+)
 _REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 _KINDS: Final = {
     "authentication": "authentication_error",

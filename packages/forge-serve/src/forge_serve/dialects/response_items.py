@@ -17,31 +17,47 @@ def item_id(kind: str) -> str:
 
 
 def turns_of(items: list[dict[str, Any]], ignored: list[str]) -> list[dict[str, Any]]:
-    """The turns, in OpenAI's chat shape. An assistant's text and the calls after it are one turn.
+    """The turns, in OpenAI's chat shape. An assistant's reasoning, text and the calls after them are one turn.
 
     Raises Problem for items of kinds that aren't served; adds those without effect to *ignored*.
     """
     turns: list[dict[str, Any]] = []
+    thoughts: list[str] = []
+
+    def add(turn: dict[str, Any]) -> None:
+        if thoughts and turn["role"] == "assistant":
+            turn["reasoning_content"] = "\n\n".join(thoughts)
+        thoughts.clear()
+        turns.append(turn)
+
     for place, item in enumerate(items):
         where, kind = f"input[{place}]", item["type"]
         if kind == "message":
-            turns.append(_message(item, where))
+            add(_message(item, where))
         elif kind == "function_call":
             call = {"name": item.get("name"), "arguments": item.get("arguments", "")}
             made = {"id": item.get("call_id"), "type": "function", "function": call}
-            if turns and turns[-1]["role"] == "assistant":
+            if turns and turns[-1]["role"] == "assistant" and not thoughts:
                 turns[-1].setdefault("tool_calls", []).append(made)
             else:
-                turns.append({"role": "assistant", "content": None, "tool_calls": [made]})
+                add({"role": "assistant", "content": None, "tool_calls": [made]})
         elif kind == "function_call_output":
             output = item.get("output")
             text = output if isinstance(output, str) else _joined(_parts(output, f"{where}.output"), where)
-            turns.append({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
+            add({"role": "tool", "tool_call_id": item.get("call_id"), "content": text})
         elif kind == "reasoning":
-            ignored.append(where)
+            text = _thought(item)
+            (thoughts if text else ignored).append(text or where)
         else:
             raise invalid(f"{where} is an item of the type {kind!r}, which isn't served.", "input")
     return turns
+
+
+def _thought(item: dict[str, Any]) -> str:
+    """The text of a reasoning item; empty where the client has none, or only in encrypted form."""
+    parts = item.get("content") or item.get("summary") or ()
+    texts = [part.get("text") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _message(item: dict[str, Any], where: str) -> dict[str, Any]:
