@@ -30,12 +30,15 @@ REAL_PARTS: dict[str, set[str]] = {
     "packages/forge-llamacpp/README.md": {"gguf_model"},
     "packages/forge-openai/README.md": {"openai_server"},
     "docs/choosing-a-model.md": {"gguf_model"},
+    "docs/embeddings.md": {"embedding_model"},
     "docs/index.md": {"gguf_model", "hf_model", "openai_server"},
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
+    "docs/reasoning.md": {"gguf_model"},
     "docs/servers.md": {"gguf_model"},
     "docs/structured-answers.md": {"gguf_model"},
     "docs/command-line.md": {"gguf_model"},
+    "docs/tools.md": {"gguf_model"},
     "docs/troubleshooting.md": {"gguf_model"},
     "docs/web-application.md": {"gguf_model"},
 }
@@ -43,9 +46,11 @@ REAL_PARTS: dict[str, set[str]] = {
 
 NOT_RUN: dict[str, int] = {
     "README.md": 1,
+    "docs/benchmarking.md": 2,
     "docs/graphics-cards.md": 1,
     "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,
+    "packages/forge-bench/README.md": 1,
     "packages/forge-openai/README.md": 1,
     "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,

@@ -35,6 +35,7 @@ PACKAGES = {
     "forge-vllm": "forge_vllm",
     "forge-tgi": "forge_tgi",
     "forge-serve": "forge_serve",
+    "forge-bench": "forge_bench",
 }
 """This project's distributions, and what each is imported as."""
 

@@ -223,10 +223,10 @@ def test_bad_arguments_are_usage_errors(quickly: Any, arguments: str) -> None:
     assert "Traceback" not in done.stderr
 
 
-SERVERS = [pytest.param(kind, marks=pytest.mark.engine) for kind in KINDS if kind != "in-process"]
+SERVERS = [pytest.param(kind, marks=pytest.mark.engine) for kind in KINDS if "server" in KINDS[kind].layers]
 
 
-@pytest.mark.parametrize("kind", ["in-process", *SERVERS])
+@pytest.mark.parametrize("kind", ["in-process", "embedder", "reranker", *SERVERS])
 def test_what_is_written_is_found_and_passes_its_own_tests(kind: str, tmp_path: Path) -> None:
     folder = tmp_path / "new"
     write(folder, render(kind, derive("my.engine-2")))

@@ -21,6 +21,8 @@ Task = Literal["generate", "embed", "rerank"]
 POOLINGS: Final = {"mean": 1, "cls": 2, "last": 3}
 """``enum llama_pooling_type``, as far as a vector of a text comes of it."""
 RANK: Final = 4
+_ALL_F32: Final = 0
+"""``LLAMA_FTYPE_ALL_F32``."""
 _DENSE, _PROJECTION = "cls.weight", "cls.output.weight"
 _ONE_LAYER: Final = frozenset({"jina-bert-v2"})
 """Architectures whose classifier is a projection alone."""
@@ -65,6 +67,14 @@ def flags_missing(header: Header, config: LlamaCppConfig) -> list[str]:
         return []
     known = {**header.metadata, **config.kv_overrides}
     return [key for name in ("bos", "eos") if (key := f"tokenizer.ggml.add_{name}_token") not in known]
+
+
+def is_exact(header: Header, config: LlamaCppConfig) -> bool:
+    """Whether a text's vector must not depend on the texts beside it: where flash attention is off, and in a file of
+    32-bit floats, unless it is on. Others are rounded more than that anyway."""
+    if config.flash_attn is not None:
+        return not config.flash_attn
+    return header.metadata.get("general.file_type") == _ALL_F32 and set(config.cache_types) <= {"f16", "f32"}
 
 
 def _refuse_options(config: LlamaCppConfig, names: tuple[str, ...], task: str) -> None:

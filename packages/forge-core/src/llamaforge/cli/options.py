@@ -113,12 +113,12 @@ def _inner(kind: Any) -> Any:
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of models, for a shell that completes a line."""
     from ..errors import LlamaForgeError
-    from ..models import DEFAULT_MODEL, ModelFile
+    from ..models import BUILT_IN, ModelFile
 
     try:
-        names = {DEFAULT_MODEL.name, *ModelFile().load()}
+        names = {*BUILT_IN, *ModelFile().load()}
     except LlamaForgeError:
-        names = {DEFAULT_MODEL.name}
+        names = {*BUILT_IN}
     return sorted(name for name in names if name.startswith(incomplete))
 
 

@@ -11,6 +11,7 @@ import click
 
 from ..backends.base import BaseBackend
 from ..backends.registry import get_spec
+from ..backends.spec import Task
 from ..forge import LlamaForge
 from ..plugins import BACKENDS, guarded
 from ..sources.kinds import offered_location
@@ -26,6 +27,7 @@ class ModelChoice:
     backend: str | None
     load: Mapping[str, Any]
     offline: bool
+    task: Task = "generate"
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Self:
@@ -76,9 +78,9 @@ def settle(forge: LlamaForge, choice: ModelChoice) -> str:
     """The name of the model to load, after adding it to *forge* with the requested backend."""
     model, backend = choice.model, choice.backend
     if backend is None:
-        return model if model is not None else forge.default_model
+        return model if model is not None else _default(forge, choice.task)
     if model is None:
-        model = _default_of(forge, backend)
+        model = _default_of(forge, backend, choice.task)
     if model not in forge.list_models():
         forge.add_model(model, model, backend)
         return model
@@ -94,12 +96,21 @@ def settle(forge: LlamaForge, choice: ModelChoice) -> str:
     return model
 
 
-def _default_of(forge: LlamaForge, backend: str) -> str:
+def _default(forge: LlamaForge, task: Task) -> str:
+    model = forge.default_model_for(task)
+    if model is None:
+        raise click.UsageError(
+            f"No model for the task {task} is built in, and the default model is not for it. Name one with -m MODEL."
+        )
+    return model
+
+
+def _default_of(forge: LlamaForge, backend: str, task: Task) -> str:
     """The default model, if *backend* accepts it. echo accepts anything, so it gets a name that needs no download."""
     spec = get_spec(backend)
     if backend == "echo":
         return "echo"
-    entry = forge.get_model(forge.default_model)
+    entry = forge.get_model(_default(forge, task))
     if entry.backend not in (None, backend):
         takes = False
     else:
