@@ -14,8 +14,10 @@ from .keys import Scope as KeyScope
 from .keys import allowed
 from .service import Service
 
-_OPEN = frozenset({"/health", "/ready", "/"})
+_OPEN = frozenset({"/health", "/ready", "/", "/favicon.svg"})
 """Paths that need no key: they say nothing but that the server is there."""
+_PAGE = "/assets/"
+"""Where the files of the page are, which need none either: it asks for one itself."""
 
 
 class Guard:
@@ -60,7 +62,7 @@ class Guard:
                 "Web pages from there may not use this server. Start it with --cors-origin ORIGIN to permit it.",
             )
         path = exchange.scope["path"]
-        if not config.keys or path in _OPEN or exchange.scope["method"] == "OPTIONS":
+        if not config.keys or path in _OPEN or path.startswith(_PAGE) or exchange.scope["method"] == "OPTIONS":
             return None
         wanted: KeyScope = "admin" if path.startswith("/admin/") or path == "/metrics" else "use"
         permitted = allowed(config.keys, _secret(exchange), wanted)

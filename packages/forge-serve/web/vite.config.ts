@@ -1,0 +1,18 @@
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  base: "./", // the server may be mounted below a path, or stand behind a proxy
+  build: {
+    target: "es2022",
+    outDir: "dist",
+    emptyOutDir: true,
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
+  server: {
+    // `npm run dev` beside a running `llamaforge serve`
+    proxy: Object.fromEntries(
+      ["/v1", "/api", "/admin", "/health"].map((path) => [path, { target: "http://127.0.0.1:8080", changeOrigin: true }]),
+    ),
+  },
+});
