@@ -14,7 +14,9 @@ from forge_openai.server import OpenAIServerBackend
 from llamaforge.backends.spec import Capabilities, Task
 from llamaforge.cancellation import CancellationToken
 from llamaforge.chat import BrokenTemplateError, ChatTemplate, read_template
+from llamaforge.embeddings import ScoreBatch
 from llamaforge.engine.context import context_length
+from llamaforge.engine.embedding_backend import logistic
 from llamaforge.errors import ContextOverflowError, ServerError, UnsupportedError
 from llamaforge.formats.gguf import DamagedFileError, read_header
 from llamaforge.formats.local import local_path
@@ -145,6 +147,14 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
         except (OSError, DamagedFileError):  # the server says what it makes of such a file
             return "generate"
 
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        """One POST; the server's logits become scores as the engine in this process has them."""
+        return _scored(super().compute_scores(request, cancellation))
+
+    async def acompute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        """The same in the running event loop."""
+        return _scored(await super().acompute_scores(request, cancellation))
+
     def explain_inputs(
         self, error: ContextOverflowError | ServerError, request: EmbeddingRequest
     ) -> ContextOverflowError | ServerError:
@@ -208,3 +218,7 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
             return ChatTemplate(self._templates, model=self.name)
         except BrokenTemplateError:  # llama.cpp's own reader takes some that Jinja refuses
             return None
+
+
+def _scored(batch: ScoreBatch) -> ScoreBatch:
+    return ScoreBatch([logistic(logit) for logit in batch.scores], batch.usage)
