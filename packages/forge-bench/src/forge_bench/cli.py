@@ -46,6 +46,7 @@ def _numbers(kind: type) -> Any:
 
 
 def _workload_options(function: Any) -> Any:
+    function = generation_options(without=("timeout",))(function)
     for option in reversed(
         (
             click.option("--backend", metavar="NAME", help="Load TARGET, a model, on this backend."),
@@ -166,7 +167,7 @@ def _workload_options(function: Any) -> Any:
         )
     ):
         function = option(function)
-    return generation_options(without=("timeout",))(function)
+    return function
 
 
 def _benchmark(target: str, options: dict[str, Any]) -> Any:
