@@ -98,6 +98,14 @@ def test_a_failure_amid_a_stream(client: anthropic.Anthropic) -> None:
             pass
 
 
+def test_thinking(client: anthropic.Anthropic) -> None:
+    ask: dict[str, Any] = {"model": "one", "max_tokens": 2000, "messages": say("Hi")}
+    client.messages.create(**ask, thinking={"type": "enabled", "budget_tokens": 1024})
+    assert Scripted.asked[-1].max_reasoning_tokens == 1024
+    client.messages.create(**ask, thinking={"type": "disabled"})
+    assert Scripted.asked[-1].reasoning_effort == "none"
+
+
 def test_thinking_of_earlier_turns(client: anthropic.Anthropic) -> None:
     said: Any = [
         *say("Hi"),

@@ -9,6 +9,7 @@ from llamaforge import LlamaForge
 from .config import ServeConfig
 from .metrics import Metrics
 from .residency import Residency
+from .store import Store
 from .watch import Watch
 
 
@@ -22,3 +23,10 @@ class Service:
     residency: Residency
     metrics: Metrics
     watch: Watch
+    responses: Store
+
+    def configure(self, config: ServeConfig) -> None:
+        """Go on with other settings. The access log stays as it is."""
+        self.config = config
+        self.residency.configure(config)
+        self.responses.limit = config.store
