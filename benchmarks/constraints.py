@@ -285,7 +285,7 @@ def forced(asked: argparse.Namespace) -> None:
             ).is_valid(json.loads(call.function.arguments))
             return answer.finish_reason, sound
 
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(asked.callers) as pool:
             found = list(pool.map(ask, range(asked.runs)))
         whole = sum(reason == "tool_calls" for reason, _ in found)
         print(f"{len(found)} forced calls, {whole} whole, {sum(not sound for _, sound in found)} not valid")
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("--engine", default="llama.cpp")
     parser.add_argument("--model")
     parser.add_argument("--load", default="{}", help="load parameters, as JSON")
+    parser.add_argument("--callers", type=int, default=8, help="how many ask at once; of `forced`")
     parser.add_argument("--wheel", type=Path, help="the wheel of bfcl-eval, instead of downloading it")
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=120)
