@@ -46,12 +46,13 @@ REAL_PARTS: dict[str, set[str]] = {
 
 NOT_RUN: dict[str, int] = {
     "README.md": 1,
-    "docs/benchmarking.md": 2,
+    "docs/benchmarking.md": 3,
     "docs/graphics-cards.md": 1,
     "docs/serving.md": 4,
     "docs/troubleshooting.md": 1,
     "packages/forge-bench/README.md": 1,
     "packages/forge-openai/README.md": 1,
+    "packages/forge-otel/README.md": 1,
     "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,
     "packages/forge-vllm/README.md": 2,
