@@ -24,7 +24,7 @@ from llamaforge.backends.memory import MemoryUsage
 from llamaforge.backends.registry import register_backend
 from llamaforge.errors import LlamaForgeError, MemoryBudgetError, ModelLoadError
 from llamaforge.memory_budget import is_out_of_memory
-from support.serving import Scripted, body, post, running, until
+from support.serving import Scripted, body, post, running
 
 SIZES = {"a": 4, "b": 5, "c": 6, "huge": 20}
 BUDGET = 10
@@ -189,22 +189,26 @@ def test_models_that_do_not_fit_together_take_turns(small: LlamaForge) -> None:
 
 
 def test_one_model_under_load_does_not_starve_another(small: LlamaForge) -> None:
-    """Requests to b never pause: c gets its turn all the same, although b never is idle by itself."""
-    ending = threading.Event()
+    """While c waits for b's room, a new request to b waits for c, although b is in memory: it would never be idle."""
 
-    def keep_asking() -> None:
-        while not ending.is_set():
-            assert post(server, PATH, body(model="b"))[0] == 200
+    async def turns() -> list[str]:
+        residency = Residency(small, ServeConfig(max_wait=60, turn=0.001), Watch())
+        order: list[str] = []
 
-    with running(small, ServeConfig(max_wait=60, turn=0.05)) as server, ThreadPoolExecutor(4) as pool:
-        busy = [pool.submit(keep_asking) for _ in range(4)]
-        until(lambda: server.forge.loaded_models())
-        try:
-            assert post(server, PATH, body(model="c"))[0] == 200
-        finally:
-            ending.set()
-        for each in busy:
-            each.result()
+        async def ask(name: str) -> None:
+            async with residency.lease(name):
+                order.append(name)
+
+        async with residency.lease("b"):
+            first = asyncio.ensure_future(ask("c"))
+            while not residency.held_up("c"):  # noqa: ASYNC110 - it is a state of threads
+                await asyncio.sleep(0.001)
+            second = asyncio.ensure_future(ask("b"))
+            await asyncio.wait([second], timeout=0.05)  # b could answer it now
+        await asyncio.wait_for(asyncio.gather(first, second), 20)
+        return order
+
+    assert asyncio.run(turns()) == ["c", "b"]
 
 
 class Short(Scripted):
