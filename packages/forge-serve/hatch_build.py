@@ -58,9 +58,7 @@ def build(*, say: Any = print) -> None:
     """Build the page, unless it is there already. Raises PageError."""
     if is_current():
         return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise PageError("npm isn't there. Install Node.js 20.19 or newer, which brings it.")
+    npm = _npm()
     with _locked():
         if is_current():  # another process has built it meanwhile
             return
@@ -74,6 +72,20 @@ def build(*, say: Any = print) -> None:
             if PAGE.exists():
                 PAGE.rename(old)
             built.rename(PAGE)
+
+
+def install() -> None:
+    """Install what the build and the browser tests need, unless it is there. Raises PageError."""
+    npm = _npm()
+    with _locked():
+        _install(npm)
+
+
+def _npm() -> str:
+    found = shutil.which("npm")
+    if found is None:
+        raise PageError("npm isn't there. Install Node.js 20.19 or newer, which brings it.")
+    return found
 
 
 def _install(npm: str) -> None:

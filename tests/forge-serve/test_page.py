@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -17,20 +16,8 @@ from starlette.testclient import TestClient
 
 from forge_serve.keys import Key
 from forge_serve.page import Page
+from support.browser import SERVE, build_hook
 from support.serving import Running, Serve
-
-PACKAGE = Path(__file__).parents[2] / "packages" / "forge-serve"
-
-
-@pytest.fixture
-def hook() -> ModuleType:
-    """hatch_build.py, a fresh copy that tests may change."""
-    spec = importlib.util.spec_from_file_location("hatch_build", PACKAGE / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -126,8 +113,9 @@ class TestBuild:
     """The hook of the build. It is run without npm here; test_browser.py uses what it builds with npm."""
 
     @pytest.fixture
-    def hook(self, hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        """It with a web folder and a page of its own, and without npm."""
+    def hook(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        """hatch_build.py with a web folder and a page of its own, and without npm."""
+        hook = build_hook()
         monkeypatch.setattr(hook, "WEB", tmp_path / "web")
         monkeypatch.setattr(hook, "PAGE", tmp_path / "static")
         monkeypatch.delenv("PIP_BUILD_TRACKER", raising=False)
@@ -199,7 +187,7 @@ class TestBuild:
 
 def test_the_lock_file_names_no_host() -> None:
     """Where packages come from is the builder's own setting; their hashes are here."""
-    lock = (PACKAGE / "web" / "package-lock.json").read_text()
+    lock = (SERVE / "web" / "package-lock.json").read_text()
     assert "http://" not in lock
     assert not re.findall(r'"resolved": "https?://', lock)
     packages = json.loads(lock)["packages"]

@@ -8,6 +8,7 @@ export default defineConfig({
     emptyOutDir: true,
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    license: { fileName: "licenses.md" }, // what the libraries in it ask for
   },
   server: {
     // `npm run dev` beside a running `llamaforge serve`

@@ -95,13 +95,13 @@ function Chooser({ place, count, what, go }: { place: number; count: number; wha
 
 function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
   changes.value;
-  const [editing, setEditing] = useState<string | null>(null);
+  const [editing, setEditing] = useState(false);
   const conversation = current.value;
   const beside = tree.siblings(conversation, turn);
   return (
     <li class="turn">
       <article class="question" aria-label="You">
-        {editing === null ? (
+        {!editing ? (
           <>
             <div class="bubble">{turn.text}</div>
             <div class="actions">
@@ -114,37 +114,13 @@ function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
                 }}
               />
               <CopyButton text={turn.text} label="Copy the question" />
-              <button class="icon-button edit-turn" aria-label="Edit the question" title="Edit; what followed is kept" onClick={() => setEditing(turn.text)}>
+              <button class="icon-button edit-turn" aria-label="Edit the question" title="Edit; what followed is kept" onClick={() => setEditing(true)}>
                 <Icon name="edit" />
               </button>
             </div>
           </>
         ) : (
-          <form
-            class="editing"
-            onSubmit={(event) => {
-              event.preventDefault();
-              if (editing.trim() && edit(turn, editing.trim())) setEditing(null);
-            }}
-          >
-            <textarea
-              aria-label="The question" value={editing} ref={(box) => { if (box) { grow(box); } }} autofocus
-              onInput={(event) => setEditing(event.currentTarget.value)}
-              onKeyDown={(event) => {
-                if (event.key === "Escape") {
-                  event.stopPropagation();
-                  setEditing(null);
-                } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-                  event.preventDefault();
-                  event.currentTarget.form!.requestSubmit();
-                }
-              }}
-            />
-            <div class="buttons">
-              <button type="button" class="button quiet" onClick={() => setEditing(null)}>Cancel</button>
-              <button class="button primary" disabled={!editing.trim()}>Ask again</button>
-            </div>
-          </form>
+          <Editor text={turn.text} onDone={() => setEditing(false)} onSend={(text) => edit(turn, text) && setEditing(false)} />
         )}
       </article>
       <div class={`lanes lanes-${turn.lanes.length}`}>
@@ -153,6 +129,40 @@ function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
         ))}
       </div>
     </li>
+  );
+}
+
+function Editor({ text, onDone, onSend }: { text: string; onDone: () => void; onSend: (text: string) => void }) {
+  const [typed, type] = useState(text);
+  const box = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    box.current!.focus();
+    box.current!.select();
+  }, []);
+  useEffect(() => grow(box.current!), [typed]);
+  const submit = (): void => {
+    if (typed.trim()) onSend(typed.trim());
+  };
+  return (
+    <form class="editing" onSubmit={(event) => { event.preventDefault(); submit(); }}>
+      <textarea
+        ref={box} aria-label="The question" value={typed} onInput={(event) => type(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            onDone();
+            document.getElementById("composer")?.focus();
+          } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+            event.preventDefault();
+            submit();
+          }
+        }}
+      />
+      <div class="buttons">
+        <button type="button" class="button quiet" onClick={onDone}>Cancel</button>
+        <button class="button primary" disabled={!typed.trim()}>Ask again</button>
+      </div>
+    </form>
   );
 }
 
