@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { branchOff, edit, regenerate, send, stop, writing } from "../chat";
 import { changed, changes, current, keep, modelOf } from "../state";
 import * as tree from "../tree";
@@ -12,6 +12,7 @@ export function Chat() {
   changes.value;
   const turns = tree.path(current.value);
   const area = useRef<HTMLDivElement>(null);
+  const list = useRef<HTMLOListElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const stuck = useRef(true);
 
@@ -19,9 +20,15 @@ export function Chat() {
     stuck.current = true;
     area.current?.scrollTo({ top: area.current.scrollHeight });
   };
-  useLayoutEffect(() => {
-    if (stuck.current) area.current?.scrollTo({ top: area.current.scrollHeight });
-  });
+  useEffect(() => {
+    // The parts of an answer are drawn one by one: what counts is that the whole has grown.
+    const watch = new ResizeObserver(() => {
+      if (stuck.current) area.current?.scrollTo({ top: area.current.scrollHeight });
+    });
+    watch.observe(area.current!);
+    if (list.current) watch.observe(list.current);
+    return () => watch.disconnect();
+  }, [turns.length > 0, current.value.id]);
   useEffect(toEnd, [current.value.id, turns.length]);
 
   return (
@@ -36,7 +43,7 @@ export function Chat() {
       }}
     >
       {turns.length ? (
-        <ol class={`turns ${turns.some((turn) => turn.lanes.length > 1) ? "two" : ""}`} aria-label="Conversation">
+        <ol ref={list} class={`turns ${turns.some((turn) => turn.lanes.length > 1) ? "two" : ""}`} aria-label="Conversation">
           {turns.map((turn, place) => <TurnView key={turn.id} turn={turn} last={place === turns.length - 1} />)}
         </ol>
       ) : (
