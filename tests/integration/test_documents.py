@@ -34,9 +34,11 @@ REAL_PARTS: dict[str, set[str]] = {
     "docs/index.md": {"gguf_model", "hf_model", "openai_server"},
     "docs/logging.md": {"gguf_model"},
     "docs/models.md": {"gguf_model"},
+    "docs/reasoning.md": {"gguf_model"},
     "docs/servers.md": {"gguf_model"},
     "docs/structured-answers.md": {"gguf_model"},
     "docs/command-line.md": {"gguf_model"},
+    "docs/tools.md": {"gguf_model"},
     "docs/troubleshooting.md": {"gguf_model"},
     "docs/web-application.md": {"gguf_model"},
 }

@@ -72,9 +72,10 @@ class Scripted(BaseBackend):
             self.cancelled.set()
             cancellation.check()
             return
-        if said == "reason":
-            yield ReasoningDelta("Let me see. ")
-        if said == "call":
+        if said == "reason" or request.reasoning_effort not in (None, "none"):
+            yield ReasoningDelta("Let me ")
+            yield ReasoningDelta("see. ")
+        if said == "call" or request.tool_choice == "required":
             reason = "tool_calls"
             yield ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"city":')
             yield ToolCallDelta(index=0, arguments='"Oslo"}')

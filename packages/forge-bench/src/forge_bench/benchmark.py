@@ -188,8 +188,13 @@ class Benchmark:
         """
         from .sweep import sweep
 
+        first = self._settings[0]
+        if self._session["mode"] != "serve":
+            first = Setting(concurrency=first.concurrency or 1)
+        elif first.arrival_rate is None:
+            raise InvalidParameterError("arrival_rate", None, "the requests a second to begin with")
         async with self._target() as target:
-            return await sweep(Session(target, self._settings[:1], **self._session), factor=factor, most=most)
+            return await sweep(Session(target, [first], **self._session), factor=factor, most=most)
 
     def _target(self) -> Any:
         return opened(

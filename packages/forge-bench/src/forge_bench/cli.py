@@ -136,6 +136,9 @@ def _workload_options(function: Any) -> Any:
                 callback=parse_pairs,
                 help="An objective for the goodput: ttft, tpot or e2e. Repeatable.",
             ),
+            click.option(
+                "--load-seed", type=int, default=0, show_default=True, help="Decides arrivals, lengths and order."
+            ),
             click.option("--workers", type=int, default=1, show_default=True, help="Processes that send to a server."),
             click.option("--request-timeout", type=float, default=600.0, show_default=True),
             click.option("--via-http", is_flag=True, help="Ask a backend's server directly."),
@@ -200,7 +203,7 @@ def _benchmark(target: str, options: dict[str, Any]) -> Any:
         confidence_level=options["confidence_level"],
         sampling=_sampling(options),
         slo=options["slo"] or None,
-        seed=options["seed"] or 0,
+        seed=options["load_seed"],
         workers=options["workers"],
         timeout=options["request_timeout"],
         via="http" if options["via_http"] else "backend",
@@ -256,8 +259,6 @@ def sweep(target: str, factor: float, most: float | None, **options: Any) -> Non
 
     With --mode serve the arrival rate rises from --rate on, else the concurrency from --concurrency on.
     """
-    if options["mode"] == "throughput" and options["concurrency"] is None:
-        options["concurrency"] = [1]
     results = asyncio.run(_benchmark(target, options).sweep(factor=factor, most=most))
     _deliver(results, options)
 

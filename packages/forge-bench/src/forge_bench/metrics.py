@@ -108,6 +108,7 @@ RATES: Final = {
     "cached_share": "share",
     "acceptance": "share",
     "concurrency": "requests",
+    "mean_queueing": "s",
 }
 """Of each trial."""
 
@@ -146,8 +147,15 @@ def rates(trial: Trial, slo: SLO | None) -> dict[str, float]:
         if cached and read:
             found["cached_share"] = sum(cached) / read
     drafted = sum(record.drafted or 0 for record in good)
+    counted_by_server = trial.counters
     if drafted:
         found["acceptance"] = sum(record.accepted or 0 for record in good) / drafted
+    elif counted_by_server.get("drafted_tokens"):
+        found["acceptance"] = counted_by_server.get("accepted_tokens", 0.0) / counted_by_server["drafted_tokens"]
+    if not found.get("cached_share") and counted_by_server.get("cache_queries"):
+        found["cached_share"] = counted_by_server.get("cache_hits", 0.0) / counted_by_server["cache_queries"]
+    if counted_by_server.get("queue_requests"):
+        found["mean_queueing"] = counted_by_server.get("queue_seconds", 0.0) / counted_by_server["queue_requests"]
     if slo is not None:
         kept = sum(slo.kept(record) for record in records)
         found["goodput"] = kept / span

@@ -116,25 +116,17 @@ async def _load(
     stack: contextlib.AsyncExitStack, name: str, parameters: dict[str, Any], model: str | None, forge: LlamaForge | None
 ) -> BaseBackend:
     """Load a model with *parameters* on the backend *name*."""
+    model = model if model is not None else parameters.get("model")
+    if model is not None or name == "echo":
+        given = {key: value for key, value in parameters.items() if key not in ("model", "type")}
+        reference = model or "echo"
+        forge = forge or _own_forge(stack)
+        forge.add_model(reference, reference, name, given, replace=True)
+        return await forge.aload_model(reference)
     found = get_backend(name)
-    if issubclass(found, ConnectableBackend):
-        if model is not None:
-            parameters["model"] = model
-        backend = found(parameters)
-        if parameters.get("endpoint") is None and parameters.get("model") is None:
-            raise _no_model(name)
-        await stack.enter_async_context(backend)
-        if not backend.is_model_loaded():
-            await backend.aload_model(parameters["model"])
-        return backend
-    model = model if model is not None else parameters.pop("model", None)
-    if model is None and name != "echo":
+    if not issubclass(found, ConnectableBackend) or parameters.get("endpoint") is None:
         raise _no_model(name)
-    parameters.pop("type", None)
-    forge = forge or _own_forge(stack)
-    reference = model or "echo"
-    forge.add_model(reference, reference, name, parameters, replace=True)
-    return await forge.aload_model(reference)
+    return await stack.enter_async_context(found(parameters))  # the server's only model
 
 
 async def _named(

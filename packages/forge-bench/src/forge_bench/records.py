@@ -149,5 +149,7 @@ class Trial(msgspec.Struct, kw_only=True, omit_defaults=True):
     """Seconds from the first intended arrival to the last end."""
     observations: list[Observation] = []
     """One for each worker process."""
+    counters: dict[str, float] = {}
+    """What the server counted meanwhile, other clients' requests included; see :mod:`forge_bench.targets.counters`."""
     offered: float | None = None
     """Requests a second that were asked for. None without a schedule."""

@@ -20,6 +20,7 @@ from .metrics import SLO, summarize
 from .records import Call, Record, Trial
 from .results import Level, Results
 from .targets import Target
+from .targets.counters import difference
 from .targets.server import ServerTarget
 from .workers import Workers
 
@@ -187,7 +188,9 @@ class Session:
                 item.at = at
             span = times[-1] - times[0]
             offered = setting.arrival_rate or (len(times) / span if span else float(len(times)))
+        before = await self._counters()
         sent = await self._carry_out(items, setting.concurrency)
+        counted = difference(before, await self._counters()) if before else {}
         records = sorted((r for each in sent for r in each.records), key=lambda record: (record.index, record.turn))
         begun = min((record.intended for record in records), default=0.0)
         ended = max((record.end for record in records if record.end is not None), default=begun)
@@ -195,8 +198,12 @@ class Session:
             records=records,
             duration=ended - begun,
             observations=[each.observation for each in sent],
+            counters=counted,
             offered=offered,
         )
+
+    async def _counters(self) -> dict[str, float]:
+        return await self.target.counters() if isinstance(self.target, ServerTarget) else {}
 
     async def measure(self, setting: Setting, place: int) -> Level:
         """All trials of one level."""

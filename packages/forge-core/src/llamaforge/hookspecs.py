@@ -3,14 +3,15 @@
 A plugin is a module with hook implementations, named by an entry point. The entry point's group is the kind of
 contribution, and its name is the contribution's name, so that listing needs no import:
 
-========================  =======================  ==========================================
-entry-point group         hook                     returns
-========================  =======================  ==========================================
-``llamaforge.backends``   ``llamaforge_backend``   :class:`llamaforge.backends.spec.BackendSpec`
-``llamaforge.sources``    ``llamaforge_source``    :class:`llamaforge.sources.spec.SourceSpec`
-``llamaforge.commands``   ``llamaforge_command``   :class:`click.Command`
-``llamaforge.observers``  ``llamaforge_observer``  what makes a :class:`llamaforge.observers.Observer`
-========================  =======================  ==========================================
+=============================  ============================  ==================================================
+entry-point group              hook                          returns
+=============================  ============================  ==================================================
+``llamaforge.backends``        ``llamaforge_backend``        :class:`llamaforge.backends.spec.BackendSpec`
+``llamaforge.sources``         ``llamaforge_source``         :class:`llamaforge.sources.spec.SourceSpec`
+``llamaforge.commands``        ``llamaforge_command``        :class:`click.Command`
+``llamaforge.observers``       ``llamaforge_observer``       what makes a :class:`llamaforge.observers.Observer`
+``llamaforge.answer_formats``  ``llamaforge_answer_format``  :class:`llamaforge.chat.OutputFormat`
+=============================  ============================  ==================================================
 
 One module may provide several names; the hook receives the requested one.
 """
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import click
 
     from .backends.spec import BackendSpec
+    from .chat import OutputFormat
     from .observation import Observer
     from .sources.spec import SourceSpec
 
@@ -83,4 +85,19 @@ def llamaforge_observer(name: str) -> Callable[[], Observer] | None:
         from my_package.costs import Costs
 
         return Costs
+    """
+
+
+@hookspec(firstresult=True)
+def llamaforge_answer_format(name: str) -> OutputFormat | None:
+    """How a family of models writes tool calls and reasoning. It is tried before those that LlamaForge knows, with
+    each chat template, and taken where the template writes calls just so::
+
+    @hookimpl
+    def llamaforge_answer_format():
+        return OutputFormat(
+            "mine",
+            CallFormat("<call>", "</call>", name_end="<args>", arguments="json"),
+            ReasoningFormat("<thought>", "</thought>"),
+        )
     """

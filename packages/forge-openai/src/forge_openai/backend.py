@@ -146,7 +146,7 @@ class OpenAIBackend(RemoteVectors, BaseBackend):
 
         def decoder(server: ServerClient) -> AnswerDecoder:
             here = stops_here(request, server.endpoint, settings)
-            reader = AnswerReader(request, server.translator, server.report, here)
+            reader = AnswerReader(request, server.translator, server.report, here, settings.reasoning_in_content)
             return AnswerDecoder(reader, server.translator, server.report)
 
         compose(session.servers[0].endpoint)  # what can't be said is refused now

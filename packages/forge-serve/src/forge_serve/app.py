@@ -25,6 +25,7 @@ from .dialects.anthropic import Messages
 from .dialects.ollama import Chat, Generate
 from .dialects.openai import ChatCompletions, Completions
 from .dialects.rerank import CohereRerank, Rerank
+from .dialects.responses import Responses
 from .dialects.tokens import ApplyTemplate, CountTokens, Detokenize, Tokenize
 from .dialects.vectors import OllamaEmbed, OllamaEmbeddings, OpenAIEmbeddings
 from .errors import Problem
@@ -36,6 +37,8 @@ from .ollama_models import OllamaListings
 from .page import Page
 from .residency import Residency
 from .service import Service
+from .store import Store
+from .stored_responses import ResponsesEndpoint, StoredResponses
 from .watch import Watch
 from .work import Working
 
@@ -83,11 +86,13 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
     watch = Watch(forge.progress)
     forge.progress = watch.report
     residency = Residency(forge, config, watch)
-    service = Service(forge, config, residency, Metrics(forge.pool), watch)
+    service = Service(forge, config, residency, Metrics(forge.pool), watch, Store(config.store))
     cards = Cards(residency)
     routes: list[BaseRoute] = [
         *(Route(path, Generation(dialect, service), methods=["POST"]) for path, dialect in _GENERATION.items()),
         *(Route(path, Working(dialect, service), methods=["POST"]) for path, dialect in _WORK.items()),
+        Route("/v1/responses", ResponsesEndpoint(Responses(service.responses), service), methods=["POST"]),
+        *StoredResponses(service).routes(),
         *Listings(service, cards).routes(),
         *OllamaListings(service, cards).routes(),
         *Admin(service, cards).routes(),

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from llamaforge import BaseBackend, GeneratedText
 from llamaforge.parameters import NAMES
 from llamaforge.results import Event
 
 from .errors import Problem
+
+_DURATION: Final = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 PARAMETERS = frozenset(NAMES) - {"timeout", "engine", "on_unsupported", "raw"}
 """Canonical parameters that may be set by their own names in every dialect."""
@@ -32,6 +37,9 @@ class Asked:
     """Whether a stream is to end with token counts, in dialects that leave it to the client."""
     ignored: list[str] = field(default_factory=list)
     """Fields of the request that mean nothing here; the client is told."""
+    context_length: int | None = None
+    """The tokens that the client wants to have room for. A request changes no load parameter: where the model was
+    loaded with less, it is refused."""
     keep_alive: object = None
     """How long the model is to stay afterwards, as Ollama's clients say it; None: as the server is set."""
 
@@ -115,3 +123,19 @@ def needed(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what:
     if value is None:
         raise Problem(400, "invalid_request", f"{name} is missing: it must be {what}.", name)
     return value
+
+
+def seconds_of(keep_alive: object) -> float | None:
+    """``keep_alive`` as Ollama's clients write it: seconds, or ``"5m"``; below 0: for ever. Raises Problem."""
+    if keep_alive is None:
+        return None
+    if isinstance(keep_alive, str):
+        match = _DURATION.fullmatch(keep_alive.strip())
+        value = float(match[1]) * _UNITS[match[2] or "s"] if match is not None else None
+    elif isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float)):
+        value = None
+    else:
+        value = float(keep_alive)
+    if value is None or math.isnan(value):
+        raise Problem(400, "invalid_request", "keep_alive must be seconds, or a text such as '5m'.", "keep_alive")
+    return math.inf if value < 0 else value

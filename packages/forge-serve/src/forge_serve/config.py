@@ -39,11 +39,13 @@ class ServeConfig:
     """Seconds after which a model that nobody uses is unloaded. None: it stays."""
     pinned: frozenset[str] = field(default_factory=frozenset)
     """Models that are loaded at the start and never unloaded to make room."""
+    store: int = 64_000_000
+    """Bytes of responses that are kept for ``previous_response_id``."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_queue", "max_wait", "turn", "ping"):
+        for name in ("store", "max_body", "max_queue", "max_wait", "turn", "ping"):
             if getattr(self, name) <= 0:
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
         if self.idle is not None and self.idle < 0:

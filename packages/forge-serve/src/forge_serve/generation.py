@@ -10,9 +10,9 @@ from typing import Any, Final
 from llamaforge import AsyncTextStream, BaseBackend, GeneratedText
 from llamaforge.results import Event, Finished
 
-from .asked import Asked, Dialect, Writer
+from .asked import Asked, Dialect, Writer, seconds_of
 from .endpoint import Endpoint, deadline, ignored_header
-from .errors import problem
+from .errors import invalid, problem
 from .exchange import Exchange
 from .metrics import Counted
 from .service import Service
@@ -57,12 +57,20 @@ class Generation(Endpoint):
                 await exchange.write(sign)
 
     async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Counted) -> None:
-        async with self.service.residency.lease(asked.model) as backend, contextlib.AsyncExitStack() as stack:
+        keep = seconds_of(asked.keep_alive)
+        async with self.service.residency.lease(asked.model, keep) as backend, contextlib.AsyncExitStack() as stack:
+            length = backend.context_length
+            if asked.context_length is not None and length is not None and asked.context_length > length:
+                raise invalid(
+                    f"A context of {asked.context_length:,} tokens is asked for; the model {asked.model!r} is loaded "
+                    f"with {length:,}. Only who runs the server can change that.",
+                    "context_length",
+                )
             streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
             if asked.stream:
                 await self._stream(exchange, asked, writer, streams, counted)
             else:
-                answers = [await streams[0].read()] if len(streams) == 1 else await _read_all(streams)
+                answers = await _read_all(streams)
                 for answer in answers:
                     counted.answered(answer.finish_reason, answer.usage, answer.timings)
                 await exchange.answer(writer.whole(answers), headers=ignored_header(asked.ignored))
@@ -107,7 +115,15 @@ def _streams(backend: BaseBackend, asked: Asked) -> list[AsyncTextStream]:
     return streams
 
 
+async def read_answers(backend: BaseBackend, asked: Asked) -> list[GeneratedText]:
+    """The answers to a request without a stream."""
+    async with contextlib.AsyncExitStack() as stack:
+        return await _read_all([await stack.enter_async_context(each) for each in _streams(backend, asked)])
+
+
 async def _read_all(streams: list[AsyncTextStream]) -> list[GeneratedText]:
+    if len(streams) == 1:
+        return [await streams[0].read()]
     async with asyncio.TaskGroup() as group:
         reading = [group.create_task(stream.read()) for stream in streams]
     return [task.result() for task in reading]

@@ -9,6 +9,7 @@ from llamaforge import LlamaForge
 from .config import ServeConfig
 from .metrics import Metrics
 from .residency import Residency
+from .store import Store
 from .watch import Watch
 
 
@@ -22,3 +23,4 @@ class Service:
     residency: Residency
     metrics: Metrics
     watch: Watch
+    responses: Store

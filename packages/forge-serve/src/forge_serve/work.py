@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from . import sse
-from .asked import Voice, Work, WorkDialect
+from .asked import Voice, Work, WorkDialect, seconds_of
 from .endpoint import Endpoint, deadline, ignored_header
 from .exchange import Exchange
 from .metrics import Counted
@@ -28,7 +28,7 @@ class Working(Endpoint):
 
     async def _work(self, exchange: Exchange, work: Work) -> None:
         timeout = deadline(exchange)
-        async with self.service.residency.lease(work.model) as backend:
+        async with self.service.residency.lease(work.model, seconds_of(work.keep_alive)) as backend:
             content = await work.run(backend, timeout)
         await exchange.answer(content, headers=ignored_header(work.ignored))
 

@@ -32,6 +32,7 @@ _SHORT: Final = {
     "cached_share": "from cache",
     "acceptance": "guesses accepted",
     "offered_rate": "arrivals/s",
+    "mean_queueing": "in the queue, mean",
 }
 _LATENCIES: Final = ("ttft", "tpot", "time_between_chunks", "e2e", "queueing", "lateness")
 _IF_ANY: Final = frozenset({"cached_tokens", "cached_share", "queueing"})
@@ -46,6 +47,7 @@ _RATES: Final = (
     "error_rate",
     "cached_share",
     "acceptance",
+    "mean_queueing",
     "offered_rate",
 )
 

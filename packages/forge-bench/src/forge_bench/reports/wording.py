@@ -27,6 +27,7 @@ TITLES: Final = {
     "cached_share": "prompt tokens from cache",
     "acceptance": "guesses that came true",
     "concurrency": "requests under way",
+    "mean_queueing": "in the server's queue, mean",
 }
 """Every metric's name for people."""
 

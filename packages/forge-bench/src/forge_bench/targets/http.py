@@ -152,9 +152,14 @@ class Client:
             port = parts.port
         except ValueError:
             port = -1
-        if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or "@" in parts.netloc:
-            expected = "an address such as http://127.0.0.1:8000, without a user or a key in it"
-            raise InvalidParameterError("backend", url, expected, show_value="@" not in url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or port == -1
+            or any(character in url for character in "@?# ")
+        ):
+            expected = "an address such as http://127.0.0.1:8000; put keys into api_key or headers"
+            raise InvalidParameterError("backend", None, expected, show_value=False)
         self._host, self._secure = parts.hostname, parts.scheme == "https"
         self._port = port or (443 if self._secure else 80)
         self._path = parts.path.rstrip("/")
@@ -168,12 +173,14 @@ class Client:
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
 
-    async def ask(self, method: str, path: str, content: bytes = b"", feed: Feed | None = None) -> Response:
-        """Send a request, and wait for the end of the answer.
+    async def ask(
+        self, method: str, path: str, content: bytes = b"", feed: Feed | None = None, *, from_root: bool = False
+    ) -> Response:
+        """Send a request, and wait for the end of the answer. *from_root*: *path* is the whole path.
 
         Raises ConnectionFailedError, or ValueError for an answer that can't be read, *feed*'s errors included.
         """
-        head = f"{method} {self._path}{path} HTTP/1.1\r\n{self._lines}\r\n"
+        head = f"{method} {'' if from_root else self._path}{path} HTTP/1.1\r\n{self._lines}\r\n"
         if content:
             head += f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n"
         encoded = f"{head}\r\n".encode("latin-1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ from llamaforge.errors import ConnectionFailedError, InvalidParameterError, Llam
 
 from ..loop import clock
 from ..records import Call, Record
+from .counters import read_counters
 from .http import Client
 from .sse import AnswerReader
 
@@ -79,6 +81,14 @@ class ServerTarget:
             raise ConnectionFailedError(self.settings.url, "its list of models did not come in 30 seconds") from None
         except (ValueError, KeyError, TypeError) as error:
             raise ServerError(self.settings.url, None, f"its list of models can't be read: {error}") from None
+
+    async def counters(self) -> dict[str, float]:
+        """What the server has counted so far; empty if it doesn't say."""
+        with contextlib.suppress(TimeoutError, LlamaForgeError, ValueError):
+            response = await asyncio.wait_for(self._client.ask("GET", "/metrics", from_root=True), 5)
+            if response.status == 200:
+                return read_counters(response.body.decode("utf-8", "replace"))
+        return {}
 
     async def send(self, call: Call, record: Record, *, keep_text: bool = False) -> str:
         """Send *call*; see :class:`~forge_bench.targets.Target`."""

@@ -110,13 +110,16 @@ class LlamaServerBackend(OpenAIServerBackend[LlamaServerConfig]):
         return super().astream(self._fit(request), cancellation)
 
     def _fit(self, request: GenerationRequest) -> GenerationRequest:
-        """*request* for llama.cpp. Raises InvalidParameterError for variables that the server's template doesn't read,
-        and UnsupportedError for tools that it doesn't show: the server would ignore them."""
+        """*request* for llama.cpp. Raises InvalidParameterError for variables that the server's template doesn't read
+        and for an effort that it can't ask for, and UnsupportedError for tools that it doesn't show: the server would
+        ignore them."""
         changed: dict[str, Any] = {}
         if request.seed == _ANY_SEED:
             changed["seed"] = _ANY_SEED - 1  # as the engine in this process does
-        if request.chat_template_kwargs and not request.raw and self._template is not None:
+        wants = request.chat_template_kwargs or request.reasoning_effort is not None
+        if wants and not request.raw and self._template is not None:
             changed["chat_template_kwargs"] = self._template.variables(request) or None
+            changed["reasoning_effort"] = None  # the variables say it
         if request.tools and request.tool_choice != "none" and not self._shows_tools:
             if request.on_unsupported != "drop":
                 raise UnsupportedError("tools with this model", self.name, "Its chat template doesn't show them.")

@@ -16,6 +16,7 @@ EXTENSIONS: Final[dict[Extension, str]] = {
     "min_p": "min_p",
     "repetition_penalty": "repeat_penalty",
     "grammar": "grammar",
+    "max_reasoning_tokens": "thinking_budget_tokens",
 }
 
 

@@ -14,14 +14,11 @@ _TIMEOUT = 120.0
 def _check(names: tuple[str, ...]) -> None:
     from ...backends.distributions import DISTRIBUTIONS
     from ...errors import closest
-    from ...plugins import BACKENDS, COMMANDS, OBSERVERS, SOURCES
+    from ...plugins import GROUPS
     from .plugins import OWN
 
     known = {
-        *BACKENDS.names(),
-        *SOURCES.names(),
-        *COMMANDS.names(),
-        *OBSERVERS.names(),
+        *(name for group in GROUPS.values() for name in group.names()),
         *DISTRIBUTIONS,
         *(n for each in OWN.values() for n in each),
     }

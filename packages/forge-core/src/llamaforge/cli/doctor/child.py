@@ -20,7 +20,7 @@ from ...errors import (
     LlamaForgeError,
 )
 from ...installing import install_command, reinstall_command
-from ...plugins import BACKENDS, COMMANDS, OBSERVERS, SOURCES, PluginGroup, guarded, import_object
+from ...plugins import BACKENDS, FORMATS, GROUPS, SOURCES, PluginGroup, guarded, import_object
 from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..output import seal, text_output
 from . import distributions
@@ -34,8 +34,14 @@ _LISTS: Final = ("compiled", "visible", "used", "advice")
 
 def main(kind: str, name: str) -> None:
     """Take each step, and stop at the first that fails."""
-    steps = {"backend": _backend, "source": _source, "command": _command, "observer": _observer}[kind]
-    group = {"backend": BACKENDS, "source": SOURCES, "command": COMMANDS, "observer": OBSERVERS}[kind]
+    steps = {
+        "backend": _backend,
+        "source": _source,
+        "command": _command,
+        "observer": _observer,
+        "answer format": _answer_format,
+    }[kind]
+    group = GROUPS[kind]
     faulthandler.enable()
     with text_output() as output:
         for title, act in steps(name):
@@ -89,6 +95,19 @@ def _source(name: str) -> Iterator[Step]:
         with guarded("source", name, SOURCES.owner(name)):
             import_object(spec.target)
             return {"summary": str(spec.description)}
+
+    yield "loading the plugin", load
+
+
+def _answer_format(name: str) -> Iterator[Step]:
+    from ...chat import OutputFormat
+
+    def load() -> dict[str, Any]:
+        form = FORMATS.load(name)
+        with guarded(FORMATS.kind, name, FORMATS.owner(name)):
+            if not isinstance(form, OutputFormat):
+                raise TypeError(f"its hook returned {type(form).__name__}, not an OutputFormat")
+        return {"summary": f"how {form.name} models write reasoning and calls"}
 
     yield "loading the plugin", load
 
