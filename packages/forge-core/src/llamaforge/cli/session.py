@@ -68,13 +68,13 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
     """Fetch and load the model, and unload it in the end. Raises what ``LlamaForge.load_model`` raises."""
     display = FetchDisplay()
     with LlamaForge(progress=display, offline=choice.offline) as forge:
-        name = _settle(forge, choice)
+        name = settle(forge, choice)
         with display:
             backend = forge.load_model(name, choice.load)
         yield Session(forge, name, backend, display)
 
 
-def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
+def settle(forge: LlamaForge, choice: ModelChoice) -> str:
     """The name of the model to load, after adding it to *forge* with the requested backend."""
     model, backend = choice.model, choice.backend
     if backend is None:
