@@ -169,6 +169,7 @@ def test_every_size(visit: Open, picture: Callable[[Visit, str], None], size: st
     seen.choose("one", 1)
     seen.say("Hello")
     seen.answered(3)
+    expect(seen.page.locator("article.answer .actions").last).to_be_in_viewport()
     seen.fits()
     picture(seen, f"compare-{size}-{scheme}")
     seen.settings()

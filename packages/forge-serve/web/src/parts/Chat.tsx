@@ -15,6 +15,7 @@ export function Chat() {
   const list = useRef<HTMLOListElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const stuck = useRef(true);
+  const top = useRef(0);
 
   const toEnd = (): void => {
     stuck.current = true;
@@ -38,7 +39,11 @@ export function Chat() {
       tabIndex={-1}
       onScroll={(event) => {
         const box = event.currentTarget;
-        stuck.current = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
+        const end = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
+        // Only the reader, who scrolls up, leaves the end; an answer that grows doesn't.
+        if (end) stuck.current = true;
+        else if (box.scrollTop < top.current) stuck.current = false;
+        top.current = box.scrollTop;
         setAtEnd(stuck.current);
       }}
     >
