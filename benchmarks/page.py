@@ -2,9 +2,9 @@
 
     hatch run bench:page
 
-The server and Chromium are real, each round has a new profile with empty caches. "Interactive" is when the message box is
-there and takes input (a mark that the page itself sets), counted from the navigation; "models" is when the list of models
-has come. The bars: 250 KB with gzip, and a second.
+The server and Chromium are real, each round has a new profile with empty caches. "Interactive" is when the message box
+is there and takes input (a mark that the page itself sets), counted from the navigation; "models" is when the list of
+models has come. The bars: 250 KB with gzip, and a second.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ expect.set_options(timeout=PATIENCE)
 
 
 def missing(what: str) -> NoReturn:
-    """Something that these tests need isn't installed: a failure in CI (.ci/run sets the variable), a skip elsewhere."""
+    """Something isn't installed: the tests fail where .ci/run has set the variable; elsewhere they are skipped."""
     if os.environ.get("BROWSER_TESTS") == "required":
         pytest.fail(what)
     pytest.skip(what)
