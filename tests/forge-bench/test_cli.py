@@ -72,6 +72,31 @@ def test_run_prints_json(server: str) -> None:
     assert "trials" not in found["levels"][0]
 
 
+def test_several_targets_are_compared(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models.toml").write_text('[models.mine]\npath = "x"\nbackend = "echo"\n')
+    monkeypatch.setenv("LLAMAFORGE_CONFIG", str(tmp_path / "models.toml"))
+    common = ["-n", "2", "--trials", "2", "--prompt", "a b", "--prompt", "c d", "--max-tokens", "2", "--json"]
+    result = bench("run", "mine", "serve:mine", "-o", tmp_path / "r.json", *common)
+    assert result.exit_code in (0, 11), result.output
+    found = json.loads(result.stdout)
+    here, served = found["results"]
+    assert (here["engine"]["backend"], served["engine"]["kind"], served["engine"]["model"]) == (
+        "echo",
+        "server",
+        "mine",
+    )
+    assert found["comparisons"][0]["verdict"] in ("too few trials", "invalid")
+    assert [Results.load_file(tmp_path / f"r.{number}.json").target for number in (1, 2)] == [
+        here["target"],
+        served["target"],
+    ]
+    result = bench("run", "mine", "--vary", "n_batch=8,16", *common)
+    settings = [each["engine"]["parameters"]["n_batch"] for each in json.loads(result.stdout)["results"]]
+    assert settings == [8, 16]
+    result = bench("run", server, server, "--interleave", *common)
+    assert len(json.loads(result.stdout)["results"]) == 2
+
+
 def test_sweep_ends(server: str) -> None:
     result = bench(
         "sweep",
@@ -130,6 +155,8 @@ def test_report_shows_and_converts(tmp_path: Path) -> None:
         (["run", "http://127.0.0.1:9", "--mode", "serve"], "needs arrival_rate"),
         (["run", "http://127.0.0.1:9", "--prompt-tokens", "long"], "prompt_tokens must be"),
         (["run", "http://127.0.0.1:9", "--dataset", "nowhere.txt"], "can't be read"),
+        (["run", "http://127.0.0.1:9", "--vary", "n_batch"], "NAME=VALUE,VALUE"),
+        (["run", "serve:x", "-p", "n_ctx=5"], "don't reach a server"),
         (["report", "nowhere.json"], "can't be read"),
         (["compare", "nowhere.json", "nowhere.json"], "can't be read"),
     ],

@@ -14,7 +14,7 @@ from forge_bench.metrics import summarize
 from forge_bench.records import Call, Observation, Record, Trial
 from forge_bench.sweep import knee, saturated
 from forge_bench.targets.counters import difference, read_counters
-from forge_bench.validity import reasons
+from forge_bench.validity import merged, reasons
 from llamaforge.errors import InvalidParameterError, UnknownParameterError
 
 
@@ -108,7 +108,16 @@ def test_a_client_that_was_the_bottleneck_is_told(
 ) -> None:
     found = reasons(given_trial, **settings)
     assert (said is None) == (not found)
-    assert said is None or said in found[0]
+    assert said is None or said in found[0].text
+
+
+def test_trials_are_judged_together() -> None:
+    lags = [0.05, 0.0001, 0.09]
+    trials = [trial(observation=Observation(lag={"p99": lag})) for lag in lags]
+    (said,) = merged([reasons(each) for each in trials])
+    assert "90.0 ms" in said
+    assert "2 of 3 trials" in said
+    assert merged([reasons(trials[1])]) == []
 
 
 def level(

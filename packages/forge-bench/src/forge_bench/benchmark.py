@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,7 +18,7 @@ from .loads import Load, Prompts, Synthetic, Trace, read_dataset
 from .metrics import SLO
 from .opening import Via, opened
 from .results import Results
-from .session import Session, Setting
+from .session import Session, Setting, run_in_turn
 from .targets.server import ServerSettings
 
 Mode = Literal["latency", "throughput", "serve"]
@@ -45,8 +46,8 @@ class Benchmark:
 
     Args:
         backend: a backend's config, with the model in *model* or in the config; a mapping with the backend's name as
-            ``type``; a loaded backend; the name of a model, or a reference; or the address of a server that speaks
-            OpenAI's API.
+            ``type``; a loaded backend; the name of a model, or a reference; ``serve:`` and such a name, to measure it
+            behind ``llamaforge serve``; or the address of a server that speaks OpenAI's API.
         prompts: strings or conversations (lists of messages).
         dataset: instead of *prompts*: a file or ``hf:NAME`` (see :func:`forge_bench.loads.read_dataset`), or a load
             such as ``Synthetic(prompt_tokens=512, output_tokens=128)``. Without both, that one.
@@ -174,6 +175,20 @@ class Benchmark:
         """
         async with self._target() as target:
             return await Session(target, self._settings, **self._session).run()
+
+    @staticmethod
+    async def run_together(benchmarks: Sequence[Benchmark]) -> list[Results]:
+        """Measure several targets, whose trials take turns, so that a machine that slows down changes all alike.
+
+        All are loaded at once, which fits servers; engines in this process disturb each other even while they rest.
+        All need the same number of trials. Raises the errors of :meth:`run`.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            sessions = []
+            for one in benchmarks:
+                target = await stack.enter_async_context(one._target())
+                sessions.append(Session(target, one._settings, **one._session))
+            return await run_in_turn(sessions)
 
     async def sweep(self, *, factor: float = 2.0, most: float | None = None) -> Results:
         """Raise the load from its first level on, by *factor* each time, until the engine is saturated.

@@ -9,11 +9,10 @@ from typing import Any, Final
 
 import click
 
-from llamaforge.cli.options import generation_options, given_parameters
-from llamaforge.cli.values import JsonType, parse_pairs
+from llamaforge.cli.options import given_parameters
 from llamaforge.errors import InvalidParameterError
 
-from .arrivals import PATTERNS
+from .cli_options import variants, workload_options
 
 _INVALID: Final = 11
 
@@ -25,148 +24,14 @@ def command() -> None:
     \b
     llamaforge bench run my-model --concurrency 1,4,8
     llamaforge bench run http://127.0.0.1:8000 --mode serve --rate 2,4,8 --slo ttft=0.5
+    llamaforge bench run my-model serve:my-model                  what HTTP costs
+    llamaforge bench run my-model --vary n_batch=128,256          which settings
     llamaforge bench sweep http://127.0.0.1:8000 --mode serve --rate 1
     llamaforge bench compare before.json after.json
 
     Exit codes beside the usual ones: 10, the second run of `compare` is worse; 11, the figures can't be trusted or
     allow no verdict.
     """
-
-
-def _numbers(kind: type) -> Any:
-    def read(context: click.Context, parameter: click.Parameter, value: str | None) -> list[Any] | None:
-        if value is None:
-            return None
-        try:
-            return [kind(part) for part in value.split(",")]
-        except ValueError:
-            raise click.BadParameter(f"{value!r} is not a number, or numbers with commas between them.") from None
-
-    return read
-
-
-def _workload_options(function: Any) -> Any:
-    for option in reversed(
-        (
-            click.option("--backend", metavar="NAME", help="Load TARGET, a model, on this backend."),
-            click.option("-m", "--model", metavar="NAME", help="The model's name, where a server has several."),
-            click.option(
-                "-p",
-                "--load",
-                "load",
-                metavar="NAME=VALUE",
-                multiple=True,
-                callback=parse_pairs,
-                help="A load parameter of the backend. Repeatable.",
-            ),
-            click.option(
-                "--mode",
-                type=click.Choice(["latency", "throughput", "serve"]),
-                default="latency",
-                show_default=True,
-                help="Some requests at once; all at once; or as they arrive.",
-            ),
-            click.option(
-                "-c",
-                "--concurrency",
-                metavar="N,...",
-                callback=_numbers(int),
-                help="Requests at once; several numbers measure each.",
-            ),
-            click.option(
-                "-r",
-                "--rate",
-                metavar="N,...",
-                callback=_numbers(float),
-                help="Requests a second that arrive, with --mode serve.",
-            ),
-            click.option(
-                "--pattern", type=click.Choice(PATTERNS), default="poisson", show_default=True, help="How they arrive."
-            ),
-            click.option(
-                "--burstiness",
-                type=float,
-                default=1.0,
-                show_default=True,
-                help="For --pattern gamma: below 1 in bunches, above 1 evenly.",
-            ),
-            click.option("--burst-size", type=int, default=10, show_default=True, help="For --pattern burst."),
-            click.option(
-                "--time-scale",
-                type=float,
-                default=1.0,
-                show_default=True,
-                help="For --pattern trace: 2 takes twice as long.",
-            ),
-            click.option(
-                "-d",
-                "--dataset",
-                metavar="FILE|hf:NAME",
-                help="Prompts, conversations or a trace. Default: synthetic prompts.",
-            ),
-            click.option("--column", metavar="NAME", help="Where the prompt stands in the data set."),
-            click.option("--prompt", "prompts", metavar="TEXT", multiple=True, help="A prompt to send. Repeatable."),
-            click.option(
-                "--prompt-tokens",
-                metavar="N|DISTRIBUTION",
-                default="512",
-                show_default=True,
-                help="Length of synthetic prompts: 512, uniform:100:900, normal:512:64, lognormal:512:200.",
-            ),
-            click.option(
-                "--output-tokens",
-                metavar="N|DISTRIBUTION",
-                default="128",
-                show_default=True,
-                help="Length of their answers.",
-            ),
-            click.option("--prefix-tokens", type=int, default=0, help="Beginning that synthetic prompts share."),
-            click.option("--prefixes", type=int, default=1, show_default=True, help="How many such beginnings."),
-            click.option("--turns", type=int, default=1, show_default=True, help="User turns of each conversation."),
-            click.option(
-                "--warmup", type=int, default=2, show_default=True, help="Requests before, with other prompts."
-            ),
-            click.option("-n", "--runs", type=int, help="Requests in each trial. Default: the prompts, or 50."),
-            click.option("--trials", type=int, default=3, show_default=True, help="How often all is measured."),
-            click.option("--confidence-level", type=float, default=0.95, show_default=True),
-            click.option(
-                "--slo",
-                metavar="NAME=SECONDS",
-                multiple=True,
-                callback=parse_pairs,
-                help="An objective for the goodput: ttft, tpot or e2e. Repeatable.",
-            ),
-            click.option(
-                "--load-seed", type=int, default=0, show_default=True, help="Decides arrivals, lengths and order."
-            ),
-            click.option("--workers", type=int, default=1, show_default=True, help="Processes that send to a server."),
-            click.option("--request-timeout", type=float, default=600.0, show_default=True),
-            click.option("--via-http", is_flag=True, help="Ask a backend's server directly."),
-            click.option("--api-key", metavar="KEY|env:NAME", help="A server's key."),
-            click.option(
-                "--header",
-                metavar="NAME=VALUE",
-                multiple=True,
-                callback=parse_pairs,
-                help="A header for a server. Repeatable.",
-            ),
-            click.option("--body", type=JsonType(), metavar="JSON", help="More fields of each request to a server."),
-            click.option(
-                "--continuous-usage", is_flag=True, help="Ask a server for token counts with each chunk (vLLM, SGLang)."
-            ),
-            click.option(
-                "-o",
-                "--save",
-                "save",
-                multiple=True,
-                metavar="FILE",
-                help="Save as .json, .csv, .requests.csv, .html or .png. Repeatable.",
-            ),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON, without the single requests."),
-        )
-    ):
-        function = option(function)
-    return generation_options(without=("timeout",))(function)
 
 
 def _benchmark(target: str, options: dict[str, Any]) -> Any:
@@ -222,15 +87,34 @@ def _sampling(options: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _deliver(results: Any, options: dict[str, Any]) -> None:
+def _deliver(found: list[Any], labels: list[str], options: dict[str, Any]) -> None:
+    """Show and save the results; of several, compare each further one with the first."""
+    from .compare import compare as compared
+    from .reports.table import show_comparison
+
+    comparisons = [compared(found[0], other) for other in found[1:]]
     if options["as_json"]:
-        click.echo(results.to_json(requests=False))
+        plain = [results.to_dict(requests=False) for results in found]
+        further = {"results": plain, "comparisons": [each.to_dict() for each in comparisons]}
+        click.echo(json.dumps(further if comparisons else plain[0], indent=2))
     else:
-        results.print()
+        for results in found:
+            results.print()
+        for label, comparison in zip(labels[1:], comparisons, strict=True):
+            click.echo(f"\n{labels[0]}  ->  {label}")
+            show_comparison(comparison)
     for path in options["save"]:
-        _save(results, path)
-    if not results.valid:
+        for number, results in enumerate(found, 1):
+            _save(results, path if len(found) == 1 else _numbered(path, number))
+    if not all(results.valid for results in found):
         click.get_current_context().exit(_INVALID)
+
+
+def _numbered(path: str, number: int) -> str:
+    """``results.2.json`` for ``results.json``."""
+    where = Path(path)
+    ending = "".join(where.suffixes[-2:]) if where.name.endswith(".requests.csv") else where.suffix
+    return str(where.with_name(f"{where.name.removesuffix(ending)}.{number}{ending}"))
 
 
 def _save(results: Any, path: str) -> None:
@@ -241,26 +125,56 @@ def _save(results: Any, path: str) -> None:
 
 
 @command.command("run")
-@click.argument("target")
-@_workload_options
-def run(target: str, **options: Any) -> None:
-    """Measure TARGET: a model's name or reference, or the address of a server that speaks OpenAI's API."""
-    results = asyncio.run(_benchmark(target, options).run())
-    _deliver(results, options)
+@click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
+@click.option(
+    "--vary",
+    metavar="NAME=V1,V2,...",
+    callback=variants,
+    help="Measure TARGET once with each value of this load parameter.",
+)
+@click.option("--interleave", is_flag=True, help="Several targets: all loaded at once, their trials in turn.")
+@workload_options
+def run(targets: tuple[str, ...], vary: tuple[str, list[Any]] | None, interleave: bool, **options: Any) -> None:
+    """Measure TARGET: a model's name or reference, or the address of a server that speaks OpenAI's API.
+
+    `serve:MODEL` is a model behind `llamaforge serve`, started for this. Each further TARGET is compared with the first
+    one: `bench run my-model serve:my-model` says what HTTP costs.
+    """
+    names: list[tuple[str, dict[str, Any]]] = [(target, {}) for target in targets]
+    if vary is not None:
+        name, values = vary
+        names = [(target, {name: value}) for target, _ in names for value in values]
+    benchmarks = [_benchmark(target, {**options, "load": options["load"] | more}) for target, more in names]
+    labels = [" ".join([target, *(f"{key}={value}" for key, value in more.items())]) for target, more in names]
+    found = asyncio.run(_measured(benchmarks, labels, together=interleave))
+    _deliver(found, labels, options)
+
+
+async def _measured(benchmarks: list[Any], labels: list[str], *, together: bool) -> list[Any]:
+    from .benchmark import Benchmark
+
+    if together:
+        return await Benchmark.run_together(benchmarks)
+    found = []
+    for benchmark, label in zip(benchmarks, labels, strict=True):
+        if len(benchmarks) > 1:
+            click.echo(label, err=True)
+        found.append(await benchmark.run())
+    return found
 
 
 @command.command("sweep")
 @click.argument("target")
 @click.option("--factor", type=float, default=2.0, show_default=True, help="By how much the load rises each time.")
 @click.option("--most", type=float, help="The highest load.")
-@_workload_options
+@workload_options
 def sweep(target: str, factor: float, most: float | None, **options: Any) -> None:
     """Raise the load on TARGET until it is saturated, and say where the knee is.
 
     With --mode serve the arrival rate rises from --rate on, else the concurrency from --concurrency on.
     """
     results = asyncio.run(_benchmark(target, options).sweep(factor=factor, most=most))
-    _deliver(results, options)
+    _deliver([results], [target], options)
 
 
 @command.command("compare")

@@ -15,6 +15,7 @@ from llamaforge.backends.server_configs import as_parameters
 from llamaforge.errors import InvalidParameterError, LlamaForgeError, ModelNotLoadedError, UnsupportedError
 from llamaforge.secrets import Secret
 
+from .serving import SERVED, served
 from .targets import Target
 from .targets.backend import BackendTarget
 from .targets.server import ServerSettings, ServerTarget, with_version
@@ -43,6 +44,13 @@ async def opened(
         raise InvalidParameterError("via", via, "'backend' or 'http'")
     if isinstance(backend, str) and backend.startswith(("http://", "https://")):
         yield _server(backend, model, settings)
+        return
+    if isinstance(backend, str) and backend.startswith(SERVED):
+        if load:
+            message = f"Load parameters don't reach a server of ours: add a named model that has them, for {backend}."
+            raise InvalidParameterError("load", None, "nothing", message=message)
+        async with served(backend.removeprefix(SERVED), forge) as url:
+            yield _server(url, backend.removeprefix(SERVED), settings)
         return
     async with contextlib.AsyncExitStack() as stack:
         if isinstance(backend, BaseBackend):

@@ -42,7 +42,7 @@ class Level(msgspec.Struct, kw_only=True, omit_defaults=True):
         """For people."""
         parts = []
         if self.arrival_rate is not None:
-            parts.append(f"{self.arrival_rate:g}/s")
+            parts.append(f"{self.arrival_rate:.4g}/s")
         if self.concurrency is not None:
             parts.append(f"{self.concurrency} at once")
         return ", ".join(parts) or ("as recorded" if self.trials and self.trials[0].offered else "all at once")

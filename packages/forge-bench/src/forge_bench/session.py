@@ -69,7 +69,7 @@ class Session:
         self.mode = mode
         self._load, self._pattern = load, pattern
         self._burstiness, self._burst_size, self._time_scale = burstiness, burst_size, time_scale
-        self._warmup, self._runs, self._trials = warmup, runs, trials
+        self._warmup, self._runs, self.trials = warmup, runs, trials
         self._confidence, self._sampling, self._slo = level, sampling, slo
         self._seed, self._salt, self._count = seed, salt, workers
         self.progress = progress
@@ -77,6 +77,7 @@ class Session:
         self._workers: Workers | None = None
         self._notes: list[str] = []
         self._environment: dict[str, Any] = {}
+        self._measured: list[list[Trial]] = [[] for _ in self.settings]
 
     @staticmethod
     def check_schedule(given: Mapping[str, Any], settings: Sequence[Setting]) -> None:
@@ -95,19 +96,8 @@ class Session:
 
     async def run(self) -> Results:
         """Measure all settings, their trials in turn."""
-        return await in_own_thread(self._run)
-
-    async def _run(self) -> Results:
-        async with self.ready():
-            measured: list[list[Trial]] = [[] for _ in self.settings]
-            for setting in self.settings:
-                await self.warm_up(setting)
-            for number in range(self._trials):
-                for place, setting in enumerate(self.settings):
-                    measured[place].append(await self.trial(setting, number, place))
-            return self.results(
-                [self.level(setting, trials) for setting, trials in zip(self.settings, measured, strict=True)]
-            )
+        (results,) = await run_in_turn([self])
+        return results
 
     @contextlib.asynccontextmanager
     async def ready(self) -> AsyncIterator[None]:
@@ -170,7 +160,7 @@ class Session:
 
     async def trial(self, setting: Setting, number: int, place: int) -> Trial:
         """One trial."""
-        self.progress(f"trial {number + 1} of {self._trials}: {_say(setting)}")
+        self.progress(f"trial {number + 1} of {self.trials}: {_say(setting)}")
         items = self._items(self._runs, trial=number, place=place, fresh=False)
         offered = None
         if self._pattern is not None:
@@ -205,9 +195,18 @@ class Session:
     async def _counters(self) -> dict[str, float]:
         return await self.target.counters() if isinstance(self.target, ServerTarget) else {}
 
+    async def round(self, number: int) -> None:
+        """The trial *number* of every setting."""
+        for place, setting in enumerate(self.settings):
+            self._measured[place].append(await self.trial(setting, number, place))
+
+    def finish(self) -> Results:
+        """The results of all rounds."""
+        return self.results([self.level(*each) for each in zip(self.settings, self._measured, strict=True)])
+
     async def measure(self, setting: Setting, place: int) -> Level:
         """All trials of one level."""
-        return self.level(setting, [await self.trial(setting, number, place) for number in range(self._trials)])
+        return self.level(setting, [await self.trial(setting, number, place) for number in range(self.trials)])
 
     def _items(self, count: int, *, trial: int, place: int, fresh: bool) -> list[Item]:
         """The requests of a trial: the same lengths at every level, texts that were never sent before."""
@@ -254,7 +253,7 @@ class Session:
             settings={
                 "warmup": self._warmup,
                 "runs": self._runs,
-                "trials": self._trials,
+                "trials": self.trials,
                 "seed": self._seed,
                 "workers": self._count,
                 "sampling": msgspec.to_builtins(self._sampling, enc_hook=repr),
@@ -265,6 +264,24 @@ class Session:
             confidence_level=self._confidence,
             notes=[*self._notes, *_remarks(levels)],
         )
+
+
+async def run_in_turn(sessions: Sequence[Session]) -> list[Results]:
+    """Measure several targets, trial by trial in turn, so that a machine that slows down changes all alike."""
+
+    async def work() -> list[Results]:
+        async with contextlib.AsyncExitStack() as stack:
+            for session in sessions:
+                await stack.enter_async_context(session.ready())
+            for session in sessions:
+                for setting in session.settings:
+                    await session.warm_up(setting)
+            for number in range(max(session.trials for session in sessions)):
+                for session in sessions if number % 2 == 0 else reversed(sessions):
+                    await session.round(number)
+            return [session.finish() for session in sessions]
+
+    return await in_own_thread(work)
 
 
 def _say(setting: Setting) -> str:

@@ -87,7 +87,7 @@ async def _sweep(session: Session, factor: float, most: float) -> Results:
             if full := saturated(levels):
                 break
             higher = _raised(setting, factor)
-            if (higher.arrival_rate or higher.concurrency or 0) > most or not levels[-1].valid:
+            if (higher.arrival_rate or higher.concurrency or 0) > most or _client_is_at_its_limit(levels):
                 break
             setting = higher
         if full and len(levels) > 1 and levels[-1].arrival_rate is not None:
@@ -96,9 +96,14 @@ async def _sweep(session: Session, factor: float, most: float) -> Results:
             levels.insert(-1, level)
         results = session.results(levels)
     results.knee, results.saturated = knee(levels), full
-    if not full and not levels[-1].valid:
+    if not full and _client_is_at_its_limit(levels):
         results.notes.append("The sweep ended because the client, not the engine, was at its limit.")
     return results
+
+
+def _client_is_at_its_limit(levels: Sequence[Level]) -> bool:
+    """Two invalid levels in a row: one may be a hiccup of the machine."""
+    return len(levels) > 1 and not levels[-1].valid and not levels[-2].valid
 
 
 def _raised(setting: Setting, factor: float) -> Setting:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from .records import Trial
 from .statistics import percentile
 
@@ -19,7 +21,16 @@ WAITING_SHARE = 0.1
 """Share of the time in which the event loop's thread may wait for a processor."""
 
 
-def reasons(trial: Trial, *, in_process: bool = False, concurrency_limited: bool = False) -> list[str]:
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why figures can't be trusted."""
+
+    kind: str
+    """What was too much, the same in every trial."""
+    value: float
+    text: str
+
+
+def reasons(trial: Trial, *, in_process: bool = False, concurrency_limited: bool = False) -> list[Reason]:
     """Why the figures of *trial* can't be trusted. Empty if they can.
 
     The event loop's lag is what tells a starved client, and every time that was noted is wrong by as much; the share of
@@ -35,31 +46,39 @@ def reasons(trial: Trial, *, in_process: bool = False, concurrency_limited: bool
         for record in trial.records
         if record.chunk_times and record.sent is not None
     )
-    median = percentile(waits, 50) if waits else 0.0
-    allowed = max(LAG_FLOOR, LAG_SHARE * median)
+    allowed = max(LAG_FLOOR, LAG_SHARE * percentile(waits, 50)) if waits else LAG_FLOOR
     for observation in trial.observations:
         lag = observation.lag.get("p99", 0.0)
         if lag > allowed:
-            found.append(
-                f"the client's event loop ran late by {lag * 1e3:.1f} ms at the 99th percentile; "
-                f"{allowed * 1e3:.1f} ms are allowed"
-            )
-        if observation.cpu_share > BUSY_SHARE and not in_process:
-            found.append(f"the client's thread used {observation.cpu_share:.0%} of a processor")
-        waiting = observation.waiting_share
-        if waiting is not None and waiting > WAITING_SHARE and not in_process:
-            found.append(f"the client's thread waited for a processor in {waiting:.0%} of the time")
+            text = f"the client's event loop ran late by {_ms(lag)} at the 99th percentile; {_ms(allowed)} are allowed"
+            found.append(Reason(kind="lag", value=lag, text=text))
+        busy = observation.cpu_share
+        if busy > BUSY_SHARE and not in_process:
+            found.append(Reason(kind="busy", value=busy, text=f"the client's thread used {busy:.0%} of a processor"))
+        waiting = observation.waiting_share or 0.0
+        if waiting > WAITING_SHARE and not in_process:
+            text = f"the client's thread waited for a processor in {waiting:.0%} of the time"
+            found.append(Reason(kind="waiting", value=waiting, text=text))
     if trial.offered is not None and not concurrency_limited:
         late = sorted(value for record in trial.records if (value := record.lateness) is not None and record.turn == 0)
-        late_allowed = max(LATE_FLOOR, allowed)
-        if late and percentile(late, 99) > late_allowed:
-            found.append(
-                f"requests were sent {percentile(late, 99) * 1e3:.1f} ms late at the 99th percentile; "
-                f"{late_allowed * 1e3:.1f} ms are allowed"
-            )
-    return list(dict.fromkeys(found))
+        worst, most = percentile(late, 99) if late else 0.0, max(LATE_FLOOR, allowed)
+        if worst > most:
+            text = f"requests were sent {_ms(worst)} late at the 99th percentile; {_ms(most)} are allowed"
+            found.append(Reason(kind="late", value=worst, text=text))
+    return found
 
 
-def merged(trials: Sequence[Sequence[str]]) -> list[str]:
-    """The reasons of several trials, each said with the number of its trial."""
-    return [f"trial {number}: {reason}" for number, each in enumerate(trials, 1) for reason in each]
+def merged(trials: Sequence[Sequence[Reason]]) -> list[str]:
+    """The reasons of several trials: of each kind the worst, with the number of trials that it is true of."""
+    kinds = dict.fromkeys(reason.kind for each in trials for reason in each)
+    found = []
+    for kind in kinds:
+        some = [reason for each in trials for reason in each if reason.kind == kind]
+        count = sum(any(reason.kind == kind for reason in each) for each in trials)
+        worst = max(some, key=lambda reason: reason.value)
+        found.append(worst.text if len(trials) == 1 else f"{worst.text} (the worst of {count} of {len(trials)} trials)")
+    return found
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms"

@@ -10,13 +10,13 @@ from typing import Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from llamaforge import LlamaForge
 
+from .access_log import AccessLog
 from .admin import Admin
 from .asked import Dialect, Voice, WorkDialect
 from .cards import Cards
@@ -30,7 +30,7 @@ from .dialects.tokens import ApplyTemplate, CountTokens, Detokenize, Tokenize
 from .dialects.vectors import OllamaEmbed, OllamaEmbeddings, OpenAIEmbeddings
 from .errors import Problem
 from .generation import Generation
-from .guard import Guard
+from .guard import Cors, Guard
 from .metrics import Metrics
 from .models import Listings
 from .ollama_models import OllamaListings
@@ -62,7 +62,6 @@ _WORK: Final[dict[str, WorkDialect]] = {
 }
 _LOOK: Final = 1.0
 """Seconds between two looks for models that have been idle for too long."""
-_CORS_METHODS: Final = ("GET", "POST", "DELETE", "OPTIONS")
 
 
 def voice_of(path: str) -> Voice:
@@ -109,14 +108,9 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         finally:
             unloading.cancel()
 
-    middleware = [Middleware(Guard, service=service, voice_of=voice_of)]
-    if config.cors_origins:
-        middleware.insert(
-            0,
-            Middleware(
-                CORSMiddleware, allow_origins=config.cors_origins, allow_methods=_CORS_METHODS, allow_headers=["*"]
-            ),
-        )
+    middleware = [Middleware(Cors, service=service), Middleware(Guard, service=service, voice_of=voice_of)]
+    if config.access_log is not None:
+        middleware.insert(0, Middleware(AccessLog, form=config.access_log))
     app = Starlette(
         routes=routes,
         middleware=middleware,

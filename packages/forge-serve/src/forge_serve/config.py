@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from llamaforge.errors import InvalidParameterError
 
@@ -41,6 +42,8 @@ class ServeConfig:
     """Models that are loaded at the start and never unloaded to make room."""
     store: int = 64_000_000
     """Bytes of responses that are kept for ``previous_response_id``."""
+    access_log: Literal["text", "json"] | None = None
+    """How requests are logged, by the logger ``llamaforge.access``. None: they aren't."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .asked import Voice
@@ -14,6 +15,7 @@ from .keys import Scope as KeyScope
 from .keys import allowed
 from .service import Service
 
+_METHODS = ("GET", "POST", "DELETE", "OPTIONS")
 _OPEN = frozenset({"/health", "/ready", "/", "/favicon.svg"})
 """Paths that need no key: they say nothing but that the server is there."""
 _PAGE = "/assets/"
@@ -94,3 +96,30 @@ def _host(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.rpartition(":")[0].lower() if header.count(":") == 1 else header.lower()
+
+
+class Cors:
+    """Lets web pages of the origins in the settings read answers (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    Args:
+        app: what is behind it.
+        service: has the settings.
+    """
+
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._origins: tuple[str, ...] = ()
+        self._permitting: ASGIApp = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        origins = self._service.config.cors_origins
+        if origins != self._origins:
+            self._origins = origins
+            self._permitting = (
+                CORSMiddleware(self._app, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"])
+                if origins
+                else self._app
+            )
+        await self._permitting(scope, receive, send)

@@ -24,3 +24,9 @@ class Service:
     metrics: Metrics
     watch: Watch
     responses: Store
+
+    def configure(self, config: ServeConfig) -> None:
+        """Go on with other settings. The access log stays as it is."""
+        self.config = config
+        self.residency.configure(config)
+        self.responses.limit = config.store

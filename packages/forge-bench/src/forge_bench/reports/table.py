@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ..calibration.calibrate import CalibrationReport
 from ..compare import Comparison
-from ..metrics import STATISTICS
+from ..metrics import STATISTICS, UNITS
 from ..results import Level, Results
 from .wording import TITLES, value, with_interval
 
@@ -96,23 +96,25 @@ def _summary(results: Results) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("load", no_wrap=True)
     columns = (
-        ("TTFT p50", "ttft", "p50"),
-        ("TTFT p99", "ttft", "p99"),
-        ("TPOT p50", "tpot", "p50"),
-        ("E2E p50", "e2e", "p50"),
+        ("TTFT\np50", "ttft", "p50"),
+        ("TTFT\np99", "ttft", "p99"),
+        ("TPOT\np50", "tpot", "p50"),
+        ("E2E\np50", "e2e", "p50"),
         ("req/s", "requests_per_second", "mean"),
         ("tok/s", "output_tokens_per_second", "mean"),
         ("good/s", "goodput", "mean"),
         ("failed", "error_rate", "mean"),
     )
     present = [each for each in columns if any(each[1] in level.metrics for level in results.levels)]
-    for head, _, _ in present:
-        table.add_column(head, justify="right")
+    for head, name, _ in present:
+        unit = "\nms" if UNITS[name] == "s" else ""
+        table.add_column(f"{head}{unit}", justify="right", no_wrap=True)
     for place, level in enumerate(results.levels):
         cells = []
         for _, name, statistic in present:
             metric = level.metrics.get(name)
-            cells.append("" if metric is None else value(getattr(metric, statistic), metric.unit))
+            text = "" if metric is None else value(getattr(metric, statistic), metric.unit)
+            cells.append(text.removesuffix(" ms"))
         label = level.label + (" (knee)" if place == results.knee else "") + ("" if level.valid else " INVALID")
         table.add_row(label, *cells)
     return table
