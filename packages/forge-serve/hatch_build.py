@@ -1,7 +1,7 @@
 """Builds the page that the server shows, from its sources in web/, when the distribution is built or installed.
 
 * Where npm is there, an install and a build have the page, built anew when its sources have changed.
-* An editable install, and pip's install of a folder, do without npm: the server then says how to get the page.
+* An editable install, and the install of a folder by pip or uv, do without npm: the server then says how to get the page.
 * Every other wheel, and every sdist, is refused without the page.
 
 ``python hatch_build.py`` builds it by hand. Standard library and hatchling only: pip runs this in an empty environment.
@@ -127,15 +127,24 @@ def ensure(target: str, version: str) -> str | None:
     try:
         build()
     except PageError as error:
-        editable = target == "wheel" and version == "editable"
-        # pip says so while it installs. A wheel that is to be given to others is built by `build` or hatch.
-        by_pip = target == "wheel" and "PIP_BUILD_TRACKER" in os.environ
-        if editable or by_pip:
+        if target == "wheel" and (version == "editable" or _installs()):
             return f"The server will have {'an old' if is_built() else 'no'} page: {error}"
         raise PageError(
             f"A {target} of forge-serve holds the page that the server shows, and it can't be built: {error}"
         ) from error
     return None
+
+
+def _installs() -> bool:
+    """Whether the wheel is built to be installed here, rather than to be given to others: the parent is `pip install` or
+    such, not `pip wheel` or `python -m build`."""
+    parent = os.getppid()
+    try:
+        words = Path(f"/proc/{parent}/cmdline").read_text("utf-8", "replace").split("\0")
+    except OSError:  # not on Linux
+        command = ["ps", "-o", "args=", "-p", str(parent)]
+        words = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.split()
+    return "install" in words or "sync" in words
 
 
 try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +20,7 @@ from starlette.testclient import TestClient
 from forge_serve.keys import Key
 from forge_serve.page import Page
 from support.browser import SERVE, build_hook
-from support.serving import Running, Serve
+from support.serving import Running, Serve, until
 
 
 @pytest.fixture
@@ -118,7 +121,7 @@ class TestBuild:
         hook = build_hook()
         monkeypatch.setattr(hook, "WEB", tmp_path / "web")
         monkeypatch.setattr(hook, "PAGE", tmp_path / "static")
-        monkeypatch.delenv("PIP_BUILD_TRACKER", raising=False)
+        monkeypatch.setattr(hook, "_installs", lambda: False)
         monkeypatch.setattr(shutil, "which", lambda name: None)
         (tmp_path / "web" / "src").mkdir(parents=True)
         (tmp_path / "web" / "package.json").write_text("{}")
@@ -147,10 +150,21 @@ class TestBuild:
 
     def test_a_folder_installs_without_npm(self, hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "no page: npm isn't there" in hook.ensure("wheel", "editable")
-        monkeypatch.setenv("PIP_BUILD_TRACKER", "x")
+        monkeypatch.setattr(hook, "_installs", lambda: True)
         assert "no page" in hook.ensure("wheel", "standard")
         with pytest.raises(hook.PageError):
             hook.ensure("sdist", "standard")
+
+    @pytest.mark.parametrize(("word", "installs"), [("install", True), ("sync", True), ("wheel", False)])
+    def test_who_builds(self, word: str, installs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        hook = build_hook()
+        parent = subprocess.Popen([sys.executable, "-c", "input()", "pip", word], stdin=subprocess.PIPE)
+        try:
+            monkeypatch.setattr(os, "getppid", lambda: parent.pid)
+            until(lambda: word.encode() in Path(f"/proc/{parent.pid}/cmdline").read_bytes())
+            assert hook._installs() is installs
+        finally:
+            parent.communicate(b"\n")
 
     def test_a_failing_build_says_what_npm_said(
         self, hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -52,6 +52,7 @@ NOT_RUN: dict[str, int] = {
     "docs/troubleshooting.md": 1,
     "packages/forge-bench/README.md": 1,
     "packages/forge-openai/README.md": 1,
+    "packages/forge-otel/README.md": 1,
     "packages/forge-serve/README.md": 1,
     "packages/forge-tgi/README.md": 2,
     "packages/forge-vllm/README.md": 2,
