@@ -1,7 +1,7 @@
 """Builds the page that the server shows, from its sources in web/, when the distribution is built or installed.
 
 * Where npm is there, an install and a build have the page, built anew when its sources have changed.
-* An editable install, and the install of a folder by pip or uv, do without npm: the server then says how to get the page.
+* An editable install, and an install of the folder, do without npm: the server then says how to get the page.
 * Every other wheel, and every sdist, is refused without the page.
 
 ``python hatch_build.py`` builds it by hand. Standard library and hatchling only: pip runs this in an empty environment.
@@ -136,8 +136,8 @@ def ensure(target: str, version: str) -> str | None:
 
 
 def _installs() -> bool:
-    """Whether the wheel is built to be installed here, rather than to be given to others: the parent is `pip install` or
-    such, not `pip wheel` or `python -m build`."""
+    """Whether the wheel is built to be installed here, not to be given to others: the parent is `pip install` or such,
+    not `pip wheel` or `python -m build`."""
     parent = os.getppid()
     try:
         words = Path(f"/proc/{parent}/cmdline").read_text("utf-8", "replace").split("\0")
