@@ -13,10 +13,10 @@ import pytest
 
 from support.hf_models import make_hf_model
 from support.home import Home
-from support.models import fetch_gguf
+from support.models import fetch_embedding_model, fetch_gguf
 from support.servers import LiveServer, run_llama_server
 
-ENGINE_FIXTURES = {"gguf_model", "hf_model", "openai_server"}
+ENGINE_FIXTURES = {"gguf_model", "hf_model", "embedding_model", "openai_server"}
 
 # The same examples for everybody; `hatch run quick:fuzz` takes new ones. How long one takes is no property: on a busy
 # machine it may be any time.
@@ -76,6 +76,14 @@ def gguf_model(model_cache: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LLAMAFORGE_CACHE", str(model_cache))
         return fetch_gguf()
+
+
+@pytest.fixture(scope="session")
+def embedding_model(model_cache: Path) -> Path:
+    """all-MiniLM-L6-v2, a folder of sentence-transformers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LLAMAFORGE_CACHE", str(model_cache))
+        return fetch_embedding_model()
 
 
 @pytest.fixture(scope="session")

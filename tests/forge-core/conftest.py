@@ -17,7 +17,7 @@ def plugin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     folder = tmp_path / "site"
     folder.mkdir()
     monkeypatch.syspath_prepend(folder)
-    groups = (plugins.BACKENDS, plugins.SOURCES, plugins.COMMANDS)
+    groups = plugins.GROUPS.values()
     for group in groups:
         group.refresh()
     before = set(sys.modules)

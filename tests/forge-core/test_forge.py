@@ -31,7 +31,7 @@ from llamaforge.errors import (
     UnknownParameterError,
     UnsupportedError,
 )
-from llamaforge.models import DEFAULT_MODEL
+from llamaforge.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL
 from support.plugins import make_sound
 
 
@@ -58,11 +58,23 @@ def test_the_reference_s_workflow(forge: LlamaForge) -> None:
         forge.generate("x")
 
 
-def test_the_built_in_model_is_there_and_stays(forge: LlamaForge) -> None:
-    assert forge.list_models() == [DEFAULT_MODEL.name]
+def test_the_built_in_models_are_there_and_stay(forge: LlamaForge) -> None:
+    assert forge.list_models() == [DEFAULT_MODEL.name, DEFAULT_EMBEDDING_MODEL.name]
     assert forge.default_model == DEFAULT_MODEL.name
-    with pytest.raises(InvalidParameterError, match="built in"):
-        forge.remove_model(DEFAULT_MODEL.name)
+    for name in forge.list_models():
+        with pytest.raises(InvalidParameterError, match="built in"):
+            forge.remove_model(name)
+
+
+def test_each_task_has_its_default_model(forge: LlamaForge) -> None:
+    assert forge.default_model_for("generate") == DEFAULT_MODEL.name
+    assert forge.default_model_for("embed") == DEFAULT_EMBEDDING_MODEL.name
+    assert forge.default_model_for("rerank") is None
+    forge.add_model("mine", "anything", "echo", {"task": "embed"}, save=True)
+    forge.config_path.write_text('default = "mine"\n' + forge.config_path.read_text())
+    assert forge.default_model_for("embed") == "mine"
+    assert forge.default_model_for("rerank") is None
+    assert forge.default_model_for("generate") == "mine"
 
 
 def test_adding_twice(forge: LlamaForge) -> None:

@@ -148,7 +148,10 @@ ROLES = "the roles are system, developer, user, assistant and tool"
         ({"role": "user", "contents": "x"}, "has the unknown field 'contents'; did you mean 'content'?"),
         (
             {"role": "user", "content": "x", "mood": "good"},
-            "has the unknown field 'mood'; the fields are role, content, name, tool_calls and tool_call_id.",
+            (
+                "has the unknown field 'mood'; "
+                "the fields are role, content, reasoning_content, name, tool_calls and tool_call_id."
+            ),
         ),
         ({"role": "user", "content": 3}, "has content that is neither a string nor a list of parts, but int."),
         (

@@ -45,6 +45,7 @@ GIVEN: dict[str, Any] = {
 WRITTEN_BY_AUTHORS = {
     *("load", "unload", "check_model", "stream", "astream", "render_request", "open_engine", "after_fork"),
     *("check_engine_options", "default_parameters", "attach", "detach", "is_healthy", "find_model"),
+    *("tokenize_request", "token_text"),
 }
 NOT_WALKED = ("embed", "rerank", "tools", "score")
 KEYWORDS = set(GenerationParameters.__annotations__) - {"stop", "temperature", "engine", "timeout", "response_format"}

@@ -141,6 +141,40 @@ def test_no_input_ends_the_process(encoder: Path, lengths: list[int], many: int,
             assert max(ids) >= 192 or len(ids) > 256
 
 
+@pytest.mark.parametrize("task", ["embed", "rerank"])
+@pytest.mark.parametrize("given", [{"general__file_type": np.uint32(0)}, {}], ids=["a file of floats", "asked for"])
+def test_a_vector_does_not_depend_on_its_neighbours(
+    folder: Path, given: dict[str, Any], task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if task == "rerank":
+        monkeypatch.setattr("forge_llamacpp.embedding.LlamaCppEmbeddingEngine._check_scores", lambda _: None)
+        given = given | {"bert__pooling_type": RANK, "tokenizer__ggml__token_type_count": np.uint32(1)}
+    path = make_tiny_encoder(folder / "exact.gguf", head=FULL_HEAD if task == "rerank" else None, **given)
+    texts = [("fog and the sea " * length)[: 3 * length + 1] for length in (1, 2, 5, 9, 13, 16, 17, 31, 33, 64)] * 3
+    parameters = {} if "general__file_type" in given else {"flash_attn": False}
+    with load(path, **parameters) as backend:
+        if task == "embed":
+            among = np.asarray(backend.embed(texts))
+            alone = np.concatenate([np.asarray(backend.embed(text)) for text in texts])
+        else:
+            among = np.array([ranked.score for ranked in sorted(backend.rerank("a", texts), key=lambda one: one.index)])
+            alone = np.array([backend.rerank("a", [text])[0].score for text in texts])
+        assert np.abs(among - alone).max() < 1e-6
+
+
+@pytest.mark.parametrize("flash_attn", [None, False])
+@pytest.mark.parametrize(
+    "given",
+    [{"n_batch": width} for width in (1, 2, 15, 17, 100, 255, 257, 384, 1000)] + [{"n_ctx": 300}, {"n_ctx": 301}],
+    ids=str,
+)
+def test_no_width_ends_the_process(folder: Path, given: dict[str, int], flash_attn: bool | None) -> None:
+    path = make_tiny_encoder(folder / "wide.gguf", context=512)
+    with load(path, flash_attn=flash_attn, **given) as backend:
+        texts = ["a b c " * length for length in (1, 1, 1, 20, 40)]
+        assert len(backend.embed(texts)) == len(texts)
+
+
 def test_thousands_of_texts(encoder: Path) -> None:
     with load(encoder) as backend:
         assert len(backend.embed("fog" for _ in range(1_000))) == 1_000

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from forge_openai import OpenAIBackend
+from forge_openai import OpenAIBackend, OpenAIConfig
+from forge_openai.endpoint import find_endpoints
 from forge_openai.plugin import SPEC
+from forge_openai.request.body import build
 from llamaforge.errors import (
     EmptyPromptError,
     InvalidAnswerError,
@@ -19,6 +21,8 @@ from llamaforge.errors import (
     UnsupportedError,
 )
 from llamaforge.parameters import NAMES, UNIVERSAL
+from llamaforge.requests import read_request
+from llamaforge.secrets import Secret
 from support.scripted import ScriptedServer, stream_reply
 
 Load = Callable[..., OpenAIBackend]
@@ -52,7 +56,13 @@ HONOURED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "reasoning_effort": ({"reasoning_effort": "low"}, {"reasoning_effort": "low"}),
 }
-EXTENSIONS: dict[str, Any] = {"top_k": 0, "min_p": 0.05, "repetition_penalty": 1.1, "grammar": 'root ::= "a"'}
+EXTENSIONS: dict[str, Any] = {
+    "top_k": 0,
+    "min_p": 0.05,
+    "repetition_penalty": 1.1,
+    "grammar": 'root ::= "a"',
+    "max_reasoning_tokens": 5,
+}
 
 
 def test_the_tables_cover_every_canonical_name() -> None:
@@ -61,7 +71,6 @@ def test_the_tables_cover_every_canonical_name() -> None:
         "truncation",
         "chat_template_kwargs",
         "parse_special",
-        "max_reasoning_tokens",
     }  # whoever has the template knows
     assert set(HONOURED) | set(EXTENSIONS) | UNIVERSAL | refused == set(NAMES)
 
@@ -285,3 +294,43 @@ def test_the_sdks_message_can_be_sent_again(server: ScriptedServer, load: Load) 
     said = ChatCompletionMessage(role="assistant", content="Two a day.").model_dump()
     load().chat([{"role": "user", "content": "Tides?"}, said, {"role": "user", "content": "When?"}])
     assert server.last.body["messages"][1] == {"role": "assistant", "content": "Two a day."}
+
+
+SWITCHED = {"enable_thinking": False, "thinking": False}
+
+
+def test_the_effort_of_reasoning_in_vllms_words(server: ScriptedServer, load: Load) -> None:
+    """Its templates have a switch, or read an effort; they ignore what they don't read."""
+    backend = load(constraints="vllm")
+    backend.generate("Hi", reasoning_effort="none")
+    assert server.last.body == {**ALWAYS, "reasoning_effort": "none", "chat_template_kwargs": SWITCHED}
+    backend.generate("Hi", reasoning_effort="low")
+    on = {"enable_thinking": True, "thinking": True}
+    assert server.last.body == {**ALWAYS, "reasoning_effort": "low", "chat_template_kwargs": on}
+
+
+THOUGHT = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello", "reasoning": "hm"},
+    {"role": "user", "content": "So?"},
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [("openai", {"reasoning_content"}), ("vllm", {"reasoning_content", "reasoning"})],
+)
+def test_the_reasoning_of_earlier_turns(kind: Any, names: set[str], server: ScriptedServer, load: Load) -> None:
+    load(constraints=kind).chat(THOUGHT)
+    assert server.last.body["messages"][1] == {
+        "role": "assistant",
+        "content": "Hello",
+        **dict.fromkeys(names, "hm"),
+    }
+
+
+def test_openai_itself_takes_no_reasoning() -> None:
+    config = OpenAIConfig(api_key=Secret("sk"))
+    (endpoint,) = find_endpoints(config, "m", {})
+    _, body = build(read_request(None, THOUGHT), "m", endpoint, config)
+    assert json.loads(body)["messages"][1] == {"role": "assistant", "content": "Hello"}

@@ -6,13 +6,14 @@ import asyncio
 import base64
 import json
 from array import array
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from llamaforge.errors import ServerError, UnsupportedError
+from llamaforge.errors import ConnectionFailedError, ModelNotFoundError, ServerError, UnsupportedError
 from llamaforge.results import Usage
-from support.scripted import Received, Reply, ScriptedServer, json_reply
+from support.scripted import Received, Reply, ScriptedServer, error_reply, json_reply, models_reply
 
 
 def vectors_reply(request: Received) -> Reply:
@@ -80,3 +81,87 @@ def test_documents_are_ranked(server: ScriptedServer, load: Any) -> None:
     assert asyncio.run(backend.arerank("q", ["a", "b"])).documents == ranking.documents
     with pytest.raises(ServerError, match="scores"):
         backend.rerank("q", ["a", "b", "c"])
+
+
+RESULTS = [{"index": 1, "relevance_score": 0.9}, {"index": 0, "relevance_score": 0.2}]
+
+
+@pytest.fixture
+def bare() -> Iterator[ScriptedServer]:
+    """A server whose scripts say the whole path."""
+    with ScriptedServer(api="") as server:
+        server.on("GET", "/v1/models", models_reply("m-1"))
+        yield server
+
+
+def test_a_server_may_know_only_the_second_rerank_route(bare: ScriptedServer, load: Any) -> None:
+    cohere = {"results": RESULTS, "meta": {"tokens": {"input_tokens": 9}, "billed_units": {"search_units": 1}}}
+    bare.on("POST", "/v2/rerank", json_reply(cohere))
+    backend = load(api_base=f"{bare.url}/v1")
+    for _ in range(2):
+        ranking = backend.rerank("q", ["a", "b"])
+        assert [(each.index, each.score) for each in ranking] == [(1, 0.9), (0, 0.2)]
+        assert ranking.usage == Usage(prompt_tokens=9, completion_tokens=0)
+    assert len(asyncio.run(backend.arerank("q", ["a", "b"]))) == 2
+    assert [request.path for request in bare.posted()] == ["/v1/rerank", *["/v2/rerank"] * 3]
+    assert len(asyncio.run(load(api_base=f"{bare.url}/v1").arerank("q", ["a", "b"]))) == 2
+
+
+def test_the_first_refusal_counts_where_there_is_no_second_route(bare: ScriptedServer, load: Any) -> None:
+    bare.on("POST", "/v1/rerank", error_reply(404, "This model doesn't rank."))
+    backend = load(api_base=f"{bare.url}/v1")
+    for ask in (backend.rerank, lambda *given: asyncio.run(backend.arerank(*given))):
+        with pytest.raises(ServerError, match="doesn't rank"):
+            ask("q", ["a"])
+    bare.on("POST", "/v1/rerank", error_reply(501, "Start it with --reranking."))
+    asked = len(bare.posted())
+    with pytest.raises(ServerError, match="--reranking"):
+        backend.rerank("q", ["a"])
+    assert len(bare.posted()) == asked + 1
+
+
+def tei(server: ScriptedServer, **more: Any) -> None:
+    server.on("GET", "/info", json_reply({"model_id": "org/m-1", "max_client_batch_size": 2, **more}))
+    server.on("POST", "/embed", lambda asked: json_reply([[len(text), 1.0] for text in asked.body["inputs"]]))
+    server.on(
+        "POST",
+        "/rerank",
+        lambda asked: json_reply([{"index": i, "score": 1 / len(t)} for i, t in enumerate(asked.body["texts"])][::-1]),
+    )
+
+
+def test_text_embeddings_inference_has_routes_of_its_own(bare: ScriptedServer, load: Any) -> None:
+    tei(bare)
+    for address in (bare.url, f"{bare.url}/v1"):
+        backend = load("org/m-1", api_base=address, embedding_api="tei")
+        found = backend.embed(["a", "bbb", [5, 6]], truncation="auto", prompt_name="query", normalize=False)
+        assert [row.tolist() for row in found] == [[1, 1], [3, 1], [2, 1]]
+        assert found.usage is None
+        assert [request.body for request in bare.posted()[-2:]] == [
+            {"inputs": ["a", "bbb"], "truncate": True, "normalize": False, "prompt_name": "query"},
+            {"inputs": [[5, 6]], "truncate": True, "normalize": False, "prompt_name": "query"},
+        ]
+        assert asyncio.run(backend.aembed(["a"])).vectors[0].tolist() == [1, 1]
+        assert bare.last.body == {"inputs": ["a"], "truncate": False}
+        ranking = backend.rerank("q", ["aaaa", "b", "cc"])
+        assert [(each.index, each.score) for each in ranking] == [(1, 1.0), (2, 0.5), (0, 0.25)]
+        assert bare.last.body == {"query": "q", "texts": ["cc"], "truncate": False, "raw_scores": False}
+        assert asyncio.run(backend.arerank("q", ["aaaa", "b", "cc"], top_n=1))[0].index == 1
+        assert backend.capabilities.tasks == {"embed", "rerank"}
+
+
+def test_what_such_a_server_is_for_is_asked(bare: ScriptedServer, load: Any) -> None:
+    tei(bare, model_type={"reranker": {"id2label": {"0": "LABEL_0"}}})
+    backend = load("m-1", api_base=bare.url, embedding_api="tei")
+    with pytest.raises(UnsupportedError, match="rerank"):
+        backend.embed("x")
+    with pytest.raises(UnsupportedError):
+        backend.generate("x")
+    tei(bare, model_type={"embedding": {"pooling": "cls"}})
+    assert load("m-1", api_base=bare.url, embedding_api="tei").capabilities.tasks == {"embed"}
+    with pytest.raises(ModelNotFoundError, match="org/m-1"):
+        load("another", api_base=bare.url, embedding_api="tei")
+    bare.on("GET", "/info", json_reply({"no": "such server"}))
+    with pytest.raises(ConnectionFailedError, match="no Text Embeddings Inference server"):
+        load("m-1", api_base=bare.url, embedding_api="tei")
+    assert load("m-1", api_base=bare.url, embedding_api="tei", check_model=False).texts_per_request == 32

@@ -330,7 +330,8 @@ def test_the_text_arrives(name: str, server: ScriptedServer, load: Load, ask: As
     server.chat(lambda _: SOUND[name]())
     answer = ask(load())
     assert (str(answer), answer.finish_reason) == ("High tide.", "stop")
-    assert answer.usage == Usage(prompt_tokens=3, completion_tokens=2)
+    thought = int(name == "content in parts")
+    assert answer.usage == Usage(prompt_tokens=3, completion_tokens=2, reasoning_tokens=thought)
     assert answer.reasoning == ("Moon?" if name == "content in parts" else "")
 
 

@@ -27,6 +27,9 @@ def forge(tmp_path: Path) -> Iterator[LlamaForge]:
         for name in ("one", "two", "slow", "broken"):
             forge.add_model(name, name, backend="scripted")
         forge.add_model("toy", "toy", backend="toy", parameters={"n_ctx": 64})
+        forge.add_model("echo", "echo", backend="echo", parameters={"n_ctx": 64})
+        for task in ("embed", "rerank"):
+            forge.add_model(task, task, backend="echo", parameters={"task": task, "n_ctx": 64})
         yield forge
 
 

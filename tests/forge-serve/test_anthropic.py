@@ -96,3 +96,27 @@ def test_a_failure_amid_a_stream(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.APIStatusError, match="The engine has failed"):
         for _ in client.messages.create(model="one", max_tokens=9, messages=say("fail"), stream=True):
             pass
+
+
+def test_thinking(client: anthropic.Anthropic) -> None:
+    ask: dict[str, Any] = {"model": "one", "max_tokens": 2000, "messages": say("Hi")}
+    client.messages.create(**ask, thinking={"type": "enabled", "budget_tokens": 1024})
+    assert Scripted.asked[-1].max_reasoning_tokens == 1024
+    client.messages.create(**ask, thinking={"type": "disabled"})
+    assert Scripted.asked[-1].reasoning_effort == "none"
+
+
+def test_thinking_of_earlier_turns(client: anthropic.Anthropic) -> None:
+    said: Any = [
+        *say("Hi"),
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": ""},
+                {"type": "text", "text": "Hello"},
+            ],
+        },
+        *say("So?"),
+    ]
+    client.messages.create(model="one", max_tokens=9, messages=said)
+    assert [turn.reasoning_content for turn in Scripted.asked[-1].messages] == [None, "hm", None]

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
-import time
-from http.client import HTTPConnection
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from forge_serve.command import command
+from support.serving import until
+
+TLS = Path(__file__).parents[1] / "forge-openai" / "tls"
+ECHO = '[models.echo]\npath = "echo"\nbackend = "echo"\n'
 
 
 def free_port() -> int:
@@ -23,48 +30,194 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def ask(port: int, method: str, path: str, content: object = None) -> tuple[int, bytes]:
+def ask(port: int, method: str, path: str, content: object = None, **headers: str) -> tuple[int, bytes]:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request(method, path, json.dumps(content) if content is not None else None)
+        connection.request(method, path, json.dumps(content) if content is not None else None, headers)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:
         connection.close()
 
 
-def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
-    (tmp_path / "models.toml").write_text('[models.echo]\npath = "echo"\nbackend = "echo"\n')
+class Started:
+    """A server in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, port: int) -> None:
+        self.process = process
+        self.log = log
+        self.port = port
+
+    def said(self) -> str:
+        return self.log.read_text()
+
+    def ended(self) -> int:
+        return self.process.wait(30)
+
+
+@contextmanager
+def started(folder: Path, *arguments: str, models: str = ECHO, **environment: str) -> Iterator[Started]:
+    (folder / "models.toml").write_text(models)
     port = free_port()
-    arguments = ["serve", "echo", "--port", str(port), "--pin", "echo"]
-    started = subprocess.Popen(
-        [sys.executable, "-m", "llamaforge", *arguments],
-        env={"LLAMAFORGE_CONFIG": str(tmp_path / "models.toml"), "HOME": str(tmp_path), "PATH": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    log = folder / "log"
+    told = {"LLAMAFORGE_CONFIG": str(folder / "models.toml"), "HOME": str(folder), "PATH": "", **environment}
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "llamaforge", "serve", *arguments],
+            env=told | {"LLAMAFORGE_SERVE_PORT": str(port)},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+        )
+    server = Started(process, log, port)
     try:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                status, _ = ask(port, "GET", "/health")
-                break
-            except OSError:
-                assert started.poll() is None, started.communicate()[0]
-                assert time.monotonic() < end
-                time.sleep(0.05)
-        assert status == 200
-        turns = {"model": "echo", "messages": [{"role": "user", "content": "Hello there"}]}
-        status, content = ask(port, "POST", "/v1/chat/completions", turns)
-        assert (status, json.loads(content)["choices"][0]["message"]["content"]) == (200, "Hello there")
-        started.send_signal(signal.SIGTERM)
-        said, _ = started.communicate(timeout=30)
+        yield server
     finally:
-        started.kill()
-    assert started.returncode in (0, -signal.SIGTERM), said
-    assert f"http://127.0.0.1:{port}" in said
-    assert "Traceback" not in said
+        process.kill()
+        process.wait()
+
+
+def ready(server: Started, wanted: Callable[[], bool]) -> None:
+    """Wait until *wanted* is true of a server that runs; while nobody listens, it isn't."""
+
+    def holds() -> bool:
+        assert server.process.poll() is None, server.said()
+        try:
+            return wanted()
+        except OSError:
+            return False
+
+    until(holds, 60)
+
+
+def healthy(server: Started) -> None:
+    ready(server, lambda: ask(server.port, "GET", "/health")[0] == 200)
+
+
+TURNS = {"model": "echo", "messages": [{"role": "user", "content": "Hello there"}]}
+
+
+def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
+    with started(tmp_path, "echo", "--pin", "echo") as server:
+        healthy(server)
+        status, content = ask(server.port, "POST", "/v1/chat/completions", TURNS)
+        assert (status, json.loads(content)["choices"][0]["message"]["content"]) == (200, "Hello there")
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() in (0, -signal.SIGTERM)
+        assert f"http://127.0.0.1:{server.port}" in server.said()
+        assert "Traceback" not in server.said()
+
+
+def test_settings_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
+    config, keys = tmp_path / "serve.toml", tmp_path / "keys"
+    keys.write_text("sesame admin\n")
+    config.write_text('models = ["echo"]\napi-key-file = "keys"\naccess_log = "json"\n')
+
+    def names(key: str = "sesame") -> list[str]:
+        status, content = ask(server.port, "GET", "/v1/models", authorization=f"Bearer {key}")
+        return [model["id"] for model in json.loads(content)["data"]] if status == 200 else []
+
+    with started(tmp_path, "--config", "serve.toml", models=ECHO + ECHO.replace("echo]", "other]")) as server:
+        healthy(server)
+        assert names() == ["echo"]
+        config.write_text('models = ["echo", "other"]\napi_key_file = "keys"\naccess_log = "json"\nport = 1\n')
+        ready(server, lambda: names() == ["echo", "other"])  # without a signal: it has changed
+        config.write_text('models = ["echo"\n')
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: "stay as they were" in server.said())
+        assert "serve.toml: it is not TOML" in server.said()
+        assert names() == ["echo", "other"]
+        config.write_text('models = ["other"]\napi_key_file = "keys"\n')
+        keys.write_text("other-key\n")
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: names("other-key") == ["other"])
+        assert names() == []  # a key that was taken out is one no longer
+        assert "other-key" not in server.said()
+        assert "sesame" not in server.said()
+
+
+def test_the_access_log_tells_no_prompt(tmp_path: Path) -> None:
+    with started(tmp_path, "--access-log", "json") as server:
+        healthy(server)
+        assert ask(server.port, "POST", "/v1/chat/completions", TURNS, authorization="Bearer sesame")[0] == 200
+        ready(server, lambda: "completions" in server.said())
+        assert "Hello" not in server.said()
+        assert "sesame" not in server.said()
+        line = next(line for line in server.said().splitlines() if "completions" in line)
+        told = json.loads(line[line.index("{") :])
+        assert (told["method"], told["path"], told["status"]) == ("POST", "/v1/chat/completions", 200)
+        assert (told["model"], told["ending"], told["completion_tokens"]) == ("echo", "finished", 2)
+
+
+def test_a_socket_in_the_file_system(tmp_path: Path) -> None:
+    with started(tmp_path, LLAMAFORGE_SERVE_UNIX_SOCKET="here.sock") as server:
+
+        def asked() -> bytes:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(tmp_path / "here.sock"))
+                connection.sendall(b"GET /health HTTP/1.1\r\nHost: anything\r\nConnection: close\r\n\r\n")
+                return b"".join(iter(lambda: connection.recv(4096), b""))
+
+        ready(server, lambda: asked().startswith(b"HTTP/1.1 200"))
+
+
+def test_https(tmp_path: Path) -> None:
+    trusted = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
+    with started(tmp_path, "--tls-cert", str(TLS / "cert.pem"), "--tls-key", str(TLS / "key.pem")) as server:
+
+        def asked() -> int:
+            connection = HTTPSConnection("127.0.0.1", server.port, timeout=30, context=trusted)
+            try:
+                connection.request("GET", "/health")
+                return connection.getresponse().status
+            finally:
+                connection.close()
+
+        ready(server, lambda: asked() == 200)
+
+
+def drowsy(server: Started) -> tuple[threading.Thread, list[tuple[int, bytes]]]:
+    """An answer of twenty words that takes its time, once it is being computed."""
+    healthy(server)
+    answers: list[tuple[int, bytes]] = []
+    turns = {"model": "echo", "messages": [{"role": "user", "content": "word " * 20}]}
+    asking = threading.Thread(target=lambda: answers.append(_asked(server.port, turns)))
+    asking.start()
+    ready(server, lambda: b'llamaforge_model_requests{model_name="echo"} 1.0' in ask(server.port, "GET", "/metrics")[1])
+    return asking, answers
+
+
+def _asked(port: int, turns: object) -> tuple[int, bytes]:
+    try:
+        return ask(port, "POST", "/v1/chat/completions", turns)
+    except OSError:
+        return 0, b""
+
+
+def test_answers_end_before_the_server_does(tmp_path: Path) -> None:
+    with started(tmp_path, models=ECHO + "parameters = { delay = 0.1 }\n") as server:
+        asking, answers = drowsy(server)
+        server.process.send_signal(signal.SIGTERM)
+        asking.join(30)
+        assert [status for status, _ in answers] == [200]
+        assert json.loads(answers[0][1])["choices"][0]["message"]["content"].count("word") == 20
+        assert server.ended() in (0, -signal.SIGTERM)
+
+
+def test_a_second_signal_ends_it(tmp_path: Path) -> None:
+    with started(tmp_path, models=ECHO + "parameters = { delay = 30.0 }\n") as server:
+        asking, answers = drowsy(server)
+        server.process.send_signal(signal.SIGTERM)
+        ready(server, lambda: not _listens(server.port))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() in (0, -signal.SIGTERM)
+        asking.join(30)
+        assert answers[0][0] != 200
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as trying:
+        return trying.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(
@@ -74,9 +227,31 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         (["--memory", "plenty"], "is not a size such as 8GB"),
         (["--port", "99999"], "99999"),
         (["--idle", "-1"], "idle must be"),
+        (["--pin", "nobody"], "nobody"),
+        (["--tls-cert", "cert.pem"], "both --tls-cert and --tls-key"),
+        (["--api-key-file", "nowhere"], "there is no file nowhere"),
+        (["--config", "nowhere.toml"], "nowhere.toml: it can't be read"),
     ],
 )
 def test_mistakes(arguments: list[str], message: str) -> None:
     result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 2
+    assert message in result.output
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("port = ", "not TOML"),
+        ("prot = 1", "no setting 'prot'. Did you mean 'port'?"),
+        ('port = "many"', "Expected `int | null`"),
+        ('memory = "plenty"', "is not a size"),
+        ('host = "0.0.0.0"', "can be reached from other machines"),
+    ],
+)
+def test_mistakes_in_a_file(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text(content)
+    result = CliRunner().invoke(command, ["--config", str(file)])
     assert result.exit_code == 2
     assert message in result.output

@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,34 +19,9 @@ from forge_serve.config import ServeConfig
 from forge_serve.keys import Key, read_keys
 from llamaforge import LlamaForge
 from llamaforge.errors import InvalidParameterError
-from support.serving import Running, Scripted, Serve, running, until
+from support.serving import Running, Scripted, Serve, body, get, post, running, until
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/messages", "/api/chat", "/api/generate")
-
-
-def body(text: str = "Hi", **more: Any) -> dict[str, Any]:
-    return {"model": "one", "max_tokens": 9, "messages": [{"role": "user", "content": text}], **more}
-
-
-def post(server: Running, path: str, content: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
-    sent = content if isinstance(content, bytes) else json.dumps(content).encode()
-    try:
-        connection.request("POST", path, sent, {"content-type": "application/json", **headers})
-        answer = connection.getresponse()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-    finally:
-        connection.close()
-
-
-def get(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
-    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
-    try:
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
 
 
 def leave_after(server: Running, content: dict[str, Any], path: str, reached: Callable[[], object]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import ollama
 import pytest
 
-from support.serving import Running, Scripted
+from support.serving import Running, Scripted, until
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_lists(client: ollama.Client) -> None:
     ("ask", "message"),
     [
         ({"model": "three"}, "There is no model"),
-        ({"options": {"num_ctx": 4096}}, "num_ctx"),
+        ({"model": "echo", "options": {"num_ctx": 4096}}, "loaded with 64"),
         ({"options": {"top_p": 5}}, "top_p must be"),
         ({"messages": [{"role": "user", "content": "Hi", "images": ["aGk="]}]}, "images"),
     ],
@@ -77,3 +77,33 @@ def test_errors(client: ollama.Client, ask: dict[str, Any], message: str) -> Non
 def test_a_failure_amid_a_stream(client: ollama.Client) -> None:
     with pytest.raises(ollama.ResponseError, match="The engine has failed"):
         list(client.chat("one", say("fail"), stream=True))
+
+
+def test_what_is_asked_of_memory(client: ollama.Client, server: Running) -> None:
+    client.chat("echo", messages=[{"role": "user", "content": "Hi"}], options={"num_ctx": 64})
+    assert "echo" in [model.model for model in client.ps().models]
+    client.chat("echo", messages=[{"role": "user", "content": "Hi"}], keep_alive="5m")
+    expires = next(model.expires_at for model in client.ps().models if model.model == "echo")
+    assert expires is not None
+    assert expires.year < 9999
+    client.chat("echo", messages=[{"role": "user", "content": "Hi"}], keep_alive=0)
+    until(lambda: not client.ps().models)
+    with pytest.raises(ollama.ResponseError, match="keep_alive"):
+        client.chat("echo", messages=[{"role": "user", "content": "Hi"}], keep_alive="soon")
+
+
+def test_thinking_and_logprobs(client: ollama.Client) -> None:
+    answer = client.chat(
+        "one", messages=[{"role": "user", "content": "Hi"}], think="low", logprobs=True, top_logprobs=2
+    )
+    assert answer.message.thinking == "Let me see. "
+    asked = Scripted.asked[-1]
+    assert (asked.reasoning_effort, asked.logprobs, asked.top_logprobs) == ("low", True, 2)
+    client.generate("one", "Hi", think=False)
+    assert Scripted.asked[-1].reasoning_effort == "none"
+
+
+def test_thinking_of_earlier_turns(client: ollama.Client) -> None:
+    turn = ollama.Message(role="assistant", content="Hello", thinking="hm")
+    client.chat("one", [ollama.Message(role="user", content="Hi"), turn, ollama.Message(role="user", content="So?")])
+    assert Scripted.asked[-1].messages[1].reasoning_content == "hm"

@@ -174,3 +174,11 @@ def test_a_real_distribution(client: openai.OpenAI) -> None:
     assert all(len(token.top_logprobs) == 3 for token in logprobs.content)
     other = client.chat.completions.create(**ask | {"seed": 2})
     assert other.choices[0].message.content != first.choices[0].message.content
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_the_reasoning_of_earlier_turns(name: str, client: openai.OpenAI) -> None:
+    turn: Any = {"role": "assistant", "content": "Hello", name: "hm"}
+    said: Any = [{"role": "user", "content": "Hi"}, turn, {"role": "user", "content": "So?"}]
+    client.chat.completions.create(model="one", messages=said)
+    assert Scripted.asked[-1].messages[1].reasoning_content == "hm"

@@ -35,6 +35,8 @@ PACKAGES = {
     "forge-vllm": "forge_vllm",
     "forge-tgi": "forge_tgi",
     "forge-serve": "forge_serve",
+    "forge-bench": "forge_bench",
+    "forge-otel": "forge_otel",
 }
 """This project's distributions, and what each is imported as."""
 

@@ -52,6 +52,52 @@ SOUND = """
 """
 """A plugin's module that works; format it with name, module and suffix."""
 
+CALLER = """
+    import json
+    from llamaforge import BackendSpec, hookimpl
+    from llamaforge.backends.base import BaseBackend
+    from llamaforge.backends.config import BackendConfig
+    from llamaforge.backends.spec import Capabilities
+    from llamaforge.results import Finished, ReasoningDelta, TextDelta, ToolCallDelta
+
+    class CallerBackend(BaseBackend):
+        "Calls the first tool with the user's words, and says what came of it."
+
+        config_class = BackendConfig
+
+        def load(self, model_path, config):
+            pass
+
+        def unload(self):
+            pass
+
+        def stream(self, request, cancellation):
+            last = request.as_messages()[-1]
+            if last.role == "tool":
+                asked = [turn.reasoning_content for turn in request.as_messages() if turn.tool_calls]
+                yield TextDelta(f"{last.text} after {asked[-1]}")
+                yield Finished(finish_reason="stop")
+            elif request.tools and last.text != "no call":
+                yield ReasoningDelta("thought")
+                name = request.tools[0]["function"]["name"]
+                yield ToolCallDelta(index=0, id="1", name=name)
+                yield ToolCallDelta(index=0, arguments=json.dumps({"city": last.text}))
+                yield Finished(finish_reason="tool_calls")
+            else:
+                yield TextDelta(f"{request.tool_choice} {len(request.as_messages())}")
+                yield Finished(finish_reason="stop")
+
+    SPEC = CallerBackend.spec = BackendSpec(
+        name="caller", target="caller:CallerBackend", config="llamaforge.backends.config:BackendConfig",
+        summary="Calls", capabilities=Capabilities(parameters=frozenset({"tools", "tool_choice"})),
+    )
+
+    @hookimpl
+    def llamaforge_backend():
+        return SPEC
+"""
+"""A plugin whose model calls the tool that it is offered."""
+
 SABOTAGED = {
     "raises_import_error": "import a_library_that_is_not_there\n",
     "exits": "import sys\nsys.exit('no licence')\n",

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -69,9 +72,10 @@ class Scripted(BaseBackend):
             self.cancelled.set()
             cancellation.check()
             return
-        if said == "reason":
-            yield ReasoningDelta("Let me see. ")
-        if said == "call":
+        if said == "reason" or request.reasoning_effort not in (None, "none"):
+            yield ReasoningDelta("Let me ")
+            yield ReasoningDelta("see. ")
+        if said == "call" or request.tool_choice == "required":
             reason = "tool_calls"
             yield ToolCallDelta(index=0, id="call_1", name="weather", arguments='{"city":')
             yield ToolCallDelta(index=0, arguments='"Oslo"}')
@@ -111,7 +115,7 @@ def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
         time.sleep(0.005)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield Running(f"http://127.0.0.1:{port}", forge, app.state.residency)
+        yield Running(f"http://127.0.0.1:{port}", forge, app.state.service.residency)
     finally:
         server.should_exit = True
         thread.join(10)
@@ -123,3 +127,31 @@ def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.005)
+
+
+def body(text: str = "Hi", **more: Any) -> dict[str, Any]:
+    """A request that most dialects take."""
+    return {"model": "one", "max_tokens": 9, "messages": [{"role": "user", "content": text}], **more}
+
+
+def post(server: Running, path: str, content: Any, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    sent = content if isinstance(content, bytes) else json.dumps(content).encode()
+    try:
+        connection.request("POST", path, sent, {"content-type": "application/json", **headers})
+        answer = connection.getresponse()
+        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+    finally:
+        connection.close()
+
+
+def get(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
+    """Status and body."""
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()

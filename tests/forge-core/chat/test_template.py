@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -18,6 +18,7 @@ from llamaforge.errors import (
     RequestError,
 )
 from llamaforge.requests import read_request
+from support.chat_templates import TEMPLATES as FAMILIES
 
 Messages = list[dict[str, Any]]
 
@@ -391,3 +392,39 @@ class TestBroken:
 
     def test_a_template_that_refuses_says_why(self) -> None:
         assert "Roles must alternate!" in str(refused("{{ raise_exception('Roles must alternate!') }}", [USER]))
+
+
+class TestReasoningOfEarlierTurns:
+    """What an assistant thought comes back to the template, under the names that templates read."""
+
+    CALL: ClassVar[Messages] = [
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "reasoning_content": "I should look.",
+            "tool_calls": [{"id": "abcdefghi", "function": {"name": "now", "arguments": "{}"}}],
+        },
+        {"role": "tool", "tool_call_id": "abcdefghi", "name": "now", "content": "noon"},
+    ]
+
+    @pytest.mark.parametrize("name", sorted(FAMILIES))
+    def test_every_family_is_told(self, name: str) -> None:
+        if "reasoning" in FAMILIES[name] or "thinking" in FAMILIES[name]:
+            assert "I should look." in render(FAMILIES[name], self.CALL)
+
+    @pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+    def test_under_each_name(self, field: str) -> None:
+        shown = "{% if m.FIELD %}[{{ m.FIELD }}]{% endif %}".replace("FIELD", field)
+        text = "{% for m in messages %}{{ m.content }}" + shown + "{% endfor %}"
+        turns = [USER, {"role": "assistant", "content": "A", "reasoning": "R"}, USER]
+        assert render(text, turns) == "HiA[R]Hi"
+
+    def test_a_template_that_takes_it_only_alone(self) -> None:
+        """gpt-oss's, which refuses reasoning beside a text and calls: the text is what must arrive."""
+        text = (
+            "{% for m in messages %}{% if m.thinking and m.content and m.tool_calls %}{{ raise_exception('both') }}"
+            "{% endif %}{{ m.content }}{{ m.thinking }}{{ (m.tool_calls | tojson) if m.tool_calls }}{% endfor %}"
+        )
+        turns = [self.CALL[0], {**self.CALL[1], "content": "Look:"}, self.CALL[2]]
+        assert "Look:" in render(text, turns)
+        assert "I should look." in render(text, self.CALL)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llamaforge.backends import distributions
-from support.plugins import make_distribution, make_sabotaged, make_sound
+from support.plugins import CALLER, make_distribution, make_sabotaged, make_sound
 
 
 def listed(command: Any) -> dict[str, dict[str, Any]]:
@@ -138,3 +138,20 @@ def test_the_schema_of_all_and_of_one(quickly: Any) -> None:
     one = json.loads(quickly.fine("backends", "schema", "rich"))
     assert list(one["discriminator"]["mapping"]) == ["rich"]
     assert quickly("backends", "schema", "nothing").returncode == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "answers"),
+    [
+        ("echo", ["refused"] * 4),
+        ("rich", ["refused"] * 4),
+        ("caller", ["refused", "refused", "enforced", "refused"]),
+    ],
+)
+def test_show_tells_what_can_be_asked_of_answers(quickly: Any, name: str, answers: list[str]) -> None:
+    make_rich(quickly.plugins)
+    make_distribution(quickly.plugins, "caller", {"llamaforge.backends": {"caller": "caller"}}, {"caller": CALLER})
+    forms = dict(zip(("response_format", "grammar", "tools", "reasoning"), answers, strict=True))
+    assert json.loads(quickly.fine("backends", "show", name, "--json"))["answers"] == forms
+    shown = quickly.fine("backends", "show", name)
+    assert all(f"  {form}: {word}\n" in shown for form, word in forms.items())

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from llamaforge.models import DEFAULT_MODEL
+from llamaforge.chat import ChatTemplate
+from llamaforge.models import DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL
+from support.chat_templates import PLAIN, TEMPLATES
+from support.gguf_files import make_tiny_gguf
 from support.plugins import make_distribution, make_sound
 
 
@@ -19,11 +23,12 @@ def listed(quickly: Any) -> dict[str, dict[str, Any]]:
     return {one["name"]: one for one in json.loads(quickly.fine("models", "list", "--json"))}
 
 
-def test_the_built_in_model_is_listed_without_a_file_or_a_network(llamaforge: Any) -> None:
+def test_the_built_in_models_are_listed_without_a_file_or_a_network(llamaforge: Any) -> None:
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "https_proxy": "http://127.0.0.1:9"}
     found = json.loads(llamaforge.fine("models", "list", "--json", env=nowhere))
     assert [(one["name"], one["origin"], one["default"], one["size"]) for one in found] == [
-        (DEFAULT_MODEL.name, "built-in", True, None)
+        (DEFAULT_MODEL.name, "built-in", True, None),
+        (DEFAULT_EMBEDDING_MODEL.name, "built-in", False, None),
     ]
     shown = llamaforge.fine("models")
     assert shown == llamaforge.fine("models", "list")
@@ -288,3 +293,29 @@ def test_show_tells_what_the_makers_recommend(quickly: Any) -> None:
     assert "recommended_sampling:\n  temperature: 0.6\n  top_k: 20\n" in quickly.fine("models", "show", "mine")
     quickly.fine("models", "add", "other", "x", "--backend", "echo")
     assert "recommended_sampling: none\n" in quickly.fine("models", "show", "other")
+
+
+def test_show_tells_what_the_chat_template_can_do(quickly: Any) -> None:
+    folder = quickly.folder / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    quickly.fine("models", "add", "mine", str(folder), "--backend", "echo")
+    assert json.loads(quickly.fine("models", "show", "mine", "--json"))["chat_template"] == "none"
+    listed = [{"name": "default", "template": PLAIN}, {"name": "tool_use", "template": TEMPLATES["hermes"]}]
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": listed}))
+    found = json.loads(quickly.fine("models", "show", "mine", "--json"))["chat_template"]
+    assert found == msgspec.to_builtins(ChatTemplate({"default": PLAIN, "tool_use": TEMPLATES["hermes"]}).capabilities)
+    shown = quickly.fine("models", "show", "mine")
+    assert "  tools: yes\n" in shown
+    assert "  output_format: hermes\n" in shown
+    (folder / "chat_template.jinja").write_text(PLAIN)
+    assert "  output_format: generic\n" in quickly.fine("models", "show", "mine")
+    (folder / "chat_template.jinja").write_text("{% if %}")
+    assert "chat_template: broken: line 1" in quickly.fine("models", "show", "mine")
+
+
+def test_a_gguf_files_chat_template_is_shown_too(quickly: Any) -> None:
+    file = quickly.folder / "model.gguf"
+    make_tiny_gguf(file, template=TEMPLATES["mistral"])
+    quickly.fine("models", "add", "mine", str(file), "--backend", "echo")
+    assert "  output_format: mistral\n" in quickly.fine("models", "show", "mine")

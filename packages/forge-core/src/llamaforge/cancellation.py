@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from .errors import GenerationTimeoutError
 
 _LONGEST: Final = 1e8
 """Seconds; the operating system's clocks end a little beyond 1e9."""
+_NONE: Final[Mapping[str, str]] = {}
 
 
 class CancellationToken:
@@ -24,7 +25,7 @@ class CancellationToken:
         started: the caller's ``time.perf_counter()``. Default: now.
     """
 
-    __slots__ = ("_callbacks", "_cancelled", "_lock", "deadline", "started", "timeout")
+    __slots__ = ("_callbacks", "_cancelled", "_headers", "_lock", "deadline", "started", "timeout")
 
     def __init__(self, timeout: float | None = None, started: float | None = None) -> None:
         self.timeout = timeout
@@ -33,6 +34,15 @@ class CancellationToken:
         self._cancelled = False
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """HTTP headers that an observer added, such as ``traceparent``: a backend that asks a server sends them."""
+        return getattr(self, "_headers", _NONE)
+
+    @headers.setter
+    def headers(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
 
     @property
     def cancelled(self) -> bool:

@@ -112,6 +112,8 @@ class Totals:
     batches: int = 0
     total: float | None = None
     """Seconds until the last batch was there."""
+    cancelled: bool = False
+    """Whether the call was cancelled before all batches were there."""
     _unknown: bool = field(default=False, repr=False)
 
     def add(self, usage: Usage | None) -> None:

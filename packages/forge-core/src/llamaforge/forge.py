@@ -17,6 +17,7 @@ from .backends.calls import NamedModelCalls
 from .backends.distributions import DISTRIBUTIONS
 from .backends.named_embedding_calls import NamedModelEmbeddingCalls
 from .backends.registry import check_generation, list_backends
+from .backends.spec import Task
 from .errors import (
     InvalidParameterError,
     LlamaForgeError,
@@ -26,8 +27,9 @@ from .errors import (
     UnknownModelError,
 )
 from .forks import ForkSafeLock
+from .formats.tasks import model_task
 from .loaded_models import LoadedModel
-from .models import DEFAULT_MODEL, ModelEntry, ModelFile
+from .models import BUILT_IN, DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, ModelEntry, ModelFile
 from .models.place import say_where
 from .opening import open_entry
 from .pool import ModelPool
@@ -52,9 +54,9 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             forge.load_model("llama")
             print(forge.generate("Explain quantum computing in simple terms"))
 
-    Models come from the user's model file and from :meth:`add_model`; one is built in (``smollm2-135m-instruct``,
-    downloaded when it is first loaded). Any number may be loaded at once; the one loaded last is
-    :attr:`current_model`. All methods are thread-safe.
+    Models come from the user's model file and from :meth:`add_model`; two are built in and downloaded when
+    they are first loaded: ``smollm2-135m-instruct`` for text, ``all-minilm-l6-v2`` for vectors. Any number may be
+    loaded at once; the one loaded last is :attr:`current_model`. All methods are thread-safe.
 
     Args:
         config_path: the model file. Default: the environment variable ``LLAMAFORGE_CONFIG``, else ``models.toml`` in
@@ -193,6 +195,18 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         """The model that ``load_model()`` loads: the model file's ``default`` or, without one, the built-in model."""
         return self._file.default or DEFAULT_MODEL.name
 
+    def default_model_for(self, task: Task) -> str | None:
+        """The model for *task* where none is named: the default model, if it is for that, else a built-in one.
+
+        None: there is none, as for ``rerank``. Raises ModelFileError.
+        """
+        if task == "generate":
+            return self.default_model
+        entry = self._entries().get(self._file.default or "")
+        if entry is not None and _task_of(entry) == task:
+            return entry.name
+        return DEFAULT_EMBEDDING_MODEL.name if task == "embed" else None
+
     # Loaded models.
 
     def load_model(self, name: str | None = None, parameters: Mapping[str, object] | None = None) -> BaseBackend:
@@ -265,6 +279,15 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
         return self._pool.loaded()
 
     @property
+    def progress(self) -> Progress | None:
+        """What is called during downloads; it may be replaced at any time, for the downloads that begin afterwards."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, progress: Progress | None) -> None:
+        self._progress = progress
+
+    @property
     def pool(self) -> ModelPool:
         """The loaded models, for callers that need leases, pins or idle times, such as a server."""
         return self._pool
@@ -301,7 +324,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
     def _entries(self) -> dict[str, ModelEntry]:
         with self._lock:
-            return {DEFAULT_MODEL.name: DEFAULT_MODEL} | self._file.load() | self._added
+            return BUILT_IN | self._file.load() | self._added
 
     def _entry_or_reference(self, name: str) -> ModelEntry:
         entries = self._entries()
@@ -345,6 +368,12 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             named = entry.origin != "memory" or entry.name in self._added
             say_where(error, entry, parameters, self.config_path, named=named)
             raise
+
+
+def _task_of(entry: ModelEntry) -> object:
+    """What a model is for: as its load parameters say, or its files where they are here; None where neither does."""
+    said = entry.parameters.get("task")
+    return said if said is not None or not is_local(entry.path) else model_task(entry.path)
 
 
 def _file_size(entry: ModelEntry) -> int | None:

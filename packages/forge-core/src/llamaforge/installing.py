@@ -20,7 +20,17 @@ from urllib.request import url2pathname
 
 _CORE: Final = "forge-core"
 _OURS: Final = frozenset(
-    {_CORE, "forge-hf", "forge-llamacpp", "forge-openai", "forge-serve", "forge-tgi", "forge-vllm"}
+    {
+        _CORE,
+        "forge-bench",
+        "forge-hf",
+        "forge-llamacpp",
+        "forge-openai",
+        "forge-otel",
+        "forge-serve",
+        "forge-tgi",
+        "forge-vllm",
+    }
 )
 OUR_RANGE: Final = ">=2.0,<3"
 """Keeps a resolver that doesn't see our packages from installing a stranger's of the same name."""

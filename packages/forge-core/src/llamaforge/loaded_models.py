@@ -10,6 +10,7 @@ from typing import Literal
 
 from .backends.base import BaseBackend
 from .backends.memory import MemoryUsage
+from .errors import ModelNotLoadedError
 from .models import ModelEntry
 
 State = Literal["loading", "loaded", "unloading"]
@@ -55,6 +56,8 @@ class Slot:
     leases: int = 0
     followers: int = 0
     """Callers that wait for the same load."""
+    size: int = 0
+    """Bytes that it takes: while it loads, those that are set aside for it."""
 
     def enter(self, state: State) -> None:
         """Go on to *state*, now."""
@@ -63,6 +66,13 @@ class Slot:
     def serves(self, entry: ModelEntry, parameters: Mapping[str, object]) -> bool:
         """Whether it is that model with those load parameters."""
         return self.entry == entry and self.parameters == parameters and not self.lost
+
+    @property
+    def ready(self) -> BaseBackend:
+        """The backend of a model that is loaded. Raises ModelNotLoadedError for another one."""
+        if self.backend is None:
+            raise ModelNotLoadedError(f"The model {self.entry.name!r} is not loaded.", self.entry.name)
+        return self.backend
 
     @property
     def lost(self) -> bool:
@@ -80,5 +90,6 @@ class Slot:
         return (
             self.state != "loaded"
             or self.leases > 0
+            or self.followers > 0
             or (self.backend is not None and self.backend.requests_in_flight > 0)
         )

@@ -6,12 +6,15 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import msgspec
 
 from .errors import InvalidParameterError, closest
 from .validation import plain_value
+
+if TYPE_CHECKING:
+    from .results import GeneratedText
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -60,6 +63,9 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     """The author: system or developer (instructions), user, assistant, or tool (the result of a tool call)."""
     content: str | tuple[Part, ...] | None = None
     """The content: text, or a sequence of text and image parts. None if there are only tool calls."""
+    reasoning_content: str | None = None
+    """What an assistant thought before its content and its calls. Read under the name ``reasoning``, too. Templates
+    decide which turns' reasoning the model sees again: mostly that since the user's last turn."""
     name: str | None = None
     """The author's name, if several share a role."""
     tool_calls: tuple[ToolCall, ...] = ()
@@ -78,6 +84,20 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, for
     def has_images(self) -> bool:
         """Whether any part is an image."""
         return not isinstance(self.content, str) and any(isinstance(part, ImagePart) for part in self.content or ())
+
+    @classmethod
+    def from_answer(cls, answer: GeneratedText) -> Message:
+        """*answer* as the assistant's turn, with its reasoning and its calls, to go on with a conversation.
+
+        An answer that was cut in a call keeps only its text.
+        """
+        calls = answer.tool_calls if answer.finish_reason in ("tool_calls", "stop") else ()
+        return cls(
+            role="assistant",
+            content=answer.text if answer.text or not calls else None,
+            reasoning_content=answer.reasoning or None,
+            tool_calls=calls,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The message as plain dictionaries, for templates and HTTP bodies. ``content`` is always present."""
@@ -132,7 +152,7 @@ def _mistake(message: Any) -> str:
 
 
 def _mistaken_field(name: str, value: Any) -> str:
-    if name in ("name", "tool_call_id") and not isinstance(value, str | None):
+    if name in ("name", "tool_call_id", "reasoning_content") and not isinstance(value, str | None):
         return f"has a {name} that is not a string."
     if name == "tool_calls" and not _fits(value, tuple[ToolCall, ...]):
         call = "{'id': '1', 'type': 'function', 'function': {'name': 'f', 'arguments': '{}'}}"
@@ -178,6 +198,9 @@ def _without_empty_fields(message: Any) -> Any:
         del kept["tool_calls"]
     if kept.get("role") != "assistant":
         return kept
+    if isinstance(kept.get("reasoning"), str):  # the other name in use
+        said = kept.pop("reasoning")
+        kept["reasoning_content"] = kept.get("reasoning_content") or said
     content = kept.get("content")
     if isinstance(content, list | tuple):
         kept["content"] = [

@@ -44,6 +44,7 @@ def open_entry(
         backend = BasicBackendAdapter(backend)
     else:
         backend.config_class.read(parameters)
+    backend.model_name = redact(entry.name)
     place = place_of(entry, file, "generation")
     early = declares_parameters(type(backend))
     if early:

@@ -38,7 +38,7 @@ class PluginGroup:
     """All plugins of one kind: an entry-point group and its hook.
 
     Args:
-        kind: its name in messages: ``backend``, ``source`` or ``command``.
+        kind: its name in messages: ``backend``, ``source``, ``command``, ``observer`` or ``answer format``.
         group: the entry-point group.
         hook: the hook that returns the contribution.
     """
@@ -196,3 +196,7 @@ def _name_and_version(owner: Any) -> tuple[str | None, str | None]:
 BACKENDS: Final = PluginGroup("backend", "llamaforge.backends", "llamaforge_backend")
 SOURCES: Final = PluginGroup("source", "llamaforge.sources", "llamaforge_source")
 COMMANDS: Final = PluginGroup("command", "llamaforge.commands", "llamaforge_command")
+OBSERVERS: Final = PluginGroup("observer", "llamaforge.observers", "llamaforge_observer")
+FORMATS: Final = PluginGroup("answer format", "llamaforge.answer_formats", "llamaforge_answer_format")
+GROUPS: Final = {group.kind: group for group in (BACKENDS, SOURCES, COMMANDS, OBSERVERS, FORMATS)}
+"""All of them, by kind."""

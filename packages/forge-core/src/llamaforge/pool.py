@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from . import forks
 from .backends.base import BaseBackend
 from .backends.memory import memory_of
-from .errors import InvalidParameterError, MemoryBudgetError, ModelLoadError, ModelNotLoadedError
+from .errors import InvalidParameterError, ModelLoadError, ModelNotLoadedError
 from .errors.base import own_copy
 from .loaded_models import LoadedModel, Slot
 from .models import ModelEntry
+from .residents import FOREVER, Residents, unload
 from .validation import check_number, check_text, seconds_to_wait
 
-_FOREVER: Final = threading.TIMEOUT_MAX
 
-
-class ModelPool:
+class ModelPool(Residents):
     """Loaded models by name.
 
     Loading is single-flight: if several callers request a model, it is loaded once, and all of them wait for that load
@@ -43,15 +41,8 @@ class ModelPool:
         memory_budget: int | None = None,
         estimate: Callable[[ModelEntry], int | None] | None = None,
     ) -> None:
-        self.memory_budget = memory_budget
+        super().__init__(memory_budget, estimate)
         self._open_model = open_model
-        self._estimate = estimate
-        self._changed = threading.Condition()
-        # Under the condition's lock:
-        self._slots: dict[str, Slot] = {}
-        self._loading: dict[str, Slot] = {}
-        self._unloading: list[Slot] = []
-        self._pinned: set[str] = set()
         forks.watch(self)
 
     def after_fork(self) -> None:
@@ -90,17 +81,29 @@ class ModelPool:
 
         Raises InvalidParameterError for what is no model entry, MemoryBudgetError, and the errors of ``open_model``.
         """
+        return self._get(entry, parameters, abandoned).ready
+
+    def _get(
+        self,
+        entry: ModelEntry,
+        parameters: Mapping[str, object],
+        abandoned: Callable[[], bool] = lambda: False,
+        leases: int = 0,
+    ) -> Slot:
+        """The slot that serves this, with so many more *leases*: they begin before anybody else can unload it."""
         _check_entry(entry)
         while True:
-            slot, part = self._claim(entry, parameters)
+            slot, part = self._claim(entry, parameters, leases)
+            if part == "has":
+                return slot
             if part == "leads":
-                return self._load(slot, abandoned)
-            if part == "follows":
-                self._follow(slot)
+                self._load(slot, abandoned, leases)
+                return slot
+            self._follow(slot, leases if slot.serves(entry, parameters) else 0)
             if slot.error is not None and slot.serves(entry, parameters):
                 raise own_copy(slot.error) from slot.error
-            if slot.backend is not None and slot.serves(entry, parameters):
-                return slot.backend
+            if slot.state == "loaded" and slot.serves(entry, parameters):
+                return slot
 
     @contextlib.contextmanager
     def lease(self, entry: ModelEntry, parameters: Mapping[str, object]) -> Iterator[BaseBackend]:
@@ -111,12 +114,8 @@ class ModelPool:
 
         Raises the errors of :meth:`load`.
         """
-        while True:
-            self.load(entry, parameters)
-            leased = self.lease_loaded(entry, parameters)
-            if leased is not None:
-                break
-        with leased as backend:
+        slot = self._get(entry, parameters, leases=1)
+        with self._leased(slot, slot.ready) as backend:
             yield backend
 
     def lease_loaded(
@@ -142,16 +141,26 @@ class ModelPool:
             with self._changed:
                 slot.leases = max(0, slot.leases - 1)  # a forked child forgets leases
                 slot.used = time.monotonic()
-                self._changed.notify_all()
+                self._tell()
 
-    def wait_for_change(self, timeout: float) -> bool:
+    @property
+    def changes(self) -> int:
+        """How many changes there were: see :meth:`wait_for_change`."""
+        return self._changes
+
+    def wait_for_change(self, timeout: float, since: int | None = None) -> bool:
         """Wait until a model is loaded or unloaded or a lease ends, at most *timeout* seconds; whether one did.
+
+        Args:
+            timeout: in seconds.
+            since: the value of :attr:`changes` after which a change counts. None: now.
 
         Raises InvalidParameterError.
         """
-        seconds = min(_FOREVER, seconds_to_wait(timeout, "timeout"))
+        seconds = min(FOREVER, seconds_to_wait(timeout, "timeout"))
         with self._changed:
-            return self._changed.wait(seconds)
+            seen = self._changes if since is None else since
+            return self._changed.wait_for(lambda: self._changes != seen, seconds)
 
     def unload(self, name: str, *, wait: bool | float = False) -> None:
         """Unload a model. If it is still loading, it is unloaded once it is loaded.
@@ -189,15 +198,21 @@ class ModelPool:
         if errors:
             raise errors[0]
 
-    def unload_idle(self, seconds: float) -> list[str]:
-        """Unload the models that have been idle for *seconds*, except pinned ones. Returns their names."""
+    def unload_idle(self, seconds: float, name: str | None = None) -> list[str]:
+        """Unload the models that have been idle for *seconds*, except pinned ones; or only *name*, if it has.
+
+        Returns the names of those that were unloaded.
+        """
         check_number(seconds, "seconds")
+        check_text(name, "name", optional=True)
         now = time.monotonic()
         with self._changed:
             idle = [
-                name for name, slot in self._slots.items() if self._is_free(name) and now - slot.last_used >= seconds
+                each
+                for each, slot in self._slots.items()
+                if name in (None, each) and self._is_free(each) and now - slot.last_used >= seconds
             ]
-        return [name for name in idle if self._evict(name)]
+        return [each for each in idle if self._evict(each)]
 
     def pin(self, name: str, pinned: bool = True) -> None:
         """Exempt *name* from being unloaded automatically; False ends that."""
@@ -212,13 +227,14 @@ class ModelPool:
         return [self._describe(slot) for slot in slots if not slot.lost]
 
     def _claim(
-        self, entry: ModelEntry, parameters: Mapping[str, object]
+        self, entry: ModelEntry, parameters: Mapping[str, object], leases: int
     ) -> tuple[Slot, Literal["has", "follows", "leads"]]:
         """The slot that serves this; or one that loads, to be waited for; or a new one, which the caller loads."""
         with self._changed:
             slot = self._slots.get(entry.name)
             if slot is not None and slot.serves(entry, parameters):
                 slot.used = time.monotonic()
+                slot.leases += leases
                 return slot, "has"
             loading = self._loading.get(entry.name)
             if loading is not None:
@@ -229,11 +245,18 @@ class ModelPool:
             slot = self._loading[entry.name] = Slot(entry, dict(parameters), threading.get_ident())
             return slot, "leads"
 
-    def _load(self, slot: Slot, abandoned: Callable[[], bool]) -> BaseBackend:
+    def _load(self, slot: Slot, abandoned: Callable[[], bool], leases: int) -> None:
         name = slot.entry.name
         try:
-            self._make_room(slot.entry)
+            self._reserve(slot)
             backend = self._open_model(slot.entry, dict(slot.parameters))
+            try:
+                slot.backend = backend
+                self._settle(slot)
+            except BaseException:
+                slot.backend = None
+                unload(backend, wait=False)
+                raise
         except BaseException as error:
             with self._changed:
                 if isinstance(error, Exception):  # an interrupted load is not the others' error: one of them loads
@@ -241,7 +264,6 @@ class ModelPool:
                 self._end_loading(slot)
             raise
         with self._changed:
-            slot.backend = backend
             given_up = abandoned() and not slot.followers
             previous = None if given_up else self._slots.get(name)
             if given_up:
@@ -250,6 +272,7 @@ class ModelPool:
             else:
                 slot.enter("loaded")
                 slot.used = time.monotonic()
+                slot.leases += leases
                 self._slots[name] = slot
             if previous is not None:
                 previous.enter("unloading")
@@ -258,81 +281,22 @@ class ModelPool:
         for unwanted in (previous, slot if given_up else None):
             if unwanted is not None:
                 self._release(unwanted, wait=False)
-        if self.memory_budget is not None:  # the estimate may have been too low
-            self._evict_until(self.memory_budget, spared=name)
-        return backend
 
     def _end_loading(self, slot: Slot) -> None:
         del self._loading[slot.entry.name]
         if slot.state == "loading":
             slot.state = "unloading"
-        self._changed.notify_all()
+        self._tell()
 
-    def _follow(self, slot: Slot) -> None:
+    def _follow(self, slot: Slot, leases: int) -> None:
         with self._changed:
             try:
                 while slot.state == "loading":
                     self._changed.wait()
+                if slot.state == "loaded":
+                    slot.leases += leases
             finally:
                 slot.followers -= 1
-
-    def _release(self, slot: Slot, wait: bool | float) -> None:
-        """Give the memory back, after waiting for the leases as asked."""
-        limit = min(_FOREVER, seconds_to_wait(wait))
-        end = time.monotonic() + limit
-        try:
-            with self._changed:
-                self._changed.wait_for(lambda: not slot.leases, max(0.0, min(limit, _FOREVER)))
-            if slot.backend is not None:
-                _unload(slot.backend, wait if wait is True else max(0.0, end - time.monotonic()))
-        finally:
-            with self._changed:
-                self._unloading.remove(slot)
-                self._changed.notify_all()
-
-    def _make_room(self, entry: ModelEntry) -> None:
-        """Unload what nobody uses until *entry* fits into the budget."""
-        if self.memory_budget is None:
-            return
-        needed = (self._estimate(entry) if self._estimate is not None else None) or 0
-        if needed > self.memory_budget:
-            raise MemoryBudgetError(entry.name, needed, self.memory_budget)
-        if not self._evict_until(self.memory_budget - needed, spared=entry.name):
-            raise MemoryBudgetError(entry.name, needed, self.memory_budget, self._taken())
-
-    def _evict_until(self, most: int, *, spared: str) -> bool:
-        """Unload free models, least recently used first, until all take at most *most* bytes."""
-        while self._taken() > most:
-            with self._changed:
-                free = sorted(
-                    (slot.last_used, name)
-                    for name, slot in self._slots.items()
-                    if name != spared and self._is_free(name)
-                )
-            if not any(self._evict(name) for _, name in free):
-                return False
-        return True
-
-    def _taken(self) -> int:
-        with self._changed:
-            backends = [slot.backend for slot in self._slots.values()]
-        usages = [memory_of(backend) for backend in backends if backend is not None]
-        return sum(usage.total for usage in usages if usage is not None)
-
-    def _is_free(self, name: str) -> bool:
-        return name not in self._pinned and not self._slots[name].busy
-
-    def _evict(self, name: str) -> bool:
-        """Unload *name* if nobody has begun to use it meanwhile. Returns whether it was unloaded."""
-        with self._changed:
-            slot = self._slots.get(name)
-            if slot is None or not self._is_free(name):
-                return False
-            del self._slots[name]
-            slot.enter("unloading")
-            self._unloading.append(slot)
-        self._release(slot, wait=True)  # a request may have begun between the look and now: it is not cut off
-        return True
 
     def _describe(self, slot: Slot) -> LoadedModel:
         backend = slot.backend
@@ -347,15 +311,6 @@ class ModelPool:
             idle=None if slot.busy else time.monotonic() - slot.last_used,
             pinned=slot.entry.name in self._pinned,
         )
-
-
-def _unload(backend: BaseBackend, wait: bool | float) -> None:
-    """Call the backend's ``unload_model``; an author's own may not know ``wait``."""
-    own = type(backend).unload_model
-    if own is BaseBackend.unload_model or "wait" in inspect.signature(own).parameters:
-        backend.unload_model(wait=wait)
-    else:
-        backend.unload_model()
 
 
 def _check_entry(entry: object) -> None:

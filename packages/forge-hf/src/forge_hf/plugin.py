@@ -10,7 +10,8 @@ from .model_source import is_hub_id
 
 
 def match(location: str) -> int:
-    """How well this backend suits *location*: a folder with config.json best, then a hub id, then a GGUF file.
+    """How well this backend suits *location*: a folder with config.json best, then a hub id, then a folder that is yet
+    to be fetched, then a GGUF file.
 
     Last come folders and files that it can't load, but of which it can say what they are.
     """
@@ -20,6 +21,8 @@ def match(location: str) -> int:
         return 50
     if is_hub_id(location):
         return 80
+    if location.startswith("./") and location.endswith("/") and not local_path(location).exists():
+        return 60
     return 5 if is_folder_of(location, "transformers") or describe_file(local_path(location), "transformers") else 0
 
 

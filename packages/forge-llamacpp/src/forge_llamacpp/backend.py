@@ -12,7 +12,7 @@ from llamaforge.formats.local import local_path
 from llamaforge.parameters import valid_parameters
 
 from .config import LlamaCppConfig
-from .embedding_checks import check_task, chosen_task, flags_missing
+from .embedding_checks import check_task, chosen_task, flags_missing, is_exact
 from .errors import IMPORT_ADVICE
 from .model_check import check_adapter_file, check_context, check_model_file, check_template
 from .plugin import SPEC
@@ -85,7 +85,8 @@ class LlamaCppBackend(EngineBackend):
                 ", ".join(missing),
                 missing[0],
             )
-        return LlamaCppEmbeddingEngine(str(local_path(model_path)), config, rerank=rerank)
+        exact = is_exact(header, config)
+        return LlamaCppEmbeddingEngine(str(local_path(model_path)), config, rerank=rerank, exact=exact)
 
     def default_parameters(self) -> Mapping[str, object]:
         """The recommended sampling, and the seed if one was given at load."""

@@ -1,8 +1,15 @@
 """Vectors and scores from llama.cpp's low-level interface: texts packed into batches of about 512 tokens.
 
 llama.cpp ends the process where a batch has more tokens than ``n_ubatch``, or a text's number is beyond the batch's
-tokens or the context's sequences. So ``n_ubatch`` is the longest text or the width, whichever is more; texts are
+tokens or the context's sequences; and while it makes a context, where ``n_ubatch`` is no multiple of the sequences and
+the pooling is a mean. So ``n_ubatch`` is the longest text or the width, whichever is more, rounded up; texts are
 numbered from 0 in each batch, and none is empty; :class:`~llamaforge.engine.EmbeddingEngine` bounds the rest.
+
+A text's vector depends on what else is in its batch, by rounding. Flash attention on a processor adds up in half
+precision, in tiles that hold tokens of several texts, and llama.cpp looks GELU up in a table of half precision, which
+makes more of any difference. Without flash attention the sums are in single precision, but their parts are as wide as
+vector registers. So there each text begins at a multiple of 16 tokens, and a text that nobody wants fills it up to one:
+then all sums have the same order, whatever is beside them, and the vectors are the same.
 """
 
 from __future__ import annotations
@@ -23,7 +30,7 @@ from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
 from .deep_stack import UntokenizableTextError
-from .embedding_checks import POOLINGS, RANK
+from .embedding_checks import POOLINGS, PROBES, RANK, check_scores
 from .errors import decode_error, load_error
 from .tokenizer import Vocabulary
 
@@ -31,27 +38,29 @@ _WIDTH: Final = 512
 """Tokens of a batch. Attention is computed between all tokens of a batch, so that wider ones are slower."""
 _MOST_SEQUENCES: Final = 256
 """LLAMA_MAX_SEQ of llama.cpp."""
+_STEP: Final = 16
+"""Tokens: a multiple of how many single-precision numbers a vector register holds."""
 _MOST_STATES: Final = 16
 """Texts of a batch of a recurrent model, which holds a state for each."""
 _NO_ROOM, _ABORTED, _NO_MEMORY = 1, 2, -2
 """What ``llama_decode`` and ``llama_encode`` return where that is no fault."""
 _FLOAT: Final = ctypes.sizeof(ctypes.c_float)
-_PROBES: Final = (
-    ("What is the capital of France?", "Paris is the capital of France.", "Whisk two eggs with flour and milk."),
-    ("how to bake bread", "To bake bread, mix flour, water and yeast.", "The train to Berlin leaves at nine."),
-    ("height of Mount Everest", "Mount Everest is 8,849 metres high.", "My favourite colour is green."),
-)
-"""Queries, each with a document that answers it and one that has nothing to do with it."""
 
 
 class LlamaCppEmbeddingEngine(EmbeddingEngine):
     """A loaded model that makes vectors, or scores of pairs.
 
+    Args:
+        path: the GGUF file.
+        config: the load parameters.
+        rerank: whether the model is for scores.
+        exact: whether a text's vector must not depend on the texts beside it; takes a third more time.
+
     Raises ModelLoadError where llama.cpp can't load the model, and InvalidModelError for a reranker whose scores are
     not its own; all memory is given back then.
     """
 
-    def __init__(self, path: str, config: LlamaCppConfig, *, rerank: bool) -> None:
+    def __init__(self, path: str, config: LlamaCppConfig, *, rerank: bool, exact: bool = False) -> None:
         self._path = path
         self._abort = AbortFlag()
         self.task = "rerank" if rerank else "embed"
@@ -68,22 +77,27 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
             self.n_ctx = llama_params.context_length(config, trained)
             self.n_batch = config.n_batch or _WIDTH
             states = lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model)
-            self.n_sequences = _MOST_STATES if states else _MOST_SEQUENCES
-            self._context = make_context(path, model, config, self.n_ctx, self.n_batch, self.n_sequences)
+            self._exact = exact and not states
+            most = self.n_sequences = _MOST_STATES if states else _MOST_SEQUENCES
+            if self._exact:  # each has a neighbour that fills it up
+                self.n_sequences = max(1, min(_MOST_SEQUENCES // 2, self.n_batch // _STEP))
+            size = max(self.n_ctx, self.n_batch) + (_STEP * self.n_sequences if self._exact else 0)
+            size += -size % _MOST_SEQUENCES
+            self._context = make_context(path, model, config, size, exact=self._exact, sequences=most)
             stack.callback(lib.llama_free, self._context)
             loading.apply_adapters(path, model, self._context, config)
             lib.llama_set_abort_callback(self._context, IS_RAISED, self._abort.address)
             self._memory = lib.llama_get_memory(self._context)
             self._compute = lib.llama_decode if self._memory else lib.llama_encode
             self._check_pooling()
-            size = lib.llama_model_n_embd_out(model) if hasattr(lib, "llama_model_n_embd_out") else 0
-            self.dimensions = 1 if rerank else size or lib.llama_model_n_embd(model)
+            made = lib.llama_model_n_embd_out(model) if hasattr(lib, "llama_model_n_embd_out") else 0
+            self.dimensions = 1 if rerank else made or lib.llama_model_n_embd(model)
             vocab = lib.llama_model_get_vocab(model)
             self._vocabulary = Vocabulary(vocab, loading.metadata_reader(model, config))
             self.vocab_size = self._vocabulary.size
             self._begin, self._end = self._vocabulary.frame()
             self._between = pair_separator(vocab)
-            self._batch = Batch(max(self.n_ctx, self.n_batch))
+            self._batch = Batch(size)
             self._model_size: int = lib.llama_model_size(model)
             if rerank:
                 self._check_scores()
@@ -116,7 +130,7 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
         """One call of llama.cpp for all *texts*."""
         if self._memory:
             lib.llama_memory_clear(self._memory, False)
-        self._batch.fill_texts([text.token_ids for text in texts])
+        places = self._fill(texts)
         with log_control.troubles(quiet=True) as log:
             code = self._compute(self._context, self._batch.native)
         if code == _ABORTED:
@@ -128,13 +142,28 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
         width = self.dimensions * _FLOAT
         rows = bytearray(len(texts) * width)
         target = ctypes.addressof((ctypes.c_char * len(rows)).from_buffer(rows))
-        for number in range(len(texts)):
-            ctypes.memmove(target + number * width, lib.llama_get_embeddings_seq(self._context, number), width)
+        for number, place in enumerate(places):
+            ctypes.memmove(target + number * width, lib.llama_get_embeddings_seq(self._context, place), width)
         return rows
 
     def close(self) -> None:
         """Give all memory back."""
         self._resources.close()
+
+    def _fill(self, texts: Sequence[TokenizedText]) -> Sequence[int]:
+        """Put *texts* into the batch. Returns the number that each one has there."""
+        if not self._exact:
+            self._batch.fill_texts([text.token_ids for text in texts])
+            return range(len(texts))
+        laid_out: list[Sequence[int]] = []
+        places = []
+        for text in texts:
+            places.append(len(laid_out))
+            laid_out.append(text.token_ids)
+            if rest := -len(text) % _STEP:
+                laid_out.append([text.token_ids[0]] * rest)
+        self._batch.fill_texts(laid_out)
+        return places
 
     def _plain(self, text: str) -> list[int]:
         try:
@@ -150,17 +179,10 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
 
     def _check_scores(self) -> None:
         """Raise InvalidModelError where plain answers don't score above plain nonsense."""
-        pairs = [self.tokenize_pair(query, document) for query, *documents in _PROBES for document in documents]
+        pairs = [self.tokenize_pair(query, document) for query, *documents in PROBES for document in documents]
         if max(map(len, pairs)) > self.n_ctx:
             raise InvalidModelError(self._path, f"a context of {self.n_ctx} tokens is too short for a reranker.")
-        scores = [memoryview(self.compute([pair])).cast("f")[0] for pair in pairs]
-        if any(not right > wrong for right, wrong in zip(scores[::2], scores[1::2], strict=True)):
-            told = ", ".join(f"{score:.3g}" for score in scores)
-            raise InvalidModelError(
-                self._path,
-                f"its scores are not its own: it doesn't tell plain answers from nonsense (logits {told}). The file "
-                "lacks parts of the model, or llama.cpp computes it wrongly. Use the backend huggingface.",
-            )
+        check_scores(self._path, [memoryview(self.compute([pair])).cast("f")[0] for pair in pairs])
 
 
 def refuse_what_makes_no_vectors(path: str, model: Any) -> None:
@@ -171,15 +193,20 @@ def refuse_what_makes_no_vectors(path: str, model: Any) -> None:
         raise ModelLoadError(path, "it has an encoder and a decoder; vectors come from one of them alone.")
 
 
-def make_context(path: str, model: Any, config: LlamaCppConfig, n_ctx: int, width: int, sequences: int) -> Any:
-    """A context for batches of *width* tokens, or one text of *n_ctx*. Raises ModelLoadError where memory can't."""
-    size = max(n_ctx, width)
+def make_context(path: str, model: Any, config: LlamaCppConfig, size: int, *, exact: bool, sequences: int) -> Any:
+    """A context for batches of *size* tokens, a multiple of *sequences*.
+
+    Raises ModelLoadError where memory can't hold one.
+    """
     parameters = llama_params.context_parameters(config, size)
     parameters.embeddings = True
     parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = size
     parameters.n_seq_max = sequences
+    if exact:
+        parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.pooling_type = POOLINGS[config.pooling] if config.pooling is not None else -1
-    with log_control.troubles() as log:
+    # Quiet, for it warns that a batch is longer than the texts that the model was trained for.
+    with log_control.troubles(quiet=True) as log:
         context = lib.llama_init_from_model(model, parameters)
     if not context:
         raise load_error(path, f"Making a context of {size} tokens", log)

@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Final
 
 from llamaforge.backends.base import BaseBackend
 from llamaforge.backends.spec import Capabilities
 from llamaforge.cancellation import CancellationToken
-from llamaforge.embeddings import EmbeddingBatch, ScoreBatch
 from llamaforge.errors import ConnectionFailedError, LlamaForgeError, ModelNotLoadedError, UnsupportedError
-from llamaforge.requests import EmbeddingRequest, GenerationRequest, RerankRequest
+from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event
 
 from .answer.decoder import AnswerDecoder
 from .answer.reader import AnswerReader
 from .config import OpenAIConfig
-from .embedding import (
-    EMBEDDINGS,
-    MOST_TEXTS,
-    RERANK,
-    BodyDecoder,
-    embeddings_body,
-    read_embeddings,
-    read_scores,
-    rerank_body,
-)
 from .endpoint import Endpoint
 from .plugin import SPEC
+from .remote_vectors import RemoteVectors
 from .request.body import build, check_engine_options, stops_here
+from .tei import TEIServer
 from .wire.cancel_scope import CancelScope
-from .wire.check import check_server
+from .wire.check import check_server, check_tei
 from .wire.drivers import arun, run
 from .wire.exchange import Call, exchange
 from .wire.server_client import ServerClient
 from .wire.session import Session
 
+_TEI: Final = frozenset({"prompt_name", "truncation"})
+"""What a Text Embeddings Inference server honours beside what OpenAI's API has."""
 
-class OpenAIBackend(BaseBackend):
+
+class OpenAIBackend(RemoteVectors, BaseBackend):
     """OpenAI's API, or a server compatible with it. The model path is the model's name there.
 
     ::
@@ -65,12 +58,22 @@ class OpenAIBackend(BaseBackend):
         self._model = ""
         self._settings = OpenAIConfig()
         self._checked: Session | None = None
+        self._checked_tei: TEIServer | None = None
 
     @property
     def capabilities(self) -> Capabilities:
         """What the spec declares, and what the load parameter ``extensions`` adds."""
         declared = super().capabilities
+        if self._tei is not None:
+            tasks = declared.tasks & self._tei.tasks
+            return dataclasses.replace(declared, tasks=tasks, embedding=declared.embedding | _TEI)
         return dataclasses.replace(declared, parameters=declared.parameters | set(self._settings.wire_names()))
+
+    @property
+    def endpoint(self) -> str | None:
+        """The address of the server; of several, the first. None without a model."""
+        session = self._session
+        return None if session is None else session.servers[0].endpoint.address
 
     def check_model(self, model_path: str, config: OpenAIConfig) -> None:
         """Ask the server for the model, while another one may still be loaded.
@@ -78,8 +81,11 @@ class OpenAIBackend(BaseBackend):
         Raises ConnectionFailedError, AuthenticationError or ModelNotFoundError: wrong address, wrong key, wrong model.
         """
         session = Session(model_path, config)
+        self._checked_tei = TEIServer() if config.embedding_api == "tei" else None
         try:
-            if config.check_model:
+            if config.check_model and config.embedding_api == "tei":
+                self._checked_tei = check_tei(session, model_path, config.timeout)
+            elif config.check_model:
                 check_server(session, model_path, config.timeout)
         except BaseException:
             session.close()
@@ -90,11 +96,12 @@ class OpenAIBackend(BaseBackend):
         """Take the connection that the check has made."""
         session, self._checked = self._checked, None
         self._model, self._settings, self._session = model_path, config, session
+        self._tei, self._second_rerank = self._checked_tei, False
 
     def unload(self) -> None:
         """Close the connections."""
         session, self._session = self._session, None
-        self._settings = OpenAIConfig()
+        self._settings, self._tei = OpenAIConfig(), None
         if session is not None:
             session.close()
 
@@ -120,57 +127,13 @@ class OpenAIBackend(BaseBackend):
         scope = CancelScope.of(cancellation)
         return arun(exchange(call, session, scope), scope)
 
-    @property
-    def texts_per_request(self) -> int:
-        """What OpenAI takes in one call."""
-        return MOST_TEXTS
-
-    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
-        """One POST."""
-        session, call = self._body_call(EMBEDDINGS, embeddings_body(request, self._model, self.name))
-        scope = CancelScope.of(cancellation)
-        body: Any = next(run(exchange(call, session, scope), scope), b"")
-        return read_embeddings(body, request, session.servers[0].endpoint.address)
-
-    async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
-        """One POST, in the running event loop."""
-        session, call = self._body_call(EMBEDDINGS, embeddings_body(request, self._model, self.name))
-        scope = CancelScope.of(cancellation)
-        async with contextlib.aclosing(arun(exchange(call, session, scope), scope)) as found:
-            body: Any = await anext(found, b"")
-        return read_embeddings(body, request, session.servers[0].endpoint.address)
-
-    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
-        """One POST."""
-        session, call = self._body_call(RERANK, rerank_body(request, self._model))
-        scope = CancelScope.of(cancellation)
-        body: Any = next(run(exchange(call, session, scope), scope), b"")
-        return read_scores(body, request, session.servers[0].endpoint.address)
-
-    async def acompute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
-        """One POST, in the running event loop."""
-        session, call = self._body_call(RERANK, rerank_body(request, self._model))
-        scope = CancelScope.of(cancellation)
-        async with contextlib.aclosing(arun(exchange(call, session, scope), scope)) as found:
-            body: Any = await anext(found, b"")
-        return read_scores(body, request, session.servers[0].endpoint.address)
-
-    def explain(self, error: LlamaForgeError) -> LlamaForgeError:
-        """What a request raises for *error*: itself. A subclass may know more, as that the server is its child."""
-        return error
-
-    def _body_call(self, path: str, body: bytes) -> tuple[Session, Call]:
-        """A request whose answer is one JSON value."""
-        session = self._session
-        if session is None:
-            raise ModelNotLoadedError()
-
+    def _explanation(self, session: Session) -> Callable[[LlamaForgeError], LlamaForgeError]:
         def explain(error: LlamaForgeError) -> LlamaForgeError:
             if self._session is not session and isinstance(error, ConnectionFailedError):  # unloading closed it
                 return ModelNotLoadedError("The model was unloaded while the server answered.")
             return self.explain(error)
 
-        return session, Call(lambda _: (path, body), lambda _: BodyDecoder(), explain)
+        return explain
 
     def _call(self, request: GenerationRequest) -> tuple[Session, Call]:
         session, model, settings = self._session, self._model, self._settings
@@ -183,13 +146,8 @@ class OpenAIBackend(BaseBackend):
 
         def decoder(server: ServerClient) -> AnswerDecoder:
             here = stops_here(request, server.endpoint, settings)
-            reader = AnswerReader(request, server.translator, server.report, here)
+            reader = AnswerReader(request, server.translator, server.report, here, settings.reasoning_in_content)
             return AnswerDecoder(reader, server.translator, server.report)
 
-        def explain(error: LlamaForgeError) -> LlamaForgeError:
-            if self._session is not session and isinstance(error, ConnectionFailedError):  # unloading closed it
-                return ModelNotLoadedError("The model was unloaded while the server answered.")
-            return self.explain(error)
-
         compose(session.servers[0].endpoint)  # what can't be said is refused now
-        return session, Call(compose, decoder, explain)
+        return session, Call(compose, decoder, self._explanation(session))

@@ -12,16 +12,24 @@ from llamaforge.errors import ConflictingParametersError, InvalidParameterError
 from llamaforge.secrets import Secret
 
 from .address import split_address
+from .answer.thinking import ReasoningInContent
 from .request.fields import is_taken
 
-Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar"]
+Extension = Literal["top_k", "min_p", "repetition_penalty", "grammar", "max_reasoning_tokens"]
 """Canonical parameters that OpenAI's own API lacks and other servers have."""
+InContent = Annotated[
+    ReasoningInContent,
+    Meta(
+        description="Reasoning that a server without a parser leaves in the content: auto: what stands between <think> "
+        "and </think> at its beginning; opened: all up to </think>, since the chat template opens the reasoning; no."
+    ),
+]
 ServerKind = Literal["openai", "vllm", "llama-server", "tgi"]
 Constraints = Annotated[
     ServerKind,
     Meta(
-        description="Whose names for response_format and grammar the server understands. OpenAI's API has none for the "
-        "types regex and choice."
+        description="Whose names for response_format, grammar and reasoning_effort the server understands. OpenAI's "
+        "API has none for the types regex and choice."
     ),
 ]
 
@@ -95,10 +103,12 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
         tuple[Extension, ...] | dict[Extension, str],
         Meta(
             description="Parameters that this server honours beyond OpenAI's own: top_k, min_p, repetition_penalty, "
-            "grammar. A mapping gives the server's names: {'repetition_penalty': 'repeat_penalty'}."
+            "grammar, max_reasoning_tokens. A mapping gives the server's names: "
+            "{'repetition_penalty': 'repeat_penalty'}."
         ),
     ] = ()
     constraints: Constraints = "openai"
+    reasoning_in_content: InContent = "auto"
     check_model: Annotated[
         bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True
@@ -130,6 +140,14 @@ class OpenAIConfig(BackendConfig, frozen=True, kw_only=True):
             "or with the field continue_final_message (vLLM)."
         ),
     ] = "refuse"
+
+    embedding_api: Annotated[
+        Literal["openai", "tei"],
+        Meta(
+            description="How vectors and rankings are asked for: with /embeddings and /rerank, or with the routes of "
+            "Hugging Face's Text Embeddings Inference, which know truncation and prompts as well."
+        ),
+    ] = "openai"
 
     def __post_init__(self) -> None:
         for name, value in self.headers.items():

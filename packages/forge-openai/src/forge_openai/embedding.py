@@ -1,7 +1,7 @@
 """Vectors and rankings over HTTP: what is asked, and what the answers say.
 
-https://platform.openai.com/docs/api-reference/embeddings; rankings have Jina's shape, which vLLM, llama-server and TEI
-share.
+https://platform.openai.com/docs/api-reference/embeddings; rankings have Jina's shape, which vLLM and llama-server
+share, or Cohere's (https://docs.cohere.com/reference/rerank), which has the same fields. :mod:`.tei` has its own.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from .request.body import encode
 
 EMBEDDINGS: Final = "/embeddings"
 RERANK: Final = "/rerank"
+SECOND_RERANK: Final = "/v2/rerank"
+"""Cohere's second version, below the server's root."""
 MOST_TEXTS: Final = 2048
 """What OpenAI takes in one call."""
 
@@ -71,8 +73,11 @@ def read_embeddings(data: bytes, request: EmbeddingRequest, endpoint: str) -> Em
     body = read_json(data)
     rows: dict[int, array[float]] = {}
     try:
-        for place, item in enumerate(_fields(body)["data"]):
-            rows[item.get("index", place)] = _floats(item["embedding"])
+        if isinstance(body, list):  # TEI's own
+            rows = {place: _floats(row) for place, row in enumerate(body)}
+        else:
+            for place, item in enumerate(_fields(body)["data"]):
+                rows[item.get("index", place)] = _floats(item["embedding"])
         floats = [rows[index] for index in range(len(request.inputs))]
         vectors = Vectors(b"".join(row.tobytes() for row in floats), len(floats[0]))
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
@@ -87,7 +92,10 @@ def read_scores(data: bytes, request: RerankRequest, endpoint: str) -> ScoreBatc
     """The scores in the order of the documents. Raises ServerError for an answer that is none."""
     body = read_json(data)
     try:
-        found = {item["index"]: float(item["relevance_score"]) for item in _fields(body)["results"]}
+        if isinstance(body, list):  # TEI's own
+            found = {item["index"]: float(item["score"]) for item in body}
+        else:
+            found = {item["index"]: float(item["relevance_score"]) for item in _fields(body)["results"]}
         scores = [found[index] for index in range(len(request.documents))]
     except (KeyError, TypeError, ValueError) as error:
         raise _bad(endpoint, "scores", error) from None
@@ -111,8 +119,13 @@ def _floats(told: Any) -> array[float]:
 
 
 def _usage(body: object) -> Usage | None:
-    usage = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(body, dict):
+        return None
+    usage = body.get("usage")
     counts = [usage.get(name) for name in ("prompt_tokens", "total_tokens")] if isinstance(usage, dict) else []
+    meta = body.get("meta")  # Cohere's
+    if isinstance(meta, dict) and isinstance(meta.get("tokens"), dict):
+        counts.append(meta["tokens"].get("input_tokens"))
     tokens = next((count for count in counts if type(count) is int and count > 0), None)
     return None if tokens is None else Usage(prompt_tokens=tokens, completion_tokens=0)
 

@@ -44,6 +44,8 @@ class Endpoint:
     most_stop_strings: int | None = None
     """How many the server takes, where there is a limit."""
     azure: Azure | None = None
+    is_openai: bool = False
+    """Whether it is OpenAI's own API, or Azure's."""
     key_variable: str = ""
     """The environment variable that the key is from; empty if the key was passed or there is none."""
 
@@ -96,6 +98,7 @@ def find_endpoints(config: OpenAIConfig, model: str, environ: Mapping[str, str])
             max_tokens_field=config.max_tokens_field
             or ("max_completion_tokens" if is_official(address) else "max_tokens"),
             most_stop_strings=OFFICIAL_STOP_STRINGS if is_official(address) else None,
+            is_openai=is_official(address),
             key_variable=variable,
         )
         for address in addresses
@@ -126,6 +129,7 @@ def _azure(config: OpenAIConfig, address: str, model: str, environ: Mapping[str,
         key_variable=variable,
         max_tokens_field=config.max_tokens_field or "max_completion_tokens",
         most_stop_strings=OFFICIAL_STOP_STRINGS,
+        is_openai=True,
         azure=Azure(
             deployment=config.azure_deployment or model,
             version=version,

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from typing import Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from llamaforge import LlamaForge
-from llamaforge.errors import LlamaForgeError
 
-from .asked import Dialect
+from .access_log import AccessLog
+from .admin import Admin
+from .asked import Dialect, Voice, WorkDialect
+from .cards import Cards
 from .config import ServeConfig
 from .dialects.anthropic import Messages
 from .dialects.ollama import Chat, Generate
 from .dialects.openai import ChatCompletions, Completions
+from .dialects.rerank import CohereRerank, Rerank
+from .dialects.responses import Responses
+from .dialects.tokens import ApplyTemplate, CountTokens, Detokenize, Tokenize
+from .dialects.vectors import OllamaEmbed, OllamaEmbeddings, OpenAIEmbeddings
 from .errors import Problem
 from .generation import Generation
-from .guard import Guard
+from .guard import Cors, Guard
 from .metrics import Metrics
 from .models import Listings
+from .ollama_models import OllamaListings
+from .page import Page
 from .residency import Residency
-
-_log = logging.getLogger(__name__)
+from .service import Service
+from .store import Store
+from .stored_responses import ResponsesEndpoint, StoredResponses
+from .watch import Watch
+from .work import Working
 
 _GENERATION: Final[dict[str, Dialect]] = {
     "/v1/chat/completions": ChatCompletions(),
@@ -40,13 +49,26 @@ _GENERATION: Final[dict[str, Dialect]] = {
     "/api/chat": Chat(),
     "/api/generate": Generate(),
 }
-_CORS_METHODS: Final = ("GET", "POST", "DELETE", "OPTIONS")
+_WORK: Final[dict[str, WorkDialect]] = {
+    "/v1/embeddings": OpenAIEmbeddings(),
+    "/v1/rerank": Rerank(),
+    "/v2/rerank": CohereRerank(),
+    "/v1/messages/count_tokens": CountTokens(),
+    "/tokenize": Tokenize(),
+    "/detokenize": Detokenize(),
+    "/apply-template": ApplyTemplate(),
+    "/api/embed": OllamaEmbed(),
+    "/api/embeddings": OllamaEmbeddings(),
+}
+_LOOK: Final = 1.0
+"""Seconds between two looks for models that have been idle for too long."""
 
 
-def dialect_of(path: str) -> Dialect:
+def voice_of(path: str) -> Voice:
     """The dialect that errors at *path* are told in."""
-    if path in _GENERATION:
-        return _GENERATION[path]
+    found: Voice | None = _GENERATION.get(path) or _WORK.get(path)
+    if found is not None:
+        return found
     return _GENERATION["/api/chat" if path.startswith("/api/") else "/v1/chat/completions"]
 
 
@@ -60,47 +82,44 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         config: the settings; default: :class:`ServeConfig`'s.
     """
     config = config or ServeConfig()
-    residency = Residency(forge, models=config.models, max_queue=config.max_queue, max_wait=config.max_wait)
-    metrics = Metrics(forge.pool)
-    listings = Listings(residency, metrics)
+    watch = Watch(forge.progress)
+    forge.progress = watch.report
+    residency = Residency(forge, config, watch)
+    service = Service(forge, config, residency, Metrics(forge.pool), watch, Store(config.store))
+    cards = Cards(residency)
     routes: list[BaseRoute] = [
-        Route(
-            path,
-            Generation(dialect, residency, metrics, max_body=config.max_body, ping=config.ping),
-            methods=["POST"],
-        )
-        for path, dialect in _GENERATION.items()
+        *(Route(path, Generation(dialect, service), methods=["POST"]) for path, dialect in _GENERATION.items()),
+        *(Route(path, Working(dialect, service), methods=["POST"]) for path, dialect in _WORK.items()),
+        Route("/v1/responses", ResponsesEndpoint(Responses(service.responses), service), methods=["POST"]),
+        *StoredResponses(service).routes(),
+        *Listings(service, cards).routes(),
+        *OllamaListings(service, cards).routes(),
+        *Admin(service, cards).routes(),
+        *Page().routes(),
     ]
-    routes += listings.routes()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.ensure_future(_preload(residency, name)) for name in sorted(config.pinned)]
-        if config.idle is not None:
-            tasks.append(asyncio.ensure_future(_unload_idle(forge, config.idle)))
+        for name in sorted(config.pinned):
+            residency.preload(name)
+        unloading = asyncio.ensure_future(_unload_idle(residency))
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
+            unloading.cancel()
 
-    middleware = [Middleware(Guard, hosts=config.hosts, keys=config.keys, dialect_of=dialect_of)]
-    if config.cors_origins:
-        middleware.insert(
-            0,
-            Middleware(
-                CORSMiddleware, allow_origins=config.cors_origins, allow_methods=_CORS_METHODS, allow_headers=["*"]
-            ),
-        )
+    middleware = [Middleware(Cors, service=service), Middleware(Guard, service=service, voice_of=voice_of)]
+    if config.access_log is not None:
+        middleware.insert(0, Middleware(AccessLog, form=config.access_log))
     app = Starlette(
         routes=routes,
         middleware=middleware,
         lifespan=lifespan,
         exception_handlers={404: _not_served, 405: _not_served},
     )
-    app.state.residency = residency
+    app.state.service = service
     for name in config.pinned:
-        forge.pool.pin(name)
+        residency.pin(name)
     return app
 
 
@@ -109,19 +128,11 @@ async def _not_served(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 404
     path = request.url.path
     what = f"{request.method} isn't served at {path}." if status == 405 else f"There is nothing at {path}."
-    body = dialect_of(path).error(Problem(status, "not_found", what))
+    body = voice_of(path).error(Problem(status, "not_found", what))
     return Response(body, status, media_type="application/json")
 
 
-async def _preload(residency: Residency, name: str) -> None:
-    try:
-        async with residency.lease(name):
-            pass
-    except LlamaForgeError as error:
-        _log.error("The model %r can't be loaded: %s", name, error)
-
-
-async def _unload_idle(forge: LlamaForge, seconds: float) -> None:
+async def _unload_idle(residency: Residency) -> None:
     while True:
-        await asyncio.sleep(max(1.0, min(30.0, seconds / 4)))
-        await asyncio.to_thread(forge.pool.unload_idle, seconds)
+        await asyncio.sleep(_LOOK)
+        await residency.unload_idle()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from llamaforge import GeneratedText
+from llamaforge import BaseBackend, GeneratedText
 from llamaforge.parameters import NAMES
 from llamaforge.results import Event
 
 from .errors import Problem
+
+_DURATION: Final = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 PARAMETERS = frozenset(NAMES) - {"timeout", "engine", "on_unsupported", "raw"}
 """Canonical parameters that may be set by their own names in every dialect."""
@@ -31,6 +37,11 @@ class Asked:
     """Whether a stream is to end with token counts, in dialects that leave it to the client."""
     ignored: list[str] = field(default_factory=list)
     """Fields of the request that mean nothing here; the client is told."""
+    context_length: int | None = None
+    """The tokens that the client wants to have room for. A request changes no load parameter: where the model was
+    loaded with less, it is refused."""
+    keep_alive: object = None
+    """How long the model is to stay afterwards, as Ollama's clients say it; None: as the server is set."""
 
 
 class Writer(Protocol):
@@ -57,10 +68,17 @@ class Writer(Protocol):
         """The answer to a request without a stream."""
 
 
-class Dialect(Protocol):
-    """One way to ask."""
+class Voice(Protocol):
+    """How errors are told."""
 
     name: str
+
+    def error(self, problem: Problem) -> bytes:
+        """The body of an error."""
+
+
+class Dialect(Voice, Protocol):
+    """One way to ask for an answer."""
 
     def read(self, body: dict[str, Any]) -> Asked:
         """The request in a body. Raises Problem or a RequestError."""
@@ -68,8 +86,25 @@ class Dialect(Protocol):
     def writer(self, asked: Asked) -> Writer:
         """What writes the answer to *asked*."""
 
-    def error(self, problem: Problem) -> bytes:
-        """The body of an error."""
+
+@dataclass(kw_only=True)
+class Work:
+    """What a model does in one piece: vectors, a ranking, tokens."""
+
+    model: str
+    run: Callable[[BaseBackend, float | None], Awaitable[bytes]]
+    """Does it on the loaded model within so many seconds, and writes the answer."""
+    ignored: list[str] = field(default_factory=list)
+    """Fields of the request that mean nothing here; the client is told."""
+    keep_alive: object = None
+    """As in :class:`Asked`."""
+
+
+class WorkDialect(Voice, Protocol):
+    """One way to ask for what is done in one piece."""
+
+    def read(self, body: dict[str, Any]) -> Work:
+        """The request in a body. Raises Problem or a RequestError."""
 
 
 def take(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what: str, default: Any = None) -> Any:
@@ -88,3 +123,19 @@ def needed(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what:
     if value is None:
         raise Problem(400, "invalid_request", f"{name} is missing: it must be {what}.", name)
     return value
+
+
+def seconds_of(keep_alive: object) -> float | None:
+    """``keep_alive`` as Ollama's clients write it: seconds, or ``"5m"``; below 0: for ever. Raises Problem."""
+    if keep_alive is None:
+        return None
+    if isinstance(keep_alive, str):
+        match = _DURATION.fullmatch(keep_alive.strip())
+        value = float(match[1]) * _UNITS[match[2] or "s"] if match is not None else None
+    elif isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float)):
+        value = None
+    else:
+        value = float(keep_alive)
+    if value is None or math.isnan(value):
+        raise Problem(400, "invalid_request", "keep_alive must be seconds, or a text such as '5m'.", "keep_alive")
+    return math.inf if value < 0 else value

@@ -2,116 +2,214 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import signal
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from llamaforge import LlamaForge
-from llamaforge.errors import InvalidParameterError
+from llamaforge.errors import InvalidParameterError, LlamaForgeError
 from llamaforge.sources.kinds import reads_as_reference
 
 from .config import LOOPBACK, ServeConfig
 from .keys import read_keys
+from .settings import RESTART, read_settings, size_of
 
-_UNITS = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_ENV = "LLAMAFORGE_SERVE"
+if TYPE_CHECKING:
+    import uvicorn
+
+_log = logging.getLogger(__name__)
+
+_DRAIN: Final = 30
+"""Seconds that running answers have to end once the server is told to."""
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
     """``8GB``, ``500M`` or a number of bytes."""
-    if value is None:
-        return None
-    text = value.strip().lower().removesuffix("b").removesuffix("i")
     try:
-        if text and text[-1] in _UNITS:
-            return int(float(text[:-1]) * _UNITS[text[-1]])
-        return int(text)
-    except ValueError:
-        raise click.BadParameter(f"{value!r} is not a size such as 8GB or 500M.") from None
+        return None if value is None else size_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
+    """An option that an environment variable sets, too."""
+    variable = f"LLAMAFORGE_SERVE_{name.removeprefix('--').replace('-', '_').upper()}"
+    return click.option(name, envvar=variable, show_envvar=True, **settings)
 
 
 @click.command("serve", short_help="Serve models over HTTP")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--host", default="127.0.0.1", show_default=True, envvar=f"{_ENV}_HOST", help="The address to listen on.")
-@click.option("--port", default=8080, show_default=True, envvar=f"{_ENV}_PORT", type=click.IntRange(0, 65535))
-@click.option("--unix-socket", metavar="PATH", envvar=f"{_ENV}_UNIX_SOCKET", help="Listen on a Unix socket instead.")
-@click.option("--tls-cert", type=click.Path(exists=True, dir_okay=False), envvar=f"{_ENV}_TLS_CERT")
-@click.option("--tls-key", type=click.Path(exists=True, dir_okay=False), envvar=f"{_ENV}_TLS_KEY")
-@click.option(
-    "--api-key-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar=f"{_ENV}_API_KEY_FILE",
-    help="A file with a key in each line, perhaps followed by `admin`.",
-)
-@click.option("--no-key", is_flag=True, help="Listen on a public address without a key.")
-@click.option("--allow-host", multiple=True, metavar="NAME", help="A name under which the server may be addressed.")
-@click.option("--cors-origin", multiple=True, metavar="ORIGIN", help="A web origin that may ask; `*` for all.")
-@click.option("--memory", metavar="SIZE", callback=_bytes, envvar=f"{_ENV}_MEMORY", help="Memory for models: 8GB.")
-@click.option("--idle", type=float, metavar="SECONDS", envvar=f"{_ENV}_IDLE", help="Unload models unused for so long.")
-@click.option("--pin", multiple=True, metavar="MODEL", help="Load this model at the start, and keep it.")
-@click.option("--max-queue", default=128, show_default=True, type=click.IntRange(1), envvar=f"{_ENV}_MAX_QUEUE")
-@click.option("--max-wait", default=60.0, show_default=True, type=float, envvar=f"{_ENV}_MAX_WAIT")
-@click.option("--offline", is_flag=True, help="Download nothing.")
-def command(models: tuple[str, ...], **options: Any) -> None:
+@click.argument("models", nargs=-1, metavar="[MODEL]...", envvar="LLAMAFORGE_SERVE_MODELS")
+@_option("--config", type=click.Path(dir_okay=False, path_type=Path), help="A TOML file with these settings.")
+@_option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@_option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="The port; 0: a free one.")
+@_option("--unix-socket", metavar="PATH", help="Listen on a Unix socket instead.")
+@_option("--tls-cert", type=click.Path(dir_okay=False), help="A certificate in PEM form, for HTTPS.")
+@_option("--tls-key", type=click.Path(dir_okay=False), help="Its private key.")
+@_option("--api-key-file", type=click.Path(dir_okay=False), help="A file with a key in each line; `admin` may follow.")
+@_option("--no-key", is_flag=True, help="Listen on a public address without a key.")
+@_option("--allow-host", multiple=True, metavar="NAME", help="A name under which the server may be addressed.")
+@_option("--cors-origin", multiple=True, metavar="ORIGIN", help="A web origin that may ask; `*` for all.")
+@_option("--memory", metavar="SIZE", callback=_bytes, help="Memory that all models together may take: 8GB.")
+@_option("--idle", type=float, metavar="SECONDS", help="Unload models that are unused for so long.")
+@_option("--pin", multiple=True, metavar="MODEL", help="Load this model at the start, and keep it.")
+@_option("--max-queue", default=128, show_default=True, type=click.IntRange(1), help="Requests to a model at once.")
+@_option("--max-wait", default=60.0, show_default=True, type=float, help="Seconds to wait for room for a model.")
+@_option("--max-body", default="20MB", show_default=True, metavar="SIZE", callback=_bytes, help="Largest body.")
+@_option("--store-size", default="64MB", show_default=True, metavar="SIZE", callback=_bytes, help="Stored responses.")
+@_option("--access-log", default="text", show_default=True, type=click.Choice(["text", "json", "off"]))
+@_option("--offline", is_flag=True, help="Download nothing.")
+@click.pass_context
+def command(context: click.Context, /, **options: Any) -> None:
     """Serve the named models, or all of them, to OpenAI, Anthropic and Ollama clients.
 
     A model is loaded when it is first asked for. MODEL is a name from `llamaforge models list`, or a reference.
+
+    The file of --config sets what the command line and the environment leave open. It is read anew when it changes.
     """
-    public = options["unix_socket"] is None and options["host"] not in LOOPBACK
-    if public and options["api_key_file"] is None and not options["no_key"]:
+    defaults = {
+        name for name in options if context.get_parameter_source(name) in (None, click.core.ParameterSource.DEFAULT)
+    }
+    try:
+        settings = _settled(options, defaults)
+        _check_address(settings)
+        with LlamaForge(memory_budget=settings["memory"], offline=settings["offline"]) as forge:
+            _serve(forge, settings, lambda: _settled(options, defaults))
+    except InvalidParameterError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _settled(options: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
+    """The options, and what the file sets of those that nobody gave. Raises InvalidParameterError."""
+    if options["config"] is None:
+        return options
+    given = read_settings(options["config"])
+    return {**options, **{name: value for name, value in given.items() if name in defaults}}
+
+
+def _check_address(settings: dict[str, Any]) -> None:
+    if _is_public(settings) and settings["api_key_file"] is None and not settings["no_key"]:
         raise click.UsageError(
-            f"{options['host']} can be reached from other machines. Give a key with --api-key-file FILE, or confirm "
+            f"{settings['host']} can be reached from other machines. Give a key with --api-key-file FILE, or confirm "
             "with --no-key that anybody may use the models."
         )
+    if (settings["tls_cert"] is None) != (settings["tls_key"] is None):
+        raise click.UsageError("HTTPS needs both --tls-cert and --tls-key.")
+    for name in ("tls_cert", "tls_key", "api_key_file"):
+        if settings[name] is not None and not Path(settings[name]).is_file():
+            raise click.UsageError(f"--{name.replace('_', '-')}: there is no file {settings[name]}.")
+
+
+def _is_public(settings: dict[str, Any]) -> bool:
+    return settings["unix_socket"] is None and settings["host"] not in LOOPBACK
+
+
+def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], dict[str, Any]]) -> None:
     import uvicorn
 
     from .app import create_app
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    with LlamaForge(memory_budget=options["memory"], offline=options["offline"]) as forge:
-        names = tuple(_known(forge, model) for model in models)
-        for model in options["pin"]:
-            forge.get_model(model)
-        config = _config(options, names, public=public)
-        app = create_app(forge, config)
-        scheme = "https" if options["tls_cert"] else "http"
-        where = options["unix_socket"] or f"{scheme}://{options['host']}:{options['port']}"
-        click.echo(f"Serving {', '.join(names) or 'all named models'} at {where}. Ctrl-C ends it.")
-        uvicorn.run(
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    names = tuple(_known(forge, model) for model in settings["models"])
+    config = _config(forge, settings, names)
+    app = create_app(forge, config)
+    in_force = settings
+
+    def reload() -> None:
+        nonlocal in_force
+        found = read_anew()
+        served = tuple(_known(forge, model) for model in found["models"])
+        app.state.service.configure(_config(forge, found, served))
+        forge.pool.memory_budget = found["memory"]
+        late = [name for name in RESTART if found[name] != in_force[name]]
+        if late:
+            _log.warning("A restart is needed for: %s.", ", ".join(late))
+        in_force = {**found, **{name: in_force[name] for name in RESTART}}
+
+    def files() -> list[Path]:
+        named = (in_force["config"], in_force["api_key_file"])
+        return [Path(each) for each in named if each is not None]
+
+    server = _server(
+        uvicorn.Config(
             app,
-            host=options["host"],
-            port=options["port"],
-            uds=options["unix_socket"],
-            ssl_certfile=options["tls_cert"],
-            ssl_keyfile=options["tls_key"],
+            host=settings["host"],
+            port=settings["port"],
+            uds=settings["unix_socket"],
+            ssl_certfile=settings["tls_cert"],
+            ssl_keyfile=settings["tls_key"],
             http="httptools",
             log_level="warning",
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=30,
+            timeout_graceful_shutdown=_DRAIN,
         )
+    )
+    scheme = "https" if settings["tls_cert"] else "http"
+    where = settings["unix_socket"] or f"{scheme}://{settings['host']}:{settings['port']}"
+    click.echo(f"Serving {', '.join(names) or 'all named models'} at {where}. Ctrl-C ends it.")
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(_run(server, files, reload))
 
 
-def _config(options: dict[str, Any], names: tuple[str, ...], *, public: bool) -> ServeConfig:
-    hosts = (*LOOPBACK, options["host"], *options["allow_host"])
-    if public and not options["allow_host"]:
-        hosts = ("*",)  # its names are not known here, and a key or a confirmation stands before it
+async def _run(server: uvicorn.Server, files: Callable[[], list[Path]], reload: Callable[[], None]) -> None:
+    from .reload import Reloading
+
+    watching = asyncio.ensure_future(Reloading(files, reload).run())
     try:
-        keys = read_keys(options["api_key_file"]) if options["api_key_file"] is not None else ()
-        return ServeConfig(
-            models=names,
-            keys=keys,
-            hosts=hosts,
-            cors_origins=options["cors_origin"],
-            max_queue=options["max_queue"],
-            max_wait=options["max_wait"],
-            idle=options["idle"],
-            pinned=frozenset(options["pin"]),
-        )
-    except InvalidParameterError as error:
-        raise click.UsageError(str(error)) from None
+        await server.serve()
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+
+
+def _server(config: uvicorn.Config) -> uvicorn.Server:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        """Ends at once when it is told a second time, also by SIGTERM."""
+
+        def handle_exit(self, sig: int, frame: Any) -> None:
+            if self.should_exit and sig == signal.SIGTERM:
+                self.force_exit = True
+            super().handle_exit(sig, frame)
+
+    return Server(config)
+
+
+def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...]) -> ServeConfig:
+    hosts = (*LOOPBACK, settings["host"], *settings["allow_host"])
+    if _is_public(settings) and not settings["allow_host"]:
+        hosts = ("*",)  # its names are not known here, and a key or a confirmation stands before it
+    if settings["unix_socket"] is not None:
+        hosts = ("*",)  # no web page reaches a socket in the file system
+    for model in settings["pin"]:
+        try:
+            forge.get_model(model)
+        except LlamaForgeError as error:
+            raise InvalidParameterError("pin", model, "a model's name", message=f"pin: {error}") from None
+    key_file = settings["api_key_file"]
+    log = settings["access_log"]
+    return ServeConfig(
+        models=names,
+        keys=read_keys(Path(key_file)) if key_file is not None else (),
+        hosts=hosts,
+        cors_origins=tuple(settings["cors_origin"]),
+        max_queue=settings["max_queue"],
+        max_wait=settings["max_wait"],
+        max_body=settings["max_body"],
+        store=settings["store_size"],
+        idle=settings["idle"],
+        pinned=frozenset(settings["pin"]),
+        access_log=None if log == "off" else log,
+    )
 
 
 def _known(forge: LlamaForge, model: str) -> str:

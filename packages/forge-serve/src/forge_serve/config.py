@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from llamaforge.errors import InvalidParameterError
 
@@ -33,15 +34,21 @@ class ServeConfig:
     """Requests to one model that may run or wait at once; more are refused with 429."""
     max_wait: float = 60.0
     """Seconds that a request waits, at most, for models in use to make room for its own."""
+    turn: float = 1.0
+    """Seconds that a model goes on taking requests while another one waits for its room."""
     idle: float | None = None
     """Seconds after which a model that nobody uses is unloaded. None: it stays."""
     pinned: frozenset[str] = field(default_factory=frozenset)
     """Models that are loaded at the start and never unloaded to make room."""
+    store: int = 64_000_000
+    """Bytes of responses that are kept for ``previous_response_id``."""
+    access_log: Literal["text", "json"] | None = None
+    """How requests are logged, by the logger ``llamaforge.access``. None: they aren't."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
 
     def __post_init__(self) -> None:
-        for name in ("max_body", "max_queue", "max_wait", "ping"):
+        for name in ("store", "max_body", "max_queue", "max_wait", "turn", "ping"):
             if getattr(self, name) <= 0:
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
         if self.idle is not None and self.idle < 0:

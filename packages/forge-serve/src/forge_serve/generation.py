@@ -6,75 +6,38 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
-from urllib.parse import quote
-
-from starlette.types import Receive, Scope, Send
 
 from llamaforge import AsyncTextStream, BaseBackend, GeneratedText
 from llamaforge.results import Event, Finished
 
-from .asked import Asked, Dialect, Writer
-from .errors import Problem, invalid, problem
+from .asked import Asked, Dialect, Writer, seconds_of
+from .endpoint import Endpoint, deadline, ignored_header
+from .errors import invalid, problem
 from .exchange import Exchange
-from .metrics import Metrics
-from .residency import Residency
+from .metrics import Counted
+from .service import Service
 
 _SEED_LIMIT: Final = 2**32
 _STREAMED: Final = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 
 
-class Generation:
-    """An endpoint of one dialect: an ASGI application."""
+class Generation(Endpoint):
+    """An endpoint that generates, in one dialect."""
 
-    def __init__(self, dialect: Dialect, residency: Residency, metrics: Metrics, *, max_body: int, ping: float) -> None:
+    def __init__(self, dialect: Dialect, service: Service) -> None:
+        super().__init__(dialect, service)
         self._dialect = dialect
-        self._residency = residency
-        self._metrics = metrics
-        self._max_body = max_body
-        self._ping = ping
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        exchange = Exchange(scope, receive, send, self._max_body)
-        with self._metrics.request(self._dialect.name) as counted:
-            try:
-                asked = self._dialect.read(await exchange.json())
-                _deadline(exchange, asked)
-                counted.model = self._residency.entry(asked.model).name
-                writer = self._dialect.writer(asked)
-                await self._watched(exchange, asked, writer, counted)
-            except asyncio.CancelledError:
-                counted.ending = "disconnected"
-                raise
-            except Exception as error:  # noqa: BLE001 - each has an answer
-                found = problem(error)
-                counted.ending = found.kind
-                with contextlib.suppress(OSError):
-                    await self._tell(exchange, found)
-
-    async def _tell(self, exchange: Exchange, found: Problem) -> None:
-        if exchange.started:
-            return  # the stream has told it
-        await exchange.answer(self._dialect.error(found), found.status, found.headers)
-
-    async def _watched(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Any) -> None:
-        """Answer; stop at once where the client leaves, whatever is under way."""
-        answering = asyncio.ensure_future(self._answer(exchange, asked, writer, counted))
-        leaving = asyncio.ensure_future(exchange.disconnected())
-        pinging = asyncio.ensure_future(self._keep_alive(exchange, writer)) if asked.stream else None
-        try:
-            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
-                counted.ending = "disconnected"
-                answering.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await answering
-                return
-            await answering
-        finally:
-            for task in (answering, leaving, pinging):
-                if task is not None:
-                    task.cancel()
+    async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
+        """Answer, in one piece or as a stream."""
+        asked = self._dialect.read(body)
+        timeout = deadline(exchange)
+        if timeout is not None:
+            asked.parameters["timeout"] = timeout
+        counted.model = self.service.residency.entry(asked.model).name
+        writer = self._dialect.writer(asked)
+        beside = [self._keep_alive(exchange, writer)] if asked.stream else []
+        await self.watched(exchange, self._answer(exchange, asked, writer, counted), counted, *beside)
 
     async def _keep_alive(self, exchange: Exchange, writer: Writer) -> None:
         """Send a sign of life where nothing was sent for a while: while a model loads, or a prompt is computed."""
@@ -82,8 +45,8 @@ class Generation:
         exchange.last_sent = loop.time()
         while True:
             silent = loop.time() - exchange.last_sent
-            if silent < self._ping:
-                await asyncio.sleep(self._ping - silent)
+            if silent < self.service.config.ping:
+                await asyncio.sleep(self.service.config.ping - silent)
                 continue
             exchange.last_sent = loop.time()
             sign = writer.ping()
@@ -93,24 +56,32 @@ class Generation:
                     sign = writer.start() + sign
                 await exchange.write(sign)
 
-    async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Any) -> None:
-        async with self._residency.lease(asked.model) as backend, contextlib.AsyncExitStack() as stack:
+    async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Counted) -> None:
+        keep = seconds_of(asked.keep_alive)
+        async with self.service.residency.lease(asked.model, keep) as backend, contextlib.AsyncExitStack() as stack:
+            length = backend.context_length
+            if asked.context_length is not None and length is not None and asked.context_length > length:
+                raise invalid(
+                    f"A context of {asked.context_length:,} tokens is asked for; the model {asked.model!r} is loaded "
+                    f"with {length:,}. Only who runs the server can change that.",
+                    "context_length",
+                )
             streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
             if asked.stream:
                 await self._stream(exchange, asked, writer, streams, counted)
             else:
-                answers = [await streams[0].read()] if len(streams) == 1 else await _read_all(streams)
+                answers = await _read_all(streams)
                 for answer in answers:
                     counted.answered(answer.finish_reason, answer.usage, answer.timings)
-                await exchange.answer(writer.whole(answers), headers=_ignored(asked))
+                await exchange.answer(writer.whole(answers), headers=ignored_header(asked.ignored))
 
     async def _stream(
-        self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream], counted: Any
+        self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream], counted: Counted
     ) -> None:
         try:
             async for choice, event in _events(streams):
                 if not exchange.started:
-                    await exchange.start(200, writer.content_type, _STREAMED | _ignored(asked))
+                    await exchange.start(200, writer.content_type, _STREAMED | ignored_header(asked.ignored))
                     await exchange.write(writer.start() + writer.event(choice, event))
                 else:
                     content = writer.event(choice, event)
@@ -144,7 +115,15 @@ def _streams(backend: BaseBackend, asked: Asked) -> list[AsyncTextStream]:
     return streams
 
 
+async def read_answers(backend: BaseBackend, asked: Asked) -> list[GeneratedText]:
+    """The answers to a request without a stream."""
+    async with contextlib.AsyncExitStack() as stack:
+        return await _read_all([await stack.enter_async_context(each) for each in _streams(backend, asked)])
+
+
 async def _read_all(streams: list[AsyncTextStream]) -> list[GeneratedText]:
+    if len(streams) == 1:
+        return [await streams[0].read()]
     async with asyncio.TaskGroup() as group:
         reading = [group.create_task(stream.read()) for stream in streams]
     return [task.result() for task in reading]
@@ -181,24 +160,3 @@ async def _events(streams: list[AsyncTextStream]) -> AsyncIterator[tuple[int, Ev
     finally:
         for task in reading:
             task.cancel()
-
-
-def _deadline(exchange: Exchange, asked: Asked) -> None:
-    """``X-Request-Timeout``: seconds until the answer must be there."""
-    said = exchange.header("x-request-timeout")
-    if said is None:
-        return
-    try:
-        seconds = float(said)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise invalid("The header X-Request-Timeout must be a number of seconds greater than 0.", "X-Request-Timeout")
-    asked.parameters["timeout"] = seconds
-
-
-def _ignored(asked: Asked) -> dict[str, str]:
-    """What the client is told of fields that mean nothing here."""
-    if not asked.ignored:
-        return {}
-    return {"llamaforge-ignored": ", ".join(quote(name, safe="[]") for name in asked.ignored[:32])}

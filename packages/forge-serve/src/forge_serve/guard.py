@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .asked import Dialect
+from .asked import Voice
 from .errors import Problem
 from .exchange import Exchange
-from .keys import Key, allowed
 from .keys import Scope as KeyScope
+from .keys import allowed
+from .service import Service
 
-_OPEN = frozenset({"/health", "/ready", "/"})
+_METHODS = ("GET", "POST", "DELETE", "OPTIONS")
+_OPEN = frozenset({"/health", "/ready", "/", "/favicon.svg"})
 """Paths that need no key: they say nothing but that the server is there."""
+_PAGE = "/assets/"
+"""Where the files of the page are, which need none either: it asks for one itself."""
 
 
 class Guard:
@@ -21,18 +27,14 @@ class Guard:
 
     Args:
         app: what it guards.
-        hosts: names under which the server may be addressed, or ``("*",)``.
-        keys: who may ask; empty: everybody.
-        dialect_of: the dialect that a path's errors are told in.
+        service: has the settings: names under which the server may be addressed, keys, origins of web pages.
+        voice_of: the dialect that a path's errors are told in.
     """
 
-    def __init__(
-        self, app: ASGIApp, *, hosts: tuple[str, ...], keys: tuple[Key, ...], dialect_of: Callable[[str], Dialect]
-    ) -> None:
+    def __init__(self, app: ASGIApp, *, service: Service, voice_of: Callable[[str], Voice]) -> None:
         self._app = app
-        self._dialect_of = dialect_of
-        self._hosts = None if "*" in hosts else frozenset(host.lower() for host in hosts)
-        self._keys = keys
+        self._service = service
+        self._voice_of = voice_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -40,23 +42,32 @@ class Guard:
             exchange = Exchange(scope, receive, send, 0)
             refused = self._refused(exchange)
             if refused is not None:
-                dialect = self._dialect_of(scope["path"])
-                await exchange.answer(dialect.error(refused), refused.status, refused.headers)
+                voice = self._voice_of(scope["path"])
+                await exchange.answer(voice.error(refused), refused.status, refused.headers)
                 return
         await self._app(scope, receive, send)
 
     def _refused(self, exchange: Exchange) -> Problem | None:
-        if self._hosts is not None and _host(exchange.header("host") or "") not in self._hosts:
+        config = self._service.config
+        host = exchange.header("host") or ""
+        if "*" not in config.hosts and _host(host) not in map(str.lower, config.hosts):
             return Problem(
                 403,
                 "permission",
                 "This server isn't addressed by that name. Start it with --allow-host NAME to permit it.",
             )
+        origin = exchange.header("origin")
+        if origin is not None and not self._is_ours(origin, host):
+            return Problem(
+                403,
+                "permission",
+                "Web pages from there may not use this server. Start it with --cors-origin ORIGIN to permit it.",
+            )
         path = exchange.scope["path"]
-        if not self._keys or path in _OPEN or exchange.scope["method"] == "OPTIONS":
+        if not config.keys or path in _OPEN or path.startswith(_PAGE) or exchange.scope["method"] == "OPTIONS":
             return None
         wanted: KeyScope = "admin" if path.startswith("/admin/") or path == "/metrics" else "use"
-        permitted = allowed(self._keys, _secret(exchange), wanted)
+        permitted = allowed(config.keys, _secret(exchange), wanted)
         if permitted is None:
             return Problem(
                 401,
@@ -65,6 +76,12 @@ class Guard:
                 headers={"www-authenticate": "Bearer"},
             )
         return None if permitted else Problem(403, "permission", f"This key lacks the scope {wanted!r}.")
+
+    def _is_ours(self, origin: str, host: str) -> bool:
+        """Whether a web page of that origin may ask: it came from here, or is named in the settings. A page from
+        elsewhere can't read answers, but what it asks for would be done."""
+        permitted = self._service.config.cors_origins
+        return "*" in permitted or origin in permitted or urlsplit(origin).netloc.lower() == host.lower()
 
 
 def _secret(exchange: Exchange) -> str | None:
@@ -79,3 +96,30 @@ def _host(header: str) -> str:
     if header.startswith("["):
         return header[1:].partition("]")[0].lower()
     return header.rpartition(":")[0].lower() if header.count(":") == 1 else header.lower()
+
+
+class Cors:
+    """Lets web pages of the origins in the settings read answers (https://fetch.spec.whatwg.org/#http-cors-protocol).
+
+    Args:
+        app: what is behind it.
+        service: has the settings.
+    """
+
+    def __init__(self, app: ASGIApp, *, service: Service) -> None:
+        self._app = app
+        self._service = service
+        self._origins: tuple[str, ...] = ()
+        self._permitting: ASGIApp = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        origins = self._service.config.cors_origins
+        if origins != self._origins:
+            self._origins = origins
+            self._permitting = (
+                CORSMiddleware(self._app, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"])
+                if origins
+                else self._app
+            )
+        await self._permitting(scope, receive, send)

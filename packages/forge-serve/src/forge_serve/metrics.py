@@ -24,12 +24,16 @@ class Counted:
         self.dialect = dialect
         self.model = ""
         self.ending = "finished"
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
 
     def answered(self, finish_reason: str, usage: Usage | None, timings: Timings | None) -> None:
         """An answer has ended."""
         metrics = self._metrics
         metrics.answers.labels(self.model, finish_reason).inc()
         if usage is not None:
+            self.prompt_tokens += usage.prompt_tokens
+            self.completion_tokens += usage.completion_tokens
             metrics.prompt_tokens.labels(self.model).inc(usage.prompt_tokens)
             metrics.generation_tokens.labels(self.model).inc(usage.completion_tokens)
             metrics.cached_tokens.labels(self.model).inc(usage.cached_tokens)

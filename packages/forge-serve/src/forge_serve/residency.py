@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager
-from typing import Any
 
 from llamaforge import BaseBackend, LlamaForge
-from llamaforge.errors import MemoryBudgetError, QueueFullError, UnknownModelError
+from llamaforge.errors import LlamaForgeError, QueueFullError, UnknownModelError
 from llamaforge.models import ModelEntry
+
+from .config import ServeConfig
+from .loads import Loads
+from .watch import Watch
 
 _FRESH = 1.0
 """Seconds for which the list of named models is remembered."""
-
-
-class _Load:
-    """A load that is under way, and how many requests wait for it."""
-
-    def __init__(self) -> None:
-        self.done: asyncio.Future[AbstractContextManager[BaseBackend]] = asyncio.get_running_loop().create_future()
-        self.done.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self.waiting = 0
-        self.abandoned = threading.Event()
 
 
 class Residency:
@@ -34,25 +26,37 @@ class Residency:
 
     Args:
         forge: the models and their pool.
-        models: names to serve; empty: all.
-        max_queue: requests to one model at once, running and waiting.
-        max_wait: seconds to wait for models in use to make room.
+        config: the settings.
+        watch: who is told of progress.
     """
 
-    def __init__(self, forge: LlamaForge, *, models: tuple[str, ...], max_queue: int, max_wait: float) -> None:
+    def __init__(self, forge: LlamaForge, config: ServeConfig, watch: Watch) -> None:
         self.forge = forge
-        self._models = models
-        self._max_queue = max_queue
-        self._max_wait = max_wait
-        self._loads: dict[str, _Load] = {}
+        self.watch = watch
+        self._config = config
+        self._loads = Loads(forge, watch, max_wait=config.max_wait, turn=config.turn)
         self._asked: Counter[str] = Counter()
         self._known: tuple[float, dict[str, ModelEntry]] = (float("-inf"), {})
+        self._keep: dict[str, float] = {}
+        self._pinned = set(config.pinned)
+        self._background: set[asyncio.Task[None]] = set()
+
+    def configure(self, config: ServeConfig) -> None:
+        """Go on with other settings."""
+        for name in self._config.pinned - config.pinned:
+            self.pin(name, False)
+        for name in config.pinned - self._config.pinned:
+            self.pin(name)
+        self._config = config
+        self._loads.max_wait, self._loads.turn = config.max_wait, config.turn
+        self._known = (float("-inf"), {})
 
     def entries(self) -> dict[str, ModelEntry]:
         """The models to serve, by name."""
         read, known = self._known
         if time.monotonic() - read > _FRESH:
-            names = [name for name in self.forge.list_models() if not self._models or name in self._models]
+            served = self._config.models
+            names = [name for name in self.forge.list_models() if not served or name in served]
             known = {name: self.forge.get_model(name) for name in names}
             self._known = (time.monotonic(), known)
         return known
@@ -69,98 +73,87 @@ class Residency:
         return found
 
     @contextlib.asynccontextmanager
-    async def lease(self, name: str) -> AsyncIterator[BaseBackend]:
+    async def lease(self, name: str, keep: float | None = None) -> AsyncIterator[BaseBackend]:
         """A model's backend for as long as a request lasts; loaded first, if need be.
+
+        Args:
+            name: the model.
+            keep: seconds that it stays in memory afterwards while nobody uses it, instead of the server's own limit;
+                infinity: until room is needed.
 
         Raises UnknownModelError, QueueFullError and the errors of loading.
         """
         entry = self.entry(name)
-        if self._asked[entry.name] >= self._max_queue:
-            raise QueueFullError(self._asked[entry.name], self._max_queue)
+        if self._asked[entry.name] >= self._config.max_queue:
+            raise QueueFullError(self._asked[entry.name], self._config.max_queue)
         self._asked[entry.name] += 1
         try:
-            leased = self.forge.pool.lease_loaded(entry, entry.parameters)
-            if leased is None:
-                leased = await self._loaded(entry)
-            with leased as backend:
+            with await self._loads.lease(entry) as backend:
                 yield backend
         finally:
             self._asked[entry.name] -= 1
+            if keep is not None:
+                self._keep[entry.name] = keep
+                if keep == 0:
+                    self._beside(self._unload_idle(entry.name, 0.0))
 
-    async def unload(self, entry: ModelEntry) -> None:
-        """Unload a model once its requests have ended. Raises ModelNotLoadedError."""
-        await asyncio.to_thread(self.forge.pool.unload, entry.name, wait=True)
+    def preload(self, name: str) -> None:
+        """Begin to load a model, and wait for nothing. A failure is kept: see :meth:`failure`."""
+        self._beside(self._preload(name))
+
+    async def unload(self, entry: ModelEntry, *, force: bool = False) -> None:
+        """Unload a model once its requests have ended; with *force* they are cancelled. Raises ModelNotLoadedError."""
+        await asyncio.to_thread(self.forge.pool.unload, entry.name, wait=not force)
+
+    def pin(self, name: str, pinned: bool = True) -> None:
+        """Keep a model in memory once it is loaded, or let it go again."""
+        (self._pinned.add if pinned else self._pinned.discard)(name)
+        self.forge.pool.pin(name, pinned)
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether a model stays in memory once it is loaded."""
+        return name in self._pinned
 
     def requests(self, name: str) -> int:
         """Requests to that model that run or wait."""
         return self._asked[name]
 
-    async def _loaded(self, entry: ModelEntry) -> AbstractContextManager[BaseBackend]:
-        """A lease on a model that has to be loaded first. All who ask meanwhile wait for the same load."""
-        while True:
-            load = self._loads.get(entry.name)
-            if load is None:
-                load = self._begin(entry)
-            load.waiting += 1
-            try:
-                await asyncio.shield(load.done)
-                leased = self.forge.pool.lease_loaded(entry, entry.parameters)
-            finally:
-                load.waiting -= 1
-                if not load.waiting:
-                    self._nobody_waits(load)
-            if leased is not None:
-                return leased
+    def held_up(self, name: str) -> bool:
+        """Whether a model waits for others in use to make room, and its turn has come."""
+        return self._loads.held_up(name)
 
-    def _nobody_waits(self, load: _Load) -> None:
-        if load.done.done():
-            if not load.done.cancelled() and load.done.exception() is None:
-                load.done.result().__exit__(None, None, None)
-        else:
-            load.abandoned.set()
+    def failure(self, name: str) -> str | None:
+        """Why the last load of that model failed; None if it didn't."""
+        return self._loads.failures.get(name)
 
-    def _begin(self, entry: ModelEntry) -> _Load:
-        load = self._loads[entry.name] = _Load()
-        loop = asyncio.get_running_loop()
+    def expires(self, name: str) -> float:
+        """When an idle model is unloaded, in Unix time; infinity: when room is needed."""
+        limit = self._limit(name)
+        loaded = next((model for model in self.forge.loaded_models() if model.name == name), None)
+        if limit is None or loaded is None or self.is_pinned(name):
+            return math.inf
+        return time.time() + max(0.0, limit - (loaded.idle or 0.0))
 
-        def finish(leased: Any, error: BaseException | None) -> None:
-            if self._loads.get(entry.name) is load:
-                del self._loads[entry.name]
-            if error is not None:
-                load.done.set_exception(error)
-                return
-            load.done.set_result(leased)
-            if not load.waiting:
-                leased.__exit__(None, None, None)
+    async def unload_idle(self) -> None:
+        """Unload the models that have been idle for longer than they are to stay."""
+        for model in self.forge.loaded_models():
+            limit = self._limit(model.name)
+            if limit is not None and model.idle is not None and model.idle >= limit:
+                await self._unload_idle(model.name, limit)
 
-        def work() -> None:
-            leased, failure = None, None
-            try:
-                leased = self._enter(entry, load)
-            except BaseException as error:  # noqa: BLE001 - it belongs to those who wait
-                failure = error
-            try:
-                loop.call_soon_threadsafe(finish, leased, failure)
-            except RuntimeError:  # the server has ended meanwhile
-                if leased is not None:
-                    leased.__exit__(None, None, None)
+    def _limit(self, name: str) -> float | None:
+        kept = self._keep.get(name, self._config.idle)
+        return None if kept is None or math.isinf(kept) else kept
 
-        threading.Thread(target=work, name=f"load-{entry.name}", daemon=True).start()
-        return load
+    async def _unload_idle(self, name: str, seconds: float) -> None:
+        await asyncio.to_thread(self.forge.pool.unload_idle, seconds, name)
 
-    def _enter(self, entry: ModelEntry, load: _Load) -> AbstractContextManager[BaseBackend]:
-        """A lease on the loaded model. Where others in use take the room, wait for it."""
-        pool = self.forge.pool
-        end = time.monotonic() + self._max_wait
-        while True:
-            leased = pool.lease(entry, entry.parameters)
-            try:
-                leased.__enter__()
-            except MemoryBudgetError as error:
-                left = end - time.monotonic()
-                too_large = pool.memory_budget is not None and error.needed > pool.memory_budget
-                if too_large or left <= 0 or load.abandoned.is_set():
-                    raise
-                pool.wait_for_change(min(left, 0.5))
-            else:
-                return leased
+    async def _preload(self, name: str) -> None:
+        with contextlib.suppress(LlamaForgeError):  # it is logged, and kept
+            async with self.lease(name):
+                pass
+
+    def _beside(self, work: object) -> None:
+        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
+import msgspec
 from msgspec import Meta
 
-from forge_openai.config import Constraints
+from forge_openai.config import Constraints, Extension
 from forge_openai.server import Extensions, OpenAIServerConfig
 from llamaforge.errors import ConflictingParametersError
+
+EXTENSIONS: Final[dict[Extension, str]] = {
+    "top_k": "top_k",
+    "min_p": "min_p",
+    "repetition_penalty": "repetition_penalty",
+    "max_reasoning_tokens": "thinking_token_budget",
+}
 
 
 class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
@@ -62,7 +70,7 @@ class VLLMConfig(OpenAIServerConfig, frozen=True, kw_only=True):
         Annotated[str, Meta(min_length=1, description="Parser that separates reasoning from the answer.")] | None
     ) = None
     seed: Annotated[int, Meta(ge=0, description="Seed of the server.")] | None = None
-    extensions: Extensions = ("top_k", "min_p", "repetition_penalty")
+    extensions: Extensions = msgspec.field(default_factory=lambda: dict(EXTENSIONS))
     constraints: Constraints = "vllm"
     prefill: Annotated[
         Literal["refuse", "native", "continue_final_message"],

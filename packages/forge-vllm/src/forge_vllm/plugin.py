@@ -15,7 +15,7 @@ SPEC = BackendSpec(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
             | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "reasoning_effort"}
-            | {"chat_template_kwargs"}
+            | {"chat_template_kwargs", "max_reasoning_tokens"}
         ),
         tasks=frozenset({"generate", "embed", "rerank"}),
         embedding=frozenset({"dimensions", "normalize"}),

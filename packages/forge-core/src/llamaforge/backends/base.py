@@ -7,10 +7,9 @@ import functools
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from types import TracebackType
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Final
 
-from .. import forks
+from .. import forks, observing
 from ..awaitables import AwaitableResult
 from ..bridges import in_loop, in_thread
 from ..cancellation import CancellationToken
@@ -24,6 +23,7 @@ from ..signatures import overridable
 from ..streams import AsyncTextStream, TextStream
 from ..validation import seconds_to_wait
 from .calls import GenerationCalls
+from .closing import ClosedByContext
 from .config import BackendConfig
 from .embedding_calls import EmbeddingCalls
 from .embedding_run import task_error
@@ -32,7 +32,9 @@ from .inflight import InFlight
 from .loading import checked_path, import_engine, loading
 from .memory import MemoryUsage
 from .spec import BackendSpec, Capabilities, Task
+from .tokenizer_calls import TokenizerCalls
 from .tool_calls import Messages
+from .watching import begin
 
 __all__ = ["BaseBackend", "import_engine"]
 
@@ -41,7 +43,7 @@ _FULL: Final = tuple(_WRITTEN.split())
 """What a full backend writes, at least one of them."""
 
 
-class BaseBackend(GenerationCalls, EmbeddingCalls):
+class BaseBackend(GenerationCalls, EmbeddingCalls, TokenizerCalls, ClosedByContext):
     """Base class of all backends.
 
     **To use one**, load a model and ask it::
@@ -260,25 +262,6 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
         """Whether it can answer: a model is loaded and its server, if any, is healthy. May be awaited."""
         return AwaitableResult(self.is_model_loaded)
 
-    def close(self) -> None:
-        """Unload the model, if one is loaded."""
-        if not self.is_basic:
-            self.unload_model()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await AwaitableResult(self.close)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {getattr(self, '_model_path', None) or 'without a model'}>"
 
@@ -302,24 +285,41 @@ class BaseBackend(GenerationCalls, EmbeddingCalls):
     def _start(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> TextStream:
-        request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
-        if type(self).stream is not BaseBackend.stream:
-            events = engine_call(self.name, validator.say_where, self.stream, request, cancellation)
-        else:
-            events = in_loop(lambda: self.astream(request, cancellation), cancellation)
-        return TextStream(
-            validated(self._in_flight.through(events), validator), cancellation, validator.cancelled, validator.reader
-        )
+        watch = begin(self, "chat" if prompt is None else "generate", parameters, started) if observing.wanted else None
+        try:
+            request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
+            if watch is not None:
+                watch.start_generation(request, cancellation)
+            if type(self).stream is not BaseBackend.stream:
+                events = engine_call(self.name, validator.say_where, self.stream, request, cancellation)
+            else:
+                events = in_loop(lambda: self.astream(request, cancellation), cancellation)
+        except BaseException as error:
+            if watch is not None:
+                watch.fail(error)
+            raise
+        events = validated(self._in_flight.through(events), validator)
+        events = events if watch is None else watch.events(events, cancellation)
+        return TextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _astart(
         self, prompt: str | None, messages: Messages | None, parameters: Mapping[str, object] | None, started: float
     ) -> AsyncTextStream:
-        request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
-        if type(self).astream is not BaseBackend.astream:
-            events = self.astream(request, cancellation)
-        else:
-            events = in_thread(lambda: self.stream(request, cancellation), cancellation)
+        watch = begin(self, "chat" if prompt is None else "generate", parameters, started) if observing.wanted else None
+        try:
+            request, cancellation, validator = self._prepare(prompt, messages, parameters, started)
+            if watch is not None:
+                watch.start_generation(request, cancellation)
+            if type(self).astream is not BaseBackend.astream:
+                events = self.astream(request, cancellation)
+            else:
+                events = in_thread(lambda: self.stream(request, cancellation), cancellation)
+        except BaseException as error:
+            if watch is not None:
+                watch.fail(error)
+            raise
         events = avalidated(self._in_flight.athrough(events), validator)
+        events = events if watch is None else watch.aevents(events, cancellation)
         return AsyncTextStream(events, cancellation, validator.cancelled, validator.reader)
 
     def _prepare(

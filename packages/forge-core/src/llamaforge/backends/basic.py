@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
+import time
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any
 
+from .. import observing
 from ..bridges import in_thread
 from ..cancellation import CancellationToken
 from ..errors import ContractError, ModelNotLoadedError, UnsupportedError
@@ -18,6 +20,7 @@ from ..streams import AsyncTextStream, TextStream
 from ..validation import check_mapping
 from .base import BaseBackend
 from .loading import checked_path, loading
+from .watching import Watch, begin
 
 
 class BasicBackendAdapter(BaseBackend):
@@ -119,27 +122,40 @@ class BasicBackendAdapter(BaseBackend):
         return self._aopen(prompt, parameters, streamed=False)
 
     def _open(self, prompt: str, parameters: Mapping[str, object] | None, *, streamed: bool) -> TextStream:
-        request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
+        watch = begin(self, "generate", parameters, time.perf_counter()) if observing.wanted else None
+        request, given, cancellation, validator = self._prepare_basic(prompt, parameters, watch)
         events = validated(self._in_flight.through(self._events(request, given, streamed=streamed)), validator)
+        if watch is not None:
+            events = watch.events(events, cancellation)
         return TextStream(events, cancellation, validator.cancelled)
 
     def _aopen(self, prompt: str, parameters: Mapping[str, object] | None, *, streamed: bool) -> AsyncTextStream:
-        request, given, cancellation, validator = self._prepare_basic(prompt, parameters)
+        watch = begin(self, "generate", parameters, time.perf_counter()) if observing.wanted else None
+        request, given, cancellation, validator = self._prepare_basic(prompt, parameters, watch)
         events = in_thread(lambda: self._events(request, given, streamed=streamed), cancellation)
-        return AsyncTextStream(
-            avalidated(self._in_flight.athrough(events), validator), cancellation, validator.cancelled
-        )
+        events = avalidated(self._in_flight.athrough(events), validator)
+        if watch is not None:
+            events = watch.aevents(events, cancellation)
+        return AsyncTextStream(events, cancellation, validator.cancelled)
 
     def _prepare_basic(
-        self, prompt: str, parameters: Mapping[str, object] | None
+        self, prompt: str, parameters: Mapping[str, object] | None, watch: Watch | None
     ) -> tuple[GenerationRequest, dict[str, Any], CancellationToken, EventValidator]:
-        request = read_request(prompt)
-        check_mapping(parameters)
-        if not self.is_model_loaded():
-            raise ModelNotLoadedError()
+        try:
+            request = read_request(prompt)
+            check_mapping(parameters)
+            if not self.is_model_loaded():
+                raise ModelNotLoadedError()
+        except BaseException as error:
+            if watch is not None:
+                watch.fail(error)
+            raise
         cancellation = CancellationToken()
         validator = EventValidator(self.name, request, cancellation, ())
-        return request, {**self._defaults, **(parameters or {})}, cancellation, validator
+        given = {**self._defaults, **(parameters or {})}
+        if watch is not None:
+            watch.start_basic(request, given, cancellation)
+        return request, given, cancellation, validator
 
     def _events(self, request: GenerationRequest, given: dict[str, Any], *, streamed: bool) -> Iterator[Event]:
         prompt = request.prompt or ""

@@ -19,6 +19,9 @@ from .tool_calls import Messages, RunsTools, RunsToolsOfNamedModels
 class GenerationCalls(RunsTools):
     """``generate``, ``chat``, their streams, asynchronous versions and batches."""
 
+    model_name: str = ""
+    """The name under which ``LlamaForge`` has loaded the model; observers get it."""
+
     @overridable
     @takes_parameters
     def generate(

@@ -16,6 +16,7 @@ from ..validation import read_timeout
 from .embedding_run import RerankCall, Steps, arun_step, checked, run_step
 from .inflight import InFlight
 from .spec import Capabilities, Task
+from .watching import watching
 
 if TYPE_CHECKING:
     from types import AsyncGeneratorType, GeneratorType
@@ -169,13 +170,16 @@ class EmbeddingCalls:
 
         Raises the errors of :meth:`embed`.
         """
-        call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
-        with self._in_flight, call:
-            for request in call.requests():
-                self._require_model()
-                step = call.steps.next()
-                call.take(request, run_step(functools.partial(self._scores, request, step), step, self.name))
-        return call.ranking()
+        with watching(self, "rerank") as watch:
+            call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
+            if watch is not None:
+                call.watched(watch)
+            with self._in_flight, call:
+                for request in call.requests():
+                    self._require_model()
+                    step = call.steps.next()
+                    call.take(request, run_step(functools.partial(self._scores, request, step), step, self.name))
+            return call.ranking()
 
     async def arerank(
         self,
@@ -188,16 +192,22 @@ class EmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> Ranking:
         """Asynchronous :meth:`rerank`; it never blocks the event loop."""
-        call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
-        with self._in_flight, call:
-            for request in call.requests():
-                self._require_model()
-                step = call.steps.next()
-                call.take(request, await arun_step(self._ascores(request, step), step, self.name))
-        return call.ranking()
+        with watching(self, "rerank") as watch:
+            call = self._start_ranking(query, documents, top_n, truncation, timeout, on_unsupported)
+            if watch is not None:
+                call.watched(watch)
+            with self._in_flight, call:
+                for request in call.requests():
+                    self._require_model()
+                    step = call.steps.next()
+                    call.take(request, await arun_step(self._ascores(request, step), step, self.name))
+            return call.ranking()
 
     def _embed(self, texts: Texts, options: Mapping[str, object], timeout: object, drop: object) -> EmbeddingStream:
-        requests, totals, token = self._start_embedding(texts, options, timeout, drop)
+        with watching(self, "embed") as watch:
+            requests, totals, token = self._start_embedding(texts, options, timeout, drop)
+            if watch is not None:
+                requests = watch.start_embedding(requests, totals.parameters, token)
 
         def batches() -> Iterator[EmbeddingBatch]:
             steps = Steps(token)
@@ -208,17 +218,22 @@ class EmbeddingCalls:
                         step = steps.next()
                         batch = run_step(functools.partial(self._vectors, request, step), step, self.name)
                         if batch is None:
+                            totals.cancelled = True
                             return
                         yield checked(batch, request, totals, self.name)
             finally:
                 token.cancel()
 
-        return EmbeddingStream(cast("GeneratorType[EmbeddingBatch, None, None]", batches()), totals, token)
+        given = batches() if watch is None else watch.batches(batches(), totals, token)
+        return EmbeddingStream(cast("GeneratorType[EmbeddingBatch, None, None]", given), totals, token)
 
     def _aembed(
         self, texts: Texts, options: Mapping[str, object], timeout: object, drop: object
     ) -> AsyncEmbeddingStream:
-        requests, totals, token = self._start_embedding(texts, options, timeout, drop)
+        with watching(self, "embed") as watch:
+            requests, totals, token = self._start_embedding(texts, options, timeout, drop)
+            if watch is not None:
+                requests = watch.start_embedding(requests, totals.parameters, token)
 
         async def batches() -> AsyncIterator[EmbeddingBatch]:
             steps = Steps(token)
@@ -229,12 +244,14 @@ class EmbeddingCalls:
                         step = steps.next()
                         batch = await arun_step(self._avectors(request, step), step, self.name)
                         if batch is None:
+                            totals.cancelled = True
                             return
                         yield checked(batch, request, totals, self.name)
             finally:
                 token.cancel()
 
-        return AsyncEmbeddingStream(cast("AsyncGeneratorType[EmbeddingBatch, None]", batches()), totals, token)
+        given = batches() if watch is None else watch.abatches(batches(), totals, token)
+        return AsyncEmbeddingStream(cast("AsyncGeneratorType[EmbeddingBatch, None]", given), totals, token)
 
     def _start_embedding(
         self, texts: Texts, given: Mapping[str, object], timeout: object, drop: object

@@ -13,6 +13,7 @@ from ..requests.rerank import RerankRequest, read_documents, read_top_n
 from ..validation import read_timeout
 from ..vectors import is_finite
 from .spec import Task
+from .watching import Watch
 
 T = TypeVar("T")
 
@@ -30,6 +31,8 @@ class Steps:
     def next(self) -> CancellationToken:
         """That of the next request, with the deadline of the whole call."""
         self._current = step = CancellationToken(self._whole.timeout, self._whole.started)
+        if self._whole.headers:
+            step.headers = self._whole.headers
         if self._whole.cancelled:
             step.cancel()
         return step
@@ -67,6 +70,12 @@ class RerankCall:
         self._backend = backend
         self._totals = Totals(started, options.parameters(), dropped)
         self._scores: list[float] = []
+        self._watch: Watch | None = None
+
+    def watched(self, watch: Watch) -> None:
+        """Tell *watch* what is asked, and how it ends."""
+        self._watch = watch
+        watch.start_ranking(self._query, self._documents, self._totals.parameters, self._token)
 
     def __enter__(self) -> None:
         return None
@@ -94,6 +103,8 @@ class RerankCall:
 
     def ranking(self) -> Ranking:
         """The documents, best first."""
+        if self._watch is not None:
+            self._watch.finish(self._totals)
         order = sorted(range(len(self._scores)), key=lambda index: -self._scores[index])
         ranked = (RankedDocument(index, self._scores[index], self._documents[index]) for index in order[: self._top_n])
         return Ranking(documents=tuple(ranked), **self._totals.details)

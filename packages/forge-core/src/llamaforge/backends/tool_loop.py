@@ -102,9 +102,9 @@ class ToolLoop:
 
     def goes_on(self, answer: GeneratedText) -> bool:
         """Take *answer* in. Returns whether its calls are to be carried out."""
-        calls = answer.tool_calls if answer.finish_reason in ("tool_calls", "stop") else ()
-        text = answer.text if answer.text or not calls else None
-        self.messages.append(Message(role="assistant", content=text, tool_calls=calls))
+        turn = Message.from_answer(answer)
+        calls = turn.tool_calls
+        self.messages.append(turn)
         known = all(call.function.name in self._functions or not self._is_offered(call) for call in calls)
         return bool(calls) and known and len(self.steps) < self._max_rounds
 

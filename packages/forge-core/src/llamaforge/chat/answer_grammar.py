@@ -82,7 +82,7 @@ def answer_grammar(
     if form.is_harmony:
         start = writer.harmony(wanted, rest)
     else:
-        before = writer.reasoning(is_reasoning=is_reasoning, may_reason=may_reason)
+        before = writer.reasoning(is_reasoning=is_reasoning, may_reason=may_reason, calls=wanted is not None)
         start = f"{before} {writer.calls(wanted, rest) if wanted is not None else rest}"
     lark = parts.grammar(start)
     if inner is None:
@@ -105,12 +105,15 @@ class _Writer:
         self._form = form
         self._parts = parts
 
-    def reasoning(self, *, is_reasoning: bool, may_reason: bool) -> str:
-        """The reasoning before an answer."""
+    def reasoning(self, *, is_reasoning: bool, may_reason: bool, calls: bool) -> str:
+        """The reasoning before an answer. Where there may be *calls*, none begins in it."""
         reasoning, parts = self._form.reasoning, self._parts
         if reasoning is None:
             return ""
-        end = parts.rule(f"{parts.until(reasoning.end.strip())} /\\s*/")
+        form = self._form.calls
+        triggers = _triggers(form) if calls and form is not None and not form.is_bare else ()
+        kind = parts.without(triggers) if triggers else ""
+        end = parts.rule(f"{parts.until(reasoning.end.strip(), kind)} /\\s*/")
         if is_reasoning:
             return end
         if not may_reason:

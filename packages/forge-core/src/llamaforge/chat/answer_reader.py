@@ -137,14 +137,19 @@ class AnswerReader:
                 reader.keep()
             else:
                 reader.reset(mark)
-            yield from self._read_reasoning(reasoning.end)
+            yield from self._read_reasoning(reasoning.end, calls)
         at_start = True
+        stray: tuple[str, ...] = ()
+        if reasoning is not None and "|" in reasoning.end:
+            stray = (reasoning.begin.strip(), reasoning.end.strip())
         while True:
             if at_start:
                 space = yield from reader.space()
                 if reasoning is not None and (yield from reader.literal(reasoning.begin.strip())):
-                    yield from self._read_reasoning(reasoning.end)
+                    yield from self._read_reasoning(reasoning.end, calls)
                     continue
+                if reasoning is not None and (yield from reader.literal(reasoning.end.strip())):
+                    continue  # the end of reasoning that never began
                 sink.content(space)
             if calls is not None and calls.is_bare and (yield from reader.peek()) in ("{", "["):
                 if (yield from calls.bare()):
@@ -152,12 +157,16 @@ class AnswerReader:
                     continue
                 sink.content((yield from reader.take()))
             at_start = False
-            markers = calls.triggers if calls is not None else ()
+            markers = (*stray, *(calls.triggers if calls is not None else ()))
             if calls is not None and calls.is_bare:
                 markers = (*markers, "\n")
             found = yield from reader.until(markers, sink.content)
             if not found:
                 return
+            if reasoning is not None and found in stray:  # Gemma thinks again in the middle of an answer
+                if found == stray[0]:
+                    yield from self._read_reasoning(reasoning.end, calls)
+                continue
             if calls is None or found == "\n":
                 sink.content(found)
             elif (yield from calls.triggered(found)):
@@ -165,10 +174,17 @@ class AnswerReader:
             else:
                 sink.content(found)
 
-    def _read_reasoning(self, end: str) -> Steps[None]:
+    def _read_reasoning(self, end: str, calls: CallParser | None) -> Steps[None]:
+        """Read up to *end*. Models that think within ``<think>`` may forget to end it before a call; others draft calls
+        in their reasoning."""
         reader, sink = self._reader, self._sink
+        end = end.strip()
+        triggers = calls.triggers if calls is not None and not calls.is_bare and end == "</think>" else ()
         sink.begin_reasoning()
-        yield from reader.until((end.strip(),), sink.reasoning)
+        while (found := (yield from reader.until((end, *triggers), sink.reasoning))) not in ("", end):
+            if calls is not None and (yield from calls.triggered(found)):
+                return
+            sink.reasoning(found)
         sink.end_reasoning()
 
 
@@ -236,6 +252,8 @@ class _Sink:
         self._trims = True
 
     def open_call(self, name: str, call_id: str = "") -> None:
+        if self.in_reasoning:
+            self.end_reasoning()
         self._space = ""
         self.in_call = True
         self._has_arguments = False

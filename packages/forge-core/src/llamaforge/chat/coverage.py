@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 from .probes import Turn
+from .turns import REASONING_NAMES
 
 Path = tuple[str | int, ...]
 """Where something is within the turns: indexes and keys."""
@@ -129,4 +130,5 @@ def _shape(turn: Turn) -> Hashable:
         (call["id"], type(arguments := call["function"]["arguments"]), arguments in ("", "{}", {}))
         for call in turn.get("tool_calls", ())
     )
-    return turn["role"], shown, turn.get("name"), turn.get("tool_call_id"), calls
+    thought = bool(turn.get(REASONING_NAMES[0]))
+    return turn["role"], shown, turn.get("name"), turn.get("tool_call_id"), calls, thought

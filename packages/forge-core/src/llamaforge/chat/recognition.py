@@ -7,6 +7,7 @@ calls out of what the template writes. Otherwise the format is derived from the 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import json
 import re
@@ -16,6 +17,7 @@ from typing import Any, Final
 from .answer_reader import AnswerReader, Collector
 from .families import FAMILIES, GENERIC, REASONING
 from .output_format import CallFormat, OutputFormat, ReasoningFormat, Tags
+from .plugin_formats import plugin_formats
 from .probes import Run, TemplateProbes, Turn
 from .writing import write_calls
 
@@ -71,6 +73,14 @@ class Recognition:
             return dataclasses.replace(GENERIC, reasoning=reasoning)
         return dataclasses.replace(found, reasoning=reasoning or found.reasoning)
 
+    @functools.cached_property
+    def _families(self) -> tuple[OutputFormat, ...]:
+        return (*plugin_formats(), *FAMILIES)
+
+    @functools.cached_property
+    def _reasoning_formats(self) -> tuple[ReasoningFormat, ...]:
+        return (*(form.reasoning for form in plugin_formats() if form.reasoning is not None), *REASONING)
+
     # tool calls
 
     def written_calls(self, count: int) -> list[str]:
@@ -91,7 +101,8 @@ class Recognition:
         if not one:
             return self._by_markers()
         texts = [*((text, 2) for text in two), *((text, 1) for text in one)]
-        for form in FAMILIES:
+        families = self._families
+        for form in families:
             for text, count in texts:
                 if self._writes(form, text, count):
                     return _with_single(form, single=not two)
@@ -99,7 +110,7 @@ class Recognition:
             derived = _derive(first, second)
             if derived is not None and _reads(derived, second, 2):
                 return derived
-        for form in FAMILIES:
+        for form in families:
             if form.calls is None or not form.calls.is_bare:
                 for text, count in texts:
                     if _reads(form, text, count):
@@ -108,7 +119,7 @@ class Recognition:
 
     def _by_markers(self) -> OutputFormat | None:
         """Where the template can't show calls here: the format all of whose markers its text has."""
-        for form in FAMILIES:
+        for form in self._families:
             if form.calls is not None and not form.calls.is_bare:
                 calls = form.calls
                 texts = (calls.section, calls.begin, calls.name_begin, calls.name_end, calls.section_end)
@@ -145,8 +156,8 @@ class Recognition:
             text = self._try([self._user(), with_reasoning, *follow_up], enable_thinking=True)
             if text is not None and _REASON in text:
                 before, _, after = text.partition(_REASON)
-                return _around(before, after)
-        for form in REASONING:
+                return _around(before, after, self._reasoning_formats)
+        for form in self._reasoning_formats:
             begin, end = form.begin.strip(), form.end.strip()
             for variables in ({}, {"enable_thinking": True}, {"enable_thinking": False}):
                 opening = self.opening(**variables)
@@ -212,8 +223,8 @@ def _with_single(form: OutputFormat, *, single: bool) -> OutputFormat:
     return dataclasses.replace(form, calls=dataclasses.replace(form.calls, single=True))
 
 
-def _around(before: str, after: str) -> ReasoningFormat | None:
-    for form in REASONING:
+def _around(before: str, after: str, known: Iterable[ReasoningFormat]) -> ReasoningFormat | None:
+    for form in known:
         if before.rstrip().endswith(form.begin.strip()) and after.lstrip().startswith(form.end.strip()):
             return form
     opened, closed = _MARKER_BEFORE.search(before), _MARKER_AFTER.match(after)

@@ -22,7 +22,7 @@ from .described_tools import calls_as_text, describe_tools, with_system_text
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
 from .probes import Turn
-from .turns import make_turns, plain
+from .turns import make_turns, plain, without_reasoning
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 """One Jinja text, or several with names: as a mapping, or as the list that tokenizer_config.json may hold."""
@@ -41,6 +41,8 @@ class ChatTemplate:
         special_tokens: variables for the template: texts of special tokens, under transformers' names
             (``bos_token``).
         control_tokens: tokens that the tokenizer recognises by their spelling, and that messages must not forge.
+        response_template: what the tokenizer's makers say of how answers are written; it takes precedence over what the
+            template shows.
         model: the model's name, for error messages.
 
     Raises BrokenTemplateError for an invalid template, and EngineNotAvailableError if jinja2 is not installed.
@@ -52,12 +54,15 @@ class ChatTemplate:
         *,
         special_tokens: Mapping[str, Any] | None = None,
         control_tokens: Iterable[ControlToken] = (),
+        response_template: Mapping[str, Any] | None = None,
         model: str = "The model",
     ) -> None:
         tokens = plain(special_tokens or {})
         self.control_tokens = ControlTokens(control_tokens)
         self._model = model
-        self._compiled = {name: CompiledTemplate(text, tokens) for name, text in _by_name(templates).items()}
+        self._compiled = {
+            name: CompiledTemplate(text, tokens, response_template) for name, text in _by_name(templates).items()
+        }
 
     @classmethod
     def of_model(cls, templates: Templates, *, model: str, source: str, **more: Any) -> ChatTemplate:
@@ -88,10 +93,13 @@ class ChatTemplate:
     def variables(self, request: GenerationRequest) -> dict[str, Any]:
         """The variables that *request* has for its template, for a server that renders by itself.
 
-        Raises InvalidParameterError for one that the template doesn't read, unless what is unsupported is to be
-        dropped; NoChatTemplateError where none of the templates serves the request.
+        ``reasoning_effort`` is among them, in the template's own words. Raises InvalidParameterError for one that the
+        template doesn't read and for an effort that it can't ask for, unless what is unsupported is to be dropped;
+        NoChatTemplateError where none of the templates serves the request.
         """
-        return _chosen_variables(self._choose(request), request)
+        template = self._choose(request)
+        chosen = _chosen_variables(template, request)
+        return {**_effort(template, request, chosen), **chosen}
 
     @functools.cached_property
     def capabilities(self) -> TemplateCapabilities:
@@ -184,44 +192,28 @@ class _Rendering:
         given = self._turns
         reasons: list[Exception] = []
         # What a turn of tool calls without a text must look like differs: no content, as with transformers, or null,
-        # or an empty one.
-        for filler in ({}, {"content": None}, {"content": ""}):
-            self._turns = [{**turn, **({} if "content" in turn else filler)} for turn in given]
-            try:
-                text = self._produce(self._turns, self._variables)
-                self._check_coverage()
-            except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
-                reasons.append(error)
-                if all("content" in turn for turn in given):
-                    break
-            else:
-                return text
+        # or an empty one. And gpt-oss's template takes no reasoning beside a text and calls.
+        for turns in (given, without_reasoning(given)):
+            for filler in ({}, {"content": None}, {"content": ""}):
+                self._turns = [{**turn, **({} if "content" in turn else filler)} for turn in turns]
+                try:
+                    text = self._produce(self._turns, self._variables)
+                    self._check_coverage()
+                except Exception as error:  # noqa: BLE001 - a template raises whatever it likes
+                    reasons.append(error)
+                    if all("content" in turn for turn in turns):
+                        break
+                else:
+                    return text
+            if turns == without_reasoning(given):
+                break
         raise self._refused(reasons[0]) from reasons[0]
 
     def _read_variables(self) -> dict[str, Any]:
         """What the template sees beside the messages."""
         chosen = _chosen_variables(self._template, self._request)
         tools = plain(self._request.tools) if self._request.tools else None
-        return {"tools": tools, **self._effort(chosen), **chosen}
-
-    def _effort(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables for ``reasoning_effort``."""
-        effort, template = self._request.reasoning_effort, self._template
-        if effort is None:
-            return {}
-        found = template.abilities.effort_variables(effort, template.plain_format)
-        if found is None:
-            if self._request.on_unsupported == "drop":
-                return {}
-            able = "it always thinks" if template.plain_format.reasoning else "it has no reasoning"
-            raise InvalidParameterError(
-                "reasoning_effort", effort, f"an effort that the model's chat template can ask for ({able})"
-            )
-        twice = [name for name, value in found.items() if chosen.get(name, value) != value]
-        if twice:
-            names = ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"]
-            raise ConflictingParametersError(names, f"{names[0]} and {names[1]} contradict each other.")
-        return found
+        return {"tools": tools, **_effort(self._template, self._request, chosen), **chosen}
 
     def _run(self, turns: list[Turn], variables: Mapping[str, Any] | None = None) -> str:
         sees = self._variables if variables is None else variables
@@ -348,3 +340,23 @@ def _chosen_variables(template: CompiledTemplate, request: GenerationRequest) ->
     ):
         raise InvalidParameterError("chat_template_kwargs['documents']", documents, "a list of mappings")
     return {name: value for name, value in given.items() if name not in unread}
+
+
+def _effort(template: CompiledTemplate, request: GenerationRequest, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables for ``reasoning_effort``, beside those that the caller has *chosen*."""
+    effort = request.reasoning_effort
+    if effort is None:
+        return {}
+    found = template.abilities.effort_variables(effort, template.plain_format)
+    if found is None:
+        if request.on_unsupported == "drop":
+            return {}
+        able = "it always thinks" if template.plain_format.reasoning else "it has no reasoning"
+        raise InvalidParameterError(
+            "reasoning_effort", effort, f"an effort that the model's chat template can ask for ({able})"
+        )
+    twice = [name for name, value in found.items() if chosen.get(name, value) != value]
+    if twice:
+        names = ["reasoning_effort", f"chat_template_kwargs[{twice[0]!r}]"]
+        raise ConflictingParametersError(names, f"{names[0]} and {names[1]} contradict each other.")
+    return found

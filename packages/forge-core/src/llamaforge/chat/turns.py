@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from ..errors import InvalidParameterError
 from ..messages import ImagePart, Message, ToolCall
 from .probes import TemplateProbes, Turn
+
+REASONING_NAMES: Final = ("reasoning_content", "reasoning", "thinking")
+"""Under which names templates read the reasoning of earlier turns: most the first; gpt-oss's the last."""
 
 
 def make_turns(messages: Sequence[Message], probes: TemplateProbes) -> list[Turn]:
@@ -17,6 +20,11 @@ def make_turns(messages: Sequence[Message], probes: TemplateProbes) -> list[Turn
     Raises InvalidParameterError, naming the message, for arguments of a tool call that the template can't write out.
     """
     return [_make_turn(message, probes, f"messages[{index}]") for index, message in enumerate(messages)]
+
+
+def without_reasoning(turns: Sequence[Turn]) -> list[Turn]:
+    """*turns* without what the assistant thought."""
+    return [{name: value for name, value in turn.items() if name not in REASONING_NAMES} for turn in turns]
 
 
 def plain(value: Any) -> Any:
@@ -41,6 +49,8 @@ def _make_turn(message: Message, probes: TemplateProbes, name: str) -> Turn:
     turn: Turn = {"role": role}
     if message.content is not None:
         turn["content"] = _content(message, role, probes)
+    if message.reasoning_content and message.role == "assistant":
+        turn |= dict.fromkeys(REASONING_NAMES, plain(message.reasoning_content))
     if message.name is not None:
         turn["name"] = plain(message.name)
     if message.tool_calls:

@@ -21,6 +21,7 @@ BUILT_IN: Final = {
     "chat": "Chat with a model",
     "embed": "Make vectors of texts",
     "rerank": "Sort documents by their relevance to a query",
+    "batch": "Answer a file of requests, and go on after a crash",
     "models": "List, add, show, fetch and remove models",
     "backends": "List backends; show the parameters of one",
     "doctor": "Show what is installed, what is broken, and how to repair it",

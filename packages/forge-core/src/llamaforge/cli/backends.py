@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
@@ -10,6 +10,7 @@ import msgspec
 from ..backends.config import describe_config
 from ..backends.distributions import DISTRIBUTIONS, install_command
 from ..backends.registry import get_config, get_spec
+from ..backends.spec import Capabilities
 from ..installing import find_distribution, is_installed
 from ..parameters import NAMES, UNIVERSAL, Parameters
 from ..plugins import BACKENDS
@@ -18,6 +19,13 @@ from .options import complete_backend
 from .output import Output, text_output
 from .tables import write_table
 
+_ANSWERS: Final = {
+    "response_format": ("response_format",),
+    "grammar": ("grammar",),
+    "tools": ("tools",),
+    "reasoning": ("reasoning_effort", "max_reasoning_tokens"),
+}
+"""What can be asked of an answer's form, and the parameters for it."""
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -138,11 +146,18 @@ def _described(name: str) -> dict[str, Any]:
         "api_version": spec.api_version,
         "images": able.images,
         "server_defaults": able.server_defaults,
+        "answers": {name: _answers(able, parameters) for name, parameters in _ANSWERS.items()},
         "load_parameters": msgspec.to_builtins(describe_config(get_config(name))),
         "generation_parameters": generation,
         "engine_options": sorted(able.engine_options),
         "refused": [each for each in NAMES if each not in able.parameters and each not in UNIVERSAL],
     }
+
+
+def _answers(able: Capabilities, parameters: tuple[str, ...]) -> str:
+    if not able.parameters.intersection(parameters):
+        return "refused"
+    return "the server's; what comes back is checked" if able.server_defaults else "enforced"
 
 
 def _engine_version(distribution: str | None) -> str | None:
@@ -155,6 +170,10 @@ def _write_described(output: Output, described: dict[str, Any]) -> None:
     output.line(f"from {described['distribution']} {described['version']}, {described['class']}")
     if described["engine"]:
         output.line(f"engine: {described['engine']} {described['engine_version'] or '(not installed)'}")
+    output.line()
+    output.line("Form of answers")
+    for form, word in described["answers"].items():
+        output.line(f"  {form}: {word}")
     output.line()
     output.line("Load parameters (-p NAME=VALUE)")
     rows = [(each["name"], each["type"], each["default"], each["description"]) for each in described["load_parameters"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from ..parameters import NAMES, read_parameters
+from ..parameters import NAMES
 from .conversation import Conversation, ConversationError
 from .values import parse_value
 
@@ -29,8 +29,8 @@ put several lines between two lines of """.
 To send a line that starts with /, put a space first.
 Ctrl-C stops an answer.'''
 
-_NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools", "tool_choice", "parallel_tool_calls"})
-"""Parameters that make no sense in a conversation of plain text."""
+_NOT_HERE = frozenset({"raw", "logprobs", "top_logprobs", "tools"})
+"""Parameters that make no sense at a terminal."""
 
 
 class LeaveChat(Exception):
@@ -45,6 +45,9 @@ class Chat(Protocol):
 
     def answer(self) -> None:
         """Answer the conversation's last turn."""
+
+    def check(self, parameters: Mapping[str, Any]) -> None:
+        """Raise a RequestError for generation parameters that are wrong here."""
 
     def about(self) -> dict[str, str]:
         """Names of the model and of its backend."""
@@ -121,7 +124,7 @@ def _set(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     changed = {key: value for key, value in chat.parameters.items() if key != name}
     if text:
         changed[name] = parse_value(text)
-        read_parameters(changed)
+        chat.check(changed)
     chat.parameters = changed
     tell(f"{name} = {_shown(changed[name])}" if text else f"{name} is unset.")
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import click
 
+from ..errors import InvalidParameterError
 from ..files import atomic_file, check_regular
-
-_ROLES = ("user", "assistant")
+from ..messages import Message, read_messages
 
 
 class ConversationError(click.UsageError):
@@ -20,15 +21,18 @@ class ConversationError(click.UsageError):
 
 @dataclass
 class Conversation:
-    """The conversation so far. Every user turn has its answer, except the one that is being answered."""
+    """The conversation so far. Every user turn has its answer, except the one that is being answered.
+
+    An answer is one turn of the assistant; with tools, also the calls before it and their results.
+    """
 
     system: str | None = None
-    turns: list[dict[str, str]] = field(default_factory=list)
+    turns: list[dict[str, Any]] = field(default_factory=list)
     unanswered: str | None = None
     """The user's last message if it got no answer. It is not a turn, but can be sent again."""
     _saved: set[Path] = field(default_factory=set)
 
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """The whole conversation, as ``LlamaForge.chat`` takes it."""
         first = [{"role": "system", "content": self.system}] if self.system else []
         return [*first, *self.turns]
@@ -38,10 +42,10 @@ class Conversation:
         self.turns.append({"role": "user", "content": text})
         self.unanswered = None
 
-    def answer(self, text: str) -> None:
-        """Add the model's turn. An empty one removes the user's turn, because templates expect turns to alternate."""
-        if text:
-            self.turns.append({"role": "assistant", "content": text})
+    def answer(self, turns: Sequence[Message]) -> None:
+        """Add the model's turns. An empty one removes the user's turn, because templates expect turns to alternate."""
+        if any(turn.text or turn.tool_calls for turn in turns):
+            self.turns += [turn.to_dict() for turn in turns]
         else:
             self.take_back()
 
@@ -55,7 +59,7 @@ class Conversation:
         if self.unanswered is not None:
             self.ask(self.unanswered)
         elif self.turns:
-            self.turns.pop()
+            del self.turns[self._last_question() + 1 :]
         else:
             raise ConversationError("There is no turn to answer again.")
 
@@ -63,7 +67,10 @@ class Conversation:
         """Drop the last turn of the user and its answer."""
         if not self.turns:
             raise ConversationError("There is nothing to undo.")
-        del self.turns[-2:]
+        del self.turns[self._last_question() :]
+
+    def _last_question(self) -> int:
+        return max(index for index, turn in enumerate(self.turns) if turn["role"] == "user")
 
     def reset(self) -> None:
         """Drop every turn; the system prompt stays."""
@@ -96,12 +103,14 @@ class Conversation:
             raise ConversationError(f"{path} is not a JSON file as /save writes it.") from None
         turns = _turns(found, path)
         system = turns.pop(0)["content"] if turns and turns[0]["role"] == "system" else None
+        expected: tuple[str, ...] = ("user",)
         for index, turn in enumerate(turns):
-            if turn["role"] != _ROLES[index % 2]:
+            if turn["role"] not in expected:
                 raise ConversationError(
                     f"In {path} the turns don't alternate: after the system prompt, turn {index + 1} has the role "
-                    f"{turn['role']!r}; {_ROLES[index % 2]!r} is expected."
+                    f"{turn['role']!r}; {' or '.join(map(repr, expected))} is expected."
                 )
+            expected = _next_roles(turn)
         self.system, self.turns, self.unanswered = system, turns, None
         self.take_back()
         self._saved.add(path)
@@ -114,11 +123,26 @@ def _path(file: str, command: str) -> Path:
     return Path(file).expanduser().absolute()
 
 
-def _turns(found: Any, path: Path) -> list[dict[str, str]]:
+def _next_roles(turn: dict[str, Any]) -> tuple[str, ...]:
+    """Whose turn it is after *turn*."""
+    if turn["role"] == "user":
+        return ("assistant",)
+    if turn["role"] == "tool":
+        return ("assistant", "tool", "user")
+    return ("tool",) if turn.get("tool_calls") else ("user",)
+
+
+def _turns(found: Any, path: Path) -> list[dict[str, Any]]:
     turns = found.get("messages") if isinstance(found, dict) else found
     if not isinstance(turns, list):
         raise ConversationError(f'{path} is not a conversation: "messages" is missing or isn\'t a list.')
     for turn in turns:
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("role", "content")):
+        calls = isinstance(turn, dict) and turn.get("tool_calls") and turn.get("content") is None
+        if not isinstance(turn, dict) or not (
+            isinstance(turn.get("role"), str) and (calls or isinstance(turn.get("content"), str))
+        ):
             raise ConversationError(f"In {path}, a message has no role, or no content that is text.")
-    return [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    try:
+        return [message.to_dict() for message in read_messages(turns)]
+    except InvalidParameterError as error:
+        raise ConversationError(f"In {path}: {error}") from None

@@ -1,8 +1,9 @@
-"""``llamaforge embed``: vectors of lines of text."""
+"""``llamaforge embed``: vectors of texts."""
 
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Final, Literal
@@ -12,7 +13,7 @@ import click
 from ..embeddings import EmbeddingStream
 from ..files import atomic_file
 from ..vectors import Row
-from .embedding_inputs import for_task, lines_of
+from .embedding_inputs import for_task, input_options, read_inputs
 from .failures import say
 from .options import model_options
 from .output import Output, text_output
@@ -23,7 +24,8 @@ _HEADER: Final = 128
 
 
 @click.command("embed", short_help="Make vectors of texts")
-@click.argument("files", nargs=-1)
+@click.argument("texts", metavar="[TEXT]...", nargs=-1)
+@input_options
 @model_options
 @click.option("--npy", metavar="FILE", help="Write the vectors to this file, for numpy.load.")
 @click.option("--text", "with_text", is_flag=True, help="Add each text to its JSON object.")
@@ -33,7 +35,9 @@ _HEADER: Final = 128
 @click.option("--truncate", is_flag=True, help="Use the beginning of a text that is too long, instead of failing.")
 @click.option("--progress", is_flag=True, help="Show how many texts are done, on standard error.")
 def command(
+    texts: tuple[str, ...],
     files: tuple[str, ...],
+    whole: bool,
     npy: str | None,
     with_text: bool,
     dimensions: int | None,
@@ -43,22 +47,24 @@ def command(
     progress: bool,
     **options: Any,
 ) -> None:
-    """Make a vector of each line of FILES, or of standard input.
+    """Make a vector of each TEXT, or of each line of files or of standard input.
 
     Empty lines are left out. Each vector is a line of standard output: a JSON object with `index` and `embedding`. With
     --npy, the vectors are written to a file as a matrix of 32-bit floats instead. Any number of texts takes constant
     memory.
 
-    A model that can write text, too, needs `--load task=embed`.
+    Without --model, the model is all-minilm-l6-v2, unless your default model is one for vectors. A model that can write
+    text, too, needs `--load task=embed`.
     """
     choice = for_task(ModelChoice.take(options), "embed")
     truncation: Literal["auto"] | None = "auto" if truncate else None
-    texts: list[str] = []
+    inputs = read_inputs(texts, files, whole=whole)
+    shown: deque[str] = deque()
 
     def read() -> Iterator[str]:
-        for text in lines_of(files):
+        for text in inputs:
             if with_text:
-                texts.append(text)
+                shown.append(text)
             yield text
 
     with text_output() as output, loaded_model(choice) as session:
@@ -69,17 +75,17 @@ def command(
             if npy is not None:
                 _write_npy(Path(npy), stream, count)
             else:
-                _print(output, stream, texts, count)
+                _print(output, stream, shown, count)
         usage = stream.usage
         if usage is not None and usage.truncated_tokens:
             say(f"Note: {usage.truncated_tokens} tokens were cut off from texts that are too long.")
 
 
-def _print(output: Output, stream: EmbeddingStream, texts: list[str], count: _Counter) -> None:
+def _print(output: Output, stream: EmbeddingStream, texts: deque[str], count: _Counter) -> None:
     for index, vector in enumerate(stream):
         described: dict[str, Any] = {"index": index, "embedding": list(vector)}
         if texts:
-            described["text"] = texts.pop(0)
+            described["text"] = texts.popleft()
         output.line(_json(described))
         count.add()
 

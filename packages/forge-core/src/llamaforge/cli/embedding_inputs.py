@@ -1,54 +1,97 @@
-"""Texts for vectors and rankings: one for each line of files or of standard input, read as needed."""
+"""Texts for vectors and rankings: those of the command line, or one for each line of files or of standard input."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 import click
 
 from ..backends.registry import get_config
 from .session import ModelChoice
+from .values import utf8
 
 STDIN = "-"
 
 
-def lines_of(files: Sequence[str]) -> Iterator[str]:
-    """The lines of *files*, without their line breaks; of standard input where there are none, or for ``-``.
+def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say where texts come from."""
+    for option in (
+        click.option("--whole", is_flag=True, help="Each file is one text, instead of each line."),
+        click.option(
+            "-f",
+            "--file",
+            "files",
+            multiple=True,
+            metavar="FILE",
+            help="Read texts from FILE, one in each line; - is standard input. Repeatable.",
+        ),
+    ):
+        function = option(function)
+    return function
 
-    Lines without content are left out. Raises UsageError for a file that can't be read, or is not UTF-8.
+
+def read_inputs(texts: Sequence[str], files: Sequence[str], *, whole: bool) -> Iterator[str]:
+    """The *texts*, then those of *files*, read as needed; of standard input where neither is given.
+
+    Texts without content are left out. Raises UsageError for a file that can't be read, or is not UTF-8, and for a text
+    that is a file's name.
     """
-    for name in files or (STDIN,):
-        if name == STDIN:
-            yield from _lines(sys.stdin.buffer, "Standard input")
-            continue
-        try:
-            with Path(name).open("rb") as file:
-                yield from _lines(file, name)
-        except OSError as error:
-            raise click.UsageError(f"{name} can't be read: {error.strerror or error}") from None
-
-
-def _lines(file: BinaryIO, name: str) -> Iterator[str]:
-    for number, line in enumerate(file, 1):
-        try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
+    for text in texts:
+        if os.path.isfile(text):  # noqa: PTH113 - a text may be no possible path
             raise click.UsageError(
-                f"{name} is not UTF-8 text (line {number}, byte {error.start}). Convert it first, for example with "
-                "iconv."
-            ) from None
-        if text.strip():
-            yield text
+                f"{text} is a file. Pass --file {text} for its lines. If you mean the text, pass it on standard input."
+            )
+    for name in files:  # now, before a model is fetched and loaded
+        if name != STDIN:
+            try:
+                os.stat(name)  # noqa: PTH116 - as above
+            except (OSError, ValueError) as error:
+                raise _unreadable(name, error) from None
+    return _read(tuple(texts), tuple(files) or (() if texts else (STDIN,)), whole)
 
 
 def for_task(choice: ModelChoice, task: Literal["embed", "rerank"]) -> ModelChoice:
-    """*choice* with the load parameter ``task``, where the chosen backend has one."""
+    """*choice* for *task*: with the load parameter of that name, where a chosen backend has one."""
+    choice = dataclasses.replace(choice, task=task)
     if choice.backend is not None and "task" not in get_config(choice.backend).__struct_fields__:
         return choice
     if choice.backend is None:  # the file of the model shows its task, or the user says it with --load
         return choice
     return dataclasses.replace(choice, load={"task": task, **choice.load})
+
+
+def _read(texts: tuple[str, ...], files: tuple[str, ...], whole: bool) -> Iterator[str]:
+    for text in texts:
+        if text.strip():
+            yield utf8(text, "The text")
+    for name in files:
+        if name == STDIN:
+            yield from _texts_of(sys.stdin.buffer, "Standard input", whole)
+            continue
+        try:
+            with Path(name).open("rb") as file:
+                yield from _texts_of(file, name, whole)
+        except OSError as error:
+            raise _unreadable(name, error) from None
+
+
+def _unreadable(name: str, error: OSError | ValueError) -> click.UsageError:
+    return click.UsageError(f"{name} can't be read: {getattr(error, 'strerror', None) or error}")
+
+
+def _texts_of(file: BinaryIO, name: str, whole: bool) -> Iterator[str]:
+    for number, part in enumerate([file.read()] if whole else file, 1):
+        try:
+            text = part.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            line = number + part[: error.start].count(b"\n") if whole else number
+            raise click.UsageError(
+                f"{name} is not UTF-8 text (line {line}, byte {error.start}). Convert it first, for example with iconv."
+            ) from None
+        if text.strip():
+            yield text

@@ -20,7 +20,7 @@ MEANINGS: Final = {
     USAGE: "a wrong option, an unknown parameter or model, an empty prompt",
     BACKEND: "a backend is unknown, not installed or broken",
     MODEL: "the model can't be fetched or loaded",
-    ENGINE: "the engine or its server failed",
+    ENGINE: "the engine or its server failed, or rows of a batch",
     UNWRITABLE: "standard output can't be written: it is closed, or the disk is full",
     INTERRUPTED: "stopped with Ctrl-C",
     CLOSED_OUTPUT: "the program that read standard output, such as `head`, has ended",
@@ -41,6 +41,7 @@ def exit_code(error: BaseException) -> int:
         | errors.UnknownModelError
         | errors.ModelExistsError
         | errors.ModelFileError
+        | errors.BatchFileError
         | errors.InvalidReferenceError,
     ):
         return USAGE

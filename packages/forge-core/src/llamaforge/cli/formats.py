@@ -41,6 +41,8 @@ def format_options(function: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--schema",
+            "--json-schema",
+            "schema",
             metavar="FILE|JSON",
             type=SchemaType(),
             help="A JSON schema that the answer follows: a file, or the schema itself.",

@@ -13,6 +13,7 @@ from ..backends.registry import check_generation, get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
 from ..models import ModelEntry, ModelFile
+from ..models.abilities import template_capabilities
 from ..models.masking import shown
 from ..models.recommended import recommended_sampling
 from ..secrets import MASK
@@ -71,12 +72,14 @@ def list_command(as_json: bool = False) -> None:
 @_NAME
 @_JSON
 def show_command(name: str, as_json: bool) -> None:
-    """Show a model, with secrets masked."""
+    """Show a model, with secrets masked; where it is on this machine, also what its chat template can do."""
     forge = LlamaForge(offline=True)
     entry = forge.get_model(name)
     described = _described(entry, forge.default_model)
     place = _place(entry, whole=True)
     described["recommended_sampling"] = recommended_sampling(place) if place is not None else {}
+    if place is not None:
+        described["chat_template"] = template_capabilities(place, entry.parameters)
     with text_output() as output:
         if as_json:
             output.json(described)
@@ -231,7 +234,8 @@ def _write_described(output: Output, described: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping):
             output.line(f"{key}:" + ("" if value else " none"))
             for inner, its_value in value.items():
-                output.line(f"  {inner}: {its_value}")
+                its_word = _word(its_value) if key == "chat_template" else its_value
+                output.line(f"  {inner}: {its_word or 'none'}")
         elif key == "size":
             output.line(f"size: {readable_size(value) if value is not None else 'not here'}")
         else:

@@ -33,6 +33,12 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="A load parameter, such as n_ctx=4096; `llamaforge backends show NAME` lists them. Repeatable.",
         ),
         click.option(
+            "--server",
+            metavar="URL",
+            envvar="LLAMAFORGE_SERVER",
+            help="Ask a running server, such as http://127.0.0.1:8080. LLAMAFORGE_API_KEY may hold its key.",
+        ),
+        click.option(
             "--backend",
             metavar="NAME",
             shell_complete=complete_backend,
@@ -113,12 +119,12 @@ def _inner(kind: Any) -> Any:
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Names of models, for a shell that completes a line."""
     from ..errors import LlamaForgeError
-    from ..models import DEFAULT_MODEL, ModelFile
+    from ..models import BUILT_IN, ModelFile
 
     try:
-        names = {DEFAULT_MODEL.name, *ModelFile().load()}
+        names = {*BUILT_IN, *ModelFile().load()}
     except LlamaForgeError:
-        names = {DEFAULT_MODEL.name}
+        names = {*BUILT_IN}
     return sorted(name for name in names if name.startswith(incomplete))
 
 

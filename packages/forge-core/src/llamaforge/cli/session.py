@@ -11,6 +11,7 @@ import click
 
 from ..backends.base import BaseBackend
 from ..backends.registry import get_spec
+from ..backends.spec import Task
 from ..forge import LlamaForge
 from ..plugins import BACKENDS, guarded
 from ..sources.kinds import offered_location
@@ -26,11 +27,13 @@ class ModelChoice:
     backend: str | None
     load: Mapping[str, Any]
     offline: bool
+    task: Task = "generate"
+    server: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Self:
         """Take them out of a command's *options*."""
-        return cls(**{name: options.pop(name) for name in ("model", "backend", "load", "offline")})
+        return cls(**{name: options.pop(name) for name in ("model", "backend", "load", "offline", "server")})
 
 
 @dataclass(frozen=True)
@@ -66,19 +69,25 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
     """Fetch and load the model, and unload it in the end. Raises what ``LlamaForge.load_model`` raises."""
     display = FetchDisplay()
     with LlamaForge(progress=display, offline=choice.offline) as forge:
-        name = _settle(forge, choice)
+        name = settle(forge, choice)
         with display:
             backend = forge.load_model(name, choice.load)
         yield Session(forge, name, backend, display)
 
 
-def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
+def settle(forge: LlamaForge, choice: ModelChoice) -> str:
     """The name of the model to load, after adding it to *forge* with the requested backend."""
     model, backend = choice.model, choice.backend
+    if choice.server is not None:
+        if backend is not None:
+            raise click.UsageError("--server and --backend can't be used together: the server has chosen its backends.")
+        from .remote import add_models_of
+
+        return add_models_of(forge, choice.server, model, choice.task)
     if backend is None:
-        return model if model is not None else forge.default_model
+        return model if model is not None else _default(forge, choice.task)
     if model is None:
-        model = _default_of(forge, backend)
+        model = _default_of(forge, backend, choice.task)
     if model not in forge.list_models():
         forge.add_model(model, model, backend)
         return model
@@ -94,12 +103,21 @@ def _settle(forge: LlamaForge, choice: ModelChoice) -> str:
     return model
 
 
-def _default_of(forge: LlamaForge, backend: str) -> str:
+def _default(forge: LlamaForge, task: Task) -> str:
+    model = forge.default_model_for(task)
+    if model is None:
+        raise click.UsageError(
+            f"No model for the task {task} is built in, and the default model is not for it. Name one with -m MODEL."
+        )
+    return model
+
+
+def _default_of(forge: LlamaForge, backend: str, task: Task) -> str:
     """The default model, if *backend* accepts it. echo accepts anything, so it gets a name that needs no download."""
     spec = get_spec(backend)
     if backend == "echo":
         return "echo"
-    entry = forge.get_model(forge.default_model)
+    entry = forge.get_model(_default(forge, task))
     if entry.backend not in (None, backend):
         takes = False
     else:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import time
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..backends.memory import MemoryUsage
 from ..backends.spec import Capabilities, Task
 from ..cancellation import CancellationToken
-from ..errors import LlamaForgeError, ModelNotLoadedError
+from ..errors import InvalidParameterError, LlamaForgeError, ModelNotLoadedError
 from ..event_validation import engine_failure
 from ..requests import GenerationRequest
 from ..results import Event, Finished
@@ -131,6 +131,34 @@ class EngineBackend(EmbeddingBackend):
         engine, scheduler = self._loaded()
         with scheduler.users:
             return engine.render(request)
+
+    def tokenize_request(self, request: GenerationRequest) -> Sequence[int]:
+        """The tokens that the model reads."""
+        engine, scheduler = self._loaded()
+        with scheduler.users:
+            return engine.tokenize(request).token_ids
+
+    def token_text(self, token_ids: Sequence[int]) -> bytes:
+        """The bytes of tokens, from the engine's table."""
+        engine, scheduler = self._loaded()
+        with scheduler.users:
+            table = engine.token_table()
+        if table is None:
+            return super().token_text(token_ids)
+        size = len(table.token_bytes)
+        for place, token in enumerate(token_ids):
+            if token >= size:
+                raise InvalidParameterError(f"tokens[{place}]", token, f"less than {size}, this model's vocabulary")
+        special = table.special
+        return b"".join(
+            special[token].encode() if token in special else table.token_bytes[token] for token in token_ids
+        )
+
+    @property
+    def context_length(self) -> int | None:
+        """The engine's."""
+        engine = self._engine
+        return None if engine is None else engine.n_ctx
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Generate. What is wrong with the request is raised now; the engine starts with the first event."""

@@ -27,6 +27,7 @@ Most are also subclasses of a matching built-in exception. Details are attribute
     │   ├── DownloadError               ConnectionError  the download failed or was cut off
     │   └── MissingDependencyError      ImportError      an optional package is needed; the pip command
     ├── ModelFileError                  ValueError       the user's model file is damaged; the line
+    ├── BatchFileError                  ValueError       a file of a batch can't be used; the line
     ├── RequestError
     │   ├── UnknownParameterError       ValueError       no such parameter; the closest names
     │   ├── InvalidParameterError       ValueError       wrong type or out of range
@@ -93,6 +94,7 @@ from .model import (
     UnknownModelError,
 )
 from .request import (
+    BatchFileError,
     ConflictingParametersError,
     ConstraintError,
     ContextOverflowError,
@@ -122,6 +124,7 @@ __all__ = [
     "AuthenticationError",
     "BackendError",
     "BackendNotInstalledError",
+    "BatchFileError",
     "BrokenPluginError",
     "ChecksumError",
     "ConflictingParametersError",

@@ -173,3 +173,17 @@ class ContextOverflowError(RequestError, ValueError):
             has = "is too long:" if prompt_tokens is None else f"has {prompt_tokens} tokens, and"
             what = f"The prompt {has} the context holds {context_size}, one of which must stay free for the answer."
         super().__init__(f"{what} {advice or 'Shorten the prompt, or load the model with a larger context.'}")
+
+
+class BatchFileError(LlamaForgeError, ValueError):
+    """A file of a batch can't be read or written, or a row can't stand in it. What was answered is kept.
+
+    Attributes: ``path`` (or empty); ``line`` (or None).
+
+    What to do: correct the file or the line that the message names, and run the batch again; it goes on from there.
+    """
+
+    def __init__(self, message: str, path: str = "", line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        super().__init__(message)

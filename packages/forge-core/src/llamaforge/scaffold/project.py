@@ -25,8 +25,9 @@ class Kind:
     """One line for people."""
     requires: tuple[str, ...]
     """What its distribution depends on."""
-    engine: str
-    """Where the small real engine belongs: into the backend, or behind the server that the tests start."""
+    engine: str | None
+    """Where the small engine that writes text belongs: into the backend, or behind the server that the tests start.
+    None: the layers have an engine of another kind."""
     layers: tuple[str, ...]
     """Folders of templates, whose files together are the distribution."""
 
@@ -36,6 +37,24 @@ _CORE: Final = ("forge-core>=2.0,<3", "msgspec>=0.19")
 KINDS: Final = {
     "in-process": Kind(
         "an engine that runs in this process", _CORE, "src/__package__/engine.py", ("common", "in-process")
+    ),
+    "engine": Kind(
+        "a model in this process that gives logits, for many callers, with formats and tools",
+        ("forge-core[chat,constraints]>=2.0,<3", "msgspec>=0.19", "numpy>=1.26"),
+        None,
+        ("common", "engine"),
+    ),
+    "embedder": Kind(
+        "an engine in this process that makes vectors",
+        _CORE,
+        None,
+        ("common", "vectors", "embedder"),
+    ),
+    "reranker": Kind(
+        "an engine in this process that scores documents",
+        _CORE,
+        None,
+        ("common", "vectors", "reranker"),
     ),
     "connectable": Kind(
         "a server with an HTTP protocol of its own",
@@ -63,7 +82,8 @@ def render(kind: str, names: Names) -> dict[str, str]:
     values = {**asdict(names), "requires": requires, "year": str(year)}
     templates = files(__package__) / "templates"
     found = {path: template for layer in chosen.layers for path, template in _walk(templates / layer)}
-    found[chosen.engine] = templates / f"engine.py{_SUFFIX}"
+    if chosen.engine is not None:
+        found[chosen.engine] = templates / f"engine.py{_SUFFIX}"
     return {
         _named(path, names): string.Template(template.read_text(encoding="utf-8")).substitute(values)
         for path, template in sorted(found.items())

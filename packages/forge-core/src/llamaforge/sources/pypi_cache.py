@@ -3,7 +3,8 @@
 pypi/<distribution>/.lock                      held while anything below changes
 pypi/<distribution>/.staging-*/                what is being fetched; removed when it is done, or by the next one
 pypi/<distribution>/<version>/files/<path>     the file, complete, by its path in the wheel
-pypi/<distribution>/<version>/known/<key>.json what is known of it: path, size, sha256; written after the file
+pypi/<distribution>/<version>/known/<key>.json what is known of it: path, size, sha256; written after the file. Of a
+                                               folder: its path and the paths of its files, written after them all
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ..errors import ChecksumError
 from .cache import cache_folder
@@ -23,7 +25,8 @@ from .versions import is_prerelease, matches, sort_key
 class WheelFile:
     """What a ``pypi:`` reference asks for: distribution (normalized), version or None, and the file in the wheel.
 
-    *file* is a path in the wheel, or just the file's name where no other file of the wheel has that name.
+    *file* is a path in the wheel, or just the file's name where no other file of the wheel has that name. If
+    *is_folder* is true, it is the path of a folder, without a slash at its end.
     """
 
     text: str
@@ -31,6 +34,12 @@ class WheelFile:
     version: str | None
     file: str
     sha256: str | None
+    is_folder: bool = False
+
+    @property
+    def asked(self) -> str:
+        """The file or folder as the reference has it, by which it is remembered."""
+        return f"{self.file}/" if self.is_folder else self.file
 
     @property
     def requirement(self) -> str:
@@ -40,7 +49,7 @@ class WheelFile:
 
 @dataclass(frozen=True, slots=True)
 class CachedFile:
-    """A file in the cache. Attributes: *path*; *sha256*; *size* in bytes."""
+    """A file or folder in the cache. Attributes: *path*; *sha256*, empty for a folder; *size* in bytes."""
 
     path: Path
     sha256: str
@@ -72,10 +81,12 @@ class Store:
         return self.folder / version / "known" / f"{sha256(asked.encode()).hexdigest()[:40]}.json"
 
     def known(self, version: str, asked: str) -> CachedFile | None:
-        """The cached file; None if there is none, or if its size has changed.
+        """The cached file or folder; None if there is none, or if a size has changed.
 
-        The first part of a split model counts only together with all others.
+        The first part of a split model counts only together with all others, a folder only with all its files.
         """
+        if asked.endswith("/"):
+            return self._known_folder(version, asked)
         found = self._known(version, asked)
         if found is not None:
             inside = found.path.relative_to(self.file(version, "")).as_posix()
@@ -91,19 +102,31 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
+    def _known_folder(self, version: str, asked: str) -> CachedFile | None:
+        try:
+            paths = json.loads(self.note(version, asked).read_bytes())["files"]
+            files = [self._known(version, path) for path in paths]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        there = [file for file in files if file is not None]
+        if not there or len(there) < len(files):
+            return None
+        return CachedFile(self.file(version, asked[:-1]), "", sum(file.size for file in there))
+
+    def write_folder_note(self, version: str, asked: str, files: list[str], staging: Path) -> None:
+        """Remember that all *files* of the folder *asked*, by their paths in the wheel, are here. Raises OSError."""
+        self._write(version, asked, {"path": asked[:-1], "files": files}, staging)
+
     def write_note(self, version: str, asked: str, path: str, found: CachedFile, staging: Path) -> None:
         """Remember *found*; *staging* holds the temporary file. Raises OSError."""
+        self._write(version, asked, {"path": path, "size": found.size, "sha256": found.sha256}, staging)
+
+    def _write(self, version: str, asked: str, told: dict[str, Any], staging: Path) -> None:
         from ..files import atomic_file
 
         note = self.note(version, asked)
         note.parent.mkdir(parents=True, exist_ok=True)
-        content = {
-            "distribution": self.distribution,
-            "version": version,
-            "path": path,
-            "size": found.size,
-            "sha256": found.sha256,
-        }
+        content = {"distribution": self.distribution, "version": version, **told}
         with atomic_file(note, staging=staging) as file:
             file.write(json.dumps(content, indent=1).encode())
 
@@ -120,7 +143,7 @@ class Store:
         for version in self.versions():
             if wanted.version is not None and not matches(version, wanted.version):
                 continue
-            found = self.known(version, wanted.file)
+            found = self.known(version, wanted.asked)
             if found is not None and wanted.sha256 in (None, found.sha256):
                 return found
             if found is None and wanted.version is None and wanted.sha256 is None and not last_word:

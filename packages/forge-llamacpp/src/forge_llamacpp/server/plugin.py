@@ -15,7 +15,10 @@ SPEC = BackendSpec(
             {"max_tokens", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty"}
             | {"frequency_penalty", "repetition_penalty", "logit_bias", "logprobs", "top_logprobs"}
             | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"}
+            | {"reasoning_effort", "max_reasoning_tokens"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"normalize"}),
         server_defaults=True,
     ),
     engine="xllamacpp",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from llamaforge.errors import LlamaForgeError, ServerError
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import (
@@ -25,6 +27,7 @@ from .characters import CharacterJoiner, mend
 from .chunks import Choice, Chunk, Delta, ToolCallPart
 from .counts import estimate_usage, read_usage
 from .logprobs import read_logprobs
+from .thinking import ReasoningInContent, ThinkSplitter
 from .tools import ToolCallAssembler
 
 FINISH_REASONS: Final[dict[str, FinishReason]] = {
@@ -62,6 +65,7 @@ class AnswerReader:
         translator: makes our errors.
         report: is told of fields that are left out.
         stops_here: whether the server wasn't told of the stop strings, so that it would go on after one.
+        reasoning_in_content: where reasoning is looked for in the content of a chat.
     """
 
     __slots__ = (
@@ -69,6 +73,7 @@ class AnswerReader:
         "_error",
         "_finish_reason",
         "_goes_on",
+        "_held_logprobs",
         "_index",
         "_joins",
         "_length",
@@ -81,6 +86,8 @@ class AnswerReader:
         "_stops",
         "_stops_here",
         "_text_joiner",
+        "_thinking",
+        "_thought",
         "_tokens",
         "_tools",
         "_translator",
@@ -96,6 +103,7 @@ class AnswerReader:
         translator: Translator,
         report: Report,
         stops_here: bool = False,
+        reasoning_in_content: ReasoningInContent = "no",
     ) -> None:
         self._request = request
         self._alternatives = request.top_logprobs or 0
@@ -120,6 +128,13 @@ class AnswerReader:
         self._stop: str | None = None
         self._goes_on = False
         self._length = 0
+        self._thought = 0
+        """Pieces of reasoning, which mostly are tokens."""
+        self._held_logprobs: tuple[TokenLogprob, ...] = ()
+        """Of tokens that may be content or belong to the beginning of reasoning."""
+        self._thinking: ThinkSplitter | None = None
+        if reasoning_in_content != "no" and not request.raw:
+            self._thinking = ThinkSplitter(opened=reasoning_in_content == "opened")
         self.text = TextBuffer()
         """What has come so far, where there is a deadline that may ask for it."""
 
@@ -169,6 +184,8 @@ class AnswerReader:
         events: list[Event] = []
         if self._joins:
             self._flush(events)
+        if self._thinking is not None:
+            self._add_parts(*self._thinking.finish(), (), events)
         matched = self._stops.matched
         if matched is None and not self._is_whole(is_complete):
             raise self._cut(is_complete, last_words)
@@ -181,6 +198,8 @@ class AnswerReader:
         elif calls and (ended == "stop" or reason is None):
             ended = "tool_calls"  # OpenAI says "stop" where the call was forced
         usage = self._usage
+        if usage is not None and self._thought and not usage.reasoning_tokens:
+            usage = msgspec.structs.replace(usage, reasoning_tokens=min(self._thought, usage.completion_tokens))
         if self.is_over and not self._usage_is_final:
             usage = estimate_usage(self._request, self._tokens, usage)
         events.append(Finished(finish_reason=ended, usage=usage, stop=matched or self._stop))
@@ -220,7 +239,9 @@ class AnswerReader:
         if self._joins:
             text = self._text_joiner.feed(text)
         logprobs = () if choice.logprobs is None else read_logprobs(choice.logprobs, self._alternatives)
-        if text or logprobs:
+        if self._thinking is not None and (text or logprobs):
+            self._split(text, logprobs, events)
+        elif text or logprobs:
             # Some servers give a reason with every chunk: then only the end mark says that the answer is whole.
             if self._finish_reason is not None:
                 self._reason_was_early = True
@@ -240,6 +261,8 @@ class AnswerReader:
         reasoning = delta.reasoning_content or delta.reasoning
         if reasoning:
             self._tokens += 1
+            self._thought += 1
+            self._thinking = None  # the server has a parser
             if self._joins:
                 reasoning = self._reasoning_joiner.feed(reasoning)
             if reasoning:
@@ -265,6 +288,41 @@ class AnswerReader:
         else:
             self._message = before + text
         return text
+
+    def _split(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
+        """Take reasoning out of content that may hold some; log-probabilities are those of the content's tokens."""
+        if len(logprobs) > 1 and "".join(token.token for token in logprobs) == text:
+            for token in logprobs:
+                self._split(token.token, (token,), events)
+            return
+        thinking = self._thinking
+        if thinking is None:
+            self._pass(text, logprobs, events)
+            return
+        self._usage_is_final = False
+        if self._finish_reason is not None:
+            self._reason_was_early = True
+        within = thinking.is_inside
+        reasoning, content = thinking.feed(text)
+        if thinking.is_over:
+            self._thinking = None
+        if within or thinking.is_inside:
+            count = len(self._held_logprobs) + (len(logprobs) or 1)
+            self._thought += count
+            self._tokens += count
+            self._held_logprobs = logprobs = ()
+        elif not content and thinking.may_begin:
+            self._tokens += 0 if logprobs else 1
+            self._held_logprobs += logprobs
+            return
+        self._add_parts(reasoning, content, logprobs, events)
+
+    def _add_parts(self, reasoning: str, content: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
+        if reasoning:
+            events.append(ReasoningDelta(reasoning))
+        logprobs, self._held_logprobs = self._held_logprobs + logprobs, ()
+        if content or logprobs:
+            self._pass(content, logprobs, events)
 
     def _pass(self, text: str, logprobs: tuple[TokenLogprob, ...], events: list[Event]) -> None:
         """Emit the text before a stop string, with every token up to the one that completes it."""

@@ -13,12 +13,14 @@ from llamaforge.requests import GenerationRequest
 from ..config import OpenAIConfig
 from ..endpoint import Endpoint
 from .fields import SET_BY_US
+from .reasoning import effort_fields, message_fields
 
 CHAT: Final = "/chat/completions"
 COMPLETIONS: Final = "/completions"
 
 _SAME_NAME: Final = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
-_CHAT_ONLY: Final = ("tools", "tool_choice", "parallel_tool_calls", "reasoning_effort", "chat_template_kwargs")
+_TOOLS: Final = ("tools", "tool_choice", "parallel_tool_calls")
+_CHAT_ONLY: Final = (*_TOOLS, "reasoning_effort", "max_reasoning_tokens", "chat_template_kwargs")
 
 
 def build(
@@ -100,10 +102,11 @@ def _add_chat(
             )
         if config.prefill == "continue_final_message":
             body |= {"add_generation_prompt": False, "continue_final_message": True}
-    body["messages"] = [message.to_dict() for message in messages]
+    body["messages"] = [message_fields(message, config.constraints, endpoint) for message in messages]
+    body |= effort_fields(request, config.constraints)
     if request.max_tokens is not None:
         body[endpoint.max_tokens_field] = request.max_tokens
-    for name in ("logprobs", "top_logprobs", *_CHAT_ONLY):
+    for name in ("logprobs", "top_logprobs", *_TOOLS):
         value = getattr(request, name)
         # llama.cpp takes top_logprobs=0 for "no log-probabilities at all"; 0 is the default everywhere else.
         if value is not None and (name != "top_logprobs" or value > 0):

@@ -11,7 +11,7 @@ from llamaforge.backends.server_configs import ManagedConfig
 from llamaforge.errors import ConflictingParametersError
 from llamaforge.secrets import Secret
 
-from ..config import Constraints, Extension, OpenAIConfig
+from ..config import Constraints, Extension, InContent, OpenAIConfig
 
 API: Final = "/v1"
 """Where the API of such servers stands, below their address."""
@@ -65,6 +65,7 @@ class OpenAIServerConfig(ManagedConfig, frozen=True, kw_only=True):
     )
     extensions: Extensions = ()
     constraints: Constraints = "openai"
+    reasoning_in_content: InContent = "auto"
     check_model: Annotated[
         bool, Meta(description="Check on loading that the server can be reached, accepts the key and has the model.")
     ] = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from llamaforge.cancellation import CancellationToken
@@ -27,10 +27,12 @@ class CancelScope:
         deadline: the same as a moment of ``time.perf_counter()``; it goes before *timeout*.
     """
 
-    __slots__ = ("_before", "_cancelled", "_end", "_interrupt", "_lock", "timeout")
+    __slots__ = ("_before", "_cancelled", "_end", "_interrupt", "_lock", "headers", "timeout")
 
     def __init__(self, timeout: float | None = None, deadline: float | None = None) -> None:
         self.timeout = timeout
+        self.headers: Mapping[str, str] = {}
+        """What observers want sent with the request."""
         if deadline is None:
             deadline = math.inf if timeout is None else time.perf_counter() + timeout
         self._end = deadline
@@ -43,6 +45,7 @@ class CancelScope:
     def of(cls, control: CancellationToken) -> Self:
         """The scope of a request: its deadline, and cancelled with it."""
         scope = cls(control.timeout, control.deadline)
+        scope.headers = control.headers
         control.on_cancel(scope.cancel)
         return scope
 

@@ -20,6 +20,7 @@ from ..error_shapes import is_error
 from ..model_list import ModelCard, read_body, read_card, read_models
 from ..request.body import CHAT
 from ..side_fields import logger
+from ..tei import TEIServer, read_info
 from .cancel_scope import CancelScope
 from .sdk import sdk
 from .server_client import ServerClient
@@ -87,6 +88,27 @@ def _check_server(session: Session, server: ServerClient, model: str, scope: Can
     if card is None:
         raise _no_such_model(server, model, [card.name for card in cards])
     return card.context_size
+
+
+def check_tei(session: Session, model: str, timeout: float | None) -> TEIServer:
+    """Ask a Text Embeddings Inference server what it is.
+
+    Raises ConnectionFailedError for an address without one, AuthenticationError, or ModelNotFoundError.
+    """
+    server = session.servers[0]
+    root = server.endpoint.address.rstrip("/").removesuffix("/v1")
+    answer = _ask(session, server, _get(server, f"{root}/info"), CancelScope(timeout or _PATIENCE))
+    if answer.status in (*_REFUSED, *_IN_TROUBLE) or (answer.status >= 500 and answer.status not in _NOT_OFFERED):
+        raise server.translator.answer_error(answer.status, answer.body)
+    found = read_info(answer.body) if answer.status == 200 else None
+    if found is None:
+        raise server.translator.gone(
+            f"the server answers HTTP {answer.status} to /info. It is no Text Embeddings Inference server; leave out "
+            'embedding_api="tei", or check api_base.'
+        )
+    if model not in (found.model, (found.model or "").rpartition("/")[2]):
+        raise _no_such_model(server, model, [found.model or ""])
+    return found
 
 
 def _get(server: ServerClient, path: str) -> Callable[[], Any]:

@@ -139,9 +139,11 @@ class _ThreadIO(_IO):
         import httpx2
 
         client: Any = step.server.client
-        options = {}
+        options: dict[str, Any] = {}
         if self.scope.bounded:
-            options = {"timeout": _shorter(client.timeout, max(self.scope.left(), _SOON))}
+            options["timeout"] = _shorter(client.timeout, max(self.scope.left(), _SOON))
+        if self.scope.headers:
+            options["headers"] = self.scope.headers
         self.begin(step.server)
         try:
             with self.scope:
@@ -197,9 +199,12 @@ class _LoopIO(_IO):
         from .aio import LoopStream
 
         client: Any = await step.server.loop_client()
+        options: dict[str, Any] = {"headers": self.scope.headers} if self.scope.headers else {}
         self.begin(step.server)
         try:
-            response = await client.post(step.path, content=step.body, cast_to=httpx2.Response, stream=True)
+            response = await client.post(
+                step.path, content=step.body, cast_to=httpx2.Response, options=options, stream=True
+            )
         except BaseException:
             self.end()
             raise

@@ -20,6 +20,7 @@ _KNOWN: Final = frozenset(
 )
 _SILENT: Final = frozenset({"metadata", "service_tier"})
 _REASONS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+_DIRECT: Final = {"type": "direct"}
 _KINDS: Final = {
     "authentication": "authentication_error",
     "permission": "permission_error",
@@ -55,8 +56,10 @@ class Messages:
             else:
                 asked.ignored.append(name)
         thinking = take(body, "thinking", dict, "an object")
-        if thinking is not None and thinking.get("type") == "enabled":
-            asked.ignored.append("thinking")
+        if thinking is not None and thinking.get("type") == "disabled":
+            asked.parameters.setdefault("reasoning_effort", "none")
+        elif thinking is not None and thinking.get("budget_tokens") is not None:
+            asked.parameters.setdefault("max_reasoning_tokens", thinking["budget_tokens"])
         return asked
 
     def writer(self, asked: Asked) -> MessageWriter:
@@ -95,15 +98,19 @@ def _blocks(role: str, blocks: list[Any], where: str, asked: Asked) -> list[dict
     turns: list[dict[str, Any]] = []
     texts: list[str] = []
     calls: list[dict[str, Any]] = []
+    thoughts: list[str] = []
 
     def flush() -> None:
         if texts or calls:
             turn: dict[str, Any] = {"role": role, "content": "".join(texts) or None}
+            if thoughts and role == "assistant":
+                turn["reasoning_content"] = "\n\n".join(thoughts)
             if calls:
                 turn["tool_calls"] = [*calls]
             turns.append(turn)
             texts.clear()
             calls.clear()
+            thoughts.clear()
 
     for number, block in enumerate(blocks):
         place = f"{where}.content[{number}]"
@@ -118,6 +125,8 @@ def _blocks(role: str, blocks: list[Any], where: str, asked: Asked) -> list[dict
             flush()
             content = _text(block.get("content") or "", place)
             turns.append({"role": "tool", "tool_call_id": block.get("tool_use_id"), "content": content})
+        elif kind == "thinking" and isinstance(block.get("thinking"), str):
+            thoughts.append(block["thinking"])
         elif kind in ("thinking", "redacted_thinking"):
             asked.ignored.append(place)
         else:
@@ -196,7 +205,7 @@ class MessageWriter:
         if isinstance(event, TextDelta):
             if not event.text:
                 return b""
-            begun = self._begin("text", {"type": "text", "text": ""})
+            begun = self._begin("text", {"type": "text", "text": "", "citations": None})
             return begun + self._delta({"type": "text_delta", "text": event.text})
         if isinstance(event, ReasoningDelta):
             begun = self._begin("thinking", {"type": "thinking", "thinking": "", "signature": ""})
@@ -204,7 +213,7 @@ class MessageWriter:
         if isinstance(event, ToolCallDelta):
             begun = b""
             if event.id:
-                block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}}
+                block = {"type": "tool_use", "id": event.id, "name": event.name, "input": {}, "caller": _DIRECT}
                 begun = self._close() + self._begin("tool_use", block)
             return begun + self._delta({"type": "input_json_delta", "partial_json": event.arguments})
         return self._close() + self._end(event)
@@ -224,10 +233,11 @@ class MessageWriter:
         if answer.reasoning:
             blocks.append({"type": "thinking", "thinking": answer.reasoning, "signature": ""})
         if answer.text:
-            blocks.append({"type": "text", "text": answer.text})
+            blocks.append({"type": "text", "text": answer.text, "citations": None})
         for call in answer.tool_calls:
             read = _arguments(call.function.arguments)
-            blocks.append({"type": "tool_use", "id": call.id, "name": call.function.name, "input": read})
+            block = {"type": "tool_use", "id": call.id, "name": call.function.name, "input": read, "caller": _DIRECT}
+            blocks.append(block)
         reason = _reason(answer.finish_reason, answer.stop)
         return sse.encode(self._message(blocks, reason, answer.stop, answer.usage))
 
@@ -242,6 +252,8 @@ class MessageWriter:
             "content": blocks,
             "stop_reason": reason,
             "stop_sequence": stop,
+            "stop_details": None,
+            "container": None,
             "usage": _usage(usage),
         }
 
@@ -284,13 +296,18 @@ def _arguments(text: str) -> Any:
 
 
 def _usage(usage: Usage | None) -> dict[str, Any]:
-    if usage is None:
-        return {"input_tokens": 0, "output_tokens": 0}
+    cached = usage.cached_tokens if usage is not None else 0
+    thinking = usage.reasoning_tokens if usage is not None else 0
     return {
-        "input_tokens": usage.prompt_tokens - usage.cached_tokens,
-        "cache_read_input_tokens": usage.cached_tokens,
+        "input_tokens": usage.prompt_tokens - cached if usage is not None else 0,
+        "cache_read_input_tokens": cached,
         "cache_creation_input_tokens": 0,
-        "output_tokens": usage.completion_tokens,
+        "cache_creation": None,
+        "output_tokens": usage.completion_tokens if usage is not None else 0,
+        "output_tokens_details": {"thinking_tokens": thinking},
+        "server_tool_use": None,
+        "service_tier": "standard",
+        "inference_geo": None,
     }
 
 

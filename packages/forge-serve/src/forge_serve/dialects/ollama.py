@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -14,8 +15,10 @@ from llamaforge.results import Event, ReasoningDelta, TextDelta, Timings, ToolCa
 from .. import sse
 from ..asked import Asked, needed, take
 from ..errors import Problem, invalid
+from .openai import logprob_of
 
 CONTENT_TYPE: Final = b"application/x-ndjson"
+_NOTHING: Final[Mapping[str, Any]] = {}
 _OPTIONS: Final = {
     "temperature": "temperature",
     "top_k": "top_k",
@@ -27,13 +30,24 @@ _OPTIONS: Final = {
     "presence_penalty": "presence_penalty",
     "frequency_penalty": "frequency_penalty",
 }
-_KNOWN: Final = frozenset({"model", "messages", "stream", "options", "format", "tools", "think", "keep_alive"})
+_KNOWN: Final = frozenset(
+    {"model", "messages", "stream", "options", "format", "tools", "think", "keep_alive"} | {"logprobs", "top_logprobs"}
+)
 
 
-class Chat:
-    """``POST /api/chat``."""
+class OllamaVoice:
+    """Ollama's errors."""
 
     name = "ollama"
+
+    def error(self, problem: Problem) -> bytes:
+        """``{"error": message}``."""
+        return sse.encode({"error": problem.message})
+
+
+class Chat(OllamaVoice):
+    """``POST /api/chat``."""
+
     answers_in = "message"
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -49,10 +63,6 @@ class Chat:
     def writer(self, asked: Asked) -> OllamaWriter:
         """What writes the answer."""
         return OllamaWriter(asked, self.answers_in)
-
-    def error(self, problem: Problem) -> bytes:
-        """``{"error": message}``."""
-        return sse.encode({"error": problem.message})
 
 
 class Generate(Chat):
@@ -90,10 +100,7 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
             if not isinstance(value, int) or value > 0:  # -1 and -2: until the model or the context ends the answer
                 asked.parameters["max_tokens"] = value
         elif name == "num_ctx":
-            raise invalid(
-                "options.num_ctx can't be changed by a request: it is a load parameter of the model.",
-                "options.num_ctx",
-            )
+            asked.context_length = value if isinstance(value, int) else None
         else:
             asked.ignored.append(f"options.{name}")
     form = body.get("format")
@@ -104,7 +111,13 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
         asked.parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif form:
         raise invalid("format must be 'json' or a JSON schema.", "format")
-    asked.ignored += [name for name in ("think", "keep_alive") if body.get(name) is not None]
+    think = take(body, "think", (bool, str), "true, false, 'low', 'medium' or 'high'")
+    if think is not None:
+        asked.parameters["reasoning_effort"] = {True: "medium", False: "none"}.get(think, think)
+    for name in ("logprobs", "top_logprobs"):
+        if body.get(name) is not None:
+            asked.parameters[name] = body[name]
+    asked.keep_alive = body.get("keep_alive")
     return asked
 
 
@@ -114,6 +127,8 @@ def _message(message: Any, place: int) -> dict[str, Any]:
     if message.get("images"):
         raise invalid(f"messages[{place}].images aren't served.", "messages")
     turn = {name: message[name] for name in ("role", "content", "tool_call_id") if message.get(name) is not None}
+    if message.get("thinking") and message.get("role") == "assistant":
+        turn["reasoning_content"] = message["thinking"]
     calls = message.get("tool_calls")
     if calls:
         turn["tool_calls"] = [_asked_call(call, f"call_{place}_{number}") for number, call in enumerate(calls)]
@@ -160,6 +175,8 @@ class OllamaWriter:
     def event(self, choice: int, event: Event) -> bytes:
         """A piece of the answer, or its end."""
         if isinstance(event, TextDelta):
+            if event.logprobs:
+                return self._line(event.text, beside={"logprobs": [logprob_of(each) for each in event.logprobs]})
             return self._line(event.text) if event.text else b""
         if isinstance(event, ReasoningDelta):
             return self._line("", thinking=event.text)
@@ -183,6 +200,8 @@ class OllamaWriter:
         if answer.tool_calls:
             more["tool_calls"] = [_call(call.function.name, call.function.arguments) for call in answer.tool_calls]
         told = self._answer(answer.text, **more) | _ended(answer.finish_reason, answer.usage, answer.timings)
+        if answer.logprobs:
+            told["logprobs"] = [logprob_of(each) for each in answer.logprobs]
         return sse.encode(told)
 
     def _called(self) -> bytes:
@@ -192,8 +211,8 @@ class OllamaWriter:
         (name, arguments), self._call = self._call, None
         return self._line("", tool_calls=[_call(name, "".join(arguments))])
 
-    def _line(self, text: str, **more: Any) -> bytes:
-        return sse.encode(self._answer(text, **more) | {"done": False}) + b"\n"
+    def _line(self, text: str, *, beside: Mapping[str, Any] = _NOTHING, **more: Any) -> bytes:
+        return sse.encode({**self._answer(text, **more), **beside, "done": False}) + b"\n"
 
     def _answer(self, text: str, **more: Any) -> dict[str, Any]:
         now = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Final
 
-from llamaforge import GeneratedText
+from llamaforge import GeneratedText, __version__
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
 
 from .. import sse
@@ -15,9 +15,17 @@ from ..asked import PARAMETERS, Asked, needed, take
 from ..errors import Problem, invalid
 
 _MOST_CHOICES: Final = 16
+_FINGERPRINT: Final = f"llamaforge-{__version__}"
+_OTHER_NAMES: Final = {
+    "thinking_token_budget": "max_reasoning_tokens",
+    "thinking_budget_tokens": "max_reasoning_tokens",
+}
+"""Names that vLLM and llama-server have for parameters."""
 _SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Fields that are about the provider's own housekeeping and change no answer."""
-_OF_MESSAGES: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
+_OF_MESSAGES: Final = frozenset(
+    {"role", "content", "reasoning_content", "reasoning", "name", "tool_calls", "tool_call_id"}
+)
 _REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 _KINDS: Final = {
     "authentication": "authentication_error",
@@ -29,16 +37,19 @@ _KINDS: Final = {
 }
 
 
-class _OpenAI:
-    """What chat completions and completions share."""
+class OpenAIVoice:
+    """OpenAI's errors."""
 
     name = "openai"
 
     def error(self, problem: Problem) -> bytes:
         """``{"error": {"message", "type", "param", "code"}}``."""
-        kind = _KINDS.get(problem.kind, "server_error")
-        told = {"message": problem.message, "type": kind, "param": problem.param, "code": problem.code}
+        told = {"message": problem.message, "type": error_kind(problem), "param": problem.param, "code": problem.code}
         return sse.encode({"error": told})
+
+
+class _OpenAI(OpenAIVoice):
+    """What chat completions and completions share."""
 
     def _common(self, body: dict[str, Any], known: frozenset[str]) -> Asked:
         asked = Asked(model=needed(body, "model", str, "a model's name"))
@@ -50,8 +61,8 @@ class _OpenAI:
         for name, value in body.items():
             if name in known or value is None:
                 continue
-            if name in PARAMETERS:
-                asked.parameters[name] = value
+            if name in PARAMETERS or name in _OTHER_NAMES:
+                asked.parameters[_OTHER_NAMES.get(name, name)] = value
             elif name not in _SILENT:
                 asked.ignored.append(name)
         limit = body.get("max_completion_tokens")
@@ -147,7 +158,7 @@ class _Writer:
 
     def failure(self, problem: Problem) -> bytes:
         """An error amid the stream."""
-        return b"data: %b\n\n" % _OpenAI().error(problem)
+        return b"data: %b\n\n" % OpenAIVoice().error(problem)
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = self._head(self.stream_object) | {"choices": choices}
@@ -161,7 +172,7 @@ class _Writer:
             "object": what,
             "created": self._created,
             "model": self._asked.model,
-            "system_fingerprint": None,
+            "system_fingerprint": _FINGERPRINT,
         }
 
     def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
@@ -187,7 +198,7 @@ class ChatWriter(_Writer):
     def event(self, choice: int, event: Event) -> bytes:
         """A piece of the answer, or its end."""
         if isinstance(event, TextDelta):
-            logprobs = {"content": [_logprob(each) for each in event.logprobs], "refusal": None}
+            logprobs = {"content": [logprob_of(each) for each in event.logprobs], "refusal": None}
             return self._delta(choice, {"content": event.text}, logprobs=logprobs if event.logprobs else None)
         if isinstance(event, ReasoningDelta):
             return self._delta(choice, {"reasoning_content": event.text})
@@ -201,13 +212,13 @@ class ChatWriter(_Writer):
         return sse.data(self._chunk([whole]))
 
     def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
         if answer.reasoning:
             message["reasoning_content"] = answer.reasoning
         if answer.tool_calls:
             message["tool_calls"] = [_call(call) for call in answer.tool_calls]
             message["content"] = answer.text or None
-        logprobs = {"content": [_logprob(each) for each in answer.logprobs], "refusal": None}
+        logprobs = {"content": [logprob_of(each) for each in answer.logprobs], "refusal": None}
         return {
             "index": index,
             "message": message,
@@ -270,7 +281,8 @@ def _call(call: Any) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _logprob(each: TokenLogprob) -> dict[str, Any]:
+def logprob_of(each: TokenLogprob) -> dict[str, Any]:
+    """A token with its log-probability."""
     top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
     return {
         "token": each.token,
@@ -323,3 +335,14 @@ def _usage(usage: Usage | None) -> dict[str, Any] | None:
             "rejected_prediction_tokens": 0,
         },
     }
+
+
+def usage_of_input(usage: Usage | None) -> dict[str, int]:
+    """The counts of what has no answer in tokens."""
+    tokens = usage.prompt_tokens if usage is not None else 0
+    return {"prompt_tokens": tokens, "total_tokens": tokens}
+
+
+def error_kind(problem: Problem) -> str:
+    """OpenAI's name for the type of an error."""
+    return _KINDS.get(problem.kind, "server_error")

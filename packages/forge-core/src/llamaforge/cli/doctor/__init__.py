@@ -14,13 +14,11 @@ _TIMEOUT = 120.0
 def _check(names: tuple[str, ...]) -> None:
     from ...backends.distributions import DISTRIBUTIONS
     from ...errors import closest
-    from ...plugins import BACKENDS, COMMANDS, SOURCES
+    from ...plugins import GROUPS
     from .plugins import OWN
 
     known = {
-        *BACKENDS.names(),
-        *SOURCES.names(),
-        *COMMANDS.names(),
+        *(name for group in GROUPS.values() for name in group.names()),
         *DISTRIBUTIONS,
         *(n for each in OWN.values() for n in each),
     }
@@ -46,7 +44,7 @@ def _check(names: tuple[str, ...]) -> None:
 def command(ctx: click.Context, names: tuple[str, ...], as_json: bool, verbose: bool, timeout: float) -> None:
     """Show what is installed, from where, and what it runs on; what is broken, why, and the command that repairs it.
 
-    With PLUGIN, the name of a backend, source or command: check only that one.
+    With PLUGIN, the name of a backend, source, command or observer: check only that one.
 
     Each plugin and its engine is checked in a process of its own, so that one that crashes doesn't hide the others.
     Secrets are masked. Optional parts that aren't installed are listed with the command that installs them. The exit

@@ -20,7 +20,7 @@ from ...errors import (
     LlamaForgeError,
 )
 from ...installing import install_command, reinstall_command
-from ...plugins import BACKENDS, COMMANDS, SOURCES, PluginGroup, guarded, import_object
+from ...plugins import BACKENDS, FORMATS, GROUPS, SOURCES, PluginGroup, guarded, import_object
 from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..output import seal, text_output
 from . import distributions
@@ -34,8 +34,14 @@ _LISTS: Final = ("compiled", "visible", "used", "advice")
 
 def main(kind: str, name: str) -> None:
     """Take each step, and stop at the first that fails."""
-    steps = {"backend": _backend, "source": _source, "command": _command}[kind]
-    group = {"backend": BACKENDS, "source": SOURCES, "command": COMMANDS}[kind]
+    steps = {
+        "backend": _backend,
+        "source": _source,
+        "command": _command,
+        "observer": _observer,
+        "answer format": _answer_format,
+    }[kind]
+    group = GROUPS[kind]
     faulthandler.enable()
     with text_output() as output:
         for title, act in steps(name):
@@ -93,6 +99,19 @@ def _source(name: str) -> Iterator[Step]:
     yield "loading the plugin", load
 
 
+def _answer_format(name: str) -> Iterator[Step]:
+    from ...chat import OutputFormat
+
+    def load() -> dict[str, Any]:
+        form = FORMATS.load(name)
+        with guarded(FORMATS.kind, name, FORMATS.owner(name)):
+            if not isinstance(form, OutputFormat):
+                raise TypeError(f"its hook returned {type(form).__name__}, not an OutputFormat")
+        return {"summary": f"how {form.name} models write reasoning and calls"}
+
+    yield "loading the plugin", load
+
+
 def _command(name: str) -> Iterator[Step]:
     import click
 
@@ -104,6 +123,16 @@ def _command(name: str) -> Iterator[Step]:
             cli.get_command(click.Context(cli), name) if name in BUILT_IN else load_plugin_command(name, quiet=False)
         )
         return {"summary": command.get_short_help_str() if command is not None else ""}
+
+    yield "loading the plugin", load
+
+
+def _observer(name: str) -> Iterator[Step]:
+    from ...observers import find
+
+    def load() -> dict[str, Any]:
+        made = find(name)
+        return {"summary": str(made.__doc__ or "").partition("\n")[0]}
 
     yield "loading the plugin", load
 

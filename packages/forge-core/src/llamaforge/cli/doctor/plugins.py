@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ...installing import install_command, reinstall_command
-from ...plugins import BACKENDS, COMMANDS, SOURCES, Contribution
+from ...observers import BUILT_IN as BUILT_IN_OBSERVERS
+from ...plugins import GROUPS, Contribution
 from ...sources.resolve import BUILT_IN as BUILT_IN_SOURCES
 from ..app import BUILT_IN as BUILT_IN_COMMANDS
 from . import distributions
@@ -24,6 +25,8 @@ OWN: Final = {
     "backend": frozenset({"echo"}),
     "source": frozenset(BUILT_IN_SOURCES),
     "command": frozenset(BUILT_IN_COMMANDS),
+    "observer": frozenset(BUILT_IN_OBSERVERS),
+    "answer format": frozenset[str](),
 }
 """Names that are core's own, by kind: what a plugin contributes under them is never used."""
 
@@ -38,10 +41,9 @@ def look_at_plugins(timeout: float, names: Sequence[str] = ()) -> list[dict[str,
         timeout: seconds for each.
         names: look at the plugins of these names alone; left out: at all.
     """
-    groups = (BACKENDS, SOURCES, COMMANDS)
     asked = [
         (group.kind, name, group.contributions(name))
-        for group in groups
+        for group in GROUPS.values()
         for name in group.names()
         if not names or name in names
     ]

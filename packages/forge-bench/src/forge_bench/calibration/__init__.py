@@ -1,0 +1,1 @@
+"""A server whose delays are known, and what a benchmark makes of them."""

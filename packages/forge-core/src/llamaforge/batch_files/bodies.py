@@ -1,0 +1,261 @@
+"""A row's request, carried out, and its answer in OpenAI's shape."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import secrets
+import time
+from array import array
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from ..backends.base import BaseBackend
+from ..errors import ConflictingParametersError, InvalidParameterError, UnsupportedError
+from ..results import GeneratedText, TokenLogprob, Usage
+from ..streams import TextStream
+from .responses import read_input, read_options, response_body
+
+SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+"""Fields about a provider's own housekeeping, which change no answer."""
+_MOST_CHOICES: Final = 16
+_SEED_LIMIT: Final = 2**32
+_REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
+_EMPTY_FIELDS: Final = ("refusal", "annotations", "audio", "function_call", "tool_calls")
+"""Fields of messages that clients send back as they got them; empty, they say nothing."""
+
+Read = Callable[[TextStream], GeneratedText]
+"""Reads a stream to its end. The run does it, which may be asked to stop meanwhile."""
+
+
+def answer_body(
+    backend: BaseBackend, url: str, body: Mapping[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+) -> dict[str, Any]:
+    """Carry out the request *body* and make the body of its answer.
+
+    Args:
+        backend: a loaded model.
+        url: one of :data:`.rows.URLS`.
+        body: the request.
+        model: the model's name, for the answer.
+        defaults: generation parameters for what the body leaves open.
+        read: reads a stream to its end.
+
+    Raises a RequestError for what can't be done, or an EngineError.
+    """
+    return _ANSWERS[url](backend, _fields(body), model, defaults, read)
+
+
+def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that say something."""
+    fields = {name: value for name, value in body.items() if value is not None and name not in SILENT}
+    fields.pop("model", None)
+    if fields.pop("stream", False) is not False:
+        raise UnsupportedError("the field stream", "batch", "Leave it out: a batch has whole answers.")
+    fields.pop("stream_options", None)
+    return fields
+
+
+def _generation(fields: dict[str, Any], defaults: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    """How many answers are wanted, and the parameters: all fields that are left."""
+    choices = fields.pop("n", 1)
+    if isinstance(choices, bool) or not isinstance(choices, int) or not 1 <= choices <= _MOST_CHOICES:
+        raise InvalidParameterError("n", choices, f"a whole number from 1 to {_MOST_CHOICES}")
+    limit = fields.pop("max_completion_tokens", None)
+    if limit is not None:
+        if fields.get("max_tokens", limit) != limit:
+            raise ConflictingParametersError(["max_tokens", "max_completion_tokens"])
+        fields["max_tokens"] = limit
+    if not fields.get("tools"):  # clients send an empty list, and a choice with it
+        fields.pop("tools", None)
+        if fields.get("tool_choice") in ("auto", "none"):
+            del fields["tool_choice"]
+    return choices, {**defaults, **fields}
+
+
+def _several(
+    start: Callable[[dict[str, Any]], TextStream], choices: int, parameters: dict[str, Any], read: Read
+) -> Iterator[GeneratedText]:
+    """The answers. With a seed each has its own, or all would be the same."""
+    for number in range(choices):
+        own = dict(parameters)
+        if number and isinstance(own.get("seed"), int):
+            own["seed"] = (own["seed"] + number) % _SEED_LIMIT
+        yield read(start(own))
+
+
+def _chat(
+    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+) -> dict[str, Any]:
+    messages = fields.pop("messages", None)
+    if not isinstance(messages, list):
+        raise InvalidParameterError("messages", messages, "a list of messages", show_value=False)
+    messages = [_message(message) for message in messages]
+    choices, parameters = _generation(fields, defaults)
+    answers = list(_several(functools.partial(backend.chat_stream, messages), choices, parameters, read))
+    return {
+        **_head("chatcmpl", "chat.completion", model),
+        "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
+        "usage": _usage(answers),
+    }
+
+
+def _completion(
+    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+) -> dict[str, Any]:
+    prompt = fields.pop("prompt", None)
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list) or not prompts or not all(isinstance(each, str) for each in prompts):
+        raise InvalidParameterError("prompt", prompt, "a text, or a list of texts", show_value=False)
+    if fields.pop("echo", False) or fields.get("suffix"):
+        raise UnsupportedError("echo and suffix", "batch")
+    fields.pop("suffix", None)
+    wanted = fields.pop("logprobs", None)
+    if wanted is not None:
+        fields |= {"logprobs": True, "top_logprobs": wanted}
+    best_of = fields.pop("best_of", None)
+    choices, parameters = _generation(fields, {"max_tokens": 16, **defaults})  # this endpoint's default
+    if best_of not in (None, choices):
+        raise UnsupportedError("best_of", "batch")
+    parameters["raw"] = True
+    answers, parts = [], []
+    for each in prompts:
+        found = list(_several(functools.partial(backend.generate_stream, each), choices, parameters, read))
+        answers += found
+        parts.append(_usage(found))
+    usages = [part for part in parts if part is not None]
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {
+        **_head("cmpl", "text_completion", model),
+        "choices": [
+            {
+                "index": index,
+                "text": answer.text,
+                "logprobs": _old_logprobs(answer.logprobs),
+                "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
+            }
+            for index, answer in enumerate(answers)
+        ],
+        "usage": {name: sum(usage[name] for usage in usages) for name in names} if usages else None,
+    }
+
+
+def _embedding(
+    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+) -> dict[str, Any]:
+    texts = fields.pop("input", None)
+    encoding = fields.pop("encoding_format", "float")
+    if encoding not in ("float", "base64"):
+        raise InvalidParameterError("encoding_format", encoding, "float or base64")
+    if not isinstance(texts, str | list) or not texts:
+        raise InvalidParameterError("input", None, "a text, token ids, or a list of these", show_value=False)
+    known = ("dimensions", "normalize", "prompt_name", "truncation", "timeout")
+    for name in fields:
+        if name not in known:
+            raise InvalidParameterError(name, fields[name], "left out: embeddings have no such parameter")
+    found = backend.embed([texts] if isinstance(texts, list) and isinstance(texts[0], int) else texts, **fields)
+
+    def shaped(row: Sequence[float]) -> object:
+        return base64.b64encode(array("f", row).tobytes()).decode() if encoding == "base64" else list(row)
+
+    tokens = found.usage.prompt_tokens if found.usage is not None else 0
+    return {
+        "object": "list",
+        "data": [{"object": "embedding", "index": index, "embedding": shaped(row)} for index, row in enumerate(found)],
+        "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }
+
+
+def _response(
+    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+) -> dict[str, Any]:
+    messages = read_input(fields.pop("input", None), fields.pop("instructions", None))
+    parameters = {**defaults, **read_options(fields)}
+    answer = read(backend.chat_stream(messages, parameters))
+    return response_body(answer, model)
+
+
+_ANSWERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
+    "/v1/chat/completions": _chat,
+    "/v1/completions": _completion,
+    "/v1/embeddings": _embedding,
+    "/v1/responses": _response,
+}
+
+
+def _message(message: Any) -> Any:
+    if not isinstance(message, dict):
+        return message  # refused with its place where messages are read
+    return {
+        name: value
+        for name, value in message.items()
+        if value is not None and not (name in _EMPTY_FIELDS and not value)
+    }
+
+
+def _head(prefix: str, kind: str, model: str) -> dict[str, Any]:
+    return {"id": f"{prefix}-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _choice(index: int, answer: GeneratedText) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    if answer.tool_calls:
+        message["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.function.name, "arguments": call.function.arguments},
+            }
+            for call in answer.tool_calls
+        ]
+        message["content"] = answer.text or None
+    logprobs = {"content": [_logprob(each) for each in answer.logprobs], "refusal": None}
+    return {
+        "index": index,
+        "message": message,
+        "logprobs": logprobs if answer.logprobs else None,
+        "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
+    }
+
+
+def _usage(answers: Sequence[GeneratedText]) -> dict[str, Any] | None:
+    """The counts of several answers to one prompt, which counts once."""
+    known: list[Usage] = [answer.usage for answer in answers if answer.usage is not None]
+    if not known:
+        return None
+    prompt, completion = known[0].prompt_tokens, sum(usage.completion_tokens for usage in known)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": known[0].cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in known)},
+    }
+
+
+def _logprob(each: TokenLogprob) -> dict[str, Any]:
+    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
+    return {
+        "token": each.token,
+        "logprob": each.logprob,
+        "bytes": list(each.token.encode()),
+        "top_logprobs": top,
+    }
+
+
+def _old_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
+    if not logprobs:
+        return None
+    offsets, at = [], 0
+    for each in logprobs:
+        offsets.append(at)
+        at += len(each.token)
+    return {
+        "tokens": [each.token for each in logprobs],
+        "token_logprobs": [each.logprob for each in logprobs],
+        "top_logprobs": [{one.token: one.logprob for one in each.top} for each in logprobs],
+        "text_offset": offsets,
+    }

@@ -1,0 +1,278 @@
+"""Spans and metrics for each request, into OpenTelemetry's own SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import opentelemetry.semconv._incubating.attributes.gen_ai_attributes as gen_ai
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.semconv import schemas
+from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
+from opentelemetry.trace import SpanKind, StatusCode
+
+from forge_openai import OpenAIBackend
+from forge_otel import OpenTelemetryObserver, conventions
+from llamaforge import get_backend, observers
+from llamaforge.backends.echo import EchoBackend
+from llamaforge.errors import GenerationTimeoutError, InvalidParameterError
+from support.scripted import ScriptedServer, delta, models_reply, stream_reply, usage
+
+
+class Telemetry:
+    """A tracer and a meter that keep what they get, and the observer that writes to them."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+        self.tracers = TracerProvider()
+        self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
+        self._reader = InMemoryMetricReader()
+        self._meters = MeterProvider(metric_readers=[self._reader])
+
+    def observer(self, content: bool | None = None) -> OpenTelemetryObserver:
+        return OpenTelemetryObserver(self.tracers, self._meters, content=content)
+
+    def spans(self) -> list[ReadableSpan]:
+        return list(self._exporter.get_finished_spans())
+
+    def span(self) -> ReadableSpan:
+        (span,) = self.spans()
+        return span
+
+    def points(self) -> dict[str, list[Any]]:
+        """The data points of each metric."""
+        found: dict[str, list[Any]] = {}
+        data = self._reader.get_metrics_data()
+        for resource in data.resource_metrics if data is not None else ():
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    found.setdefault(metric.name, []).extend(metric.data.data_points)
+        return found
+
+    def shutdown(self) -> None:
+        self.tracers.shutdown()
+        self._meters.shutdown()
+
+
+@pytest.fixture
+def telemetry() -> Iterator[Telemetry]:
+    telemetry = Telemetry()
+    with observers.attach(telemetry.observer()):
+        yield telemetry
+    telemetry.shutdown()
+
+
+@pytest.fixture
+def echo() -> Iterator[EchoBackend]:
+    with contextlib.closing(EchoBackend()) as backend:
+        backend.load_model("a-model")
+        yield backend
+
+
+def test_a_span_has_what_the_conventions_ask_for(telemetry: Telemetry, echo: EchoBackend) -> None:
+    echo.generate("one two", temperature=0.5, max_tokens=7, seed=3, stop=["x"])
+    span = telemetry.span()
+    assert (span.name, span.kind) == ("text_completion a-model", SpanKind.INTERNAL)
+    assert span.status.status_code is StatusCode.UNSET
+    found = dict(span.attributes or {})
+    first = found.pop("gen_ai.response.time_to_first_chunk")
+    assert isinstance(first, float)
+    assert found == {
+        "gen_ai.operation.name": "text_completion",
+        "gen_ai.provider.name": "echo",
+        "gen_ai.request.model": "a-model",
+        "gen_ai.request.temperature": 0.5,
+        "gen_ai.request.max_tokens": 7,
+        "gen_ai.request.seed": 3,
+        "gen_ai.request.stop_sequences": ("x",),
+        "gen_ai.request.top_p": 1.0,
+        "gen_ai.request.top_k": 0,
+        "gen_ai.request.frequency_penalty": 0.0,
+        "gen_ai.request.presence_penalty": 0.0,
+        "gen_ai.response.model": "a-model",
+        "gen_ai.response.finish_reasons": ("stop",),
+        "gen_ai.usage.input_tokens": 2,
+        "gen_ai.usage.output_tokens": 2,
+        "gen_ai.usage.cache_read.input_tokens": 0,
+        "gen_ai.usage.reasoning.output_tokens": 0,
+        "llamaforge.outcome": "finished",
+    }
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert span.start_time < span.end_time
+    scope = span.instrumentation_scope
+    assert scope is not None
+    assert scope.schema_url == conventions.SCHEMA_URL
+
+
+def test_the_names_are_those_of_the_conventions() -> None:
+    known = {value for name, value in vars(gen_ai).items() if name.startswith("GEN_AI_") and isinstance(value, str)}
+    known |= {value for name, value in vars(gen_ai_metrics).items() if name.startswith("GEN_AI_")}
+    ours = {*conventions.PARAMETERS.values(), *conventions.USAGE.values()}
+    ours |= {value for value in vars(conventions).values() if isinstance(value, str) and value.startswith("gen_ai.")}
+    ours |= {metric[0] for metric in conventions.METRICS.values()}
+    assert ours <= known
+    assert conventions.SCHEMA_URL in {each.value for each in schemas.Schemas}
+
+
+def test_metrics(telemetry: Telemetry, echo: EchoBackend) -> None:
+    echo.generate("one two three")
+    points = telemetry.points()
+    tokens = {point.attributes["gen_ai.token.type"]: point.sum for point in points["gen_ai.client.token.usage"]}
+    assert tokens == {"input": 3, "output": 3}
+    (duration,) = points["gen_ai.client.operation.duration"]
+    assert duration.count == 1
+    assert dict(duration.attributes) == {
+        "gen_ai.operation.name": "text_completion",
+        "gen_ai.provider.name": "echo",
+        "gen_ai.request.model": "a-model",
+        "gen_ai.response.model": "a-model",
+    }
+    assert tuple(duration.explicit_bounds) == conventions.METRICS["duration"][3]
+    assert set(points) == {metric[0] for metric in conventions.METRICS.values()}
+
+
+def test_errors(telemetry: Telemetry, echo: EchoBackend) -> None:
+    with pytest.raises(InvalidParameterError):
+        echo.generate("hello", max_tokens=-1)
+    span = telemetry.span()
+    assert span.status.status_code is StatusCode.ERROR
+    assert span.attributes is not None
+    assert span.attributes["error.type"] == "InvalidParameterError"
+    assert span.attributes["llamaforge.outcome"] == "refused"
+    (duration,) = telemetry.points()["gen_ai.client.operation.duration"]
+    assert duration.attributes["error.type"] == "InvalidParameterError"
+
+
+def test_a_deadline(telemetry: Telemetry) -> None:
+    with contextlib.closing(EchoBackend()) as backend:
+        backend.load_model("m", {"delay": 0.05})
+        with pytest.raises(GenerationTimeoutError):
+            backend.generate("a b c d e f", timeout=0.01)
+    span = telemetry.span()
+    assert span.attributes is not None
+    assert (span.attributes["error.type"], span.attributes["llamaforge.outcome"]) == (
+        "GenerationTimeoutError",
+        "failed",
+    )
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_no_span_of_a_dropped_stream_leaks(telemetry: Telemetry, echo: EchoBackend, pieces: int) -> None:
+    stream = echo.generate_stream("one two")
+    for _ in range(pieces):
+        next(stream)
+    del stream
+    gc.collect()
+    span = telemetry.span()
+    assert span.attributes is not None
+    assert span.attributes["llamaforge.outcome"] == "abandoned"
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_a_cancelled_stream_is_no_error(telemetry: Telemetry, echo: EchoBackend) -> None:
+    with echo.generate_stream("one two") as stream:
+        next(stream)
+    span = telemetry.span()
+    assert span.attributes is not None
+    assert span.attributes["llamaforge.outcome"] == "cancelled"
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def test_the_parent_is_the_callers_span(telemetry: Telemetry, echo: EchoBackend) -> None:
+    tracer = telemetry.tracers.get_tracer("test")
+    with tracer.start_as_current_span("batch"):
+        list(echo.generate_batch(["a", "b"]))
+    with tracer.start_as_current_span("loop"):
+        asyncio.run(echo.agenerate("c"))  # type: ignore[arg-type]
+    ids = {span.name: span.context.span_id for span in telemetry.spans() if span.context is not None}
+    parents = [
+        span.parent.span_id if span.parent is not None else None
+        for span in telemetry.spans()
+        if span.name.startswith("text_completion")
+    ]
+    assert parents == [ids["batch"], ids["batch"], ids["loop"]]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_the_server_gets_the_spans_context(telemetry: Telemetry, asynchronous: bool) -> None:
+    with ScriptedServer() as server, contextlib.closing(OpenAIBackend()) as backend:
+        server.on("GET", "/models", models_reply("m-1"))
+        server.chat(stream_reply(delta("Hello"), delta(finish_reason="stop"), usage(3, 2)))
+        backend.load_model("m-1", {"api_key": "sk-scripted", "api_base": server.url})
+        if asynchronous:
+            asyncio.run(backend.achat([{"role": "user", "content": "Hi"}]))  # type: ignore[arg-type]
+        else:
+            backend.chat([{"role": "user", "content": "Hi"}])
+        sent = server.posted()[-1].headers["traceparent"]
+        address = server.url
+    span = telemetry.span()
+    assert (span.name, span.kind) == ("chat m-1", SpanKind.CLIENT)
+    assert span.context is not None
+    assert sent.startswith(f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-")
+    assert span.attributes is not None
+    assert f"http://{span.attributes['server.address']}:{span.attributes['server.port']}/v1" == address
+    assert span.attributes["gen_ai.provider.name"] == "openai"
+    assert "gen_ai.server.request.duration" not in telemetry.points()
+
+
+def test_content_only_when_asked_for(telemetry: Telemetry, echo: EchoBackend, monkeypatch: Any) -> None:
+    other = Telemetry()
+    monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "true")
+    with observers.attach(other.observer()):
+        echo.chat([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "one"}])
+    plain, told = telemetry.span().attributes, other.span().attributes
+    assert plain is not None
+    assert told is not None
+    assert set(told) - set(plain) == {"gen_ai.input.messages", "gen_ai.output.messages"}
+    assert json.loads(str(told["gen_ai.input.messages"])) == [
+        {"role": "system", "parts": [{"type": "text", "content": "Be brief."}]},
+        {"role": "user", "parts": [{"type": "text", "content": "one"}]},
+    ]
+    (answer,) = json.loads(str(told["gen_ai.output.messages"]))
+    assert (answer["role"], answer["finish_reason"]) == ("assistant", "stop")
+    assert answer["parts"][0]["type"] == "text"
+    other.shutdown()
+
+
+def test_vectors_and_rankings(telemetry: Telemetry) -> None:
+    for task in ("embed", "rerank"):
+        with contextlib.closing(get_backend("echo")()) as backend:
+            backend.load_model("m", {"task": task})
+            if task == "embed":
+                backend.embed(["a b", "c"], dimensions=3)
+            else:
+                backend.rerank("a", ["b"])
+    embed, rerank = telemetry.spans()
+    assert (embed.name, rerank.name) == ("embeddings m", "rerank m")
+    assert embed.attributes is not None
+    assert embed.attributes["gen_ai.embeddings.dimension.count"] == 3
+    assert embed.attributes["gen_ai.usage.input_tokens"] == 3
+    types = {point.attributes["gen_ai.token.type"] for point in telemetry.points()["gen_ai.client.token.usage"]}
+    assert types == {"input"}
+
+
+def test_many_threads(telemetry: Telemetry, echo: EchoBackend) -> None:
+    threads = [threading.Thread(target=lambda: [echo.generate("one two") for _ in range(20)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    spans = telemetry.spans()
+    assert len(spans) == 80
+    assert all(span.attributes is not None and span.attributes["llamaforge.outcome"] == "finished" for span in spans)
+
+
+def test_it_is_installed_under_its_name() -> None:
+    assert "otel" in observers.installed()
+    assert isinstance(observers.load("otel"), OpenTelemetryObserver)
