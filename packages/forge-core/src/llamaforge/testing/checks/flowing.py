@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -75,7 +76,7 @@ class FlowingChecks(Kit):
         given, _, whole = subject.lengthy(0.8)
         if whole < 2 * SHORTEST:
             pytest.skip(f"could not be measured: the longest answer takes {whole:.2f} s")
-        for name, share in self._streams(subject, given, _share).items():
+        for name, share in self._streams(subject, given, _share, leave=3.0).items():
             seen = [subject.answered(share, name)]
             while seen[-1] > 0.5 and len(seen) < ATTEMPTS // 2:
                 seen.append(subject.answered(share, name))
@@ -95,27 +96,29 @@ class FlowingChecks(Kit):
         return {what: {**plain, **given} for what, given in more.items() if not given or subject.declares(*given)}
 
     def _streams(
-        self, subject: Subject, given: dict[str, Any], of: Callable[[float, float], float]
+        self, subject: Subject, given: dict[str, Any], of: Callable[[float, float], float], leave: float = math.inf
     ) -> dict[str, Measure]:
-        """What measures each path: *of* the seconds until the first piece, and until the end."""
+        """What measures each path: *of* the seconds until the first piece, and until the end,
+        or until *leave* times as many have passed."""
         backend, prompt = subject.backend, subject.prompt
         turns = [{"role": "user", "content": prompt}]
         made: dict[str, Measure] = {
-            PLAIN: lambda: of(*_times(lambda: backend.generate_stream(prompt, given))),
-            "agenerate_stream()": lambda: of(*self._atimes(lambda: backend.agenerate_stream(prompt, given))),
+            PLAIN: lambda: of(*_times(lambda: backend.generate_stream(prompt, given), leave)),
+            "agenerate_stream()": lambda: of(*self._atimes(lambda: backend.agenerate_stream(prompt, given), leave)),
         }
         if subject.has_template:
-            made["chat_stream()"] = lambda: of(*_times(lambda: backend.chat_stream(turns, given)))
-            made["achat_stream()"] = lambda: of(*self._atimes(lambda: backend.achat_stream(turns, given)))
+            made["chat_stream()"] = lambda: of(*_times(lambda: backend.chat_stream(turns, given), leave))
+            made["achat_stream()"] = lambda: of(*self._atimes(lambda: backend.achat_stream(turns, given), leave))
         return made
 
-    def _atimes(self, make: Callable[[], AsyncTextStream]) -> tuple[float, float]:
+    def _atimes(self, make: Callable[[], AsyncTextStream], leave: float) -> tuple[float, float]:
         async def read() -> tuple[float, float]:
             began, first = time.perf_counter(), 0.0
             async with make() as stream:
                 async for _ in stream:
-                    first = first or time.perf_counter() - began
-                    if time.perf_counter() - began > ENOUGH:
+                    now = time.perf_counter() - began
+                    first = first or now
+                    if now > min(ENOUGH, leave * first):
                         break
             return first, time.perf_counter() - began
 
@@ -123,13 +126,14 @@ class FlowingChecks(Kit):
         return self.run_async(work)
 
 
-def _times(make: Callable[[], TextStream]) -> tuple[float, float]:
+def _times(make: Callable[[], TextStream], leave: float) -> tuple[float, float]:
     """The seconds until the first piece, and until the end, or until enough was seen."""
     began, first = time.perf_counter(), 0.0
     with make() as stream:
         for _ in stream:
-            first = first or time.perf_counter() - began
-            if time.perf_counter() - began > ENOUGH:
+            now = time.perf_counter() - began
+            first = first or now
+            if now > min(ENOUGH, leave * first):
                 break
     return first, time.perf_counter() - began
 

@@ -48,7 +48,7 @@ class ToolingChecks(Kit):
         for name in ("door", "paint"):
             for tools in (TOOLS, TOOLS[::-1]):
                 choice = {"type": "function", "function": {"name": name}}
-                answer = self._asked(subject, tools=tools, tool_choice=choice)
+                answer = self._answered_with(subject, tools=tools, tool_choice=choice)
                 if answer is None:
                     return
                 called = [call.function.name for call in answer.tool_calls]
@@ -64,7 +64,7 @@ class ToolingChecks(Kit):
             subject.refuses(tools=TOOLS)
             return
         for given in ({"tools": TOOLS, "tool_choice": "none"}, {}):
-            answer = self._asked(subject, **given)
+            answer = self._answered_with(subject, **given)
             if answer is None:
                 continue
             expect(not answer.tool_calls, f"no tool calls with {list(given)}", answer.tool_calls)
@@ -102,14 +102,14 @@ class ToolingChecks(Kit):
             subject.refuses(tools=TOOLS)
             return
         given: dict[str, Any] = {"tools": TOOLS, "tool_choice": "required"}
-        wanted = self._asked(subject, **given)
+        wanted = self._answered_with(subject, **given)
         if wanted is None:
             return
         expect(wanted.tool_calls, "a tool call", wanted.to_dict())
         self._is_sound(wanted)
         if subject.declares("parallel_tool_calls"):  # a model may call without end; one call is as long as it is
             given["parallel_tool_calls"] = False
-            wanted = self._asked(subject, **given)
+            wanted = self._answered_with(subject, **given)
             if wanted is None:
                 return
             expect(len(wanted.tool_calls) == 1, "one tool call with parallel_tool_calls=False", wanted.to_dict())
@@ -154,7 +154,7 @@ class ToolingChecks(Kit):
                     follows = set(value) == {"open"} and isinstance(value["open"], bool)
                     expect(follows, f"JSON that follows {_STATE} of {way.name}", answer)
 
-    def _asked(self, subject: Subject, **given: Any) -> GeneratedText | None:
+    def _answered_with(self, subject: Subject, **given: Any) -> GeneratedText | None:
         try:
             return subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **given})
         except RequestError:

@@ -80,7 +80,7 @@ class WidthChecks(Kit, slow=True):
         """
         if lacks(subject, "min_p", "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
-        best = self._first_tokens(subject)
+        best = self._likely_first_tokens(subject)
         one, gap = best[0], math.log(1 / 0.04)
         bias = {one.token_id: 60.0}
         bias |= {each.token_id: 60.0 + one.logprob - each.logprob - gap for each in best[1:]}
@@ -101,7 +101,7 @@ class WidthChecks(Kit, slow=True):
         """
         if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
-        best = self._first_tokens(subject)
+        best = self._likely_first_tokens(subject)
         one, other = best[0], best[1]
         for gap in (COLD, 5 * COLD):  # the second best comes with a probability of 27%, and of 0.7%
             pull = one.logprob - other.logprob - gap
@@ -119,7 +119,7 @@ class WidthChecks(Kit, slow=True):
             stray = [token for token in came if token not in bias]
             expect(not stray, f"tokens {list(bias)} alone", Told(f"{stray}"))
 
-    def _first_tokens(self, subject: Subject) -> list[TokenLogprob]:
+    def _likely_first_tokens(self, subject: Subject) -> list[TokenLogprob]:
         """The most probable first tokens, whose log-probabilities are known; skips where they don't help."""
         if subject.backend.capabilities.server_defaults or subject.rounding:
             pytest.skip("could not be measured: the server decides, or logits depend on rounding")
