@@ -294,13 +294,10 @@ class ReadingChecks(Kit):
         """*text* as the model's own tokenizer normalizes it."""
         if self.normalizes is None:
             return text
-        kept = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cf"))
-        compatible = "K" in self.normalizes
-        return (
-            " ".join(unicodedata.normalize(self.normalizes, kept).split())
-            if compatible
-            else unicodedata.normalize(self.normalizes, text)
-        )
+        if "K" in self.normalizes:  # such tokenizers drop control characters, too
+            text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cf"))
+            return " ".join(unicodedata.normalize(self.normalizes, text).split())
+        return unicodedata.normalize(self.normalizes, text)
 
     def _read(self, subject: Subject, prompt: str) -> Any:
         """What is made of a prompt, and of a conversation whose first turn it is."""
