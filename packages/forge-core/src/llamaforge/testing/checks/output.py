@@ -199,7 +199,7 @@ def _unseen(text: str, name: str) -> None:
 @contextlib.contextmanager
 def _everything_told() -> Iterator[io.StringIO]:
     """What is logged, warned of and printed in this block, and what else is written there."""
-    with everything_logged() as log, warnings.catch_warnings(record=True) as warned, captured_output() as output:
+    with everything_logged() as log, captured_output() as output, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         yield log
     log.write("".join(f"\nwarning: {each.message}" for each in warned))
