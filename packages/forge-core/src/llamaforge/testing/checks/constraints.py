@@ -9,6 +9,8 @@ from functools import partial
 from itertools import product
 from typing import Any, Final
 
+import pytest
+
 from ...errors import RequestError, UnsupportedError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal, expect_refusal
@@ -105,7 +107,7 @@ class ConstraintChecks(Kit):
         plain = self._constrained(subject, wanted, "choice")
         if plain is None:
             return
-        asked = {**subject.limit(4), "response_format": wanted}
+        asked = {**subject.limit(32), "response_format": wanted}
         if subject.declares("logit_bias", "logprobs"):
             told = subject.say(4, "Name a colour.", response_format=wanted, logprobs=True)
             self._is_the_models_own(subject, told)
@@ -118,6 +120,8 @@ class ConstraintChecks(Kit):
                 expect(first not in came, f"no token {first}, which is banned, in a choice of letters", came)
         if not subject.declares("temperature", "seed") or subject.backend.capabilities.server_defaults:
             return
+        if plain.reasoning:
+            pytest.skip("could not be measured: the model thinks before it answers")
         came_hot = {str(subject.ask(**asked, temperature=HOT, seed=seed)) for seed in range(DRAWS)}
         expect(len(came_hot) > 1, f"several letters at temperature {HOT:g} with {DRAWS} seeds", came_hot)
 

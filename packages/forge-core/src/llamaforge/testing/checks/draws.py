@@ -267,7 +267,7 @@ class DrawChecks(Kit):
 
     def _first(self, subject: Subject, prompt: str | None, tokens: int, **given: Any) -> list[int | None]:
         seeded = {"seed": 5} if subject.declares("seed") else {}
-        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **_unthinking(subject)}
+        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **unthinking(subject)}
         try:
             answer = subject.generate(prompt, asked)
         except LlamaForgeError as error:
@@ -279,7 +279,7 @@ class DrawChecks(Kit):
 _HEATS: Final[tuple[Mapping[str, Any], ...]] = (COLD, {"temperature": 0})
 
 
-def _unthinking(subject: Subject) -> dict[str, Any]:
+def unthinking(subject: Subject) -> dict[str, Any]:
     """What keeps a model that thinks from doing so: its first tokens are to be those of the answer."""
     known = subject.remembered.setdefault("unthinking", {})
     if "it" not in known:

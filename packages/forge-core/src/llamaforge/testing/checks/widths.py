@@ -14,6 +14,7 @@ from ..kit import Kit
 from ..subject import Subject
 from ..ways import cells_within
 from .arithmetic import LOGPROBS, lacks
+from .draws import unthinking
 
 FLAT: Final = 1000.0
 """At this temperature all tokens are as probable as each other, those with a bias of 100 and those without."""
@@ -173,6 +174,7 @@ class WidthChecks(Kit, slow=True):
             return
         if subject.backend.capabilities.server_defaults:
             pytest.skip("could not be measured: what a server counts is up to the server")
+        quiet = unthinking(subject)
         words = _words(subject)
         if len(words) < 2:
             pytest.skip("could not be measured: the answer has no words whose tokens are known")
@@ -181,7 +183,7 @@ class WidthChecks(Kit, slow=True):
             seen: list[tuple[int | None, int]] = []
             for (word, token), (_, other) in zip(words, [*words[1:], words[0]], strict=True):
                 given = {"repetition_penalty": 2.0, "logit_bias": {token: 100.0, other: 75.0}, "logprobs": True}
-                told = subject.say(1, make(filler, word), **given).logprobs
+                told = subject.say(1, make(filler, word), **given, **quiet).logprobs
                 seen.append((told[0].token_id if told else None, other))
             # A word may be another token there than in an answer: one of them must be the same.
             right = any(came == wanted for came, wanted in seen)
