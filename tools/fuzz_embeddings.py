@@ -1,6 +1,6 @@
 """Texts of any kind, length and number for a model of vectors or scores: no crash, and no errors but typed ones.
 
-    python tools/fuzz_embeddings.py --engine llama.cpp --model encoder.gguf --minutes 10
+    hatch run bench:embeddings-fuzz --engine llama.cpp --model encoder.gguf --minutes 10
 
 Texts have 0 to 100,000 characters, and calls have 1 to 10,000 texts or lists of token ids, from 1 to 8 threads. The
 model is loaded with other widths and lengths every few calls. Each round runs in a process of its own, so that one that
