@@ -58,9 +58,11 @@ def forge(tmp_path_factory: pytest.TempPathFactory, gguf_model: Path) -> Iterato
     register_backend("scripted", Scripted, replace=True)
     register_backend("toy", ToyBackend, replace=True)
     with LlamaForge(tmp_path_factory.mktemp("page") / "models.toml") as forge:
-        generation = {"temperature": 0.0, "max_tokens": 24}
+        generation = {"temperature": 0.0, "max_tokens": 48}
         parameters = {**DEFAULT_MODEL.parameters, "n_ctx": 512}
         forge.add_model("smollm2", str(gguf_model), parameters=parameters, generation=generation)
+        generation = {"temperature": 0.9, "seed": 1, "max_tokens": 48}
+        forge.add_model("smollm2-warm", str(gguf_model), parameters=parameters, generation=generation)
         forge.add_model("toy", "toy", backend="toy", parameters={"n_ctx": 256}, generation={"max_tokens": 24})
         forge.add_model("echo", "echo", backend="echo")
         for name in ("one", "slow", "broken"):
@@ -359,6 +361,17 @@ def test_two_models_answer_one_question(visit: Open) -> None:
     seen.say("More")
     seen.answered(4)
     assert turns(seen) == [("user", "Hi"), ("assistant", "Hello wörld one"), ("user", "More")]
+
+
+def test_two_real_models_answer_at_once(visit: Open, picture: Picture) -> None:
+    seen = visit("smollm2")
+    seen.page.get_by_role("button", name="Compare two models").click()
+    seen.choose("smollm2-warm", 1)
+    seen.say("Name three fruits, one in each line.")
+    seen.answered(2)
+    expect(seen.page.locator(".figures")).to_have_count(2)
+    expect(seen.page.locator(".problem")).to_have_count(0)
+    picture(seen, "two-light")
 
 
 def test_conversations_stay_are_found_and_travel(visit: Open, tmp_path: Path) -> None:
