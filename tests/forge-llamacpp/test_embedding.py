@@ -162,6 +162,19 @@ def test_a_vector_does_not_depend_on_its_neighbours(
         assert np.abs(among - alone).max() < 1e-6
 
 
+@pytest.mark.parametrize("flash_attn", [None, False])
+@pytest.mark.parametrize(
+    "given",
+    [{"n_batch": width} for width in (1, 2, 15, 17, 100, 255, 257, 384, 1000)] + [{"n_ctx": 300}, {"n_ctx": 301}],
+    ids=str,
+)
+def test_no_width_ends_the_process(folder: Path, given: dict[str, int], flash_attn: bool | None) -> None:
+    path = make_tiny_encoder(folder / "wide.gguf", context=512)
+    with load(path, flash_attn=flash_attn, **given) as backend:
+        texts = ["a b c " * length for length in (1, 1, 1, 20, 40)]
+        assert len(backend.embed(texts)) == len(texts)
+
+
 def test_thousands_of_texts(encoder: Path) -> None:
     with load(encoder) as backend:
         assert len(backend.embed("fog" for _ in range(1_000))) == 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from .loaded_models import Slot
 from .memory_budget import MemorySizes
 from .models import ModelEntry
 from .validation import seconds_to_wait
+
+_logger = logging.getLogger(__name__)
 
 FOREVER: Final = threading.TIMEOUT_MAX
 _SOON: Final = 0.1
@@ -68,7 +71,7 @@ class Residents:
                     continue
             if victim is None:
                 raise MemoryBudgetError(slot.entry.name, needed, budget, taken)
-            self._evict(victim)
+            self._make_way(victim)
 
     def _settle(self, slot: Slot) -> None:
         """The model of *slot* is loaded: what it takes is measured now, and has to fit, too."""
@@ -87,7 +90,7 @@ class Residents:
                 victim = self._least_recent(slot.entry.name)
             if victim is None:
                 raise MemoryBudgetError(slot.entry.name, slot.size, budget, taken)
-            self._evict(victim)
+            self._make_way(victim)
 
     def unload_least_recent(self, spared: str | None = None) -> str | None:
         """Unload the model that has been unused for the longest time, unless it is in use or pinned.
@@ -100,8 +103,16 @@ class Residents:
         while True:
             with self._changed:
                 name = self._least_recent(spared)
-            if name is None or self._evict(name):
+            if name is None or self._make_way(name):
                 return name
+
+    def _make_way(self, name: str) -> bool:
+        """:meth:`_evict` for the sake of another model, whose load an error in this one's backend must not fail."""
+        try:
+            return self._evict(name)
+        except Exception:
+            _logger.exception("The model %r made room, but its backend failed to unload it.", name)
+            return True
 
     def _least_recent(self, spared: str | None) -> str | None:
         free = [(slot.last_used, name) for name, slot in self._slots.items() if name != spared and self._is_free(name)]

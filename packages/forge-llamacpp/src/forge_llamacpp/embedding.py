@@ -1,7 +1,8 @@
 """Vectors and scores from llama.cpp's low-level interface: texts packed into batches of about 512 tokens.
 
 llama.cpp ends the process where a batch has more tokens than ``n_ubatch``, or a text's number is beyond the batch's
-tokens or the context's sequences. So ``n_ubatch`` is the longest text or the width, whichever is more; texts are
+tokens or the context's sequences; and while it makes a context, where ``n_ubatch`` is no multiple of the sequences and
+the pooling is a mean. So ``n_ubatch`` is the longest text or the width, whichever is more, rounded up; texts are
 numbered from 0 in each batch, and none is empty; :class:`~llamaforge.engine.EmbeddingEngine` bounds the rest.
 
 A text's vector depends on what else is in its batch, by rounding. Flash attention on a processor adds up in half
@@ -29,7 +30,7 @@ from .abort import IS_RAISED, AbortFlag
 from .batch import Batch
 from .config import LlamaCppConfig
 from .deep_stack import UntokenizableTextError
-from .embedding_checks import POOLINGS, RANK
+from .embedding_checks import POOLINGS, PROBES, RANK, check_scores
 from .errors import decode_error, load_error
 from .tokenizer import Vocabulary
 
@@ -44,12 +45,6 @@ _MOST_STATES: Final = 16
 _NO_ROOM, _ABORTED, _NO_MEMORY = 1, 2, -2
 """What ``llama_decode`` and ``llama_encode`` return where that is no fault."""
 _FLOAT: Final = ctypes.sizeof(ctypes.c_float)
-_PROBES: Final = (
-    ("What is the capital of France?", "Paris is the capital of France.", "Whisk two eggs with flour and milk."),
-    ("how to bake bread", "To bake bread, mix flour, water and yeast.", "The train to Berlin leaves at nine."),
-    ("height of Mount Everest", "Mount Everest is 8,849 metres high.", "My favourite colour is green."),
-)
-"""Queries, each with a document that answers it and one that has nothing to do with it."""
 
 
 class LlamaCppEmbeddingEngine(EmbeddingEngine):
@@ -83,11 +78,12 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
             self.n_batch = config.n_batch or _WIDTH
             states = lib.llama_model_is_recurrent(model) or lib.llama_model_is_hybrid(model)
             self._exact = exact and not states
-            self.n_sequences = _MOST_STATES if states else _MOST_SEQUENCES
+            most = self.n_sequences = _MOST_STATES if states else _MOST_SEQUENCES
             if self._exact:  # each has a neighbour that fills it up
                 self.n_sequences = max(1, min(_MOST_SEQUENCES // 2, self.n_batch // _STEP))
             size = max(self.n_ctx, self.n_batch) + (_STEP * self.n_sequences if self._exact else 0)
-            self._context = make_context(path, model, config, size, exact=self._exact, sequences=self.n_sequences)
+            size += -size % _MOST_SEQUENCES
+            self._context = make_context(path, model, config, size, exact=self._exact, sequences=most)
             stack.callback(lib.llama_free, self._context)
             loading.apply_adapters(path, model, self._context, config)
             lib.llama_set_abort_callback(self._context, IS_RAISED, self._abort.address)
@@ -183,17 +179,10 @@ class LlamaCppEmbeddingEngine(EmbeddingEngine):
 
     def _check_scores(self) -> None:
         """Raise InvalidModelError where plain answers don't score above plain nonsense."""
-        pairs = [self.tokenize_pair(query, document) for query, *documents in _PROBES for document in documents]
+        pairs = [self.tokenize_pair(query, document) for query, *documents in PROBES for document in documents]
         if max(map(len, pairs)) > self.n_ctx:
             raise InvalidModelError(self._path, f"a context of {self.n_ctx} tokens is too short for a reranker.")
-        scores = [memoryview(self.compute([pair])).cast("f")[0] for pair in pairs]
-        if any(not right > wrong for right, wrong in zip(scores[::2], scores[1::2], strict=True)):
-            told = ", ".join(f"{score:.3g}" for score in scores)
-            raise InvalidModelError(
-                self._path,
-                f"its scores are not its own: it doesn't tell plain answers from nonsense (logits {told}). The file "
-                "lacks parts of the model, or llama.cpp computes it wrongly. Use the backend huggingface.",
-            )
+        check_scores(self._path, [memoryview(self.compute([pair])).cast("f")[0] for pair in pairs])
 
 
 def refuse_what_makes_no_vectors(path: str, model: Any) -> None:
@@ -205,11 +194,14 @@ def refuse_what_makes_no_vectors(path: str, model: Any) -> None:
 
 
 def make_context(path: str, model: Any, config: LlamaCppConfig, size: int, *, exact: bool, sequences: int) -> Any:
-    """A context for batches of *size* tokens. Raises ModelLoadError where memory can't hold one."""
+    """A context for batches of *size* tokens, a multiple of *sequences*.
+
+    Raises ModelLoadError where memory can't hold one.
+    """
     parameters = llama_params.context_parameters(config, size)
     parameters.embeddings = True
     parameters.n_batch = parameters.n_ubatch = parameters.n_outputs_max = size
-    parameters.n_seq_max = sequences * 2 if exact else sequences
+    parameters.n_seq_max = sequences
     if exact:
         parameters.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_DISABLED
     parameters.pooling_type = POOLINGS[config.pooling] if config.pooling is not None else -1

@@ -8,6 +8,7 @@ Qwen3's kind come out near zero (llama.cpp #25447). What looks right is still tr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from llamaforge.errors import InvalidModelError, InvalidParameterError
@@ -23,6 +24,12 @@ POOLINGS: Final = {"mean": 1, "cls": 2, "last": 3}
 RANK: Final = 4
 _ALL_F32: Final = 0
 """``LLAMA_FTYPE_ALL_F32``."""
+PROBES: Final = (
+    ("What is the capital of France?", "Paris is the capital of France.", "Whisk two eggs with flour and milk."),
+    ("how to bake bread", "To bake bread, mix flour, water and yeast.", "The train to Berlin leaves at nine."),
+    ("height of Mount Everest", "Mount Everest is 8,849 metres high.", "My favourite colour is green."),
+)
+"""Queries, each with a document that answers it and one that has nothing to do with it."""
 _DENSE, _PROJECTION = "cls.weight", "cls.output.weight"
 _ONE_LAYER: Final = frozenset({"jina-bert-v2"})
 """Architectures whose classifier is a projection alone."""
@@ -75,6 +82,17 @@ def is_exact(header: Header, config: LlamaCppConfig) -> bool:
     if config.flash_attn is not None:
         return not config.flash_attn
     return header.metadata.get("general.file_type") == _ALL_F32 and set(config.cache_types) <= {"f16", "f32"}
+
+
+def check_scores(path: str, scores: Sequence[float]) -> None:
+    """Raise InvalidModelError where, of the documents of :data:`PROBES`, answers don't score above nonsense."""
+    if any(not right > wrong for right, wrong in zip(scores[::2], scores[1::2], strict=True)):
+        told = ", ".join(f"{score:.3g}" for score in scores)
+        raise InvalidModelError(
+            path,
+            f"its scores are not its own: it doesn't tell plain answers from nonsense (scores {told}). The file lacks "
+            "parts of the model, or llama.cpp computes it wrongly. Use the backend huggingface.",
+        )
 
 
 def _refuse_options(config: LlamaCppConfig, names: tuple[str, ...], task: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from llamaforge.backends.embedding_calls import EmbeddingCalls
 from llamaforge.cancellation import CancellationToken
 from llamaforge.embeddings import EmbeddingBatch, ScoreBatch
-from llamaforge.errors import LlamaForgeError, ModelNotLoadedError, ServerError
+from llamaforge.errors import ContextOverflowError, LlamaForgeError, ModelNotLoadedError, ServerError
 from llamaforge.requests import EmbeddingRequest, RerankRequest
 
 from . import tei
@@ -68,12 +69,22 @@ class RemoteVectors(EmbeddingCalls):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         """One POST."""
         session, route = self._embedding_route(request)
-        return read_embeddings(self._post(session, route, cancellation), request, _address(session))
+        try:
+            body = self._post(session, route, cancellation)
+        except (ContextOverflowError, ServerError) as error:
+            raise self.explain_inputs(error, request) from None
+        return read_embeddings(body, request, _address(session))
 
     async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         """One POST, in the running event loop."""
         session, route = self._embedding_route(request)
-        return read_embeddings(await self._apost(session, route, cancellation), request, _address(session))
+        try:
+            body = await self._apost(session, route, cancellation)
+        except (ContextOverflowError, ServerError) as error:
+            refused = error
+        else:
+            return read_embeddings(body, request, _address(session))
+        raise await asyncio.to_thread(self.explain_inputs, refused, request) from None
 
     def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
         """One POST; a second one where the server doesn't know the first route."""
@@ -104,6 +115,18 @@ class RemoteVectors(EmbeddingCalls):
     def explain(self, error: LlamaForgeError) -> LlamaForgeError:
         """What a request raises for *error*: itself. A subclass may know more, as that the server is its child."""
         return error
+
+    def explain_inputs(
+        self, error: ContextOverflowError | ServerError, request: EmbeddingRequest
+    ) -> ContextOverflowError | ServerError:
+        """What a request for vectors raises for *error*. A subclass may find out which text the server means.
+
+        It may ask the server, and is never called in an event loop.
+        """
+        if not isinstance(error, ContextOverflowError) or None in (error.prompt_tokens, error.context_size):
+            return error
+        name = request.name_of(0) if len(request.inputs) == 1 else f"{request.name_of(0)} or a later text"
+        return ContextOverflowError(error.prompt_tokens, error.context_size, "Shorten it.", input_name=name)
 
     def _explanation(self, session: Session) -> Callable[[LlamaForgeError], LlamaForgeError]:
         """What a request to *session* raises for an error."""

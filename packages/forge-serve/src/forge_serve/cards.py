@@ -84,6 +84,7 @@ class Cards:
                 "since": loaded.since.isoformat() if loaded is not None else None,
                 "running": loaded.requests if loaded is not None else 0,
                 "requests": self._residency.requests(entry.name),
+                "held_up": self._residency.held_up(entry.name),
                 "progress": self._residency.watch.progress(entry.name),
                 "error": self._residency.failure(entry.name),
             }

@@ -77,6 +77,11 @@ class Loads:
             if leased is not None:
                 return leased
 
+    def held_up(self, name: str) -> bool:
+        """Whether a model waits for others in use to make room, and its turn has come."""
+        load = self._loads.get(name)
+        return load is not None and self._is_due(load)
+
     async def _give_way(self, name: str) -> None:
         """Wait while another model waits for the room of this one, and its turn has come."""
         while True:

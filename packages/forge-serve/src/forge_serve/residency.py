@@ -118,6 +118,10 @@ class Residency:
         """Requests to that model that run or wait."""
         return self._asked[name]
 
+    def held_up(self, name: str) -> bool:
+        """Whether a model waits for others in use to make room, and its turn has come."""
+        return self._loads.held_up(name)
+
     def failure(self, name: str) -> str | None:
         """Why the last load of that model failed; None if it didn't."""
         return self._loads.failures.get(name)

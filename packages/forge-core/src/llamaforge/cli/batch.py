@@ -159,7 +159,7 @@ def _models(
         choice = for_task(choice, "embed")
     display = FetchDisplay()
     with LlamaForge(progress=display, offline=choice.offline) as forge:
-        if choice.model is None and choice.backend is None:
+        if choice.model is None and choice.backend is None and choice.server is None:
             each = _NamedByRows(forge, display, choice.load)
             yield each, None, 8
             return

@@ -33,6 +33,12 @@ def model_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="A load parameter, such as n_ctx=4096; `llamaforge backends show NAME` lists them. Repeatable.",
         ),
         click.option(
+            "--server",
+            metavar="URL",
+            envvar="LLAMAFORGE_SERVER",
+            help="Ask a running server, such as http://127.0.0.1:8080. LLAMAFORGE_API_KEY may hold its key.",
+        ),
+        click.option(
             "--backend",
             metavar="NAME",
             shell_complete=complete_backend,

@@ -28,11 +28,12 @@ class ModelChoice:
     load: Mapping[str, Any]
     offline: bool
     task: Task = "generate"
+    server: str | None = None
 
     @classmethod
     def take(cls, options: dict[str, Any]) -> Self:
         """Take them out of a command's *options*."""
-        return cls(**{name: options.pop(name) for name in ("model", "backend", "load", "offline")})
+        return cls(**{name: options.pop(name) for name in ("model", "backend", "load", "offline", "server")})
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,12 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
 def settle(forge: LlamaForge, choice: ModelChoice) -> str:
     """The name of the model to load, after adding it to *forge* with the requested backend."""
     model, backend = choice.model, choice.backend
+    if choice.server is not None:
+        if backend is not None:
+            raise click.UsageError("--server and --backend can't be used together: the server has chosen its backends.")
+        from .remote import add_models_of
+
+        return add_models_of(forge, choice.server, model, choice.task)
     if backend is None:
         return model if model is not None else _default(forge, choice.task)
     if model is None:

@@ -59,6 +59,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-tb", "--threads-batch", type=int)
     made.add_argument("-fa", "--flash-attn", choices=["on", "off", "auto"], default="auto")
     made.add_argument("--chat-template", help="a Jinja template")
+    made.add_argument("--embeddings", "--embedding", action="store_true", help="make vectors, and no text")
+    made.add_argument("--reranking", "--rerank", action="store_true", help="score documents, and write no text")
+    made.add_argument("--pooling", choices=["mean", "cls", "last"], help="how vectors are made of tokens")
     made.add_argument("--samplers", help="which samplers there are, in their order, with semicolons between them")
     made.add_argument("--no-cache-prompt", action="store_true", help="compute every prompt anew")
     made.add_argument("-cram", "--cache-ram", type=int, help="MiB of prompts that are kept; 0: none")
@@ -87,6 +90,12 @@ def parameters(library: Any, given: argparse.Namespace) -> Any:
         params.chat_template = given.chat_template
     if given.samplers:
         params.sampling.samplers = given.samplers
+    if given.embeddings or given.reranking:
+        params.embedding = True
+        params.kv_unified = True
+    pooling = "rank" if given.reranking else given.pooling
+    if pooling is not None:
+        params.pooling_type = getattr(library.llama_pooling_type, f"LLAMA_POOLING_TYPE_{pooling.upper()}")
     for name, value in (
         ("n_batch", given.batch_size),
         ("n_ubatch", given.ubatch_size),

@@ -26,6 +26,25 @@ class LlamaServerConfig(OpenAIServerConfig, frozen=True, kw_only=True):
     type: Annotated[Literal["llama-server"], Meta(description="The backend's name, in a tagged config.")] = (
         "llama-server"
     )
+    task: (
+        Annotated[
+            Literal["generate", "embed", "rerank"],
+            Meta(
+                description="What to load the model for: text, vectors, or scores of documents. Not set: what its file "
+                "shows; of a server that runs already, text."
+            ),
+        ]
+        | None
+    ) = None
+    pooling: (
+        Annotated[
+            Literal["mean", "cls", "last"],
+            Meta(
+                description="For vectors: of all tokens the mean, the first one, or the last one. Not set: the file's."
+            ),
+        ]
+        | None
+    ) = None
     n_ctx: (
         Annotated[
             int,

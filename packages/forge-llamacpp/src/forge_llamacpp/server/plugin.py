@@ -17,6 +17,8 @@ SPEC = BackendSpec(
             | {"response_format", "grammar", "tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs"}
             | {"reasoning_effort", "max_reasoning_tokens"}
         ),
+        tasks=frozenset({"generate", "embed", "rerank"}),
+        embedding=frozenset({"normalize"}),
         server_defaults=True,
     ),
     engine="xllamacpp",

@@ -11,7 +11,7 @@ import msgspec
 from llamaforge.backends.config import BackendConfig
 from llamaforge.backends.connectable import ConfigT
 from llamaforge.backends.managed import ManagedBackend
-from llamaforge.backends.spec import BackendSpec
+from llamaforge.backends.spec import BackendSpec, Task
 from llamaforge.errors import (
     ConnectionFailedError,
     InvalidParameterError,
@@ -73,6 +73,11 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
         config: Any = self.config
         return str(config.served_model_name or config.model)
 
+    @property
+    def served_task(self) -> Task:
+        """What our own server's model is for. Override it where that decides which routes the server answers."""
+        return "generate"
+
     def attach(self, model: str, endpoint: str, config: Any) -> None:
         """Make a client. The server's model was asked for already where it isn't our server."""
         client = config.client(endpoint, own=self._server is not None)
@@ -129,7 +134,7 @@ class OpenAIServerBackend(ManagedBackend[ConfigT], OpenAIBackend):
                 self.served_model,
                 names,
             )
-        return probe.answers(self.served_model, _FIRST_ANSWER)
+        return probe.answers(self.served_model, _FIRST_ANSWER, self.served_task)
 
     def explain(self, error: LlamaForgeError) -> LlamaForgeError:
         """A ServerCrashedError, where a request fails because our server has ended."""

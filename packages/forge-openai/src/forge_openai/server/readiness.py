@@ -6,8 +6,10 @@ import http.client
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+from llamaforge.backends.spec import Task
 
 from ..error_shapes import error_fields, error_text
 from ..errors import Translator
@@ -18,6 +20,8 @@ from .config import API
 _NOT_OFFERED: Final = (404, 405, 501)
 _REFUSED: Final = (401, 403)
 _LATER: Final = (429, 503)
+_FIRST_ROUTE: Final[Mapping[Task, int]] = {"generate": 0, "embed": 2, "rerank": 3}
+"""Where in the list of routes those for a task begin."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,13 +56,21 @@ class ReadinessProbe:
             raise translator.answer_error(status, body)
         return read_models(body) or []
 
-    def answers(self, model: str, patience: float) -> bool:
-        """Whether it generates a token. Refusing the request counts, too: then the model is there."""
+    def answers(self, model: str, patience: float, task: Task = "generate") -> bool:
+        """Whether it generates a token, or makes a vector or a score where its model is for that. Refusing the request
+        counts, too: then the model is there.
+
+        A server that has no route for text is asked for the others; one that has it, whatever its model is for, needs
+        *task*.
+        """
         message = [{"role": "user", "content": "Hi"}]
-        for path, body in (
+        routes: tuple[tuple[str, dict[str, Any]], ...] = (
             (f"{API}/completions", {"model": model, "prompt": "Hi", "max_tokens": 1}),
             (f"{API}/chat/completions", {"model": model, "messages": message, "max_tokens": 1}),
-        ):
+            (f"{API}/embeddings", {"model": model, "input": "Hi"}),
+            (f"{API}/rerank", {"model": model, "query": "Hi", "documents": ["Hi"]}),
+        )
+        for path, body in routes[_FIRST_ROUTE[task] :]:
             status, _ = self.ask(path, body, patience)
             if status not in _NOT_OFFERED:
                 return 0 < status < 500 and status not in _LATER

@@ -352,7 +352,7 @@ class VectorChecks(Kit):
 
             thread = threading.Thread(target=ask, daemon=True)
             thread.start()
-            comes_true(lambda: other.backend.requests_in_flight == 1, self.grace)
+            comes_true(lambda: other.backend.requests_in_flight == 1, self.patience)
             other.backend.unload_model()
             thread.join(self.patience)
             expect(errors and isinstance(errors[0], LlamaForgeError), "a typed error", errors)
