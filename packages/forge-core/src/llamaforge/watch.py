@@ -190,13 +190,15 @@ class Watch:
         if self._bare is not self.request:
             bare = dataclasses.replace(end, text=None, reasoning=None, tool_calls=())
         tell(
-            (each, functools.partial(each.on_end, self._seen_by(each), end if each.content else bare))
-            for each in self.observers
+            [
+                (each, functools.partial(each.on_end, self._seen_by(each), end if each.content else bare))
+                for each in self.observers
+            ]
         )
 
     def _tell_start(self) -> None:
         self._told_start = True
-        tell((each, functools.partial(each.on_start, self._seen_by(each))) for each in self.observers)
+        tell([(each, functools.partial(each.on_start, self._seen_by(each))) for each in self.observers])
 
     def _seen_by(self, observer: Observer) -> ObservedRequest:
         return self.request if observer.content else self._bare

@@ -41,12 +41,15 @@ class LogObserver(Observer):
         self._queue: queue.SimpleQueue[tuple[ObservedRequest, RequestEnd] | Callable[[], object]] = queue.SimpleQueue()
         self._owner: int | None = None
 
-    def on_end(self, request: ObservedRequest, end: RequestEnd) -> None:
-        """Have it written."""
+    def on_start(self, request: ObservedRequest) -> None:
+        """Have a thread that writes. Not in :meth:`on_end`, which may come in the middle of starting a thread."""
         if self._owner != os.getpid():
             self._owner = os.getpid()
             self._queue = queue.SimpleQueue()  # in a forked child, the parent's entries are the parent's
             threading.Thread(target=self._write, args=(self._queue,), name="llamaforge-log", daemon=True).start()
+
+    def on_end(self, request: ObservedRequest, end: RequestEnd) -> None:
+        """Have it written."""
         self._queue.put((request, end))
 
     def flush(self) -> None:
