@@ -26,6 +26,7 @@ from support.serving import Running, Scripted, running, until
 
 pytestmark = pytest.mark.engine
 Open = Callable[..., Visit]
+Picture = Callable[[Visit, str], None]
 SIZES = {"narrow": (360, 720), "laptop": (1366, 768), "4k": (3840, 2160)}
 MARKDOWN = """# Two ways
 
@@ -57,9 +58,11 @@ def forge(tmp_path_factory: pytest.TempPathFactory, gguf_model: Path) -> Iterato
     register_backend("scripted", Scripted, replace=True)
     register_backend("toy", ToyBackend, replace=True)
     with LlamaForge(tmp_path_factory.mktemp("page") / "models.toml") as forge:
-        generation = {"temperature": 0.0, "max_tokens": 24}
+        generation = {"temperature": 0.0, "max_tokens": 48}
         parameters = {**DEFAULT_MODEL.parameters, "n_ctx": 512}
         forge.add_model("smollm2", str(gguf_model), parameters=parameters, generation=generation)
+        generation = {"temperature": 0.9, "seed": 1, "max_tokens": 48}
+        forge.add_model("smollm2-warm", str(gguf_model), parameters=parameters, generation=generation)
         forge.add_model("toy", "toy", backend="toy", parameters={"n_ctx": 256}, generation={"max_tokens": 24})
         forge.add_model("echo", "echo", backend="echo")
         for name in ("one", "slow", "broken"):
@@ -101,7 +104,7 @@ def visit(server: Running, browser: Browser) -> Iterator[Open]:
 
 
 @pytest.fixture
-def picture() -> Callable[[Visit, str], None]:
+def picture() -> Picture:
     """Keeps a picture for the documents, if SCREENSHOTS names a folder."""
     folder = os.environ.get("SCREENSHOTS")
 
@@ -121,10 +124,14 @@ def turns(seen: Visit) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_real_model_answers(visit: Open, picture: Callable[[Visit, str], None], scheme: str) -> None:
+def test_a_real_model_answers(visit: Open, picture: Picture, scheme: str) -> None:
     seen = visit("smollm2", color_scheme=scheme)
     seen.accessible()
     picture(seen, f"welcome-{scheme}")
+    seen.page.set_viewport_size({"width": 360, "height": 720})
+    seen.fits()
+    picture(seen, f"welcome-narrow-{scheme}")
+    seen.page.set_viewport_size({"width": 1366, "height": 768})
     seen.say("What is the capital of France?")
     seen.answered()
     answer = seen.page.locator("article.answer")
@@ -154,7 +161,7 @@ def test_a_real_model_answers(visit: Open, picture: Callable[[Visit, str], None]
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_size(visit: Open, picture: Callable[[Visit, str], None], size: str, scheme: str) -> None:
+def test_every_size(visit: Open, picture: Picture, size: str, scheme: str) -> None:
     width, height = SIZES[size]
     seen = visit(viewport={"width": width, "height": height}, color_scheme=scheme)
     seen.choose("echo")
@@ -277,7 +284,7 @@ def test_the_messages_that_reach_the_model(visit: Open) -> None:
     ]
 
 
-def test_a_schema_from_fields(visit: Open) -> None:
+def test_a_schema_from_fields(visit: Open, picture: Picture) -> None:
     seen = visit("one")
     seen.settings()
     seen.section("Structured answer")
@@ -285,6 +292,8 @@ def test_a_schema_from_fields(visit: Open) -> None:
     seen.page.get_by_label("Name of field 1").fill("city")
     seen.page.get_by_role("button", name="Add a field").click()
     seen.page.get_by_label("Type of field_2").select_option("integer[]")
+    seen.accessible()
+    picture(seen, "schema")
     seen.page.get_by_role("button", name="JSON schema", exact=True).click()
     expect(seen.page.get_by_label("JSON schema", exact=True).last).to_have_value(re.compile('"city"'))
     seen.say("Go")
@@ -308,7 +317,7 @@ def test_a_schema_from_fields(visit: Open) -> None:
     expect(seen.page.locator("article.answer")).to_have_count(1)
 
 
-def test_tools_are_shown_as_they_are_called(visit: Open) -> None:
+def test_tools_are_shown_as_they_are_called(visit: Open, picture: Picture) -> None:
     seen = visit("one")
     seen.settings()
     seen.section("Tools")
@@ -319,6 +328,7 @@ def test_tools_are_shown_as_they_are_called(visit: Open) -> None:
     expect(call.locator("pre")).to_have_text(re.compile(r'\{\s+"city": "Oslo"\s+\}'))
     call.get_by_label("What does it return?").fill('{"temperature": 4}')
     seen.accessible()
+    picture(seen, "tools")
     seen.page.get_by_role("button", name="Send the result").click()
     expect(seen.page.locator("article.answer")).to_contain_text("Hello wörld")
     assert turns(seen)[-1] == ("tool", '{"temperature": 4}')
@@ -351,6 +361,17 @@ def test_two_models_answer_one_question(visit: Open) -> None:
     seen.say("More")
     seen.answered(4)
     assert turns(seen) == [("user", "Hi"), ("assistant", "Hello wörld one"), ("user", "More")]
+
+
+def test_two_real_models_answer_at_once(visit: Open, picture: Picture) -> None:
+    seen = visit("smollm2")
+    seen.page.get_by_role("button", name="Compare two models").click()
+    seen.choose("smollm2-warm", 1)
+    seen.say("Name three fruits, one in each line.")
+    seen.answered(2)
+    expect(seen.page.locator(".figures")).to_have_count(2)
+    expect(seen.page.locator(".problem")).to_have_count(0)
+    picture(seen, "two-light")
 
 
 def test_conversations_stay_are_found_and_travel(visit: Open, tmp_path: Path) -> None:
@@ -415,13 +436,17 @@ def test_models_are_loaded_and_unloaded(visit: Open, server: Running) -> None:
     expect(dialog).to_be_hidden()
 
 
-def test_a_key_is_asked_for(visit: Open, forge: LlamaForge, server: Running) -> None:
+def test_a_key_is_asked_for(visit: Open, picture: Picture, forge: LlamaForge, server: Running) -> None:
     with running(forge, ServeConfig(keys=(Key.of("sesame"),))) as locked:
         seen = visit(url=locked.url)
         dialog = seen.page.get_by_role("dialog", name="This server asks for a key")
+        dialog.get_by_role("button", name="Close").click()
+        seen.page.get_by_role("button", name="Try again").click()
         dialog.get_by_label("API key").fill("wrong")
         dialog.get_by_role("button", name="Use this key").click()
         expect(dialog.get_by_role("alert")).to_contain_text("doesn't know this key")
+        seen.accessible()
+        picture(seen, "key")
         dialog.get_by_label("API key").fill("sesame")
         dialog.get_by_role("button", name="Use this key").click()
         seen.choose("echo")

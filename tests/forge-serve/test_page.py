@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from forge_serve import ServeConfig, create_app
 from forge_serve.keys import Key
 from forge_serve.page import Page
+from llamaforge import LlamaForge
 from support.browser import SERVE, build_hook
 from support.serving import Running, Serve, until
 
@@ -100,6 +103,21 @@ def test_the_page_needs_no_key_and_its_requests_do(serve: Serve) -> None:
         assert ask(server, "/assets/none.js")[0] == 404
         assert ask(server, "/v1/models")[0] == 401
         assert ask(server, "/", host="evil.example")[0] == 403
+
+
+def test_keys_count_where_the_application_is_mounted(forge: LlamaForge) -> None:
+    """The page needs none there, either, and a key that may use models doesn't administer them."""
+    app = create_app(forge, ServeConfig(keys=(Key.of("user"), Key.of("boss", "admin")), hosts=("*",)))
+    mounted = TestClient(Starlette(routes=[Mount("/llm", app)]))
+
+    def get(path: str, key: str | None = None) -> int:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return mounted.get(f"/llm{path}", headers=headers).status_code
+
+    assert (get("/"), get("/assets/none.js"), get("/health")) == (200, 404, 200)
+    assert (get("/v1/models"), get("/v1/models", "user")) == (401, 200)
+    assert (get("/admin/models", "user"), get("/admin/models", "boss")) == (403, 200)
+    assert (get("/metrics", "user"), get("/metrics", "boss")) == (403, 200)
 
 
 def ask(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
