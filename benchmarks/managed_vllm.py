@@ -2,24 +2,25 @@
 
     hatch run vllm:bench [--callers 16] [--rounds 5]
 
-Both servers run all the time and are asked in turn, so that whatever else the machine does hits both.
+Both servers run all the time, and the benchmark's trials take turns, so that whatever else the machine does hits both.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import os
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from forge_bench import Benchmark, Results, compare
+from forge_bench.reports.table import show_comparison
 from forge_vllm import VLLMBackend
 from llamaforge.servers import claim_port
 from support.hf_models import make_hf_model
@@ -64,19 +65,25 @@ def by_hand(model: str) -> Iterator[VLLMBackend]:
         claim.close()
 
 
-def tokens_per_second(backend: VLLMBackend, callers: int) -> float:
-    """Of *callers* at once, each of which asks for as many tokens."""
-    prompts = [f"Tell me a long story about the number {number}." for number in range(callers)]
-    options = {"max_tokens": TOKENS, "temperature": 0, "engine": {"ignore_eos": True}}
-    began = time.perf_counter()
-    with ThreadPoolExecutor(callers) as pool:
-        answers = list(pool.map(lambda prompt: backend.generate(prompt, options), prompts))
-    took = time.perf_counter() - began
-    return sum(answer.usage.completion_tokens for answer in answers if answer.usage is not None) / took
+def measure(hand: VLLMBackend, managed: VLLMBackend, callers: int, rounds: int) -> list[Results]:
+    """Both under the same load: *callers* requests at once, in rounds that take turns."""
+
+    def benchmark(backend: VLLMBackend) -> Benchmark:
+        return Benchmark(
+            backend,
+            prompts=[f"Tell me a long story about the number {number}." for number in range(callers)],
+            mode="throughput",
+            warmup=callers,
+            trials=rounds,
+            sampling={"max_tokens": TOKENS, "temperature": 0, "engine": {"ignore_eos": True}},
+            progress=print,
+        )
+
+    return asyncio.run(Benchmark.run_together([benchmark(hand), benchmark(managed)]))
 
 
 def main() -> None:
-    """Start both, ask both in turn, print."""
+    """Start both, measure both in turn, print."""
     flags = argparse.ArgumentParser(description=__doc__)
     flags.add_argument("--callers", type=int, default=16)
     flags.add_argument("--rounds", type=int, default=5)
@@ -87,17 +94,10 @@ def main() -> None:
         by_hand(model) as hand,
         VLLMBackend({**config, "enforce_eager": True, "env": ENVIRONMENT}) as managed,
     ):
-        figures: dict[str, list[float]] = {"by hand": [], "managed": []}
-        for number in range(given.rounds + 1):
-            turn = [("by hand", hand), ("managed", managed)]
-            for name, backend in turn if number % 2 else reversed(turn):
-                figure = tokens_per_second(backend, given.callers)
-                if number:  # the first round warms up
-                    figures[name].append(figure)
-                    print(f"{name}: {figure:.1f} tokens/s", flush=True)
-    medians = {name: statistics.median(each) for name, each in figures.items()}
-    print(f"{given.callers} callers, medians of {given.rounds}: {medians['managed']:.1f} managed, ", end="")
-    print(f"{medians['by hand']:.1f} by hand, ratio {medians['managed'] / medians['by hand']:.3f}")
+        by_hands, ours = measure(hand, managed, given.callers, given.rounds)
+    by_hands.print()
+    ours.print()
+    show_comparison(compare(by_hands, ours))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Builds the page that the server shows, from its sources in web/, when the distribution is built or installed.
 
 * Where npm is there, an install and a build have the page, built anew when its sources have changed.
-* An editable install, and pip's install of a folder, do without npm: the server then says how to get the page.
+* An editable install, and an install of the folder, do without npm: the server then says how to get the page.
 * Every other wheel, and every sdist, is refused without the page.
 
 ``python hatch_build.py`` builds it by hand. Standard library and hatchling only: pip runs this in an empty environment.
@@ -58,9 +58,7 @@ def build(*, say: Any = print) -> None:
     """Build the page, unless it is there already. Raises PageError."""
     if is_current():
         return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise PageError("npm isn't there. Install Node.js 20.19 or newer, which brings it.")
+    npm = _npm()
     with _locked():
         if is_current():  # another process has built it meanwhile
             return
@@ -74,6 +72,20 @@ def build(*, say: Any = print) -> None:
             if PAGE.exists():
                 PAGE.rename(old)
             built.rename(PAGE)
+
+
+def install() -> None:
+    """Install what the build and the browser tests need, unless it is there. Raises PageError."""
+    npm = _npm()
+    with _locked():
+        _install(npm)
+
+
+def _npm() -> str:
+    found = shutil.which("npm")
+    if found is None:
+        raise PageError("npm isn't there. Install Node.js 20.19 or newer, which brings it.")
+    return found
 
 
 def _install(npm: str) -> None:
@@ -115,15 +127,24 @@ def ensure(target: str, version: str) -> str | None:
     try:
         build()
     except PageError as error:
-        editable = target == "wheel" and version == "editable"
-        # pip says so while it installs. A wheel that is to be given to others is built by `build` or hatch.
-        by_pip = target == "wheel" and "PIP_BUILD_TRACKER" in os.environ
-        if editable or by_pip:
+        if target == "wheel" and (version == "editable" or _installs()):
             return f"The server will have {'an old' if is_built() else 'no'} page: {error}"
         raise PageError(
             f"A {target} of forge-serve holds the page that the server shows, and it can't be built: {error}"
         ) from error
     return None
+
+
+def _installs() -> bool:
+    """Whether the wheel is built to be installed here, not to be given to others: the parent is `pip install` or such,
+    not `pip wheel` or `python -m build`."""
+    parent = os.getppid()
+    try:
+        words = Path(f"/proc/{parent}/cmdline").read_text("utf-8", "replace").split("\0")
+    except OSError:  # not on Linux
+        command = ["ps", "-o", "args=", "-p", str(parent)]
+        words = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout.split()
+    return "install" in words or "sync" in words
 
 
 try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from forge_bench import Lengths, Prompts, Synthetic, Trace, TraceEntry, read_dataset
 from forge_bench.driver import Item
 from forge_bench.loads import Load, Wording
-from llamaforge.errors import EmptyPromptError, InvalidParameterError
+from llamaforge.errors import EmptyPromptError, InvalidParameterError, MissingDependencyError
 
 PLAIN = Wording()
 
@@ -241,3 +242,23 @@ def test_a_trace_begins_again_with_other_texts_when_it_ends() -> None:
     assert one != two
     with pytest.raises(InvalidParameterError):
         Trace([])
+
+
+def test_a_data_set_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is an extra that is not in the tests' environment: a module of its name shows what it is asked."""
+    (tmp_path / "datasets.py").write_text(
+        "def load_dataset(name, *, split, streaming):\n"
+        "    assert streaming\n"
+        "    return ({'mine': f'{name} {split} {number}'} for number in range(10**9))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "datasets", raising=False)
+    load = read_dataset("hf:org/set:test", column="mine", limit=3)
+    assert sorted(texts(draw(load, 3))) == [f"org/set test {number}" for number in range(3)]
+    sys.modules.pop("datasets", None)
+
+
+def test_the_library_of_data_sets_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(MissingDependencyError, match="datasets"):
+        read_dataset("hf:org/set")

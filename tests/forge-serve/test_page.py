@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from types import ModuleType
@@ -13,24 +15,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from starlette.applications import Starlette
+from starlette.routing import Mount
 from starlette.testclient import TestClient
 
+from forge_serve import ServeConfig, create_app
 from forge_serve.keys import Key
 from forge_serve.page import Page
-from support.serving import Running, Serve
-
-PACKAGE = Path(__file__).parents[2] / "packages" / "forge-serve"
-
-
-@pytest.fixture
-def hook() -> ModuleType:
-    """hatch_build.py, a fresh copy that tests may change."""
-    spec = importlib.util.spec_from_file_location("hatch_build", PACKAGE / "hatch_build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from llamaforge import LlamaForge
+from support.browser import SERVE, build_hook
+from support.serving import Running, Serve, until
 
 
 @pytest.fixture
@@ -112,6 +105,21 @@ def test_the_page_needs_no_key_and_its_requests_do(serve: Serve) -> None:
         assert ask(server, "/", host="evil.example")[0] == 403
 
 
+def test_keys_count_where_the_application_is_mounted(forge: LlamaForge) -> None:
+    """The page needs none there, either, and a key that may use models doesn't administer them."""
+    app = create_app(forge, ServeConfig(keys=(Key.of("user"), Key.of("boss", "admin")), hosts=("*",)))
+    mounted = TestClient(Starlette(routes=[Mount("/llm", app)]))
+
+    def get(path: str, key: str | None = None) -> int:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        return mounted.get(f"/llm{path}", headers=headers).status_code
+
+    assert (get("/"), get("/assets/none.js"), get("/health")) == (200, 404, 200)
+    assert (get("/v1/models"), get("/v1/models", "user")) == (401, 200)
+    assert (get("/admin/models", "user"), get("/admin/models", "boss")) == (403, 200)
+    assert (get("/metrics", "user"), get("/metrics", "boss")) == (403, 200)
+
+
 def ask(server: Running, path: str, **headers: str) -> tuple[int, bytes]:
     connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     try:
@@ -126,11 +134,12 @@ class TestBuild:
     """The hook of the build. It is run without npm here; test_browser.py uses what it builds with npm."""
 
     @pytest.fixture
-    def hook(self, hook: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-        """It with a web folder and a page of its own, and without npm."""
+    def hook(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+        """hatch_build.py with a web folder and a page of its own, and without npm."""
+        hook = build_hook()
         monkeypatch.setattr(hook, "WEB", tmp_path / "web")
         monkeypatch.setattr(hook, "PAGE", tmp_path / "static")
-        monkeypatch.delenv("PIP_BUILD_TRACKER", raising=False)
+        monkeypatch.setattr(hook, "_installs", lambda: False)
         monkeypatch.setattr(shutil, "which", lambda name: None)
         (tmp_path / "web" / "src").mkdir(parents=True)
         (tmp_path / "web" / "package.json").write_text("{}")
@@ -159,10 +168,21 @@ class TestBuild:
 
     def test_a_folder_installs_without_npm(self, hook: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "no page: npm isn't there" in hook.ensure("wheel", "editable")
-        monkeypatch.setenv("PIP_BUILD_TRACKER", "x")
+        monkeypatch.setattr(hook, "_installs", lambda: True)
         assert "no page" in hook.ensure("wheel", "standard")
         with pytest.raises(hook.PageError):
             hook.ensure("sdist", "standard")
+
+    @pytest.mark.parametrize(("word", "installs"), [("install", True), ("sync", True), ("wheel", False)])
+    def test_who_builds(self, word: str, installs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        hook = build_hook()
+        parent = subprocess.Popen([sys.executable, "-c", "input()", "pip", word], stdin=subprocess.PIPE)
+        try:
+            monkeypatch.setattr(os, "getppid", lambda: parent.pid)
+            until(lambda: word.encode() in Path(f"/proc/{parent.pid}/cmdline").read_bytes())
+            assert hook._installs() is installs
+        finally:
+            parent.communicate(b"\n")
 
     def test_a_failing_build_says_what_npm_said(
         self, hook: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -199,7 +219,7 @@ class TestBuild:
 
 def test_the_lock_file_names_no_host() -> None:
     """Where packages come from is the builder's own setting; their hashes are here."""
-    lock = (PACKAGE / "web" / "package-lock.json").read_text()
+    lock = (SERVE / "web" / "package-lock.json").read_text()
     assert "http://" not in lock
     assert not re.findall(r'"resolved": "https?://', lock)
     packages = json.loads(lock)["packages"]

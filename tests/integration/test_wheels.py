@@ -51,6 +51,8 @@ def test_a_wheel_has_what_it_needs(name: str, wheels: dict[str, Path]) -> None:
     assert metadata["Requires-Python"] == ">=3.11"
     assert len(metadata.get_payload()) > 200, "the README is missing"
     siblings = [each for each in metadata.get_all("Requires-Dist", []) if each.startswith("forge-")]
+    if name == "forge-serve":
+        assert "forge_serve/static/index.html" in names, "the page is missing"
     if name != "forge-core":
         assert siblings, "a plugin requires core"
         assert all("<3" in each and ">=2.0" in each for each in siblings)

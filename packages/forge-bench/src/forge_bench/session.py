@@ -229,7 +229,7 @@ class Session:
 
     def level(self, setting: Setting, trials: list[Trial]) -> Level:
         """The figures of a level."""
-        in_process = not isinstance(self.target, ServerTarget)
+        in_process = self.target.in_process
         limited = setting.concurrency is not None
         judged = [validity.reasons(each, in_process=in_process, concurrency_limited=limited) for each in trials]
         return Level(

@@ -235,6 +235,7 @@ def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given:
     if not texts:
         return None
     source = _template_source(folder)
+    told = getattr(vocabulary.tokenizer, "response_template", None)
     if not isinstance(texts, str | dict):
         raise InvalidModelError(
             name,
@@ -247,6 +248,7 @@ def chat_template(name: str, folder: Path | None, vocabulary: Vocabulary, given:
         source=source,
         special_tokens=vocabulary.tokenizer.special_tokens_map,
         control_tokens=vocabulary.control_tokens,
+        response_template=told if isinstance(told, dict) else None,
     )
 
 

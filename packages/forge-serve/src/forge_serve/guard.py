@@ -42,7 +42,7 @@ class Guard:
             exchange = Exchange(scope, receive, send, 0)
             refused = self._refused(exchange)
             if refused is not None:
-                voice = self._voice_of(scope["path"])
+                voice = self._voice_of(_path(scope))
                 await exchange.answer(voice.error(refused), refused.status, refused.headers)
                 return
         await self._app(scope, receive, send)
@@ -63,7 +63,7 @@ class Guard:
                 "permission",
                 "Web pages from there may not use this server. Start it with --cors-origin ORIGIN to permit it.",
             )
-        path = exchange.scope["path"]
+        path = _path(exchange.scope)
         if not config.keys or path in _OPEN or path.startswith(_PAGE) or exchange.scope["method"] == "OPTIONS":
             return None
         wanted: KeyScope = "admin" if path.startswith("/admin/") or path == "/metrics" else "use"
@@ -82,6 +82,13 @@ class Guard:
         elsewhere can't read answers, but what it asks for would be done."""
         permitted = self._service.config.cors_origins
         return "*" in permitted or origin in permitted or urlsplit(origin).netloc.lower() == host.lower()
+
+
+def _path(scope: Scope) -> str:
+    """The path within this application, which may be mounted in another one: the whole path then begins with that
+    place."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _secret(exchange: Exchange) -> str | None:

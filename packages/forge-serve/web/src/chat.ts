@@ -93,7 +93,7 @@ function check(conversation: Conversation): boolean {
 }
 
 function titleOf(text: string): string {
-  const line = text.trim().split("\n")[0]!;
+  const line = text.trim().split("\n")[0]!.replace(/^[#>*\s]+/, "") || "Chat";
   return line.length > 60 ? `${line.slice(0, 57).trimEnd()}…` : line;
 }
 

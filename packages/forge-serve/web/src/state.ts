@@ -163,9 +163,12 @@ interface Described {
   values: Record<string, unknown>;
 }
 
+const asked = new Set<string>();
+
 /** Read what a model understands. */
 export async function loadParameters(name: string): Promise<void> {
-  if (!name) return;
+  if (!name || asked.has(name)) return;
+  asked.add(name);
   try {
     const { schema, values } = await json<Described>(`v1/parameters/${encodeURIComponent(name)}`);
     const schemas = Object.entries(schema.$defs.Parameters.properties).map(([key, each]) => {
@@ -175,6 +178,8 @@ export async function loadParameters(name: string): Promise<void> {
     parameters.value = { ...parameters.value, [name]: { schemas: Object.fromEntries(schemas), values } };
   } catch {
     // the form says that it isn't there
+  } finally {
+    asked.delete(name);
   }
 }
 

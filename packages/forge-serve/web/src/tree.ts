@@ -50,7 +50,8 @@ export interface Message {
 function said(answer: Answer | undefined): Message[] {
   const messages: Message[] = [];
   for (const step of answer?.steps ?? []) {
-    if (!step.text && !step.calls.length) continue;
+    // What broke off is no answer; what the user stopped is one.
+    if (step.error || (!step.text && !step.calls.length)) continue;
     const calls = step.calls.map((call) => ({
       id: call.id,
       type: "function",

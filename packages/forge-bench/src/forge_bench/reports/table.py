@@ -150,7 +150,7 @@ def show_comparison(found: Comparison, console: Console | None = None) -> None:
         ends = "" if row.low is None or row.high is None else f"{row.low:+.1%} to {row.high:+.1%}"
         table.add_row(
             row.level,
-            f"{TITLES[row.metric]}, {row.statistic}",
+            f"{_SHORT.get(row.metric, TITLES[row.metric])}, {row.statistic}",
             value(row.before, row.unit),
             value(row.after, row.unit),
             f"{row.change:+.1%}",

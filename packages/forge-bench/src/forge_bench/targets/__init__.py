@@ -13,6 +13,9 @@ class Target(Protocol):
     name: str
     """What it is, for people: an address, or a backend and its model."""
 
+    in_process: bool
+    """Whether the engine computes in this process, so that its threads compete with the client's."""
+
     async def open(self) -> None:
         """Get ready, in the loop that sends."""
         ...

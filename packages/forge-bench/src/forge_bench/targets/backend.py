@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from llamaforge import BaseBackend, Finished, ReasoningDelta, TextDelta
+from llamaforge.backends.connectable import ConnectableBackend
 from llamaforge.errors import LlamaForgeError
 from llamaforge.secrets import MASK, Secret
 
@@ -22,6 +23,7 @@ class BackendTarget:
         self._backend = backend
         self._timeout = timeout
         self._ignores_end = "ignore_eos" in backend.capabilities.engine_options
+        self.in_process = not isinstance(backend, ConnectableBackend) and not backend.capabilities.server_defaults
         self.name = f"{backend.name} ({backend.model_path})"
 
     async def open(self) -> None:

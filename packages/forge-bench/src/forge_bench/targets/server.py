@@ -49,6 +49,8 @@ def with_version(url: str) -> str:
 class ServerTarget:
     """A server, asked over HTTP by our own client."""
 
+    in_process = False
+
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.name = settings.url if settings.model is None else f"{settings.url} ({settings.model})"

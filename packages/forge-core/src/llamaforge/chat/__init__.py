@@ -19,6 +19,7 @@ module                contents
 ``output_format``     :class:`OutputFormat`: how a family of models writes reasoning and calls
 ``families``          the formats of known families
 ``recognition``       which format a template has
+``response_template`` what a tokenizer says of it;  ``plugin_formats``: formats of plugins
 ``capabilities``      what a template can do
 ``answer_parser``     :class:`AnswerParser` and :func:`parse_answer`
 ``answer_reader``     the parser of one format

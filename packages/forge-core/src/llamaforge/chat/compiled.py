@@ -15,6 +15,7 @@ from .families import HARMONY_MARKERS
 from .output_format import OutputFormat
 from .probes import TemplateProbes, Turn
 from .recognition import Recognition
+from .response_template import with_response_template
 
 
 class BrokenTemplateError(ValueError):
@@ -24,7 +25,9 @@ class BrokenTemplateError(ValueError):
 class CompiledTemplate:
     """One compiled template, and what was found out about it."""
 
-    def __init__(self, text: str, special_tokens: Mapping[str, Any]) -> None:
+    def __init__(
+        self, text: str, special_tokens: Mapping[str, Any], response_template: Mapping[str, Any] | None = None
+    ) -> None:
         try:
             jinja = importlib.import_module("llamaforge.chat.jinja")
         except ImportError as error:
@@ -36,6 +39,7 @@ class CompiledTemplate:
         except jinja.BROKEN as error:
             raise BrokenTemplateError(jinja.describe(error)) from error
         self.source = text
+        self._response_template = response_template
         self._special_tokens = special_tokens
         self.probes = TemplateProbes(self.run)
         self.coverage = Coverage()
@@ -43,14 +47,19 @@ class CompiledTemplate:
     @functools.cached_property
     def output_format(self) -> OutputFormat:
         """The format of answers where there are tools."""
-        return Recognition(self.run, self.probes, self.source).output_format()
+        return self._as_told(Recognition(self.run, self.probes, self.source).output_format())
 
     @functools.cached_property
     def plain_format(self) -> OutputFormat:
         """The format of answers without tools: quicker to find."""
         if all(marker in self.source for marker in HARMONY_MARKERS):
             return self.output_format
-        return OutputFormat("plain", reasoning=Recognition(self.run, self.probes).reasoning())
+        found = self._as_told(OutputFormat("plain", reasoning=Recognition(self.run, self.probes).reasoning()))
+        return OutputFormat("plain", reasoning=found.reasoning)
+
+    def _as_told(self, found: OutputFormat) -> OutputFormat:
+        """*found*, as the model's makers say that it is."""
+        return found if self._response_template is None else with_response_template(found, self._response_template)
 
     @functools.cached_property
     def abilities(self) -> CapabilityProbes:

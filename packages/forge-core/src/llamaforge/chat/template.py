@@ -41,6 +41,8 @@ class ChatTemplate:
         special_tokens: variables for the template: texts of special tokens, under transformers' names
             (``bos_token``).
         control_tokens: tokens that the tokenizer recognises by their spelling, and that messages must not forge.
+        response_template: what the tokenizer's makers say of how answers are written; it takes precedence over what the
+            template shows.
         model: the model's name, for error messages.
 
     Raises BrokenTemplateError for an invalid template, and EngineNotAvailableError if jinja2 is not installed.
@@ -52,12 +54,15 @@ class ChatTemplate:
         *,
         special_tokens: Mapping[str, Any] | None = None,
         control_tokens: Iterable[ControlToken] = (),
+        response_template: Mapping[str, Any] | None = None,
         model: str = "The model",
     ) -> None:
         tokens = plain(special_tokens or {})
         self.control_tokens = ControlTokens(control_tokens)
         self._model = model
-        self._compiled = {name: CompiledTemplate(text, tokens) for name, text in _by_name(templates).items()}
+        self._compiled = {
+            name: CompiledTemplate(text, tokens, response_template) for name, text in _by_name(templates).items()
+        }
 
     @classmethod
     def of_model(cls, templates: Templates, *, model: str, source: str, **more: Any) -> ChatTemplate:

@@ -38,6 +38,12 @@ KINDS: Final = {
     "in-process": Kind(
         "an engine that runs in this process", _CORE, "src/__package__/engine.py", ("common", "in-process")
     ),
+    "engine": Kind(
+        "a model in this process that gives logits, for many callers, with formats and tools",
+        ("forge-core[chat,constraints]>=2.0,<3", "msgspec>=0.19", "numpy>=1.26"),
+        None,
+        ("common", "engine"),
+    ),
     "embedder": Kind(
         "an engine in this process that makes vectors",
         _CORE,

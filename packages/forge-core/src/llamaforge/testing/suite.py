@@ -38,6 +38,7 @@ from .checks.process import ProcessChecks
 from .checks.pulls import PullChecks
 from .checks.readiness import ReadinessChecks
 from .checks.reading import ReadingChecks
+from .checks.reasoning import ReasoningChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.starting import StartingChecks
@@ -88,6 +89,7 @@ class BackendConformance(
     PullChecks,
     SamplingChecks,
     ToolChoiceChecks,
+    ReasoningChecks,
     ConstraintChecks,
     MalformedChecks,
     StopChecks,

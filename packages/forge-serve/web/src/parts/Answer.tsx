@@ -160,7 +160,7 @@ function Figures({ step }: { step: Step }) {
     parts.push(`${usage.completion_tokens.toLocaleString()} written`);
   }
   if (first !== undefined) parts.push(`first after ${seconds(first)}`);
-  if (usage && first !== undefined && took !== undefined && took - first > 5 && usage.completion_tokens > 1)
+  if (usage && first !== undefined && took !== undefined && took - first > 50 && usage.completion_tokens > 1)
     parts.push(`${(((usage.completion_tokens - 1) / (took - first)) * 1000).toFixed(1)} tokens/s`);
   if (step.finish && ENDS[step.finish]) parts.push(ENDS[step.finish]!);
   return parts.length ? <p class="figures">{parts.join(" · ")}</p> : null;

@@ -1,4 +1,4 @@
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { branchOff, edit, regenerate, send, stop, writing } from "../chat";
 import { changed, changes, current, keep, modelOf } from "../state";
 import * as tree from "../tree";
@@ -12,16 +12,24 @@ export function Chat() {
   changes.value;
   const turns = tree.path(current.value);
   const area = useRef<HTMLDivElement>(null);
+  const list = useRef<HTMLOListElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const stuck = useRef(true);
+  const top = useRef(0);
 
   const toEnd = (): void => {
     stuck.current = true;
     area.current?.scrollTo({ top: area.current.scrollHeight });
   };
-  useLayoutEffect(() => {
-    if (stuck.current) area.current?.scrollTo({ top: area.current.scrollHeight });
-  });
+  useEffect(() => {
+    // The parts of an answer are drawn one by one: what counts is that the whole has grown.
+    const watch = new ResizeObserver(() => {
+      if (stuck.current) area.current?.scrollTo({ top: area.current.scrollHeight });
+    });
+    watch.observe(area.current!);
+    if (list.current) watch.observe(list.current);
+    return () => watch.disconnect();
+  }, [turns.length > 0, current.value.id]);
   useEffect(toEnd, [current.value.id, turns.length]);
 
   return (
@@ -31,12 +39,16 @@ export function Chat() {
       tabIndex={-1}
       onScroll={(event) => {
         const box = event.currentTarget;
-        stuck.current = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
+        const end = box.scrollHeight - box.scrollTop - box.clientHeight < 48;
+        // Only the reader, who scrolls up, leaves the end; an answer that grows doesn't.
+        if (end) stuck.current = true;
+        else if (box.scrollTop < top.current) stuck.current = false;
+        top.current = box.scrollTop;
         setAtEnd(stuck.current);
       }}
     >
       {turns.length ? (
-        <ol class={`turns ${turns.some((turn) => turn.lanes.length > 1) ? "two" : ""}`} aria-label="Conversation">
+        <ol ref={list} class={`turns ${turns.some((turn) => turn.lanes.length > 1) ? "two" : ""}`} aria-label="Conversation">
           {turns.map((turn, place) => <TurnView key={turn.id} turn={turn} last={place === turns.length - 1} />)}
         </ol>
       ) : (
@@ -95,13 +107,13 @@ function Chooser({ place, count, what, go }: { place: number; count: number; wha
 
 function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
   changes.value;
-  const [editing, setEditing] = useState<string | null>(null);
+  const [editing, setEditing] = useState(false);
   const conversation = current.value;
   const beside = tree.siblings(conversation, turn);
   return (
     <li class="turn">
       <article class="question" aria-label="You">
-        {editing === null ? (
+        {!editing ? (
           <>
             <div class="bubble">{turn.text}</div>
             <div class="actions">
@@ -114,37 +126,13 @@ function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
                 }}
               />
               <CopyButton text={turn.text} label="Copy the question" />
-              <button class="icon-button edit-turn" aria-label="Edit the question" title="Edit; what followed is kept" onClick={() => setEditing(turn.text)}>
+              <button class="icon-button edit-turn" aria-label="Edit the question" title="Edit; what followed is kept" onClick={() => setEditing(true)}>
                 <Icon name="edit" />
               </button>
             </div>
           </>
         ) : (
-          <form
-            class="editing"
-            onSubmit={(event) => {
-              event.preventDefault();
-              if (editing.trim() && edit(turn, editing.trim())) setEditing(null);
-            }}
-          >
-            <textarea
-              aria-label="The question" value={editing} ref={(box) => { if (box) { grow(box); } }} autofocus
-              onInput={(event) => setEditing(event.currentTarget.value)}
-              onKeyDown={(event) => {
-                if (event.key === "Escape") {
-                  event.stopPropagation();
-                  setEditing(null);
-                } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-                  event.preventDefault();
-                  event.currentTarget.form!.requestSubmit();
-                }
-              }}
-            />
-            <div class="buttons">
-              <button type="button" class="button quiet" onClick={() => setEditing(null)}>Cancel</button>
-              <button class="button primary" disabled={!editing.trim()}>Ask again</button>
-            </div>
-          </form>
+          <Editor text={turn.text} onDone={() => setEditing(false)} onSend={(text) => edit(turn, text) && setEditing(false)} />
         )}
       </article>
       <div class={`lanes lanes-${turn.lanes.length}`}>
@@ -153,6 +141,40 @@ function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
         ))}
       </div>
     </li>
+  );
+}
+
+function Editor({ text, onDone, onSend }: { text: string; onDone: () => void; onSend: (text: string) => void }) {
+  const [typed, type] = useState(text);
+  const box = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => {
+    box.current!.focus();
+    box.current!.select();
+  }, []);
+  useEffect(() => grow(box.current!), [typed]);
+  const submit = (): void => {
+    if (typed.trim()) onSend(typed.trim());
+  };
+  return (
+    <form class="editing" onSubmit={(event) => { event.preventDefault(); submit(); }}>
+      <textarea
+        ref={box} aria-label="The question" value={typed} onInput={(event) => type(event.currentTarget.value)}
+        onKeyDown={(event) => {
+          if (event.key === "Escape") {
+            event.stopPropagation();
+            onDone();
+            document.getElementById("composer")?.focus();
+          } else if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+            event.preventDefault();
+            submit();
+          }
+        }}
+      />
+      <div class="buttons">
+        <button type="button" class="button quiet" onClick={onDone}>Cancel</button>
+        <button class="button primary" disabled={!typed.trim()}>Ask again</button>
+      </div>
+    </form>
   );
 }
 

@@ -6,7 +6,7 @@ import { Icon } from "./icons";
 
 const KINDS: [FormatKind, string][] = [
   ["text", "Free text"],
-  ["json_schema", "JSON after a schema"],
+  ["json_schema", "JSON that follows a schema"],
   ["json_object", "Any JSON object"],
   ["choice", "One of several texts"],
   ["regex", "A regular expression"],
@@ -60,11 +60,11 @@ interface Row {
 
 const TYPES: [string, string][] = [
   ["string", "text"],
-  ["integer", "whole number"],
+  ["integer", "integer"],
   ["number", "number"],
-  ["boolean", "yes or no"],
+  ["boolean", "boolean"],
   ["string[]", "texts"],
-  ["integer[]", "whole numbers"],
+  ["integer[]", "integers"],
   ["number[]", "numbers"],
 ];
 
@@ -129,7 +129,7 @@ function SchemaEditor({ value, onChange }: { value: string; onChange: (value: st
                 </select>
                 <input class="description" aria-label={`Description of ${row.name}`} placeholder="What it means" value={row.description}
                   onChange={(event) => edit(place, { description: event.currentTarget.value })} />
-                <label class="tick"><input type="checkbox" checked={row.required} onChange={(event) => edit(place, { required: event.currentTarget.checked })} /> needed</label>
+                <label class="tick"><input type="checkbox" checked={row.required} onChange={(event) => edit(place, { required: event.currentTarget.checked })} /> required</label>
                 <button class="icon-button" aria-label={`Remove ${row.name}`} onClick={() => onChange(write(rows.filter((_, other) => other !== place)))}><Icon name="trash" /></button>
               </li>
             ))}

@@ -1,5 +1,5 @@
 import { compare } from "../chat";
-import { changes, chatModels, current, dialog, drawer, modelOf, models, modelsError, panel, setModel } from "../state";
+import { changes, chatModels, current, dialog, drawer, modelOf, models, modelsError, panel, readModels, setModel } from "../state";
 import * as tree from "../tree";
 import { Icon } from "./icons";
 
@@ -42,7 +42,13 @@ function Picker({ lane }: { lane: number }) {
   const name = current.value.models[lane] ?? "";
   const known = chatModels.value;
   const model = modelOf(name);
-  if (!models.value) return <span class="faint">{modelsError.value || "Reading the models…"}</span>;
+  if (!models.value)
+    return (
+      <span class="faint">
+        {modelsError.value || "Reading the models…"}{" "}
+        {modelsError.value && <button class="link" onClick={() => void readModels()}>Try again</button>}
+      </span>
+    );
   if (!known.length)
     return <button class="link" onClick={() => (dialog.value = "models")}>No model is named yet</button>;
   return (

@@ -1,6 +1,7 @@
 import { change, changes, current } from "../state";
 import type { Parameters, ParameterSchema } from "../types";
 import { Typed } from "./fields";
+import { Icon } from "./icons";
 
 /** They have a place of their own. */
 const ELSEWHERE = new Set(["response_format", "grammar", "tools", "tool_choice", "logprobs", "top_logprobs"]);
@@ -19,12 +20,16 @@ export function ParameterForm({ known }: { known: Parameters[] }) {
   const names = Object.keys(schemas).filter((name) => !ELSEWHERE.has(name));
   const order = [...FIRST.filter((name) => names.includes(name)), ...names.filter((name) => !FIRST.includes(name))];
   const shared = order.filter((name) => known.every((each) => name in each.schemas));
+  const more = shared.filter((name) => !FIRST.includes(name));
+  const field = (name: string) => <Field key={name} name={name} schema={schemas[name]!} fallback={known[0]!.values[name]} />;
   const own = order.filter((name) => !shared.includes(name));
   return (
     <div class="form">
-      {shared.map((name) => (
-        <Field key={name} name={name} schema={schemas[name]!} fallback={known[0]!.values[name]} />
-      ))}
+      {shared.filter((name) => FIRST.includes(name)).map(field)}
+      <details class="more" open={more.some((name) => name in current.value.settings.parameters)}>
+        <summary><Icon name="right" /> More parameters</summary>
+        <div class="form">{more.map(field)}</div>
+      </details>
       {own.length > 0 && <p class="note">Only one of the two engines has {own.map((name) => title(name).toLowerCase()).join(", ")}.</p>}
     </div>
   );

@@ -183,6 +183,7 @@ class SamplingChecks(Kit):
             "type": "object",
             "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
             "required": ["colour"],
+            "additionalProperties": False,
         }
         tools = [
             {"type": "function", "function": {"name": "paint", "description": "Paint it.", "parameters": parameters}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from . import doors, edging, probabilities, reading, samplers, telling
-from .entry import ASYNC, BASIC, defects_of
+from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
 _TEXT: Final = defects_of(
@@ -60,6 +60,28 @@ _SAMPLING: Final = defects_of(
     ),
     ("ReportsAlways", "reports logprobs unasked", ("test_there_are_no_logprobs_unasked",)),
     ("ChangesWhenWatched", "answers otherwise with logprobs", ("test_logprobs_do_not_change_the_answer",)),
+)
+
+_THINKS: Final = {"sound": REASONING}
+_REASONING: Final = defects_of(
+    "reasoning",
+    ("LeavesThoughtsInTheText", "leaves thoughts in the text", ("test_reasoning_is_apart_on_every_path",), _THINKS),
+    ("ThinksInThreadsOnly", "loses thoughts in loops", ("test_reasoning_is_apart_on_every_path",), _THINKS),
+    ("TellsThoughtsAtTheEnd", "tells thoughts at the end", ("test_reasoning_streams_before_the_text",), _THINKS),
+    (
+        "ThinksAsLongAsItLikes",
+        "ignores max_reasoning_tokens",
+        ("test_reasoning_is_no_longer_than_it_may_be",),
+        _THINKS,
+    ),
+    ("AlwaysThinks", "ignores reasoning_effort", ("test_no_effort_is_no_reasoning",), _THINKS),
+    ("ThinksFormatsAway", "has no format after thoughts", ("test_a_format_holds_after_the_reasoning",), _THINKS),
+    (
+        "KnowsNoThoughtsOfOthers",
+        "stumbles over thoughts in messages",
+        ("test_thoughts_of_earlier_turns_are_taken",),
+        _THINKS,
+    ),
 )
 
 _CONSTRAINTS: Final = defects_of(
@@ -284,6 +306,7 @@ DEFECTS: Final = (
     *doors.DEFECTS,
     *_TEXT,
     *_SAMPLING,
+    *_REASONING,
     *_CONSTRAINTS,
     *_ARITHMETIC,
     *_PATHS,

@@ -14,6 +14,7 @@ _HERE: Final = "llamaforge.testing.defects"
 TOY: Final = "llamaforge.testing.fakes:ToyBackend"
 ASYNC: Final = "llamaforge.testing.fakes:AsyncToyBackend"
 BASIC: Final = "llamaforge.testing.fakes:BasicToyBackend"
+REASONING: Final = "llamaforge.testing.fakes.shapes:Reasoning"
 
 Kind = Literal["broken", "sound"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from msgspec.structs import replace
 
@@ -77,7 +77,7 @@ class WithoutCounts(ToyBackend):
 class Reasoning(ToyBackend):
     """Thinks before it answers, if it may: text begins late, and of a short answer there is none."""
 
-    thoughts = ("Well, ", "the user ", "asks ", "me. ")
+    thoughts: ClassVar[tuple[str, ...]] = ("Well, ", "the user ", "asks ", "me. ")
 
     def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """Thoughts count as tokens of the answer."""

@@ -206,6 +206,10 @@ PROMISES: Final = (
         (
             "test_calls_are_the_same_on_every_path",
             "test_a_required_tool_is_called",
+            "test_reasoning_is_apart_on_every_path",
+            "test_reasoning_streams_before_the_text",
+            "test_a_format_holds_after_the_reasoning",
+            "test_thoughts_of_earlier_turns_are_taken",
         ),
     ),
     Promise("C29", "to_dict() has everything as plain values", ("test_the_result_knows_how_it_came_about",)),

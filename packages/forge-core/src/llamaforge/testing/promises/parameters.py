@@ -260,8 +260,18 @@ PROMISES: Final = (
         ),
     ),
     Promise("P33", "parallel_tool_calls", ("test_a_required_tool_is_called",), capability="parallel_tool_calls"),
-    Promise("P34", "reasoning_effort", ("test_usage_is_told",), capability="reasoning_effort"),
-    Promise("P35", "max_reasoning_tokens", ("test_usage_is_told",), capability="max_reasoning_tokens"),
+    Promise(
+        "P34",
+        "reasoning_effort",
+        ("test_no_effort_is_no_reasoning", "test_usage_is_told"),
+        capability="reasoning_effort",
+    ),
+    Promise(
+        "P35",
+        "max_reasoning_tokens",
+        ("test_reasoning_is_no_longer_than_it_may_be", "test_usage_is_told"),
+        capability="max_reasoning_tokens",
+    ),
     Promise("P31", "which backend honours what", own=("tests/integration/test_parameter_matrix.py",)),
     Promise(
         "P32",
