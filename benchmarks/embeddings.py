@@ -1,7 +1,7 @@
 """Vectors beside sentence-transformers, in one run: how alike they are, and what they cost.
 
-    python benchmarks/embeddings.py --engine torch
-    python benchmarks/embeddings.py --engine llama.cpp --gguf model-f16.gguf
+    hatch run bench:embeddings
+    hatch run bench:embeddings --engine llama.cpp --gguf model-f16.gguf
 
 The model is a folder of sentence-transformers, by default the built-in all-MiniLM-L6-v2; a GGUF file is made of it with
 llama.cpp's ``convert_hf_to_gguf.py FOLDER --outtype f16``. The texts are paragraphs of the project's documents and of

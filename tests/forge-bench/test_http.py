@@ -161,6 +161,13 @@ def test_what_is_sent() -> None:
     assert (body["prompt"], "messages" in body) == ("Hi", False)
 
 
+def test_a_key_that_a_server_repeats_is_masked() -> None:
+    body = b"wrong key: sk-very-secret"
+    data = b"HTTP/1.1 401 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    (record,) = ask(answering(data), headers={"Authorization": "Bearer sk-very-secret"})
+    assert record.error == "HTTP 401: wrong key: ***"
+
+
 @pytest.mark.parametrize(
     ("models", "message"), [(["a", "b"], "It has a, b"), ([], "lists none"), (None, "can't be read")]
 )

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from llamaforge import get_backend
+from llamaforge import LlamaForge, get_backend
+from llamaforge.errors import NoBackendForModelError
 
 TEXTS = ["the tide", "a dog by the sea", "fog"]
 
@@ -89,3 +91,12 @@ def test_a_default_model_for_other_work_is_not_taken(llamaforge: Any) -> None:
     done = llamaforge("rerank", "fog", "a dog")
     assert done.returncode == 2
     assert "-m MODEL" in done.stderr
+
+
+def test_what_the_built_in_model_needs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llamaforge.backends.registry.BACKENDS.names", list)
+    with pytest.raises(NoBackendForModelError) as caught:
+        LlamaForge(offline=True).load_model("all-minilm-l6-v2")
+    assert "For huggingface" in str(caught.value)
+    assert "[embeddings]" in str(caught.value)
+    assert "llama.cpp" not in str(caught.value)

@@ -12,6 +12,7 @@ from llamaforge.engine.context import context_length, trained_context
 from llamaforge.errors import InvalidModelError, InvalidParameterError, ModelLoadError
 from llamaforge.formats.local import is_model_folder, local_path
 from llamaforge.formats.tasks import folder_task
+from llamaforge.installing import install_command
 
 from . import hub
 from .checkpoint import check_weights, read_config
@@ -25,7 +26,6 @@ from .model_source import ModelSource, find
 Task = Literal["generate", "embed", "rerank"]
 
 _MODULES = "modules.json"
-_ADVICE = 'Install it: pip install "forge-hf[embeddings]"'
 
 
 def chosen_task(model_path: str, config: HuggingFaceConfig) -> Task:
@@ -83,7 +83,11 @@ def _check_embedder(source: ModelSource, folder: Path, config: HuggingFaceConfig
     elif config.pooling is not None:
         raise InvalidParameterError("pooling", config.pooling, f"left out: {source.name}'s own {_MODULES} says it")
     else:
-        import_engine("sentence_transformers", backend="huggingface", advice=_ADVICE)
+        import_engine(
+            "sentence_transformers",
+            backend="huggingface",
+            advice=f"Install it: {install_command('forge-hf[embeddings]')}",
+        )
 
 
 def _check_reranker(source: ModelSource, folder: Path, config: HuggingFaceConfig) -> None:

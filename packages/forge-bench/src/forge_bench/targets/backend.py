@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +25,8 @@ class BackendTarget:
         self._timeout = timeout
         self._ignores_end = "ignore_eos" in backend.capabilities.engine_options
         self.in_process = not isinstance(backend, ConnectableBackend) and not backend.capabilities.server_defaults
-        self.name = f"{backend.name} ({backend.model_path})"
+        path = backend.model_path or ""
+        self.name = f"{backend.name} ({Path(path).name if Path(path).is_absolute() else path})"
 
     async def open(self) -> None:
         """The model is loaded already."""

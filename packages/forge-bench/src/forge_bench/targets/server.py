@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from llamaforge.errors import ConnectionFailedError, InvalidParameterError, LlamaForgeError, ServerError
+from llamaforge.secrets import MASK
 
 from ..loop import clock
 from ..records import Call, Record
@@ -16,6 +17,7 @@ from .counters import read_counters
 from .http import Client
 from .sse import AnswerReader
 
+_SHORTEST_SECRET: Final = 6
 _OURS: Final = frozenset({"raw", "timeout", "on_unsupported"})
 """Generation parameters that are not fields of a request."""
 
@@ -110,7 +112,16 @@ class ServerTarget:
             record.error = str(error) or type(error).__name__
         if record.error is not None:
             record.end = clock()
+            record.error = self._masked(record.error)
         return reader.text
+
+    def _masked(self, text: str) -> str:
+        """*text* without the values of our headers: a server may repeat a key in its complaint about it."""
+        for value in self.settings.headers.values():
+            secret = value.rpartition(" ")[2]
+            if len(secret) >= _SHORTEST_SECRET:
+                text = text.replace(secret, MASK)
+        return text
 
     def _request(self, call: Call) -> tuple[str, bytes]:
         settings = self.settings

@@ -17,6 +17,7 @@ DISTRIBUTIONS: Final = {
 """Backend name to distribution. Listings keep this order, too."""
 
 
-def install_command(name: str) -> str:
-    """The command that installs the backend *name*."""
-    return installing.install_command(f"{DISTRIBUTIONS[name]}{installing.OUR_RANGE}")
+def install_command(name: str, extra: str | None = None) -> str:
+    """The command that installs the backend *name*, with one of its distribution's extras."""
+    distribution = DISTRIBUTIONS[name] if extra is None else f"{DISTRIBUTIONS[name]}[{extra}]"
+    return installing.install_command(f"{distribution}{installing.OUR_RANGE}")

@@ -201,7 +201,10 @@ def match_backend(location: str, task: Task | None = None, reference: str | None
     if best[1]:
         return best[1]
     absent = [name for name in DISTRIBUTIONS if name not in list_backends()]
-    offers = [f"For {name}: {install_command(name)}." for name in absent]
+    if location.startswith("./") and location.endswith("/"):  # a folder that is yet to be fetched: transformers' format
+        absent = [name for name in absent if name == "huggingface"]
+    extra = "embeddings" if task == "embed" else None
+    offers = [f"For {name}: {install_command(name, extra if name == 'huggingface' else None)}." for name in absent]
     raise NoBackendForModelError(reference if reference is not None else location, [*broken, *offers])
 
 
