@@ -25,7 +25,16 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 _LOADED = (
     "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
     ".map((each) => [each.name, each.encodedBodySize, each.decodedBodySize])"

@@ -25,6 +25,8 @@ WEB = HERE / "web"
 PAGE = HERE / "src" / "forge_serve" / "static"
 STAMP = "sources.sha256"
 """In the built page: the digest of the sources that it was built from."""
+INSTALLED = ".llamaforge-lock"
+"""In node_modules: the digest of the lock file that it was installed from."""
 _SOURCES = ("index.html", "package.json", "package-lock.json", "tsconfig.json", "vite.config.ts", "public", "src")
 
 
@@ -76,9 +78,19 @@ def build(*, say: Any = print) -> None:
 
 def install() -> None:
     """Install what the build and the browser tests need, unless it is there. Raises PageError."""
-    npm = _npm()
-    with _locked():
-        _install(npm)
+    if not _is_installed():
+        npm = _npm()
+        with _locked():
+            _install(npm)
+
+
+def _is_installed() -> bool:
+    stamp = WEB / "node_modules" / INSTALLED
+    return stamp.is_file() and stamp.read_text("ascii") == _locked_versions()
+
+
+def _locked_versions() -> str:
+    return hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
 
 
 def _npm() -> str:
@@ -90,11 +102,9 @@ def _npm() -> str:
 
 def _install(npm: str) -> None:
     """What the lock file names, unless it is there already."""
-    wanted = hashlib.sha256((WEB / "package-lock.json").read_bytes()).hexdigest()
-    installed = WEB / "node_modules" / ".llamaforge-lock"
-    if not installed.is_file() or installed.read_text("ascii") != wanted:
+    if not _is_installed():
         _run(npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts")
-        installed.write_text(wanted, "ascii")
+        (WEB / "node_modules" / INSTALLED).write_text(_locked_versions(), "ascii")
 
 
 def _run(*command: str) -> None:

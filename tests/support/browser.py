@@ -20,6 +20,7 @@ SERVE = ROOT / "packages" / "forge-serve"
 AXE = SERVE / "web" / "node_modules" / "axe-core" / "axe.min.js"
 ARGUMENTS = (
     "--no-sandbox",
+    "--disable-dev-shm-usage",
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",

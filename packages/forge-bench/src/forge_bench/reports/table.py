@@ -130,11 +130,11 @@ def _level(level: Level, *, title: bool) -> Table:
         metric = level.metrics.get(name)
         if metric is None or (name in _IF_ANY and not metric.mean) or (name == "lateness" and not scheduled):
             continue
-        title, cells = _SHORT.get(name, TITLES[name]), [with_interval(metric, "mean")]
+        head, cells = _SHORT.get(name, TITLES[name]), [with_interval(metric, "mean")]
         cells += [value(getattr(metric, statistic), metric.unit) for statistic in STATISTICS[1:]]
         if metric.unit == "s":
-            title, cells = f"{title}, ms", [cell.replace(" ms", "") for cell in cells]
-        table.add_row(title, *cells)
+            head, cells = f"{head}, ms", [cell.replace(" ms", "") for cell in cells]
+        table.add_row(head, *cells)
     table.add_section()
     for name in _RATES:
         metric = level.metrics.get(name)
