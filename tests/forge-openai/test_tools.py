@@ -186,3 +186,17 @@ def test_what_comes_after_the_end_of_a_call_is_not_lost() -> None:
         (1, '{"y":2}'),
         (0, "!"),
     ]
+
+
+def test_ids_that_the_server_does_not_give_follow_the_seed() -> None:
+    def ids(seed: bytes | None) -> list[str]:
+        assembler = ToolCallAssembler(seed=seed)
+        events: list[Event] = []
+        for index in (0, 1):
+            assembler.feed(msgspec.convert(part(index=index, name="f", arguments="{}"), ToolCallPart), events)
+        assembler.finish(events)
+        return [event.id for event in events if isinstance(event, ToolCallDelta) and event.id]
+
+    assert ids(b"1") == ids(b"1") != ids(b"2")
+    assert len(set(ids(b"1"))) == 2
+    assert ids(None) != ids(None)

@@ -111,7 +111,7 @@ class AnswerReader:
         """Whether there are stop strings to be met."""
         self._stops_here = stops_here
         self._stops = StopMatcher(request.stop or ())
-        self._tools = ToolCallAssembler(_function_names(request))
+        self._tools = ToolCallAssembler(_function_names(request), _id_seed(request))
         self._translator = translator
         self._report = report
         self._index: int | None = None
@@ -359,3 +359,10 @@ def _function_names(request: GenerationRequest) -> frozenset[str]:
     functions = [tool.get("function") for tool in request.tools or () if isinstance(tool, Mapping)]
     names = [function.get("name") for function in functions if isinstance(function, Mapping)]
     return frozenset(name for name in names if isinstance(name, str))
+
+
+def _id_seed(request: GenerationRequest) -> bytes | None:
+    """What makes ids of calls reproducible, and different in each turn of a conversation."""
+    if request.seed is None or not request.tools:
+        return None
+    return msgspec.json.encode((request.seed, request.prompt, request.messages))

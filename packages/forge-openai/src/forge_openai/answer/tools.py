@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Collection
@@ -74,16 +75,18 @@ class ToolCallAssembler:
 
     Args:
         names: the functions that the request offers.
+        seed: makes the ids of calls reproducible that the server gave none; None: they are random.
     """
 
-    __slots__ = ("_calls", "_complete", "_ids", "_names")
+    __slots__ = ("_calls", "_complete", "_ids", "_names", "_seed")
 
-    def __init__(self, names: Collection[str] = ()) -> None:
+    def __init__(self, names: Collection[str] = (), seed: bytes | None = None) -> None:
         self._calls: list[_Call] = []
         self._complete = 0
         """How many of them are told to their end."""
         self._names = names
         self._ids: set[str] = set()
+        self._seed = seed
 
     def feed(self, part: ToolCallPart, events: list[Event]) -> None:
         """Take the next piece, and append what is certain with it to *events*."""
@@ -135,9 +138,14 @@ class ToolCallAssembler:
         call.is_told = True
         ident = mend(call.id)
         if not ident or ident in self._ids:  # it came without one of its own
-            ident = f"call_{secrets.token_hex(12)}"
+            ident = self._new_id(call.place)
         self._ids.add(ident)
         events.append(ToolCallDelta(index=call.place, id=ident, name=mend(call.name), arguments=arguments))
+
+    def _new_id(self, place: int) -> str:
+        if self._seed is None:
+            return f"call_{secrets.token_hex(12)}"
+        return f"call_{hashlib.blake2b(self._seed + place.to_bytes(4, 'big'), digest_size=12).hexdigest()}"
 
     def _find(self, part: ToolCallPart, name: str, arguments: str) -> _Call:
         """The call that *part* belongs to; a new one where it begins one."""
