@@ -48,6 +48,7 @@ NOT_RUN: dict[str, int] = {
     "README.md": 1,
     "docs/benchmarking.md": 3,
     "docs/graphics-cards.md": 1,
+    "docs/observability.md": 1,
     "docs/serving.md": 3,
     "docs/serving-clients.md": 11,
     "docs/troubleshooting.md": 1,
