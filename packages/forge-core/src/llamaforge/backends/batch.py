@@ -98,7 +98,7 @@ def run_batch(
 ) -> Iterator[BatchItem]:
     """Answer all *prompts* with *concurrency* threads. Leaving the iterator early cancels what is under way."""
     streams: set[TextStream] = set()
-    lock = threading.Lock()
+    lock = threading.RLock()  # reentrant: see below
     left = threading.Event()
 
     def answer(index: int, prompt: Prompt) -> BatchItem:
@@ -124,8 +124,10 @@ def run_batch(
             raise GenerationError("This process was forked during the batch. Only the parent process gets the rest.")
         return future.result()
 
-    with _shown(progress, prompts) as advance, ThreadPoolExecutor(concurrency, "llamaforge-batch") as pool:
+    with _shown(progress, prompts) as advance:
+        pool = ThreadPoolExecutor(concurrency, "llamaforge-batch")
         waiting: deque[Future[BatchItem]] = deque()
+        wait = True
         try:
             for index, prompt in enumerate(prompts):
                 run = contextvars.copy_context().run  # a context can be entered by one thread at a time
@@ -136,14 +138,18 @@ def run_batch(
             while waiting:
                 yield result(waiting.popleft())
                 advance(1)
+        except GeneratorExit:
+            # The garbage collector may close it, in any thread and amid anything: there, joining threads can wait for a
+            # lock that this very thread holds, such as threading's own while a thread starts.
+            wait = False
+            raise
         finally:
             left.set()
-            for future in waiting:
-                future.cancel()
             with lock:
                 under_way = list(streams)
             for stream in under_way:
                 stream.cancel()
+            pool.shutdown(wait=wait, cancel_futures=True)
 
 
 async def arun_batch(
