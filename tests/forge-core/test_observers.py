@@ -180,7 +180,7 @@ WAYS: dict[str, Callable[[BaseBackend, str], object]] = {
     "stream": lambda backend, prompt: list(backend.generate_stream(prompt)),
     "async": lambda backend, prompt: asyncio.run(backend.agenerate(prompt)),  # type: ignore[arg-type]
     "async stream": lambda backend, prompt: asyncio.run(_read(backend.agenerate_stream(prompt))),
-    "batch": lambda backend, prompt: [item.text for item in backend.generate_batch([prompt])],
+    "batch": lambda backend, prompt: [item.text for item in list(backend.generate_batch([prompt]))],
 }
 EACH_WAY = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
@@ -515,6 +515,30 @@ def test_an_observer_may_ask_the_model_itself() -> None:
     with contextlib.closing(make("echo")) as backend, observers.attach(asks):
         backend.generate("hello")
     asks.only()
+
+
+def test_an_end_inside_an_observer_is_told_afterwards() -> None:
+    """As where the garbage collector finds a stream just while an observer holds a lock."""
+
+    class Locks(Ear):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+            self.left: list[Any] = []
+
+        def on_end(self, request: ObservedRequest, end: RequestEnd) -> None:
+            assert self.lock.acquire(blocking=False), "told again before it was done"
+            try:
+                self.left.clear()
+                super().on_end(request, end)
+            finally:
+                self.lock.release()
+
+    locks = Locks()
+    with contextlib.closing(make("echo")) as backend, observers.attach(locks):
+        locks.left.append(backend.generate_stream("dropped"))
+        backend.generate("hello")
+    assert [end.outcome for _, end in locks.ended] == ["finished", "abandoned"]
 
 
 def test_who_comes_late_hears_no_end_of_what_it_did_not_see_begin(ear: Ear) -> None:

@@ -107,3 +107,11 @@ def test_thinking_of_earlier_turns(client: ollama.Client) -> None:
     turn = ollama.Message(role="assistant", content="Hello", thinking="hm")
     client.chat("one", [ollama.Message(role="user", content="Hi"), turn, ollama.Message(role="user", content="So?")])
     assert Scripted.asked[-1].messages[1].reasoning_content == "hm"
+
+
+def test_without_a_prompt_a_model_is_loaded_or_let_go(client: ollama.Client) -> None:
+    assert client.generate("one").done_reason == "load"
+    assert [model.model for model in client.ps().models] == ["one"]
+    assert client.generate("one", keep_alive=0).done_reason == "unload"  # as `ollama stop` does it
+    until(lambda: not client.ps().models)
+    assert client.chat("one", []).done_reason == "load"

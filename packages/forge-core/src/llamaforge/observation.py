@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -90,8 +91,8 @@ class Observer:
 
     The methods are called in whichever thread or event loop runs the request, so they must be quick and thread-safe.
     The end of an abandoned request comes from the garbage collector, at any moment of any thread: take no lock there
-    that the same thread may hold already (``queue.SimpleQueue`` is safe). Whatever a method raises is logged and
-    reaches no caller. Requests that an observer makes itself are not observed.
+    that the same thread may hold already, and start no thread (``queue.SimpleQueue`` is safe). Whatever a method
+    raises is logged and reaches no caller. Requests that an observer makes itself are not observed.
     """
 
     content: bool = False
@@ -107,29 +108,43 @@ class Observer:
         """The observer was detached, or the process ends: write what is still to be written."""
 
 
-class _Telling(threading.local):
-    """Whether this thread is inside an observer."""
+Calls = list[tuple["Observer", Callable[[], None]]]
+"""Calls of observers' methods, and whose they are."""
 
-    now = False
+
+class _Telling(threading.local):
+    """Whether this thread is inside an observer, and what it is to tell afterwards."""
+
+    def __init__(self) -> None:
+        self.now = False
+        self.later: deque[Calls] = deque()
 
 
 telling: Final = _Telling()
 
 
-def tell(calls: Iterable[tuple[Observer, Callable[[], None]]]) -> None:
-    """Make *calls* of observers' methods. Nothing that they raise gets further, but Ctrl+C, once all have heard."""
+def tell(calls: Calls) -> None:
+    """Make *calls*. Nothing that they raise gets further, but Ctrl+C, once all have heard.
+
+    Inside an observer they are made afterwards: the garbage collector may end a request just while an observer holds a
+    lock that it needs for telling of it.
+    """
+    telling.later.append(calls)
+    if telling.now:
+        return
     interrupt: BaseException | None = None
-    before, telling.now = telling.now, True
+    telling.now = True
     try:
-        for observer, call in calls:
-            try:
-                call()
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - no caller pays for an observer
-                _report(observer, error)
-            except BaseException as error:  # noqa: BLE001 - raised below
-                interrupt = error
+        while telling.later:
+            for observer, call in telling.later.popleft():
+                try:
+                    call()
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - no caller pays for an observer
+                    _report(observer, error)
+                except BaseException as error:  # noqa: BLE001 - raised below
+                    interrupt = error
     finally:
-        telling.now = before
+        telling.now = False
     if interrupt is not None:
         raise interrupt
 

@@ -45,7 +45,7 @@ __all__ = [
     "load",
 ]
 
-BUILT_IN: Final[dict[str, str]] = {}
+BUILT_IN: Final = {"log": "llamaforge.response_log.recorder:LogObserver"}
 """Core's own observers, and where each is."""
 
 _logger = logging.getLogger("llamaforge")

@@ -34,6 +34,7 @@ from .guard import Cors, Guard
 from .metrics import Metrics
 from .models import Listings
 from .ollama_models import OllamaListings
+from .openapi import routes_of
 from .page import Page
 from .residency import Residency
 from .service import Service
@@ -97,6 +98,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         *Admin(service, cards).routes(),
         *Page().routes(),
     ]
+    routes += routes_of(routes)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:

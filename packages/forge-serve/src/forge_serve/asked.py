@@ -40,6 +40,8 @@ class Asked:
     context_length: int | None = None
     """The tokens that the client wants to have room for. A request changes no load parameter: where the model was
     loaded with less, it is refused."""
+    loads_only: bool = False
+    """Whether the model is only to be loaded, or let go by ``keep_alive``: a request of Ollama's without a prompt."""
     keep_alive: object = None
     """How long the model is to stay afterwards, as Ollama's clients say it; None: as the server is set."""
 

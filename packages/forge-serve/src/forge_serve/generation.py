@@ -11,6 +11,7 @@ from llamaforge import AsyncTextStream, BaseBackend, GeneratedText
 from llamaforge.results import Event, Finished
 
 from .asked import Asked, Dialect, Writer, seconds_of
+from .dialects.ollama import OllamaWriter
 from .endpoint import Endpoint, deadline, ignored_header
 from .errors import invalid, problem
 from .exchange import Exchange
@@ -66,6 +67,9 @@ class Generation(Endpoint):
                     f"with {length:,}. Only who runs the server can change that.",
                     "context_length",
                 )
+            if asked.loads_only and isinstance(writer, OllamaWriter):
+                await exchange.answer(writer.loaded(), headers=ignored_header(asked.ignored))
+                return
             streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
             if asked.stream:
                 await self._stream(exchange, asked, writer, streams, counted)

@@ -139,6 +139,7 @@ class StoredResponses:
             except Problem as found:
                 return refused(self._voice, found)
 
+        endpoint.__doc__ = answer.__doc__
         return endpoint
 
 

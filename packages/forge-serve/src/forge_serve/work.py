@@ -44,11 +44,11 @@ class Answering(Endpoint):
 
     def __init__(self, voice: Voice, service: Service, answer: Callable[[dict[str, Any]], Awaitable[Any]]) -> None:
         super().__init__(voice, service)
-        self._answer = answer
+        self.answer = answer
 
     async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
         """Make it, and answer."""
         await self.watched(exchange, self._told(exchange, body), counted)
 
     async def _told(self, exchange: Exchange, body: dict[str, Any]) -> None:
-        await exchange.answer(sse.encode(await self._answer(body)))
+        await exchange.answer(sse.encode(await self.answer(body)))

@@ -23,6 +23,7 @@ BUILT_IN: Final = {
     "rerank": "Sort documents by their relevance to a query",
     "batch": "Answer a file of requests, and go on after a crash",
     "models": "List, add, show, fetch and remove models",
+    "logs": "Show, search and delete logged requests and answers",
     "backends": "List backends; show the parameters of one",
     "doctor": "Show what is installed, what is broken, and how to repair it",
     "new-backend": "Create the package of a new backend",
@@ -97,7 +98,20 @@ class Cli(click.Group):
 
     def invoke(self, ctx: click.Context) -> None:
         """Run the command. What a command returns is nobody's exit code."""
+        _attach_log()
         super().invoke(ctx)
+
+
+def _attach_log() -> None:
+    """Have requests logged if the user has turned that on. The first request loads what is needed."""
+    from ..response_log.places import is_on
+
+    if is_on():
+        from .. import observing
+
+        names = [each.strip() for each in observing.pending.split(",")]
+        observing.pending = ",".join(dict.fromkeys([*filter(None, names), "log"]))
+        observing.wanted = True
 
 
 def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -42,6 +42,7 @@ def exit_code(error: BaseException) -> int:
         | errors.ModelExistsError
         | errors.ModelFileError
         | errors.BatchFileError
+        | errors.LogFileError
         | errors.InvalidReferenceError,
     ):
         return USAGE

@@ -28,6 +28,7 @@ Most are also subclasses of a matching built-in exception. Details are attribute
     │   └── MissingDependencyError      ImportError      an optional package is needed; the pip command
     ├── ModelFileError                  ValueError       the user's model file is damaged; the line
     ├── BatchFileError                  ValueError       a file of a batch can't be used; the line
+    ├── LogFileError                    ValueError       the response log can't be used
     ├── RequestError
     │   ├── UnknownParameterError       ValueError       no such parameter; the closest names
     │   ├── InvalidParameterError       ValueError       wrong type or out of range
@@ -84,6 +85,7 @@ from .engine import (
 from .model import (
     DeviceNotAvailableError,
     InvalidModelError,
+    LogFileError,
     MemoryBudgetError,
     ModelError,
     ModelExistsError,
@@ -146,6 +148,7 @@ __all__ = [
     "InvalidParameterError",
     "InvalidReferenceError",
     "LlamaForgeError",
+    "LogFileError",
     "MemoryBudgetError",
     "MissingDependencyError",
     "ModelError",

@@ -147,3 +147,17 @@ class ModelFileError(LlamaForgeError, ValueError):
         end = "" if reason.endswith((".", "?")) else "."
         advice = "The file was not changed. Correct it, or move it away."
         super().__init__(f"The model file can't be used: {where}: {reason}{end} {advice}")
+
+
+class LogFileError(LlamaForgeError, ValueError):
+    """The file of the response log can't be read or written. It was not changed.
+
+    Attributes: ``path``; ``reason``.
+
+    What to do: as the reason says; or name another file in the environment variable ``LLAMAFORGE_LOG``.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path = path
+        self.reason = reason
+        super().__init__(f"The response log {path} can't be used: {reason}")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import pytest
 
@@ -67,6 +67,9 @@ class Kit:
     crowd: ClassVar[int] = 24
     """The number of concurrent requests in crowd checks: more than the engine computes at once, and no more than it
     computes and lets wait."""
+    normalizes: ClassVar[Literal["NFC", "NFD", "NFKC", "NFKD"] | None] = None
+    """The form that the model's own tokenizer brings text into: NFC, NFD, NFKC or NFKD. None: it leaves text as it
+    is."""
     exceptions: ClassVar[Mapping[str, str]] = {}
     """Checks that this backend is exempt from, with the reason; they are reported as skipped."""
 

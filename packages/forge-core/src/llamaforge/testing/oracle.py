@@ -15,6 +15,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 from ..results import TokenLogprob
@@ -200,6 +201,34 @@ def improbable(draws: Sequence[Drawn]) -> str | None:
             how = "often" if each.value > 0 else "seldom"
             return f"over {len(draws)} draws, others than the {rank} most probable tokens come too {how}"
     return None
+
+
+def dependent(draws: Sequence[Drawn]) -> str | None:
+    """What tells that a draw depends on the one before it; None where nothing does.
+
+    Each draw has a place in its distribution, the most probable tokens first: a number from -1/2 to 1/2 with the mean
+    0. The sum of the products of neighbours is as far from 0 by chance once in :data:`ONE_IN` at most (Bernstein's
+    inequality for martingales).
+    """
+    places: list[tuple[float, float]] = []
+    for draw in draws:
+        if not draw.sharp or draw.rest or draw.chosen not in draw.probabilities:
+            continue
+        ranked = sorted(draw.probabilities, key=draw.probabilities.__getitem__, reverse=True)
+        before, place, variance = 0.0, 0.0, 0.0
+        for token in ranked:
+            weight = draw.probabilities[token]
+            middle = before + weight / 2 - 0.5
+            variance += weight * middle * middle
+            place = middle if token == draw.chosen else place
+            before += weight
+        places.append((place, variance))
+    total = math.fsum(one * other for (one, _), (other, _) in pairwise(places))
+    variance = math.fsum(one * one * spread for (one, _), (_, spread) in pairwise(places))
+    if total * total <= 2 * math.log(2 * ONE_IN) * (variance + abs(total) / 12):
+        return None
+    how = "near to" if total > 0 else "far from"
+    return f"over {len(places)} draws, a token's place in its distribution is {how} that of the token before it"
 
 
 class _Surplus:

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import builtins
 import codecs
+import contextlib
 import decimal
 import faulthandler
 import gc
@@ -238,6 +239,25 @@ def _of_libraries() -> dict[str, tuple[Callable[[], Any], Callable[[Any], object
             None,
         )
     return found
+
+
+@contextlib.contextmanager
+def stirred() -> Iterator[None]:
+    """In this block, global generators of libraries that are loaded stand elsewhere than after any seed."""
+    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+    numbers = numpy.random.get_state() if numpy is not None and hasattr(numpy, "random") else None
+    more = torch.get_rng_state() if torch is not None and hasattr(torch, "get_rng_state") else None
+    if numbers is not None and numpy is not None:
+        numpy.random.random(3)
+    if more is not None and torch is not None:
+        torch.rand(3)
+    try:
+        yield
+    finally:
+        if numbers is not None and numpy is not None:
+            numpy.random.set_state(numbers)
+        if more is not None and torch is not None:
+            torch.set_rng_state(more)
 
 
 def _umask() -> int:

@@ -43,6 +43,7 @@ _KINDS: Final[dict[str, tuple[Callable[[Any], bool], str]]] = {
     ),
     "patience": (lambda value: _is_number(value) and 0 < value < math.inf, "a number of seconds above 0"),
     "rounding": (lambda value: _is_number(value) and 0 <= value < math.inf, "a number, 0 or more"),
+    "normalizes": (lambda value: value in (None, "NFC", "NFD", "NFKC", "NFKD"), "NFC, NFD, NFKC, NFKD, or None"),
     "crowd": (
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 1,
         "a whole number above 1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from ..backends.base import BaseBackend
 from ..backends.basic import BasicBackendAdapter
-from ..errors import NoChatTemplateError, UnsupportedError
+from ..errors import LlamaForgeError, NoChatTemplateError, UnsupportedError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
@@ -21,6 +22,9 @@ T = TypeVar("T")
 
 _WITH_TIES: Final = {"logprobs": True, "top_logprobs": 4}
 
+MOST: Final = 128
+"""Tokens of the longest answer that most checks ask for."""
+MOST_DIGITS: Final = 1500
 ONE_HOT: Final = -1e-6
 """Log-probabilities above this mean certainty: then no sampling parameter has a visible effect."""
 
@@ -282,7 +286,7 @@ class Subject:
             self._first_ids = [token for token in told if token is not None]
         return self._first_ids
 
-    def lasting(self, seconds: float, most: int = 128) -> int:
+    def lasting(self, seconds: float, most: int = MOST) -> int:
         """About how many tokens take *seconds*, at most *most*."""
         if self._pace is None:
             began = time.perf_counter()
@@ -291,11 +295,34 @@ class Subject:
             self._pace = (time.perf_counter() - began) / max(1, tokens)
         return max(8, min(most, math.ceil(seconds / max(self._pace, 1e-9))))
 
-    def whole(self, tokens: int) -> float:
-        """The seconds that a greedy answer of *tokens* takes."""
+    def whole(self, asked: int | Mapping[str, Any]) -> float:
+        """The seconds that an answer takes: a greedy one of so many tokens, or one with these parameters."""
+        given = {**self.greedy, **self.limit(asked)} if isinstance(asked, int) else asked
         began = time.perf_counter()
-        self.say(tokens)
+        self.ask(**given)
         return time.perf_counter() - began
+
+    def lengthy(self, seconds: float) -> tuple[dict[str, Any], GeneratedText, float]:
+        """Parameters of an answer that takes about *seconds*, the answer, and how long it took. Asked only once.
+
+        The greedy answer of a fast engine ends too early; where a form of answers can be asked for, it is some hundred
+        digits.
+        """
+        key = f"lengthy {seconds}"
+        if key not in self.remembered:
+            tokens = self.lasting(seconds)
+            given: dict[str, Any] = {**self.greedy, **self.limit(tokens)}
+            if tokens == MOST and self.declares("response_format", "max_tokens"):
+                digits = self.lasting(seconds, MOST_DIGITS)
+                form = {"response_format": {"type": "regex", "regex": f"[0-9]{{{digits}}}"}}
+                with contextlib.suppress(LlamaForgeError):  # a server may know no such form
+                    self.generate(None, {**given, **form, **self.limit(1)})
+                    given |= {**form, **self.limit(digits)}
+            began = time.perf_counter()
+            answer = self.ask(**given)
+            self.remembered[key] = {"it": (given, answer, time.perf_counter() - began)}
+        found: tuple[dict[str, Any], GeneratedText, float] = self.remembered[key]["it"]
+        return found
 
 
 def common_beginning(first: str, second: str) -> str:

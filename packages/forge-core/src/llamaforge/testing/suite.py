@@ -21,6 +21,7 @@ from .checks.draws import DrawChecks
 from .checks.edges import EdgeChecks
 from .checks.errors import ErrorChecks
 from .checks.explanations import ExplanationChecks
+from .checks.flowing import FlowingChecks
 from .checks.guesses import GuessChecks
 from .checks.keeping import KeepingChecks
 from .checks.lifecycle import LifecycleChecks
@@ -41,6 +42,7 @@ from .checks.reading import ReadingChecks
 from .checks.reasoning import ReasoningChecks
 from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
+from .checks.spelling import SpellingChecks
 from .checks.starting import StartingChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
@@ -53,6 +55,7 @@ from .checks.tool_choices import ToolChoiceChecks
 from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
+from .checks.widths import WidthChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
 from .kit import Kit
@@ -78,6 +81,7 @@ class BackendConformance(
     NumberChecks,
     ArithmeticChecks,
     DrawChecks,
+    WidthChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
@@ -97,6 +101,8 @@ class BackendConformance(
     UsageChecks,
     TellingChecks,
     TextChecks,
+    SpellingChecks,
+    FlowingChecks,
     ParameterChecks,
     SecretChecks,
     OutputChecks,
@@ -120,7 +126,7 @@ class BackendConformance(
             parameters = {}                  # load parameters
 
     :class:`llamaforge.testing.kit.Kit` documents further settings: ``prompt``, ``greedy``, ``context_size``,
-    ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``.
+    ``max_load_cycles``, ``patience``, ``rounding``, ``crowd``, ``normalizes``.
 
     No check is left out: undeclared features must be refused, and a basic backend must refuse everything beyond its
     four methods. If a check can't hold for a backend, exempt it by name, with a reason; it is then reported as

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import io
+import logging
 import os
 import re
 import sys
@@ -14,40 +15,69 @@ import tempfile
 import threading
 import time
 import tracemalloc
+import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 TICK: Final = 0.005
 """Seconds between two ticks of the loop that is watched."""
 
 
 class Output:
-    """What went to standard output."""
+    """What went to standard output and standard error."""
 
     text = ""
 
 
 @contextlib.contextmanager
 def captured_output() -> Iterator[Output]:
-    """Standard output of this block, of Python code and of native code that writes to the file descriptor."""
+    """What this block prints: Python code, and native code that writes to the file descriptors.
+
+    What goes to the log or is warned of is not printed, even if nobody listens and Python shows it.
+    """
     output = Output()
     written = io.StringIO()
-    sys.stdout.flush()
-    kept = os.dup(1)
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(_captured(number)) for number in (1, 2)]
+        stack.enter_context(contextlib.redirect_stdout(written))
+        stack.enter_context(contextlib.redirect_stderr(written))
+        stack.enter_context(_told_to_nobody())
+        try:
+            yield output
+        finally:
+            sys.stdout.flush()
+            for file in files:
+                file.seek(0)
+            output.text = written.getvalue() + "".join(file.read().decode("utf-8", "replace") for file in files)
+
+
+@contextlib.contextmanager
+def _captured(number: int) -> Iterator[IO[bytes]]:
+    """The file that takes what is written to a file descriptor."""
+    (sys.stdout if number == 1 else sys.stderr).flush()
+    kept = os.dup(number)
     try:
         with tempfile.TemporaryFile() as raw:
-            os.dup2(raw.fileno(), 1)
+            os.dup2(raw.fileno(), number)
             try:
-                with contextlib.redirect_stdout(written):
-                    yield output
+                yield raw
             finally:
-                os.dup2(kept, 1)
-                raw.seek(0)
-                output.text = written.getvalue() + raw.read().decode("utf-8", "replace")
+                os.dup2(kept, number)
     finally:
         os.close(kept)
+
+
+@contextlib.contextmanager
+def _told_to_nobody() -> Iterator[None]:
+    """Python shows log records without a handler, and warnings, on standard error. Here it doesn't."""
+    last, logging.lastResort = logging.lastResort, None
+    showing, warnings.showwarning = warnings.showwarning, lambda *_, **__: None
+    try:
+        yield
+    finally:
+        logging.lastResort, warnings.showwarning = last, showing
 
 
 @dataclass(frozen=True)

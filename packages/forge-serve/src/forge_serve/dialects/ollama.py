@@ -13,7 +13,7 @@ from llamaforge import GeneratedText
 from llamaforge.results import Event, ReasoningDelta, TextDelta, Timings, ToolCallDelta, Usage
 
 from .. import sse
-from ..asked import Asked, needed, take
+from ..asked import Asked, needed, seconds_of, take
 from ..errors import Problem, invalid
 from .openai import logprob_of
 
@@ -55,6 +55,7 @@ class Chat(OllamaVoice):
         asked = _common(body, _KNOWN)
         messages = needed(body, "messages", list, "a list of messages")
         asked.messages = [_message(message, place) for place, message in enumerate(messages)]
+        asked.loads_only = not messages
         tools = take(body, "tools", list, "a list of tools")
         if tools:
             asked.parameters["tools"] = tools
@@ -85,6 +86,7 @@ class Generate(Chat):
         else:
             turns = [{"role": "system", "content": system}] if system else []
             asked.messages = [*turns, {"role": "user", "content": prompt}]
+        asked.loads_only = not prompt
         return asked
 
 
@@ -192,6 +194,11 @@ class OllamaWriter:
             + sse.encode(self._answer("") | _ended(event.finish_reason, event.usage, event.timings))
             + b"\n"
         )
+
+    def loaded(self) -> bytes:
+        """The answer to a request without a prompt."""
+        reason = "unload" if seconds_of(self._asked.keep_alive) == 0 else "load"
+        return sse.encode(self._answer("") | {"done": True, "done_reason": reason})
 
     def whole(self, answers: list[GeneratedText]) -> bytes:
         """The answer in one piece."""

@@ -11,7 +11,7 @@ import pytest
 from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
-from ..oracle import Drawn, drawn, forbidden, greedy_mistake, improbable, steps
+from ..oracle import Drawn, dependent, drawn, forbidden, greedy_mistake, improbable, steps
 from ..run import slow
 from ..subject import Subject
 from ..ways import cells_within
@@ -87,13 +87,17 @@ class ArithmeticChecks(Kit):
 
         Why: programs set all of them at once. Look at: a branch for temperature 0 that other parameters bypass.
         """
-        names = [name for name in ("top_k", "top_p", "min_p") if subject.declares(name)]
-        if not names or not subject.declares("temperature"):
+        loose = {name: value for name, value in _LOOSE.items() if subject.declares(name)}
+        if not loose or not subject.declares("temperature"):
             subject.refuses(top_k=40, top_p=0.9, min_p=0.01)
             return
-        given = {name: {"top_k": 40, "top_p": 0.9, "min_p": 0.01}[name] for name in names}
-        answer = subject.say(12, **{**given, "temperature": 0})
-        subject.agrees(answer, subject.say(12, temperature=0), f"the answer at temperature 0 with {given}")
+        wanted = subject.say(LONG, temperature=0)
+        usual = {"top_k": 40, "top_p": 0.9, "min_p": 0.01}
+        cases = [loose, {name: usual[name] for name in loose}, *({name: value} for name, value in loose.items())]
+        for given in cases:
+            for seed in (None, 1, 2) if subject.declares("seed") else (None,):
+                answer = subject.say(LONG, **{**given, "temperature": 0, "seed": seed})
+                subject.agrees(answer, wanted, f"the answer at temperature 0 with {given}")
 
     def test_a_filter_wider_than_the_vocabulary_is_none(self, subject: Subject) -> None:
         """A top_k beyond the vocabulary keeps every token.
@@ -135,7 +139,7 @@ class ArithmeticChecks(Kit):
             return
         measured = 0
         for given, draws in self._draws(subject):
-            wrong = improbable(draws)
+            wrong = improbable(draws) or dependent(draws)
             expect(wrong is None, f"draws from the distribution with {given}", Told(wrong))
             measured = max(measured, sum(max(draw.probabilities.values()) < 0.99 for draw in draws))
         _measured(measured, ENOUGH, "draws of a token that was not certain beforehand")
@@ -280,6 +284,8 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "logit_bias": {65: 1.0},
 }
 _FRACTIONS: Final[tuple[dict[str, float], ...]] = ({"presence_penalty": 0.6}, {"frequency_penalty": 0.45})
+_LOOSE: Final[Mapping[str, Any]] = {"top_k": 1000, "top_p": 0.999, "min_p": 1e-4}
+"""Filters that leave nearly everything, so that what is sampled after all is hardly the best token each time."""
 _LATE: Final = {"frequency_penalty": 1.9}
 """The penalty that is brought to its effect as late as possible."""
 _SHAPES: Final = {
@@ -308,9 +314,10 @@ def _samplings(subject: Subject) -> list[Mapping[str, Any]]:
         {"temperature": 2.0, "top_k": 3},
     ]
     if subject.declares("top_p"):
-        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.5})
+        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.43})
+        ways.append({"temperature": 2.0, "top_k": 18, "top_p": 0.97})
     if subject.declares("min_p"):
-        ways.append({"temperature": 2.0, "top_k": 18, "min_p": 0.3})
+        ways.append({"temperature": 2.0, "top_k": 18, "min_p": 0.23})
     # What a server counts for penalties is seen by greedy answers already.
     if subject.declares("presence_penalty", "frequency_penalty") and not subject.backend.capabilities.server_defaults:
         ways.append({"temperature": 1.0, "top_k": 10, "presence_penalty": 1.5, "frequency_penalty": 0.5})

@@ -17,7 +17,7 @@ from ..subject import Subject
 from ..watching import longest_wait
 
 ATTEMPTS: Final = 3
-MEASURABLE: Final = 0.4
+MEASURABLE: Final = 0.3
 """Seconds that an answer must take before its end can be said to come early."""
 SHORTEST: Final = 0.15
 """Seconds that a loaded machine may keep a loop waiting for reasons of its own."""
@@ -54,11 +54,10 @@ class AsyncMannersChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1)
             return
-        tokens = subject.lasting(1.2)
-        whole = subject.whole(tokens)
+        asked, wanted, whole = subject.lengthy(0.8)
         if whole < MEASURABLE:
             pytest.skip(f"could not be measured: the longest answer takes {whole:.2f} s")
-        given = {**subject.greedy, **subject.limit(tokens), "timeout": whole / 4}
+        given = {**asked, "timeout": whole / 4}
         turns = [{"role": "user", "content": subject.prompt}]
         calls: dict[str, Callable[[], Awaitable[object]]] = {
             "agenerate": lambda: subject.backend.agenerate(subject.prompt, given)
@@ -72,7 +71,7 @@ class AsyncMannersChecks(Kit):
                 try:
                     self.run_async(call)
                 except GenerationTimeoutError as error:
-                    subject.begins(error.text, subject.known(tokens), "error.text")
+                    subject.begins(error.text, wanted, "error.text")
                 took = time.perf_counter() - began
                 if took < whole * 0.75:
                     break

@@ -15,6 +15,8 @@ from ..subject import Subject
 
 TOKENS: Final = 6
 ATTEMPTS: Final = 3
+LONG: Final = 0.8
+"""Seconds of a long answer."""
 MEASURABLE: Final = 0.3
 """Seconds. A whole answer that is faster can't be told from one that was cut short, and needn't be."""
 
@@ -107,7 +109,8 @@ class CancellationChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract()
             return
-        stream = subject.stream(**subject.greedy, **subject.limit(subject.lasting(0.5)))
+        given, whole, _ = subject.lengthy(LONG)
+        stream = subject.stream(**given)
         pieces: list[str] = []
         first = threading.Event()
 
@@ -125,9 +128,8 @@ class CancellationChecks(Kit):
             reader.join()
 
         subject.in_time(close_while_it_is_read, "a stream that another thread closes")
-        whole = subject.known(TOKENS)
-        subject.begins("".join(pieces)[: len(whole)], whole, "the beginning of what the reader got")
-        subject.agrees(subject.say(TOKENS), whole, "the answer to the next request")
+        subject.begins("".join(pieces), whole, "what the reader got")
+        subject.agrees(subject.say(TOKENS), subject.known(TOKENS), "the answer to the next request")
 
     def test_the_next_answer_is_not_held_up(self, subject: Subject) -> None:
         """After leaving a long answer, a short one comes soon: not after the rest of the long one.
@@ -135,12 +137,11 @@ class CancellationChecks(Kit):
         Why: an engine that keeps computing for nobody serves nobody. Look at: ``finally`` in ``stream``; how the engine
         aborts; a connection that must be closed.
         """
-        tokens = subject.lasting(1.0)
-        whole = subject.whole(tokens)
+        given, _, whole = subject.lengthy(LONG)
         short = min(subject.whole(1) for _ in range(2))
         seen = []
         for _ in range(ATTEMPTS if whole >= MEASURABLE else 0):
-            stream = subject.stream(**subject.greedy, **subject.limit(tokens))
+            stream = subject.stream(**given)
             next(stream, "")
             began = time.perf_counter()
             subject.in_time(stream.close, "close() of a long answer")
@@ -158,13 +159,12 @@ class CancellationChecks(Kit):
         Why: computing for nobody costs power and slows the others. Look at: a thread that fills a queue to the end;
         look at ``cancellation.stopped`` between two tokens.
         """
-        tokens = subject.lasting(1.2)
-        whole = subject.whole(tokens)
+        given, _, whole = subject.lengthy(LONG)
         pause = max(0.02, min(whole, 3.0) / 4)
         seen = ""
         for _ in range(ATTEMPTS):
             before = set(threading.enumerate())
-            stream = subject.stream(**subject.greedy, **subject.limit(tokens))
+            stream = subject.stream(**given)
             next(stream, "")
             subject.in_time(stream.close, "close() of a long answer")
             ended = comes_true(lambda: not _new_threads(before), pause)  # noqa: B023 - used at once
@@ -221,16 +221,15 @@ class CancellationChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1)
             return
-        tokens = subject.lasting(1.2)
-        whole = subject.whole(tokens)
+        asked, wanted, whole = subject.lengthy(LONG)
         seen = []
         for _ in range(ATTEMPTS if whole >= MEASURABLE else 0):
             began = time.perf_counter()
-            given = {**subject.greedy, **subject.limit(tokens), "timeout": whole / 4}
+            given = {**asked, "timeout": whole / 4}
             try:
                 within(self.patience, lambda: subject.generate(None, given), "a request with a timeout")  # noqa: B023
             except GenerationTimeoutError as error:
-                subject.begins(error.text, subject.known(tokens), "error.text")
+                subject.begins(error.text, wanted, "error.text")
             took = time.perf_counter() - began
             if took < whole * 0.75:
                 return

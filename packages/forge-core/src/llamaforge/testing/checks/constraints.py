@@ -9,6 +9,8 @@ from functools import partial
 from itertools import product
 from typing import Any, Final
 
+import pytest
+
 from ...errors import RequestError, UnsupportedError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal, expect_refusal
@@ -17,6 +19,8 @@ from ..subject import Subject
 
 COLOURS: Final = ("red", "green", "a shade of blue")
 CALLERS: Final = 4
+HOT: Final = 1000.0
+DRAWS: Final = 20
 
 
 def schema_format(schema: Any) -> dict[str, Any]:
@@ -91,6 +95,36 @@ class ConstraintChecks(Kit):
             expect(answer in COLOURS, f"one of {COLOURS}", answer)
             expect_equal(answer.finish_reason, "stop", "the finish reason of a whole choice")
 
+    def test_parameters_hold_within_a_form(self, subject: Subject) -> None:
+        """Where the answer must be one of ten letters, a banned one doesn't come, a token with a large bias does, and
+        at a high temperature it is not always the same one.
+
+        Why: a form leaves a choice, and the choice is still the parameters'. Look at: masks that replace the logits; a
+        greedy path for constrained answers.
+        """
+        letters = [chr(ord("a") + number) for number in range(10)]
+        wanted = {"type": "choice", "choice": letters}
+        plain = self._constrained(subject, wanted, "choice")
+        if plain is None:
+            return
+        asked = {**subject.limit(32), "response_format": wanted}
+        if subject.declares("logit_bias", "logprobs"):
+            told = subject.say(4, "Name a colour.", response_format=wanted, logprobs=True)
+            self._is_the_models_own(subject, told)
+            first = told.logprobs[0].token_id if told.logprobs else None
+            if first is not None:
+                banned = subject.say(
+                    4, "Name a colour.", response_format=wanted, logprobs=True, logit_bias={first: -100.0}
+                )
+                came = [each.token_id for each in banned.logprobs]
+                expect(first not in came, f"no token {first}, which is banned, in a choice of letters", came)
+        if not subject.declares("temperature", "seed") or subject.backend.capabilities.server_defaults:
+            return
+        if plain.reasoning:
+            pytest.skip("could not be measured: the model thinks before it answers")
+        came_hot = {str(subject.ask(**asked, temperature=HOT, seed=seed)) for seed in range(DRAWS)}
+        expect(len(came_hot) > 1, f"several letters at temperature {HOT:g} with {DRAWS} seeds", came_hot)
+
     def test_a_regex_is_followed(self, subject: Subject) -> None:
         """With a regular expression the whole answer matches it; a server that knows none refuses it by name.
 
@@ -140,6 +174,19 @@ class ConstraintChecks(Kit):
         for wrong in ({"type": "no-such-type"}, {"type": "json_schema"}, {"type": "choice", "choice": []}):
             expect_refusal(RequestError, partial(subject.generate, None, {"response_format": wrong}), f"{wrong}")
 
+    def _is_the_models_own(self, subject: Subject, came: GeneratedText) -> None:
+        """The first token's log-probability is what it is where any token may come."""
+        free = subject.say(1, "Name a colour.", logprobs=True, **top).logprobs if (top := _top(subject)) else ()
+        if not free or not came.logprobs or came.reasoning:
+            return
+        first = came.logprobs[0]
+        same = [each for each in free[0].top if each.token_id == first.token_id]
+        near = max(subject.rounding, 2e-3)
+        right = (
+            abs(same[0].logprob - first.logprob) <= near if same else first.logprob <= free[0].top[-1].logprob + near
+        )
+        expect(right, f"the model's own log-probability of a token, which is none of {free[0].top} in a form", first)
+
     def _is_refused(self, subject: Subject, wanted: dict[str, Any]) -> bool:
         """Whether response_format is not declared; it is refused then."""
         if subject.declares("response_format"):
@@ -172,6 +219,12 @@ class ConstraintChecks(Kit):
         )
         expect(follows and answer.finish_reason == "stop", f"JSON that follows {PAINT}, and ends with stop", answer)
         expect_equal(answer.parsed, said, "result.parsed")
+
+
+def _top(subject: Subject) -> dict[str, int]:
+    """As many alternatives as there are, where they mean what they do elsewhere."""
+    able = subject.declares("top_logprobs") and not subject.backend.capabilities.server_defaults
+    return {"top_logprobs": 20} if able else {}
 
 
 def _without_space(text: str) -> str:

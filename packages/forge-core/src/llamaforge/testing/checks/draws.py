@@ -25,7 +25,9 @@ WORDS: Final = 4
 LONG: Final = 16
 IMPROBABLE: Final = -16.0
 """The logarithm of a probability at which two equal draws are no accident."""
-BITS: Final = (8, 16, 24, 31)
+STEPS: Final = (2**8, 2**16, 2**24, 2**31, 10**3, 10**6, 2**16 - 1, 2**31 - 1)
+"""What is added to a seed: in each, something that is smaller than a seed may be comes round again."""
+MANY: Final = 400
 NEUTRAL: Final = {name: DEFAULTS[name] for name in ("temperature", "top_p", "top_k", "min_p") if name in DEFAULTS}
 
 
@@ -57,6 +59,10 @@ class DrawChecks(Kit):
             cases.setdefault("a word of the prompt to be divided by 2", []).append(
                 (self._first(subject, told, 1, **given), [other])
             )
+            given = {"repetition_penalty": 4.0, "logit_bias": {token: 100.0, other: 40.0}}
+            cases.setdefault("a word of the prompt to be divided by 4", []).append(
+                (self._first(subject, told, 1, **given), [other])
+            )
             given = {"repetition_penalty": 0.5, "logit_bias": {token: 50.0, other: 80.0}}
             cases.setdefault("a word of the prompt to be divided by 0.5", []).append(
                 (self._first(subject, told, 1, **given), [token])
@@ -75,7 +81,7 @@ class DrawChecks(Kit):
             expect(any(came == wanted for came, wanted in seen), what, told_ids)
 
     def test_biases_have_their_full_range(self, subject: Subject) -> None:
-        """Of two tokens with biases of 60 and 100 the second comes, also beside two hundred other biases, or all
+        """Of two tokens with biases of 60 and 100 the second comes, also beside four hundred other biases, or all
         that a small vocabulary has, and at a temperature above 0.
 
         Why: a limit on size or number changes nothing in small examples. Look at: clipping, arrays of a fixed length,
@@ -86,8 +92,9 @@ class DrawChecks(Kit):
         ids = [token for _, token in self._words(subject)] or subject.first_ids()
         if len(ids) < 2:
             pytest.skip("could not be measured: the backend tells no ids of tokens")
-        many = {token: -1.0 for token in range(self._known_ids(subject, 200)) if token not in ids}
-        for bias in ({ids[0]: 60.0, ids[1]: 100.0}, {**many, ids[0]: 60.0, ids[1]: 100.0}):
+        many = {token: -1.0 for token in range(self._known_ids(subject, MANY)) if token not in ids}
+        some = {ids[0]: 60.0, ids[1]: 100.0}
+        for bias in (some, {**many, **some}, {**some, **many}):
             for heat in ({"temperature": 0}, {"temperature": 2.0}):
                 came = self._first(subject, None, 2, logit_bias=bias, **heat)
                 shown = f"{len(bias)} biases, of which token {ids[1]} has the largest, and {heat}"
@@ -118,7 +125,7 @@ class DrawChecks(Kit):
                 expect_equal(came, greedy, f"whether token {token} comes and comes again with {given} and {COLD}")
 
     def test_every_bit_of_a_seed_counts(self, subject: Subject) -> None:
-        """Seeds that differ only in one high bit have different answers.
+        """Seeds that differ only in one high bit, or by a round number, have different answers.
 
         Why: seeds are often times or hashes, which differ in a few bits. Look at: masks, and integers of native code.
         """
@@ -128,9 +135,9 @@ class DrawChecks(Kit):
         first = subject.ask(**given, seed=5)
         if _logprob(first) > IMPROBABLE:
             pytest.skip("could not be measured: the model is too certain of its answer")
-        for bit in BITS:
-            other = subject.ask(**given, seed=5 + 2**bit)
-            expect(str(other) != str(first), f"another answer with seed {5 + 2**bit} than with seed 5", other)
+        for step in STEPS:
+            other = subject.ask(**given, seed=5 + step)
+            expect(str(other) != str(first), f"another answer with seed {5 + step} than with seed 5", other)
 
     def test_the_largest_seed_is_a_seed(self, subject: Subject) -> None:
         """Seeds 0 and 4294967295, the smallest and the largest, repeat their answers as any other does.
@@ -260,7 +267,7 @@ class DrawChecks(Kit):
 
     def _first(self, subject: Subject, prompt: str | None, tokens: int, **given: Any) -> list[int | None]:
         seeded = {"seed": 5} if subject.declares("seed") else {}
-        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **_unthinking(subject)}
+        asked = {"temperature": 0, **seeded, **given, **subject.limit(tokens), "logprobs": True, **unthinking(subject)}
         try:
             answer = subject.generate(prompt, asked)
         except LlamaForgeError as error:
@@ -272,7 +279,7 @@ class DrawChecks(Kit):
 _HEATS: Final[tuple[Mapping[str, Any], ...]] = (COLD, {"temperature": 0})
 
 
-def _unthinking(subject: Subject) -> dict[str, Any]:
+def unthinking(subject: Subject) -> dict[str, Any]:
     """What keeps a model that thinks from doing so: its first tokens are to be those of the answer."""
     known = subject.remembered.setdefault("unthinking", {})
     if "it" not in known:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Final
 
 import pytest
 
+from ...errors import LlamaForgeError
 from ..expect import expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
 
-TOKENS = 8
+TOKENS: Final = 8
+TOOLS: Final = [{"type": "function", "function": {"name": "paint", "parameters": {"type": "object", "properties": {}}}}]
 
 
 class LogprobChecks(Kit):
     """What log-probabilities say."""
 
     def test_there_is_one_logprob_a_token(self, subject: Subject) -> None:
-        """``result.logprobs`` has one entry for each token of the answer, also when text was held back meanwhile.
+        """``result.logprobs`` has one entry for each token of the answer, also when text was held back meanwhile,
+        and whatever else is asked for.
 
         Why: perplexities and confidences are summed over it. Look at: tokens without text of their own (a piece of a
         character, the beginning of a stop string), whose entries get lost.
@@ -25,8 +29,24 @@ class LogprobChecks(Kit):
         if not subject.declares("logprobs"):
             subject.refuses(logprobs=True)
             return
-        for more in ({}, {"stop": [subject.known(TOKENS)[2:] + "\u2603"]} if subject.declares("stop") else {}):
-            answer = subject.say(TOKENS, logprobs=True, **more)
+        shapes: tuple[dict[str, Any], ...] = (
+            {},
+            {"stop": [subject.known(TOKENS)[2:] + "\u2603"]},
+            {"response_format": {"type": "json_object"}},
+            {"tools": TOOLS, "tool_choice": "none"},
+            {"seed": 7, "temperature": 1.2},
+            {"presence_penalty": 0.5},
+        )
+        if subject.backend.capabilities.server_defaults:
+            shapes = shapes[:2]  # what a server tells beside the forms of its own is up to the server
+        for more in shapes:
+            if not subject.declares(*more):
+                continue
+            try:
+                answer = subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **more, "logprobs": True})
+            except LlamaForgeError as error:
+                expect("tools" in more or "response_format" in more, f"an answer with logprobs and {more}", error)
+                continue  # this model can't, and says so
             if answer.usage is None:
                 pytest.skip("could not be measured: the engine counts no tokens")
             tokens = answer.usage.completion_tokens - answer.usage.reasoning_tokens

@@ -127,7 +127,7 @@ class AsyncChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract()
             return
-        given = {**subject.greedy, **subject.limit(subject.lasting(0.5))}
+        given, _, _ = subject.lengthy(0.8)
 
         async def cancel() -> str:
             task = asyncio.create_task(subject.backend.agenerate(subject.prompt, given))

@@ -84,6 +84,12 @@ class MemoryChecks(Kit, slow=True):
                 subject.generate(None, {**subject.limit(1), "no_such_parameter": 1, "timeout": 1e-6})
             with contextlib.suppress(Exception):
                 subject.generate(None, {**subject.limit(16), "timeout": 1e-6})
+            with contextlib.suppress(Exception):
+                subject.generate("\ud800", subject.limit(1))  # the engine's own to refuse, as what follows
+            with contextlib.suppress(Exception):
+                subject.generate(None, {**subject.limit(1), "logit_bias": {2**31 - 2: 1.0}})
+            with contextlib.suppress(Exception):
+                subject.generate(None, {**subject.limit(1), "grammar": "root ::= ("})
 
         if not subject.full:
             subject.refuses_the_full_contract(timeout=1e-6)

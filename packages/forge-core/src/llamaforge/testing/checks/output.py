@@ -34,7 +34,7 @@ class OutputChecks(Kit):
             # Which errors there are is other checks' matter.
             with captured_output() as output, contextlib.suppress(Exception):
                 ask()
-            expect_equal(output.text, "", f"what {way} wrote to standard output")
+            expect_equal(output.text, "", f"what {way} printed")
 
     def test_loading_again_and_unloading_print_nothing(self, tmp_path: Path) -> None:
         """Loading over a model, loads that fail, unloading, closing and health print nothing.
@@ -56,7 +56,7 @@ class OutputChecks(Kit):
             self.load(backend)
             self.release(backend)
             backend.close()
-        expect_equal(output.text, "", "what loading again, failing and unloading wrote to standard output")
+        expect_equal(output.text, "", "what loading again, failing and unloading printed")
 
     def test_no_way_shows_a_secret(self) -> None:
         """Loaded with a canary for a secret, no way to ask shows it: in its result, error, warnings, log or output.
@@ -166,6 +166,9 @@ def _ways(kit: Kit, subject: Subject) -> dict[str, Callable[[], object]]:
         "an asynchronous request": lambda: kit.run_async(lambda: backend.agenerate(prompt, given)),
         "an asynchronous stream": lambda: kit.run_async(stream),
         "a conversation": lambda: backend.chat(TURNS, given),
+        "a short answer": lambda: backend.generate(prompt, {**given, **subject.limit(1)}),
+        "a short answer in a conversation": lambda: backend.chat(TURNS, {**given, **subject.limit(1)}),
+        "a conversation that is sampled": lambda: backend.chat(TURNS, subject.limit(3)),
         "a conversation's stream": lambda: backend.chat_stream(TURNS, given).read(),
         "an asynchronous conversation": lambda: kit.run_async(lambda: backend.achat(TURNS, given)),
         "malformed messages": lambda: backend.chat([{"role": "nobody", "content": "Hello"}], given),
@@ -196,7 +199,7 @@ def _unseen(text: str, name: str) -> None:
 @contextlib.contextmanager
 def _everything_told() -> Iterator[io.StringIO]:
     """What is logged, warned of and printed in this block, and what else is written there."""
-    with everything_logged() as log, warnings.catch_warnings(record=True) as warned, captured_output() as output:
+    with everything_logged() as log, captured_output() as output, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         yield log
     log.write("".join(f"\nwarning: {each.message}" for each in warned))

@@ -27,6 +27,14 @@ COLOURS: Final = {
 FORMAT: Final = {"type": "json_schema", "json_schema": {"name": "paint", "strict": True, "schema": COLOURS}}
 TOOLS: Final = [{"type": "function", "function": {"name": "paint", "description": "Paint.", "parameters": COLOURS}}]
 NAMED: Final = {"type": "function", "function": {"name": "paint"}}
+CONVERSATION: Final = [
+    {"role": "system", "content": "You tell stories of the sea."},
+    {"role": "user", "content": "Which boat came in first?"},
+    {"role": "assistant", "content": "The grey one, in the fog."},
+    {"role": "user", "content": "And who saw it?"},
+    {"role": "assistant", "content": "Nobody but the dog."},
+    {"role": "user", "content": "Tell that story, please, and make it long."},
+]
 LETTERS: Final = ["e", "a", "o", "i"]
 """Stop strings that hardly an answer gets by."""
 
@@ -84,6 +92,38 @@ class PathChecks(Kit, slow=True):
         if subject.full and not any(way.is_raw for way in ways(subject)):
             pytest.skip("could not be measured: the backend renders nothing, or takes no raw prompt")
         self._agrees(subject, "generate(raw=True)", "generate_stream(raw=True)", "agenerate(raw=True)")
+
+    def test_a_long_conversation_takes_every_parameter(self, subject: Subject) -> None:
+        """A conversation of several turns has, with each parameter, the answer that its rendered text has, sent raw.
+
+        Why: the other checks ask in one turn. Look at: code of your own for histories and system turns.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template or not any(way.is_raw for way in ways(subject)):
+            pytest.skip("could not be measured: there is no template, or the backend renders nothing")
+        turns = CONVERSATION
+        try:
+            rendered = subject.backend.render(messages=turns)
+        except LlamaForgeError:  # a template may refuse system turns
+            turns = CONVERSATION[1:]
+            rendered = subject.backend.render(messages=turns)
+        plain = {**subject.greedy, **subject.limit(TOKENS)}
+        whole = str(subject.chat(turns, **plain))
+        if whole != subject.generate(rendered, {**plain, "raw": True}):
+            pytest.skip("could not be measured: a raw text is not answered like the conversation that it shows")
+        for given in self._requests(subject, whole):
+            if "tools" in given:
+                continue
+            what = f"chat() of {len(turns)} turns with {given}"
+            ask = partial(subject.backend.chat, turns, given)
+            try:
+                wanted = subject.generate(rendered, {**given, "raw": True})
+            except LlamaForgeError as error:
+                expect_refusal(type(error), ask, f"{what}, as generate() refuses it")
+                continue
+            self._is_alike(subject, subject.in_time(ask, what), wanted, what)
 
     def test_a_prompt_never_read_before_means_the_same(self, subject: Subject) -> None:
         """On each path, a prompt that nothing is kept of has the answer that it has once more, with the same fields.
@@ -197,10 +237,10 @@ class PathChecks(Kit, slow=True):
                 return None
             raise
 
-    def _requests(self, subject: Subject) -> Iterator[Given]:
-        """Parameters that each change the greedy answer, or what is told of it."""
+    def _requests(self, subject: Subject, whole: str | None = None) -> Iterator[Given]:
+        """Parameters that each change the greedy answer, *whole*, or what is told of it."""
         greedy = {**subject.greedy, **subject.limit(TOKENS)}
-        whole = subject.known(TOKENS)
+        whole = subject.known(TOKENS) if whole is None else whole
         stop = whole[len(whole) // 2 :][:2]
         changes: list[Given] = [
             {"max_tokens": 2},
@@ -224,6 +264,13 @@ class PathChecks(Kit, slow=True):
             hot = {"temperature": 1.7, "seed": 3}
             filters: tuple[Given, ...] = ({"top_k": 2}, {"top_p": 0.3}, {"min_p": 0.6}, {"logprobs": True})
             changes += [hot, {**hot, "seed": 0}, *({**hot, **more} for more in filters)]
+            pulls: tuple[Given, ...] = (
+                {"presence_penalty": 2.0, "frequency_penalty": 1.0},
+                {"repetition_penalty": 1.9},
+                {"logit_bias": dict.fromkeys(subject.first_ids()[1:2], 60.0)},
+                {"stop": LETTERS},
+            )
+            changes += [{**hot, **more} for more in pulls]
         yield greedy
         for change in changes:
             if change and subject.declares(*change) and change.get("logit_bias", True):
@@ -239,6 +286,7 @@ class PathChecks(Kit, slow=True):
             {**greedy, "repetition_penalty": 1.9, **told},
             {**greedy, "stop": LETTERS},
             {**greedy, "response_format": FORMAT, "max_tokens": 24},
+            {**greedy, "grammar": 'root ::= "yes" | "no"'},
             {**greedy, "tools": TOOLS, "tool_choice": "required", "max_tokens": 32},
         ]
         if subject.declares("seed", "temperature") and not subject.rounding:

@@ -15,7 +15,7 @@ from ...errors import LlamaForgeError
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
 from ..patience import on_main_thread
-from ..process_state import State, differences, exit_hooks, put_back, read_state
+from ..process_state import State, differences, exit_hooks, put_back, read_state, stirred
 from ..run import run_of
 from ..subject import Subject
 
@@ -96,7 +96,8 @@ class ProcessChecks(Kit, slow=True):
             run.has_imported = True
         on_main_thread(lambda: put_back(found))
         try:
-            yield read_state()
+            with stirred():  # a backend that seeds them did so already
+                yield read_state()
         finally:
             on_main_thread(lambda: put_back(found))
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import pytest
 
-from ...errors import LlamaForgeError, RequestError
+from ...errors import ContextOverflowError, LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
@@ -24,6 +26,11 @@ BASE: Final[Sequence[Turn]] = (
     {"role": "user", "content": "The grey one. What does the keeper do?"},
 )
 SYSTEM: Final[Turn] = {"role": "system", "content": "You are the keeper's dog, and you bark at gulls."}
+MANY: Final = 12
+"""Turns of a long conversation."""
+WORDS: Final = (3000, 1700, 900, 600, 400, 250, 150, 60)
+"""Words of a long prompt: the first number that fits."""
+TALE: Final = ("and", "the", "dog", "of", "his", "house", "came", "from", "an", "island")
 ODD: Final = (
     "tab\there",
     "two  spaces",
@@ -32,6 +39,17 @@ ODD: Final = (
     "e\u0301 and \u00e9",
     "UPPER and lower",
     "<b>&amp;</b>",
+    "byte\ufeff order",
+    "no\u00a0break",
+    "zero\u200bwidth",
+    "join\u200der",
+    "\uff21 wide",
+    "\u201cquoted\u201d",
+    "\x07bell",
+    "line\u2028end",
+    "\\n escaped",
+    "{{ braces }}",
+    "\U0001f98a\U0001f3fd fox",
 )
 
 
@@ -71,17 +89,70 @@ class ReadingChecks(Kit):
             "no system turn": BASE,
             "a system turn": (SYSTEM, *BASE),
             "another system turn": ({**SYSTEM, "content": "You are the keeper's cat, and you bark at gulls."}, *BASE),
+            "a second system turn": (SYSTEM, *BASE[:2], {**SYSTEM, "content": "Bark at boats, too."}, last),
+            "another second one": (SYSTEM, *BASE[:2], {**SYSTEM, "content": "Bark at nobody."}, last),
+            "two system turns at first": (SYSTEM, {**SYSTEM, "content": "Bark at boats, too."}, *BASE),
+            "two others": (SYSTEM, {**SYSTEM, "content": "Bark at nobody."}, *BASE),
+            "a turn of the developer": ({**SYSTEM, "role": "developer"}, *BASE[1:]),
+            "another turn of the developer": ({"role": "developer", "content": "Bark at boats."}, *BASE[1:]),
             "the system's words as the user's": ({**SYSTEM, "role": "user"}, *BASE[1:]),
             "the user's words as the system's": ({**first, "role": "system"}, last),
             "the first and the last question": (first, last),
         }
         self._all_differ(subject, with_system)
 
+    def test_each_turn_of_a_long_conversation_counts(self, subject: Subject) -> None:
+        """If any one of many turns says something else, or says nothing, the conversation is read as a different one.
+
+        Why: what forgets turns forgets the first, the last but one, or every second one. Look at: windows over the
+        history; turns that are matched in pairs; turns without text.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        if not subject.has_template:
+            return
+        turns = [*(turn for number in range(MANY // 2) for turn in _exchange(number)), BASE[-1]]
+        variants: dict[str, Sequence[Turn]] = {"the conversation": turns}
+        for place, turn in enumerate(turns):
+            other = {**turn, "content": f"{turn['content']} Or not."}
+            variants[f"another turn {place + 1}"] = [*turns[:place], other, *turns[place + 1 :]]
+        silent = {**turns[1], "content": ""}
+        variants["an answer without text"] = [turns[0], silent, *turns[2:]]
+        variants["no such answer"] = [turns[0], *turns[2:]]
+        self._all_differ(subject, variants)
+
+    def test_all_of_a_long_prompt_counts(self, subject: Subject) -> None:
+        """Of a prompt that nearly fills the context, another beginning, middle or end is read as another prompt; so it
+        is in a turn of a conversation.
+
+        Why: limits on characters are met by long prompts alone. Look at: slices, and buffers of a fixed size.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        for words in WORDS:
+            text = [TALE[number % len(TALE)] for number in range(words)]
+            variants: dict[str, list[str]] = {"the prompt": text}
+            for what, place in {"beginning": 0, "middle": words // 2, "end": words - 2}.items():
+                variants[f"another {what}"] = [*text[:place], "other", *text[place + 1 :]]
+            try:
+                seen = {what: self._read(subject, " ".join(words)) for what, words in variants.items()}
+            except ContextOverflowError:
+                continue
+            if None in seen.values():
+                pytest.skip("could not be measured: too little is told of what was read")
+            plain = seen.pop("the prompt")
+            alike = [what for what, came in seen.items() if any(map(operator.eq, came, plain))]
+            expect(not alike, f"a prompt of {words} words to be read to its end", alike)
+            return
+
     def test_every_character_counts(self, subject: Subject) -> None:
         """White space, control characters, capitals and accents of a prompt reach the model as they stand, raw or not.
 
         Why: text after a NUL, or a line's indentation, is lost where text passes through native code. Look at:
-        ``strip``, normalisation, C strings, line endings.
+        ``strip``, normalisation, C strings, line endings. What the model's own tokenizer normalizes is named by the
+        setting ``normalizes``.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -94,17 +165,30 @@ class ReadingChecks(Kit):
             "\u00e9 and \u00e9",
             "upper and lower",
             "<b>&</b>",
+            "byte order",
+            "no break",
+            "zerowidth",
+            "joiner",
+            "A wide",
+            '"quoted"',
+            "bell",
+            "line\nend",
+            "\n escaped",
+            "{ braces }",
+            "\U0001f98a fox",
         )
         for odd, other in zip(ODD, plain, strict=True):
+            if self._normal(odd) == self._normal(other):
+                continue
             prompts = {text: f"Repeat this, please: {text}. And then go on." for text in (odd, other)}
-            for raw in (False, True):
-                seen = {text: self._seen(subject, prompt, raw) for text, prompt in prompts.items()}
+            for how in ("as it is", "raw", "as a turn"):
+                seen = {text: self._seen(subject, prompt, how) for text, prompt in prompts.items()}
                 if None not in seen.values():
-                    expect(seen[odd] != seen[other], f"{odd!r} to be read otherwise than {other!r} (raw={raw})", seen)
-        if self._seen(subject, "x", raw=True) is None:
+                    expect(seen[odd] != seen[other], f"{odd!r} to be read otherwise than {other!r} ({how})", seen)
+        if self._seen(subject, "x", "raw") is None:
             return
         edges = ("The sea", " The sea", "The sea ", "The sea\n", "\n\nThe sea", "The sea  ")
-        seen = {text: self._seen(subject, text, raw=True) for text in edges}
+        seen = {text: self._seen(subject, text, "raw") for text in edges}
         alike = [(one, other) for one in edges for other in edges if one < other and seen[one] == seen[other]]
         expect(not alike, "white space at the edges of a raw prompt to be read", alike)
 
@@ -206,9 +290,30 @@ class ReadingChecks(Kit):
             expect(came not in seen, f"{what} to be read otherwise than {seen.get(came)}", Told(f"{came} for both"))
             seen[came] = what
 
-    def _seen(self, subject: Subject, prompt: str, raw: bool) -> Any:
+    def _normal(self, text: str) -> str:
+        """*text* as the model's own tokenizer normalizes it."""
+        if self.normalizes is None:
+            return text
+        if "K" in self.normalizes:  # such tokenizers drop control characters, too
+            text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cf"))
+            return " ".join(unicodedata.normalize(self.normalizes, text).split())
+        return unicodedata.normalize(self.normalizes, text)
+
+    def _read(self, subject: Subject, prompt: str) -> Any:
+        """What is made of a prompt, and of a conversation whose first turn it is."""
+        seen = [_fingerprint(subject.generate(prompt, self._told(subject)))]
+        if subject.has_template:
+            turns = [{"role": "user", "content": prompt}, *BASE[1:]]
+            seen.append(_fingerprint(subject.backend.chat(turns, self._told(subject))))
+        return None if None in seen else seen
+
+    def _seen(self, subject: Subject, prompt: str, how: str) -> Any:
+        told = self._told(subject)
         try:
-            return _fingerprint(subject.generate(prompt, {**self._told(subject), "raw": raw or None}))
+            if how == "as a turn":
+                turns = [{"role": "user", "content": prompt}, *BASE[1:]]
+                return _fingerprint(subject.backend.chat(turns, told)) if subject.has_template else None
+            return _fingerprint(subject.generate(prompt, {**told, "raw": (how == "raw") or None}))
         except LlamaForgeError:
             return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import pytest
+
 from ...errors import LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
@@ -46,7 +48,7 @@ class ToolingChecks(Kit):
         for name in ("door", "paint"):
             for tools in (TOOLS, TOOLS[::-1]):
                 choice = {"type": "function", "function": {"name": name}}
-                answer = self._asked(subject, tools=tools, tool_choice=choice)
+                answer = self._answered_with(subject, tools=tools, tool_choice=choice)
                 if answer is None:
                     return
                 called = [call.function.name for call in answer.tool_calls]
@@ -62,11 +64,34 @@ class ToolingChecks(Kit):
             subject.refuses(tools=TOOLS)
             return
         for given in ({"tools": TOOLS, "tool_choice": "none"}, {}):
-            answer = self._asked(subject, **given)
+            answer = self._answered_with(subject, **given)
             if answer is None:
                 continue
             expect(not answer.tool_calls, f"no tool calls with {list(given)}", answer.tool_calls)
             expect(answer.finish_reason in ("stop", "length"), "a finish_reason of text", answer.finish_reason)
+
+    def test_a_tool_that_nobody_asked_for_is_not_forced(self, subject: Subject) -> None:
+        """Where the model may choose (no tool_choice, or "auto") and its own continuation of the rendered text names
+        no tool, none is called.
+
+        Why: a program that offers tools wants the model's decision. Look at: constraints that are set whenever there
+        are tools.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+        turns = [{"role": "user", "content": subject.prompt}]
+        given = {**subject.greedy, **subject.limit(TOKENS)}
+        for choice in ({}, {"tool_choice": "auto"}):
+            asked = {"tools": TOOLS, **choice}
+            try:
+                rendered = subject.backend.render(messages=turns, parameters=asked)
+                plain = subject.generate(rendered, {**given, "raw": True})
+                answer = subject.backend.chat(turns, {**given, **asked})
+            except LlamaForgeError:
+                pytest.skip("could not be measured: the backend renders no tools, or takes no raw prompt")
+            named = any(tool["function"]["name"] in plain for tool in TOOLS)  # type: ignore[index]
+            expect(named or not answer.tool_calls, f"no call with {choice or 'no tool_choice'}", answer.tool_calls)
 
     def test_calls_are_the_same_on_every_path(self, subject: Subject) -> None:
         """A required tool is called on every path, streamed or not, with the same arguments, and each call has an id.
@@ -77,14 +102,14 @@ class ToolingChecks(Kit):
             subject.refuses(tools=TOOLS)
             return
         given: dict[str, Any] = {"tools": TOOLS, "tool_choice": "required"}
-        wanted = self._asked(subject, **given)
+        wanted = self._answered_with(subject, **given)
         if wanted is None:
             return
         expect(wanted.tool_calls, "a tool call", wanted.to_dict())
         self._is_sound(wanted)
         if subject.declares("parallel_tool_calls"):  # a model may call without end; one call is as long as it is
             given["parallel_tool_calls"] = False
-            wanted = self._asked(subject, **given)
+            wanted = self._answered_with(subject, **given)
             if wanted is None:
                 return
             expect(len(wanted.tool_calls) == 1, "one tool call with parallel_tool_calls=False", wanted.to_dict())
@@ -129,7 +154,7 @@ class ToolingChecks(Kit):
                     follows = set(value) == {"open"} and isinstance(value["open"], bool)
                     expect(follows, f"JSON that follows {_STATE} of {way.name}", answer)
 
-    def _asked(self, subject: Subject, **given: Any) -> GeneratedText | None:
+    def _answered_with(self, subject: Subject, **given: Any) -> GeneratedText | None:
         try:
             return subject.generate(None, {**subject.greedy, **subject.limit(TOKENS), **given})
         except RequestError:

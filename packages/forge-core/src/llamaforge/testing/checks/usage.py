@@ -33,12 +33,20 @@ class UsageChecks(Kit):
         given = {**subject.greedy, **subject.limit(4)}
         others = {
             "a stream": subject.answered(lambda: subject.stream(**given).read(), "a stream"),
+            "an answer of one token": subject.say(1),
+            "an answer of two tokens": subject.say(2),
             "a raw prompt": subject.ask(**given, raw=True),
             "a sampled answer": subject.ask(**subject.limit(4)),
             "an asynchronous answer": self.run_async(lambda: subject.backend.agenerate(subject.prompt, given)),
         }
+        if subject.declares("stop"):
+            others["an answer that a stop string ended"] = subject.say(24, stop=[subject.material()[3:6]])
+        if subject.declares("logprobs"):
+            others["an answer with log-probabilities"] = subject.say(4, logprobs=True)
         if subject.has_template:
-            others["a conversation"] = subject.chat([{"role": "user", "content": subject.prompt}], **given)
+            turns = [{"role": "user", "content": subject.prompt}]
+            others["a conversation"] = subject.chat(turns, **given)
+            others["a conversation in an event loop"] = self.run_async(lambda: subject.backend.achat(turns, given))
         for way, other in others.items():
             what = f"usage of {way} where that of generate() is {'None' if answer.usage is None else 'told'}"
             expect((other.usage is None) == (answer.usage is None), what, other.usage)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import doors, edging, probabilities, reading, samplers, telling
+from . import doors, edging, probabilities, reading, samplers, sizes, telling
 from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
@@ -299,6 +299,7 @@ _EDGES: Final = defects_of(
 
 DEFECTS: Final = (
     *samplers.DEFECTS,
+    *sizes.DEFECTS,
     *probabilities.DEFECTS,
     *reading.DEFECTS,
     *telling.DEFECTS,

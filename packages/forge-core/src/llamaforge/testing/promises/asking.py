@@ -55,6 +55,8 @@ PROMISES: Final = (
         "C8",
         "what each penalty counts",
         (
+            "test_a_penalty_reads_the_whole_of_a_long_prompt",
+            "test_a_penalty_counts_the_whole_of_a_long_answer",
             "test_repetition_penalty_counts_prompt_and_answer",
             "test_penalties_hold_when_sampled",
             "test_penalties_end_a_repetition_when_they_should",
@@ -92,6 +94,7 @@ PROMISES: Final = (
         "C12",
         "without max_tokens the model or the context ends the answer",
         (
+            "test_a_long_text_is_not_cut",
             "test_answers_have_no_limit_of_their_own",
             "test_a_context_may_be_full",
         ),
@@ -286,6 +289,8 @@ PROMISES: Final = (
         "C39",
         "a stream is text, then exactly one Finished",
         (
+            "test_a_long_answer_begins_early",
+            "test_a_known_text_comes_in_pieces",
             "test_a_stream_has_exactly_one_end",
             "test_the_answer_comes_in_pieces",
             "test_an_asynchronous_answer_comes_in_pieces",
@@ -305,13 +310,21 @@ PROMISES: Final = (
         "C43",
         "a stream, joined, is what generate returns",
         (
+            "test_a_text_comes_out_as_it_is",
             "test_the_stream_joined_is_the_whole",
             "test_stream_and_generate_agree_on_every_field",
             "test_a_shorter_answer_is_the_beginning_of_the_longer_one",
             "test_every_token_brings_its_text",
         ),
     ),
-    Promise("C44", "UTF-8 is decoded as if at once", ("test_utf8_is_never_split",)),
+    Promise(
+        "C44",
+        "UTF-8 is decoded as if at once",
+        (
+            "test_a_text_comes_out_as_it_is",
+            "test_utf8_is_never_split",
+        ),
+    ),
     Promise(
         "C45",
         "no part of a stop string comes out",
@@ -327,6 +340,8 @@ PROMISES: Final = (
         "C46",
         "text is held back only while it may begin a stop string",
         (
+            "test_no_path_collects_an_answer",
+            "test_a_known_text_comes_in_pieces",
             "test_log_probabilities_come_with_their_text",
             "test_a_stop_string_never_met_holds_nothing_back",
             "test_what_was_held_back_comes_out",

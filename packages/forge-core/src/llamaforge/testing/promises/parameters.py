@@ -11,6 +11,7 @@ PROMISES: Final = (
         "P1",
         "each name means the same, on every path",
         (
+            "test_a_long_conversation_takes_every_parameter",
             "test_a_stream_takes_every_parameter",
             "test_chat_takes_every_parameter",
             "test_asynchronous_calls_take_every_parameter",
@@ -38,6 +39,7 @@ PROMISES: Final = (
         "P4",
         "max_tokens",
         (
+            "test_a_long_text_is_not_cut",
             "test_max_tokens_is_exact",
             "test_an_answer_never_exceeds_max_tokens",
         ),
@@ -47,6 +49,7 @@ PROMISES: Final = (
         "P5",
         "temperature",
         (
+            "test_a_low_temperature_is_taken_as_it_is",
             "test_temperature_zero_is_greedy",
             "test_temperature_gives_variety",
             "test_tokens_are_drawn_as_often_as_they_should_be",
@@ -67,6 +70,7 @@ PROMISES: Final = (
         "P7",
         "top_k",
         (
+            "test_a_wide_top_k_keeps_exactly_that_many",
             "test_top_k_of_one_is_greedy",
             "test_a_filter_wider_than_the_vocabulary_is_none",
             "test_sampled_tokens_are_allowed_ones",
@@ -77,6 +81,7 @@ PROMISES: Final = (
         "P8",
         "min_p",
         (
+            "test_a_small_min_p_is_taken_as_it_is",
             "test_min_p_of_one_is_greedy",
             "test_sampled_tokens_are_allowed_ones",
         ),
@@ -115,6 +120,7 @@ PROMISES: Final = (
         "P12",
         "frequency_penalty",
         (
+            "test_a_penalty_counts_the_whole_of_a_long_answer",
             "test_frequency_penalty_is_honoured",
             "test_penalties_end_a_repetition_when_they_should",
         ),
@@ -124,6 +130,7 @@ PROMISES: Final = (
         "P13",
         "repetition_penalty",
         (
+            "test_a_penalty_reads_the_whole_of_a_long_prompt",
             "test_repetition_penalty_is_honoured",
             "test_repetition_penalty_counts_prompt_and_answer",
             "test_a_repetition_penalty_favours_nothing_that_was_there",
@@ -166,6 +173,7 @@ PROMISES: Final = (
         "P17",
         "response_format",
         (
+            "test_parameters_hold_within_a_form",
             "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
             "test_sampled_answers_follow_their_schema",
@@ -199,6 +207,7 @@ PROMISES: Final = (
         "P20",
         "tool_choice",
         (
+            "test_a_tool_that_nobody_asked_for_is_not_forced",
             "test_no_tool_is_called_where_none_may_be",
             "test_the_named_tool_is_called",
             "test_a_required_tool_is_called",

@@ -25,6 +25,7 @@ PROMISES: Final = (
         "C108",
         "prompts are cut only on request, and it is reported",
         (
+            "test_all_of_a_long_prompt_counts",
             "test_nothing_is_cut_on_any_path_unasked",
             "test_nothing_is_left_out_unasked",
             "test_a_text_loses_its_beginning_on_request",

@@ -72,6 +72,7 @@ PROMISES: Final = (
         "C62",
         "asynchronous calls take the same parameters and give the same results",
         (
+            "test_no_path_collects_an_answer",
             "test_the_asynchronous_twins_agree",
             "test_asynchronous_calls_take_every_parameter",
             "test_asynchronous_chat_takes_every_parameter",
@@ -287,6 +288,8 @@ PROMISES: Final = (
         "C96",
         "every turn reaches the model, or the request is refused",
         (
+            "test_all_of_a_long_prompt_counts",
+            "test_each_turn_of_a_long_conversation_counts",
             "test_every_word_counts",
             "test_a_conversation_is_read_alike_on_every_path",
             "test_every_turn_reaches_the_model",
