@@ -1,4 +1,4 @@
-"""Which rows are done: 16 bytes for each, in a hash table of its own, since a dict takes ten times as much."""
+"""Which rows are done, in a hash table of two arrays, since a dict's objects take several times as much."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -10,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from ...errors import GenerationTimeoutError
+from ...errors import ContextOverflowError, GenerationTimeoutError
 from ..expect import Told, expect
 from ..kit import Kit
 from ..subject import Subject
@@ -22,6 +23,7 @@ MEASURABLE: Final = 0.3
 SHORTEST: Final = 0.15
 """Seconds that a loaded machine may keep a loop waiting for reasons of its own."""
 CALLS: Final = 12
+SENTENCE: Final = "The keeper of the light and his dog look at the sea. "
 
 
 class AsyncMannersChecks(Kit):
@@ -88,8 +90,9 @@ class AsyncMannersChecks(Kit):
             subject.refuses_the_full_contract()
             return
         seen = []
+        times = self._as_often_as_it_fits(subject)
         for attempt in range(ATTEMPTS):
-            prompt = f"{attempt} " + "The keeper of the light and his dog look at the sea. " * 12
+            prompt = f"{attempt} " + SENTENCE * times
             waited, took = self.run_async(
                 lambda prompt=prompt: longest_wait(  # type: ignore[misc]
                     lambda: subject.backend.agenerate(prompt, {**subject.greedy, **subject.limit(1)})
@@ -101,6 +104,14 @@ class AsyncMannersChecks(Kit):
         expect(
             False, "an event loop that goes on while a prompt is read", Told(f"it stood still for {', '.join(seen)}")
         )
+
+    def _as_often_as_it_fits(self, subject: Subject) -> int:
+        """How often a sentence is repeated to make a long prompt."""
+        for times in (44, 24):
+            with contextlib.suppress(ContextOverflowError):
+                subject.generate(f"? {SENTENCE * times}", {**subject.greedy, **subject.limit(1)})
+                return times
+        return 12
 
     def test_asynchronous_calls_leave_no_threads(self, subject: Subject) -> None:
         """A dozen more calls from a loop need no more threads than the first few did.

@@ -90,15 +90,23 @@ class UsageChecks(Kit):
         expect(len(counts) == 1, "one number of prompt_tokens for one prompt", counts)
 
     def test_a_warm_prompt_has_the_same_answer(self, subject: Subject) -> None:
-        """A prompt whose beginning, or all of it, was computed before has the answer that a backend has which was just
-        loaded; usage.cached_tokens is part of prompt_tokens, which stays as it is.
+        """A prompt or conversation whose beginning, or all of it, was computed before has the answer that a backend
+        has which was just loaded; usage.cached_tokens is part of prompt_tokens, which stays as it is.
 
         Why: a cache must not change the text. Look at: how far a cached beginning is taken to agree;
         what of a cache is overwritten meanwhile; counts of what was saved.
         """
         prompts = [f"{subject.prompt} And then tell of {end}." for end in ("the harbour", "a storm at night")]
+        short = [{"role": "user", "content": subject.prompt}]
+        turns = [*short, {"role": "assistant", "content": "I see."}, {"role": "user", "content": "And then?"}]
+        given = {**subject.greedy, **subject.limit(8)}
         with self.fresh() as cold:
             wanted = cold.say(8, prompts[1])
+            if subject.has_template:
+                went_on = cold.chat(turns, **given)
+                subject.chat(short, **given)
+                for how in ("that goes on", "asked again"):
+                    cold.agrees(subject.chat(turns, **given), went_on, f"the answer to a conversation {how}")
         subject.say(8, prompts[0])
         for how in ("begun by another one", "asked before"):
             answer = subject.say(8, prompts[1])
