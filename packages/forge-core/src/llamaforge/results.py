@@ -185,6 +185,8 @@ class GeneratedText(str):
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as plain values that JSON can represent."""
-        parsed = None if self.parsed is None else msgspec.json.decode(self.text)  # an instance may be of any type
+        import json
+
+        parsed = None if self.parsed is None else json.loads(self.text)  # an instance may be of any type
         plain: dict[str, Any] = msgspec.to_builtins({"text": self.text, **self.__dict__, "parsed": parsed})
         return plain

@@ -22,7 +22,7 @@ def partial_json(text: str) -> Any:
         return None
     try:
         return msgspec.json.decode(closed)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,7 @@ class AnswerReader:
             raise InvalidAnswerError(text, f"it is not one of {', '.join(map(repr, self._format.choice))}.")
         if not self._format.is_json:
             return
-        try:
-            plain = msgspec.json.decode(text)
-        except msgspec.DecodeError as error:
-            raise InvalidAnswerError(text, f"it is not JSON ({error}).") from None
+        plain = _decoded(text)
         if self._validator is not None:
             self._validator.check(text, plain)
         if self._kind is None:
@@ -82,3 +80,18 @@ class AnswerReader:
     def partial(self, text: str) -> Any:
         """What the beginning of an answer, *text*, says so far, as plain data; None while it says nothing."""
         return partial_json(text) if self._format.is_json else None
+
+
+def _decoded(text: str) -> Any:
+    """What *text* says. A number that no float holds, such as 1e999, is JSON as well, and comes out as infinity."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        try:
+            return json.loads(text, parse_constant=_refuse)
+        except (ValueError, RecursionError):
+            raise InvalidAnswerError(text, f"it is not JSON ({error}).") from None
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(constant)

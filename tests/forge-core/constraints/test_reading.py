@@ -1,0 +1,29 @@
+"""What an answer in a format says."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from llamaforge.constraints.reading import AnswerReader
+from llamaforge.errors import InvalidAnswerError
+
+ANY: dict[str, Any] = {"type": "json_schema", "json_schema": {"schema": {}}}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [("[1e999, -1e999]", [math.inf, -math.inf]), (f"[1{'0' * 400}]", [10**400]), ("1.5", 1.5)],
+)
+def test_numbers_that_no_float_holds_are_json(text: str, says: Any) -> None:
+    reader = AnswerReader(ANY)
+    reader.finish(text)
+    assert reader.parsed == says
+
+
+@pytest.mark.parametrize("text", ["", "[1e999", "NaN", "[Infinity]", "nonsense", "[" * 100_000])
+def test_what_is_no_json_is_an_error(text: str) -> None:
+    with pytest.raises(InvalidAnswerError, match="it is not JSON"):
+        AnswerReader(ANY).finish(text)
