@@ -152,7 +152,11 @@ def test_report_shows_and_converts(tmp_path: Path) -> None:
     [
         (["run"], "TARGET"),
         (["run", "http://127.0.0.1:9", "-c", "many"], "is not a number"),
-        (["run", "http://127.0.0.1:9", "--mode", "serve"], "needs arrival_rate"),
+        (["run", "http://127.0.0.1:9", "--mode", "serve"], "--mode serve needs --rate"),
+        (["sweep", "http://127.0.0.1:9", "--mode", "serve"], "--mode serve needs --rate"),
+        (["run", "http://127.0.0.1:9", "--rate", "3"], "Add --mode serve"),
+        (["run", "http://127.0.0.1:9", "-o", "results.txt"], "a name that ends in .json"),
+        (["run", "http://127.0.0.1:9", "-o", "nowhere/results.json"], "there is no folder 'nowhere'"),
         (["run", "http://127.0.0.1:9", "--prompt-tokens", "long"], "prompt_tokens must be"),
         (["run", "http://127.0.0.1:9", "--dataset", "nowhere.txt"], "can't be read"),
         (["run", "http://127.0.0.1:9", "--vary", "n_batch"], "NAME=VALUE,VALUE"),

@@ -12,7 +12,7 @@ import click
 from llamaforge.cli.options import given_parameters
 from llamaforge.errors import InvalidParameterError
 
-from .cli_options import variants, workload_options
+from .cli_options import savable, variants, workload_options
 
 _INVALID: Final = 11
 
@@ -38,6 +38,10 @@ def _benchmark(target: str, options: dict[str, Any]) -> Any:
     from .benchmark import Benchmark
     from .loads import Prompts, Synthetic, read_dataset
 
+    if options["mode"] != "serve" and options["rate"] is not None:
+        raise click.UsageError(f"--rate has no meaning with --mode {options['mode']}. Add --mode serve.")
+    if options["mode"] == "serve" and options["rate"] is None and options["pattern"] != "trace":
+        raise click.UsageError("--mode serve needs --rate, the requests a second that arrive.")
     dataset: Any
     if options["prompts"]:
         dataset = Prompts(options["prompts"])
@@ -249,7 +253,15 @@ def serve_calibration(port: int, **delays: Any) -> None:
 
 @command.command("report")
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("-o", "--save", "save", multiple=True, metavar="FILE", help="Save as .html, .csv, .png ... Repeatable.")
+@click.option(
+    "-o",
+    "--save",
+    "save",
+    multiple=True,
+    metavar="FILE",
+    callback=savable,
+    help="Save as .html, .csv, .png ... Repeatable.",
+)
 def report(file: str, save: tuple[str, ...]) -> None:
     """Show the results in FILE, which `bench run -o FILE.json` wrote, or save them in another form."""
     from .results import Results
