@@ -79,6 +79,9 @@ IMAGE = {"role": "user", "content": [{"type": "image", "source": {}}]}
         ({"model": "three"}, anthropic.NotFoundError, "There is no model"),
         ({"max_tokens": 0}, anthropic.BadRequestError, "max_tokens"),
         ({"tools": [{"type": "web_search_20250305", "name": "web"}]}, anthropic.BadRequestError, "web_search"),
+        ({"tool_choice": {"type": "any"}}, anthropic.BadRequestError, "tool_choice needs tools"),
+        ({"thinking": {"type": "hard"}}, anthropic.BadRequestError, "thinking.type must be"),
+        ({"output_config": {"format": {"type": "xml"}}}, anthropic.BadRequestError, "output_config.format must"),
         (
             {"messages": [IMAGE]},
             anthropic.BadRequestError,
@@ -96,6 +99,20 @@ def test_a_failure_amid_a_stream(client: anthropic.Anthropic) -> None:
     with pytest.raises(anthropic.APIStatusError, match="The engine has failed"):
         for _ in client.messages.create(model="one", max_tokens=9, messages=say("fail"), stream=True):
             pass
+
+
+def test_a_structured_answer(client: anthropic.Anthropic) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+    form: Any = {"type": "json_schema", "schema": schema}
+    config: Any = {"format": form, "effort": "low"}
+    raw = client.messages.with_raw_response.create(model="one", max_tokens=9, messages=say("Hi"), output_config=config)
+    assert raw.headers["llamaforge-ignored"] == "output_config.effort"
+    for more in ({}, {"extra_body": {"output_format": form}}):
+        if more:
+            client.messages.create(model="one", max_tokens=9, messages=say("Hi"), **more)
+        asked = Scripted.asked[-1].response_format
+        assert asked is not None
+        assert asked["json_schema"]["schema"] == schema
 
 
 def test_thinking(client: anthropic.Anthropic) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import ssl
@@ -18,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from forge_serve.command import command
+from forge_serve.listening import listen_in_file
 from support.serving import until
 
 TLS = Path(__file__).parents[1] / "forge-openai" / "tls"
@@ -161,6 +163,85 @@ def test_a_socket_in_the_file_system(tmp_path: Path) -> None:
         ready(server, lambda: asked().startswith(b"HTTP/1.1 200"))
 
 
+def test_a_path_that_is_taken(tmp_path: Path) -> None:
+    file = tmp_path / "here"
+    file.write_text("a text")
+    refused = CliRunner().invoke(command, ["--unix-socket", str(file)])
+    assert (refused.exit_code, file.read_text()) == (2, "a text")
+    assert "a file that is no socket is there" in refused.output
+    left = tmp_path / "left.sock"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(left))
+        other.listen()
+        refused = CliRunner().invoke(command, ["--unix-socket", str(left)])
+        assert "another server listens there" in refused.output
+    for listener in listen_in_file(str(left)):  # nobody answers there any more
+        listener.close()
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        refused = CliRunner().invoke(command, ["--port", str(port)])
+    assert refused.exit_code == 2
+    assert f"Can't listen on 127.0.0.1, port {port}: Address already in use." in refused.output
+    assert "Serving" not in refused.output
+
+
+def test_a_free_port_is_told(tmp_path: Path) -> None:
+    with started(tmp_path, "--port", "0") as server:
+        ready(server, lambda: b"Ctrl-C" in server.said().encode())
+        told = re.search(r"http://127\.0\.0\.1:(\d+)\.", server.said())
+        assert told is not None
+        assert ask(int(told[1]), "GET", "/health")[0] == 200
+
+
+def test_keys_of_a_public_server_stay(tmp_path: Path) -> None:
+    """A file without its keys, and keys that can't be read, change nothing, and don't end the watching of files."""
+    config, keys = tmp_path / "serve.toml", tmp_path / "keys"
+    keys.write_text("sesame\n")
+    config.write_text('host = "0.0.0.0"\napi_key_file = "keys"\n')
+
+    def status(key: str) -> int:
+        return ask(server.port, "GET", "/v1/models", authorization=f"Bearer {key}")[0]
+
+    with started(tmp_path, "--config", "serve.toml") as server:
+        healthy(server)
+        config.write_text('host = "0.0.0.0"\n')
+        ready(server, lambda: "can be reached from other machines" in server.said())
+        assert (status("none"), status("sesame")) == (401, 200)
+        config.write_text('host = "127.0.0.1"\n')  # the address in force is the one from the start
+        ready(server, lambda: server.said().count("can be reached from other machines") == 2)
+        config.write_text('host = "0.0.0.0"\napi_key_file = "keys"\n')
+        ready(server, lambda: "were read anew" in server.said())
+        keys.write_bytes(b"\xff\xfe\n")
+        ready(server, lambda: "a text file in UTF-8" in server.said())
+        assert (status("none"), status("sesame")) == (401, 200)
+        keys.write_text("other\n")
+        ready(server, lambda: status("other") == 200)
+
+
+def test_headers_have_a_bound(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        healthy(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * 100_000)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
+        long = {"model": "echo", "messages": [{"role": "user", "content": "a" * 100_000}]}
+        assert ask(server.port, "POST", "/v1/chat/completions", long)[0] != 431
+
+
+def test_a_client_that_leaves_amid_its_body_leaves_no_traceback(tmp_path: Path) -> None:
+    with started(tmp_path) as server:
+        healthy(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+        ready(server, lambda: "POST /v1/chat/completions" in server.said())
+        assert "Traceback" not in server.said()
+
+
 def test_https(tmp_path: Path) -> None:
     trusted = ssl.create_default_context(cafile=str(TLS / "cert.pem"))
     with started(tmp_path, "--tls-cert", str(TLS / "cert.pem"), "--tls-key", str(TLS / "key.pem")) as server:
@@ -227,6 +308,12 @@ def _listens(port: int) -> bool:
         (["--memory", "plenty"], "is not a size such as 8GB"),
         (["--port", "99999"], "99999"),
         (["--idle", "-1"], "idle must be"),
+        (["--idle", "nan"], "idle must be"),
+        (["--max-wait", "nan"], "max_wait must be"),
+        (["--memory", "-5GB"], "is not a size such as 8GB"),
+        (["--host", "nowhere.invalid", "--no-key"], "Can't listen on nowhere.invalid"),
+        (["--unix-socket", "/nowhere/at/all.sock"], "Can't listen on the socket /nowhere/at/all.sock"),
+        (["--tls-cert", __file__, "--tls-key", __file__], f"--tls-cert {__file__}"),
         (["--pin", "nobody"], "nobody"),
         (["--tls-cert", "cert.pem"], "both --tls-cert and --tls-key"),
         (["--api-key-file", "nowhere"], "there is no file nowhere"),
@@ -244,7 +331,8 @@ def test_mistakes(arguments: list[str], message: str) -> None:
     [
         ("port = ", "not TOML"),
         ("prot = 1", "no setting 'prot'. Did you mean 'port'?"),
-        ('port = "many"', "Expected `int | null`"),
+        ('port = "many"', "serve.toml: port: expected int, got str"),
+        ("port = 99999", "serve.toml: port: expected int <= 65535"),
         ('memory = "plenty"', "is not a size"),
         ('host = "0.0.0.0"', "can be reached from other machines"),
     ],

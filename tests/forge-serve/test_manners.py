@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -159,6 +161,15 @@ def test_a_key_file_with_a_mistake(tmp_path: Path, text: str) -> None:
         read_keys(file)
 
 
+def test_keys_may_have_a_number_sign(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("\ufeffone#two admin # ours\nthree\t# theirs\n", "utf-8")
+    assert read_keys(file) == (Key.of("one#two", "admin"), Key.of("three"))
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidParameterError, match="UTF-8"):
+        read_keys(file)
+
+
 def test_other_names_are_refused(server: Running) -> None:
     assert get(server, "/v1/models", host="evil.example")[0] == 403
     assert get(server, "/v1/models", host="localhost:99")[0] == 200
@@ -197,7 +208,26 @@ def test_bad_bodies(serve: Serve, path: str, content: bytes, status: int) -> Non
 def test_paths_that_are_not_there(server: Running) -> None:
     assert json.loads(post(server, "/v1/nothing", {})[2])["error"]["message"] == "There is nothing at /v1/nothing."
     assert json.loads(post(server, "/api/nothing", {})[2]) == {"error": "There is nothing at /api/nothing."}
+    assert json.loads(post(server, "/v1/messages/batches", {})[2])["error"]["type"] == "not_found_error"
     assert get(server, "/v1/chat/completions")[0] == 405
+    status, headers, _ = post(server, "/v1/models", {})
+    assert (status, sorted(headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
+
+
+def test_events_have_a_head(server: Running) -> None:
+    connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+    connection.request("HEAD", "/admin/events")
+    connection.getresponse().read()
+    connection.request("GET", "/health")  # the same connection is free again
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def test_bodies_say_what_is_wrong_with_them(server: Running) -> None:
+    half = json.dumps(body("\ud83d")).encode()
+    assert "half of a surrogate pair" in json.loads(post(server, PATHS[0], half)[2])["error"]["message"]
+    status, _, told = post(server, PATHS[0], gzip.compress(b"{}"), **{"content-encoding": "gzip"})
+    assert (status, "without compression" in json.loads(told)["error"]["message"]) == (415, True)
 
 
 def test_metrics(server: Running) -> None:

@@ -66,6 +66,7 @@ def test_lists(client: ollama.Client) -> None:
         ({"model": "three"}, "There is no model"),
         ({"model": "echo", "options": {"num_ctx": 4096}}, "loaded with 64"),
         ({"options": {"top_p": 5}}, "top_p must be"),
+        ({"options": {"num_ctx": "much"}}, "num_ctx must be"),
         ({"messages": [{"role": "user", "content": "Hi", "images": ["aGk="]}]}, "images"),
     ],
 )

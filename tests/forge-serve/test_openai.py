@@ -82,9 +82,11 @@ def test_every_parameter_arrives(client: openai.OpenAI) -> None:
 
 def test_what_means_nothing_is_told(client: openai.OpenAI) -> None:
     raw = client.chat.completions.with_raw_response.create(
-        model="one", messages=say("Hi"), extra_body={"flavour": "mint"}
+        model="one",
+        messages=say("Hi"),
+        extra_body={"flavour": "mint", "stream_options": {"include_usage": True, "include_smell": True}},
     )
-    assert raw.headers["llamaforge-ignored"] == "flavour"
+    assert raw.headers["llamaforge-ignored"] == "stream_options.include_smell, flavour"
 
 
 def test_several_answers(client: openai.OpenAI) -> None:

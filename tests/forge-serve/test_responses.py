@@ -54,8 +54,11 @@ def test_items_of_all_kinds(client: openai.OpenAI) -> None:
         {"type": "function_call_output", "call_id": "c1", "output": "rain"},
         {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "sun"}]},
     ]  # fmt: skip
-    raw = client.responses.with_raw_response.create(model="one", input=items, tools=[TOOL])
-    assert raw.headers["llamaforge-ignored"] == "input[2]"
+    raw = client.responses.with_raw_response.create(
+        model="one", input=items, tools=[TOOL], top_logprobs=2, reasoning={"summary": "auto"}, text={"verbosity": "low"}
+    )
+    named = "input[2], text.verbosity, reasoning.summary, top_logprobs"
+    assert raw.headers["llamaforge-ignored"] == named
     assert turns() == [
         ("developer", "Rules."),
         ("user", "Weather?"),

@@ -122,6 +122,9 @@ class _Events:
         exchange = Exchange(scope, receive, send, 0)
         headers: Mapping[str, str] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         await exchange.start(200, sse.CONTENT_TYPE, headers)
+        if scope["method"] == "HEAD":
+            await exchange.end()
+            return
         telling = asyncio.ensure_future(self._tell(exchange))
         leaving = asyncio.ensure_future(exchange.disconnected())
         try:

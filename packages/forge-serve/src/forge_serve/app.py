@@ -70,6 +70,8 @@ def voice_of(path: str) -> Voice:
     found: Voice | None = _GENERATION.get(path) or _WORK.get(path)
     if found is not None:
         return found
+    if path.startswith("/v1/messages/"):
+        return _GENERATION["/v1/messages"]
     return _GENERATION["/api/chat" if path.startswith("/api/") else "/v1/chat/completions"]
 
 
@@ -131,7 +133,8 @@ async def _not_served(request: Request, error: Exception) -> Response:
     path = request.url.path
     what = f"{request.method} isn't served at {path}." if status == 405 else f"There is nothing at {path}."
     body = voice_of(path).error(Problem(status, "not_found", what))
-    return Response(body, status, media_type="application/json")
+    headers = error.headers if isinstance(error, HTTPException) else None  # Allow, with 405
+    return Response(body, status, headers, media_type="application/json")
 
 
 async def _unload_idle(residency: Residency) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -125,6 +125,11 @@ def needed(body: dict[str, Any], name: str, kind: type | tuple[type, ...], what:
     if value is None:
         raise Problem(400, "invalid_request", f"{name} is missing: it must be {what}.", name)
     return value
+
+
+def inner_names(name: str, value: dict[str, Any], known: Collection[str]) -> list[str]:
+    """The fields of the object *value* at *name* that mean nothing here, for :attr:`Asked.ignored`."""
+    return [f"{name}.{inner}" for inner, said in value.items() if inner not in known and said is not None]
 
 
 def seconds_of(keep_alive: object) -> float | None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from llamaforge.sources.kinds import reads_as_reference
 
 from .config import LOOPBACK, ServeConfig
 from .keys import read_keys
+from .listening import listen_at, listen_in_file
 from .settings import RESTART, read_settings, size_of
 
 if TYPE_CHECKING:
@@ -94,16 +96,22 @@ def _settled(options: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
 
 
 def _check_address(settings: dict[str, Any]) -> None:
-    if _is_public(settings) and settings["api_key_file"] is None and not settings["no_key"]:
-        raise click.UsageError(
-            f"{settings['host']} can be reached from other machines. Give a key with --api-key-file FILE, or confirm "
-            "with --no-key that anybody may use the models."
-        )
+    _check_keys(settings)
     if (settings["tls_cert"] is None) != (settings["tls_key"] is None):
         raise click.UsageError("HTTPS needs both --tls-cert and --tls-key.")
     for name in ("tls_cert", "tls_key", "api_key_file"):
         if settings[name] is not None and not Path(settings[name]).is_file():
             raise click.UsageError(f"--{name.replace('_', '-')}: there is no file {settings[name]}.")
+
+
+def _check_keys(settings: dict[str, Any]) -> None:
+    """Raises InvalidParameterError where other machines could use the models, and nobody has confirmed that."""
+    if _is_public(settings) and settings["api_key_file"] is None and not settings["no_key"]:
+        message = (
+            f"{settings['host']} can be reached from other machines. Give a key with --api-key-file FILE, or confirm "
+            "with --no-key that anybody may use the models."
+        )
+        raise InvalidParameterError("api_key_file", None, "a file with keys", message=message)
 
 
 def _is_public(settings: dict[str, Any]) -> bool:
@@ -114,6 +122,7 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
     import uvicorn
 
     from .app import create_app
+    from .heads import BoundedHeads
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     names = tuple(_known(forge, model) for model in settings["models"])
@@ -123,47 +132,66 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     def reload() -> None:
         nonlocal in_force
-        found = read_anew()
+        wanted = read_anew()
+        found = {**wanted, **{name: settings[name] for name in RESTART}}
+        _check_keys(found)
         served = tuple(_known(forge, model) for model in found["models"])
         app.state.service.configure(_config(forge, found, served))
         forge.pool.memory_budget = found["memory"]
-        late = [name for name in RESTART if found[name] != in_force[name]]
+        late = [name for name in RESTART if wanted[name] != in_force[name]]
         if late:
             _log.warning("A restart is needed for: %s.", ", ".join(late))
-        in_force = {**found, **{name: in_force[name] for name in RESTART}}
+        in_force = found
 
     def files() -> list[Path]:
         named = (in_force["config"], in_force["api_key_file"])
         return [Path(each) for each in named if each is not None]
 
-    server = _server(
-        uvicorn.Config(
-            app,
-            host=settings["host"],
-            port=settings["port"],
-            uds=settings["unix_socket"],
-            ssl_certfile=settings["tls_cert"],
-            ssl_keyfile=settings["tls_key"],
-            http="httptools",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_DRAIN,
-        )
+    uvicorn_config = uvicorn.Config(
+        app,
+        ssl_certfile=settings["tls_cert"],
+        ssl_keyfile=settings["tls_key"],
+        http=BoundedHeads,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_DRAIN,
     )
-    scheme = "https" if settings["tls_cert"] else "http"
-    where = settings["unix_socket"] or f"{scheme}://{settings['host']}:{settings['port']}"
-    click.echo(f"Serving {', '.join(names) or 'all named models'} at {where}. Ctrl-C ends it.")
+    try:
+        uvicorn_config.load()
+    except OSError as error:  # ssl.SSLError is one
+        message = f"--tls-cert {settings['tls_cert']} and --tls-key {settings['tls_key']} can't be used: {error}"
+        raise click.UsageError(message) from None
+    sockets = _listen(settings)
+    click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(server, files, reload))
+        asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
 
 
-async def _run(server: uvicorn.Server, files: Callable[[], list[Path]], reload: Callable[[], None]) -> None:
+def _listen(settings: dict[str, Any]) -> list[socket.socket]:
+    if settings["unix_socket"] is not None:
+        return listen_in_file(settings["unix_socket"])
+    return listen_at(settings["host"], settings["port"])
+
+
+def _where(settings: dict[str, Any], sockets: list[socket.socket]) -> str:
+    if settings["unix_socket"] is not None:
+        return str(settings["unix_socket"])
+    host = f"[{settings['host']}]" if ":" in settings["host"] else settings["host"]
+    return f"{'https' if settings['tls_cert'] else 'http'}://{host}:{sockets[0].getsockname()[1]}"
+
+
+async def _run(
+    server: uvicorn.Server,
+    sockets: list[socket.socket],
+    files: Callable[[], list[Path]],
+    reload: Callable[[], None],
+) -> None:
     from .reload import Reloading
 
     watching = asyncio.ensure_future(Reloading(files, reload).run())
     try:
-        await server.serve()
+        await server.serve(sockets)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -49,7 +49,7 @@ class ServeConfig:
 
     def __post_init__(self) -> None:
         for name in ("store", "max_body", "max_queue", "max_wait", "turn", "ping"):
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:  # NaN isn't
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
-        if self.idle is not None and self.idle < 0:
+        if self.idle is not None and not self.idle >= 0:
             raise InvalidParameterError("idle", self.idle, "seconds, at least 0")

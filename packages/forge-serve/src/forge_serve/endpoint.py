@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from .asked import Voice
 from .errors import invalid, problem
-from .exchange import Exchange
+from .exchange import ClientGone, Exchange
 from .metrics import Counted
 from .service import Service
 
@@ -40,6 +40,8 @@ class Endpoint:
             scope.setdefault("state", {})["counted"] = counted
             try:
                 await self.respond(exchange, await exchange.json(), counted)
+            except ClientGone:
+                counted.ending = "disconnected"
             except asyncio.CancelledError:
                 counted.ending = "disconnected"
                 raise

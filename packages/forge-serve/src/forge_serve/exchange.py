@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,7 +13,12 @@ from starlette.types import Receive, Scope, Send
 from .errors import Problem, invalid
 
 _DEPTH: Final = 64
+_HALF: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
+
+
+class ClientGone(Exception):
+    """The client has left before its request was complete: nobody is there to be answered."""
 
 
 class Exchange:
@@ -36,12 +42,20 @@ class Exchange:
     async def json(self) -> dict[str, Any]:
         """The body, a JSON object.
 
-        Raises Problem for one that is too large, too deep, no JSON, or no object.
+        Raises Problem for one that is too large, too deep, no JSON, or no object; ClientGone where the client has left.
         """
+        coding = self.header("content-encoding")
+        if coding not in (None, "", "identity"):
+            what = f"The header Content-Encoding says {coding!r}: send the body as it is, without compression."
+            raise Problem(415, "invalid_request", what)
+        content = await self.body()
         try:
-            body = msgspec.json.decode(await self.body())
+            body = msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise invalid(f"The body is not JSON: {error}.") from None
+            why = str(error).removesuffix(".")
+            if _HALF.search(content):  # which msgspec calls truncated input
+                why = "a text has half of a surrogate pair, as of an emoji that was cut in two"
+            raise invalid(f"The body is not JSON: {why}.") from None
         except RecursionError:
             raise invalid("The body is nested too deeply.") from None
         if not isinstance(body, dict):
@@ -51,7 +65,7 @@ class Exchange:
         return body
 
     async def body(self) -> bytes:
-        """The whole body. Raises Problem where it is too large, asyncio.CancelledError where the client has left."""
+        """The whole body. Raises Problem where it is too large, ClientGone where the client has left."""
         said = self.header("content-length")
         if said is not None and said.isdecimal() and int(said) > self._max_body:
             raise self._too_large()
@@ -59,7 +73,7 @@ class Exchange:
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                raise asyncio.CancelledError
+                raise ClientGone
             part = message.get("body", b"")
             size += len(part)
             if size > self._max_body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,6 +14,7 @@ from llamaforge.errors import InvalidParameterError
 Scope = Literal["use", "admin"]
 
 _HASHED = "sha256:"
+_COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,17 @@ class Key:
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
-    """The keys in a file: a line each, the key and perhaps ``admin``; ``#`` begins a comment.
+    """The keys in a file: a line each, the key and perhaps ``admin``. A word that begins with ``#`` begins a comment.
 
     Raises InvalidParameterError, which names the line and never the key, and OSError.
     """
     keys = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
-        words = line.split("#", 1)[0].split()
+    try:
+        lines = path.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InvalidParameterError("api_key_file", str(path), "a text file in UTF-8") from None
+    for number, line in enumerate(lines, 1):
+        words = _COMMENT.sub("", line).split()
         if not words:
             continue
         scope = words[1] if len(words) > 1 else "use"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
 
     models: list[str] | None = None
     host: str | None = None
-    port: int | None = None
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] | None = None
     unix_socket: str | None = None
     tls_cert: str | None = None
     tls_key: str | None = None
@@ -78,7 +78,9 @@ def read_settings(path: Path) -> dict[str, Any]:
         for name in ("memory", "max_body", "store_size"):
             if name in given:
                 given[name] = size_of(given[name])
-    except (msgspec.ValidationError, ValueError) as error:
+    except msgspec.ValidationError as error:
+        raise _wrong(path, _plain(error)) from None
+    except ValueError as error:
         raise _wrong(path, f"{error}") from None
     for name in _PATHS:
         if name in given:
@@ -90,9 +92,19 @@ def size_of(value: int | str) -> int:
     """A number of bytes, also as ``8GB`` or ``500M``. Raises ValueError."""
     text = str(value).strip().lower().removesuffix("b").removesuffix("i")
     try:
-        return int(float(text[:-1]) * _UNITS[text[-1]]) if text and text[-1] in _UNITS else int(text)
+        size = int(float(text[:-1]) * _UNITS[text[-1]]) if text and text[-1] in _UNITS else int(text)
     except (ValueError, OverflowError):
-        raise ValueError(f"{value!r} is not a size such as 8GB or 500M.") from None
+        size = -1
+    if size < 0:
+        raise ValueError(f"{value!r} is not a size such as 8GB or 500M.")
+    return size
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """msgspec's message in the words of the file: ``port: expected int, got str``."""
+    what, _, where = str(error).partition(" - at `$.")
+    what = what.replace("`", "").replace(" | null", "")
+    return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}" if where else what
 
 
 def _wrong(path: Path, reason: str) -> InvalidParameterError:

@@ -12,11 +12,12 @@ from llamaforge import GeneratedText
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 from .. import sse
-from ..asked import PARAMETERS, Asked, needed, take
+from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
 
 _KNOWN: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "stream", "tools", "tool_choice", "thinking"}
+    | {"output_config", "output_format"}
 )
 _SILENT: Final = frozenset({"metadata", "service_tier"})
 _REASONS: Final = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
@@ -55,8 +56,11 @@ class Messages:
                 asked.parameters[name] = value
             else:
                 asked.ignored.append(name)
+        _format(body, asked)
         thinking = take(body, "thinking", dict, "an object")
-        if thinking is not None and thinking.get("type") == "disabled":
+        if thinking is not None and thinking.get("type") not in ("enabled", "adaptive", "disabled"):
+            raise invalid("thinking.type must be enabled, adaptive or disabled.", "thinking")
+        if thinking is not None and thinking["type"] == "disabled":
             asked.parameters.setdefault("reasoning_effort", "none")
         elif thinking is not None and thinking.get("budget_tokens") is not None:
             asked.parameters.setdefault("max_reasoning_tokens", thinking["budget_tokens"])
@@ -149,13 +153,15 @@ def _text(content: Any, where: str) -> str:
 
 def _tools(body: dict[str, Any], asked: Asked) -> None:
     tools = take(body, "tools", list, "a list of tools")
+    choice = take(body, "tool_choice", dict, "an object")
+    kind = choice.get("type") if choice is not None else None
     if not tools:
+        if kind in ("any", "tool"):
+            raise invalid("tool_choice needs tools.", "tool_choice")
         return
     asked.parameters["tools"] = [_tool(tool, place) for place, tool in enumerate(tools)]
-    choice = take(body, "tool_choice", dict, "an object")
     if choice is None:
         return
-    kind = choice.get("type")
     if kind == "tool":
         asked.parameters["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
     elif kind in ("auto", "any", "none"):
@@ -167,6 +173,20 @@ def _tools(body: dict[str, Any], asked: Asked) -> None:
             asked.parameters["parallel_tool_calls"] = not choice["disable_parallel_tool_use"]
         else:
             asked.ignored.append("tool_choice.disable_parallel_tool_use")
+
+
+def _format(body: dict[str, Any], asked: Asked) -> None:
+    """``output_config.format``, and its older name ``output_format``: the schema of a structured answer."""
+    config = take(body, "output_config", dict, "an object", {})
+    asked.ignored += inner_names("output_config", config, {"format"})
+    name = "output_config.format" if config.get("format") is not None else "output_format"
+    form = take({name: config.get("format") or body.get("output_format")}, name, dict, "an object")
+    if form is None:
+        return
+    if form.get("type") != "json_schema" or not isinstance(form.get("schema"), dict):
+        raise invalid(f"{name} must have the type json_schema, and a schema.", name)
+    described = {"name": "answer", "schema": form["schema"], "strict": True}
+    asked.parameters["response_format"] = {"type": "json_schema", "json_schema": described}
 
 
 def _tool(tool: Any, place: int) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
             if not isinstance(value, int) or value > 0:  # -1 and -2: until the model or the context ends the answer
                 asked.parameters["max_tokens"] = value
         elif name == "num_ctx":
-            asked.context_length = value if isinstance(value, int) else None
+            asked.context_length = take({"options.num_ctx": value}, "options.num_ctx", int, "a whole number")
         else:
             asked.ignored.append(f"options.{name}")
     form = body.get("format")

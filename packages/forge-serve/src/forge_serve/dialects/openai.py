@@ -11,7 +11,7 @@ from llamaforge import GeneratedText, __version__
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
 
 from .. import sse
-from ..asked import PARAMETERS, Asked, needed, take
+from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
 
 _MOST_CHOICES: Final = 16
@@ -54,7 +54,9 @@ class _OpenAI(OpenAIVoice):
     def _common(self, body: dict[str, Any], known: frozenset[str]) -> Asked:
         asked = Asked(model=needed(body, "model", str, "a model's name"))
         asked.stream = take(body, "stream", bool, "true or false", False)
-        asked.include_usage = bool(take(body, "stream_options", dict, "an object", {}).get("include_usage"))
+        options = take(body, "stream_options", dict, "an object", {})
+        asked.include_usage = bool(options.get("include_usage"))
+        asked.ignored += inner_names("stream_options", options, {"include_usage", "include_obfuscation"})
         asked.choices = take(body, "n", int, "a whole number", 1)
         if not 1 <= asked.choices <= _MOST_CHOICES:
             raise invalid(f"n must be from 1 to {_MOST_CHOICES}.", "n")

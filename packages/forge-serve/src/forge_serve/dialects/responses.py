@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
-from ..asked import PARAMETERS, Asked, needed, take
+from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
 from ..store import Store
 from .openai import OpenAIVoice
@@ -75,6 +75,8 @@ class Responses(OpenAIVoice):
         wanted = take(body, "include", list, "a list of names", [])
         if _LOGPROBS in wanted:
             asked.parameters |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}
+        elif body.get("top_logprobs"):
+            asked.ignored.append("top_logprobs")
         asked.ignored += [f"include[{place}]" for place, name in enumerate(wanted) if name != _LOGPROBS]
         return asked
 
@@ -158,8 +160,8 @@ def _read_format(body: dict[str, Any], asked: AskedResponse) -> None:
         asked.parameters["response_format"] = {"type": "json_object"}
     elif kind not in (None, "text"):
         raise invalid(f"text.format of the type {kind!r} isn't served.", "text.format")
-    if text.get("verbosity") is not None:
-        asked.ignored.append("text.verbosity")
-    effort = take(body, "reasoning", dict, "an object", {}).get("effort")
+    reasoning = take(body, "reasoning", dict, "an object", {})
+    asked.ignored += inner_names("text", text, {"format"}) + inner_names("reasoning", reasoning, {"effort"})
+    effort = reasoning.get("effort")
     if effort is not None:
         asked.parameters["reasoning_effort"] = effort
