@@ -257,6 +257,7 @@ def test_tools(batch: Batch) -> None:
         ("/v1/responses", {"input": "a", "previous_response_id": "r"}, "previous_response_id"),
         ("/v1/responses", {"input": "a", "previous_response_id": "r"}, "A batch does not support"),
         ("/v1/responses", {"input": "a", "tools": [{"type": "web_search"}]}, "web_search"),
+        ("/v1/responses", {"input": "a", "model": 7}, "model must be a model's name"),
         ("/v1/responses", {"input": "a", "tools": 5}, "tools must be a list"),
         ("/v1/responses", {"input": "a", "tools": "f"}, "tools must be a list"),
         ("/v1/responses", {"input": "a", "tools": [5]}, "tools[0] must be"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from llamaforge.cli.options import given_parameters
 from llamaforge.errors import InvalidParameterError
@@ -42,14 +43,20 @@ def _benchmark(target: str, options: dict[str, Any]) -> Any:
         raise click.UsageError(f"--rate has no meaning with --mode {options['mode']}. Add --mode serve.")
     if options["mode"] == "serve" and options["rate"] is None and options["pattern"] != "trace":
         raise click.UsageError("--mode serve needs --rate, the requests a second that arrive.")
+    loads = {"--prompt": bool(options["prompts"]), "--dataset": options["dataset"] is not None}
+    source = click.get_current_context().get_parameter_source
+    synthetic = ("prompt_tokens", "output_tokens", "prefix_tokens", "prefixes", "turns")
+    given = [f"--{name.replace('_', '-')}" for name in synthetic if source(name) is ParameterSource.COMMANDLINE]
+    chosen = [name for name, is_given in loads.items() if is_given] + given[:1]
+    if len(chosen) > 1 and any(loads.values()):
+        raise click.UsageError(f"{' and '.join(chosen)} contradict each other: each says what is sent.")
     dataset: Any
     if options["prompts"]:
         dataset = Prompts(options["prompts"])
     elif options["dataset"] is not None:
         dataset = read_dataset(options["dataset"], column=options["column"])
     else:
-        names = ("prompt_tokens", "output_tokens", "prefix_tokens", "prefixes", "turns")
-        dataset = Synthetic(**{name: options[name] for name in names})
+        dataset = Synthetic(**{name: options[name] for name in synthetic})
     backend: Any = target
     model = options["model"]
     if options["backend"] is not None:
