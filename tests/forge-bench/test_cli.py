@@ -152,7 +152,13 @@ def test_report_shows_and_converts(tmp_path: Path) -> None:
     [
         (["run"], "TARGET"),
         (["run", "http://127.0.0.1:9", "-c", "many"], "is not a number"),
-        (["run", "http://127.0.0.1:9", "--mode", "serve"], "needs arrival_rate"),
+        (["run", "http://127.0.0.1:9", "--mode", "serve"], "--mode serve needs --rate"),
+        (["sweep", "http://127.0.0.1:9", "--mode", "serve"], "--mode serve needs --rate"),
+        (["run", "http://127.0.0.1:9", "--rate", "3"], "Add --mode serve"),
+        (["run", "http://127.0.0.1:9", "--prompt", "a", "--dataset", "b.txt"], "--prompt and --dataset contradict"),
+        (["run", "http://127.0.0.1:9", "--dataset", "b.txt", "--turns", "2"], "--dataset and --turns contradict"),
+        (["run", "http://127.0.0.1:9", "-o", "results.txt"], "a name that ends in .json"),
+        (["run", "http://127.0.0.1:9", "-o", "nowhere/results.json"], "there is no folder 'nowhere'"),
         (["run", "http://127.0.0.1:9", "--prompt-tokens", "long"], "prompt_tokens must be"),
         (["run", "http://127.0.0.1:9", "--dataset", "nowhere.txt"], "can't be read"),
         (["run", "http://127.0.0.1:9", "--vary", "n_batch"], "NAME=VALUE,VALUE"),
@@ -169,3 +175,12 @@ def test_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixt
 def test_a_server_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert llamaforge(["bench", "run", "http://127.0.0.1:9", "--prompt", "Hello"]) == 5
     assert "127.0.0.1:9" in capsys.readouterr().err
+
+
+def test_a_sweep_that_never_saturates_names_no_knee() -> None:
+    sizes = ("--prompt-tokens", "8", "--output-tokens", "8", "-n", "4", "--trials", "1")
+    result = bench("sweep", "m", "--backend", "echo", "-c", "1", "--most", "1", *sizes)
+    assert result.exit_code in (0, 11), result.output
+    assert "No knee: the engine was not saturated at the highest load." in result.output
+    assert "Knee:" not in result.output
+    assert "(knee)" not in result.output

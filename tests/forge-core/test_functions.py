@@ -200,6 +200,17 @@ def test_what_is_no_tool_is_refused(bad: Any) -> None:
         as_tool(bad)
 
 
+def test_what_cannot_be_marked_is_refused() -> None:
+    class Clock:
+        def now(self) -> str:
+            """The time."""
+            return "noon"
+
+    with pytest.raises(InvalidParameterError, match="decorate a method in its class"):
+        tool(Clock().now)
+    assert as_tool(Clock().now).call("{}") == "noon"
+
+
 def test_requests_take_functions() -> None:
     request = read_request("Hi", parameters={"tools": [get_weather, {"type": "function", "function": {"name": "f"}}]})
     assert request.tools is not None

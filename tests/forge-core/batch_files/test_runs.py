@@ -255,7 +255,17 @@ def test_tools(batch: Batch) -> None:
         ("/v1/completions", {"prompt": "a", "echo": True}, "echo"),
         ("/v1/responses", {"input": [{"type": "computer_call"}]}, "function_call_output"),
         ("/v1/responses", {"input": "a", "previous_response_id": "r"}, "previous_response_id"),
+        ("/v1/responses", {"input": "a", "previous_response_id": "r"}, "A batch does not support"),
         ("/v1/responses", {"input": "a", "tools": [{"type": "web_search"}]}, "web_search"),
+        ("/v1/responses", {"input": "a", "model": 7}, "model must be a model's name"),
+        ("/v1/responses", {"input": "a", "tools": 5}, "tools must be a list"),
+        ("/v1/responses", {"input": "a", "tools": "f"}, "tools must be a list"),
+        ("/v1/responses", {"input": "a", "tools": [5]}, "tools[0] must be"),
+        ("/v1/responses", {"input": "a", "text": 5}, "text must be"),
+        ("/v1/responses", {"input": "a", "text": {"format": "json"}}, "text.format must be"),
+        ("/v1/responses", {"input": "a", "reasoning": "high"}, "reasoning must be"),
+        ("/v1/responses", {"input": "a", "include": "logprobs"}, "include must be"),
+        ("/v1/responses", {"input": "a", "truncation": "some"}, "truncation must be"),
         ("/v1/embeddings", {"input": "a"}, "embed"),
         ("/v1/embeddings", {"input": []}, "input must be"),
     ],
@@ -293,6 +303,17 @@ def test_completions_and_responses(batch: Batch) -> None:
     assert (response["object"], response["status"]) == ("response", "completed")
     assert response["output"][0]["content"][0]["text"] == "{}"
     assert response["usage"]["total_tokens"] == 3
+
+
+def test_a_response_gets_the_parameters_that_it_asks_for(batch: Batch) -> None:
+    obeys: Any = batch.backend
+    flat = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    body = {"input": "call", "tools": [flat], "parallel_tool_calls": False, "truncation": "auto", "background": True}
+    body |= {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    assert batch.run([{"custom_id": "a", "url": "/v1/responses", "body": body}]) == Summary(finished=1), batch.errors()
+    (asked,) = obeys.asked
+    assert (asked.parallel_tool_calls, asked.truncation) == (False, "auto")
+    assert (asked.logprobs, asked.top_logprobs) == (True, 2)
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])

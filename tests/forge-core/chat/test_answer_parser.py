@@ -196,3 +196,15 @@ def test_malformed_tools_are_refused() -> None:
     for bad in ({}, {"function": {}}, {"function": {"name": 1}}, {"function": "f"}, "f"):
         with pytest.raises(InvalidParameterError, match=r"tools\[0\]"):
             parse_answer("", template=PLAIN, tools=[bad])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [({"template": 5}, "template"), ({"tools": 5}, "tools"), ({"tools": "f"}, "tools"), ({"prompt": b""}, "prompt")],
+)
+def test_arguments_of_wrong_types_are_refused(wrong: dict[str, Any], name: str) -> None:
+    with pytest.raises(InvalidParameterError, match=f"^{name} must be"):
+        parse_answer("", **{"template": PLAIN, **wrong})
+    with pytest.raises(InvalidParameterError, match="text must be a string, not bytes"):
+        parse_answer(b"", template=PLAIN)  # type: ignore[arg-type]
+    assert parse_answer("Hi", template=PLAIN, tools=None).content == "Hi"

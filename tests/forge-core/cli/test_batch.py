@@ -85,6 +85,7 @@ def test_rows_may_name_their_models(quickly: Any, tmp_path: Path) -> None:
     error = json.loads((tmp_path / "in.results.errors.jsonl").read_text())
     assert error["response"]["status_code"] == 404
     assert error["response"]["body"]["error"]["code"] == "model_not_found"
+    assert error["response"]["body"]["error"]["param"] == "model"
 
 
 def test_vectors_need_no_other_option(quickly: Any, tmp_path: Path) -> None:
@@ -94,6 +95,22 @@ def test_vectors_need_no_other_option(quickly: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "in.results.jsonl").read_text())
     assert len(found["response"]["body"]["data"][0]["embedding"]) == 256
+
+
+def test_vectors_without_a_model_come_from_the_one_for_vectors(
+    quickly: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llamaforge import forge
+    from llamaforge.models import ModelEntry
+
+    builtin = ModelEntry(name="vectors", path="vectors", backend="echo", parameters={"task": "embed"})
+    monkeypatch.setattr(forge, "DEFAULT_EMBEDDING_MODEL", builtin)
+    monkeypatch.setattr(forge, "BUILT_IN", {**forge.BUILT_IN, "vectors": builtin})
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"custom_id": "a", "url": "/v1/embeddings", "body": {"input": "hello"}}))
+    done = quickly("batch", str(path))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "in.results.jsonl").read_text())["response"]["body"]["model"] == "vectors"
 
 
 @pytest.mark.parametrize("shard", ["0/2", "3/2", "a/b", "2", "1/"])

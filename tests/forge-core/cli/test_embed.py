@@ -60,6 +60,13 @@ def test_lines_come_from_standard_input(llamaforge: Any) -> None:
     assert done.stdout.splitlines()[0].endswith("  fog")
 
 
+def test_an_empty_text_of_the_command_line_is_refused(quickly: Any) -> None:
+    for command in (("embed", "--backend", "echo", "fog", ""), ("rerank", "--backend", "echo", "fog", "a", " ")):
+        done = quickly(*command)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "Text 2 of the command line is empty." in done.stderr
+
+
 def test_what_is_wrong_is_said(llamaforge: Any, tmp_path: Path) -> None:
     done = llamaforge("embed", "--backend", "echo", "-f", str(tmp_path / "absent.txt"))
     assert done.returncode != 0

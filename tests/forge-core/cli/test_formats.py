@@ -58,6 +58,7 @@ def test_the_result_has_what_the_answer_says(quickly: Any) -> None:
     [
         (("--schema", "{}", "--regex", "a"), "--schema and --regex"),
         (("--choice", "a", "--grammar", 'start: "a"'), "--choice and --grammar"),
+        (("--grammar", "nowhere.lark"), "nowhere.lark can't be read"),
         (("--schema", "nowhere.json"), "nowhere.json can't be read"),
         (("--schema", "{"), "not valid JSON"),
     ],

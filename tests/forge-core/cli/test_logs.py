@@ -65,6 +65,10 @@ def test_looking_at_it(quickly: Any, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert json.loads(quickly.fine("logs", "export"))["id"] == "t1"
     quickly.fine("logs", "purge", "--older-than", "30d")
     assert quickly.fine("logs", "export") == ""
+    for listing in (("list",), ("search", "x")):
+        nothing = quickly("logs", *listing)
+        assert (nothing.returncode, nothing.stdout) == (0, "")
+        assert "The log is empty." in nothing.stderr
     empty = quickly("logs", "show")
     assert empty.returncode == 2
     assert "logs on" in empty.stderr

@@ -215,6 +215,13 @@ WORDS = [
 ]
 
 
+@pytest.mark.parametrize(("regex", "reason"), [("(", "unclosed group."), ("(?=a)b", "look-around, including")])
+def test_an_invalid_regex_is_refused_by_place(regex: str, reason: str) -> None:
+    with pytest.raises(ConstraintError, match=rf"^response_format at /regex: {reason}") as caught:
+        accepts({"type": "regex", "regex": regex}, "a")
+    assert caught.value.place == "/regex"
+
+
 @settings(max_examples=300)
 @given(st.lists(st.sampled_from(PIECES), max_size=10), st.lists(st.sampled_from(WORDS), max_size=14))
 def test_any_regex_and_any_grammar_are_read_or_refused(pieces: list[str], words: list[str]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import datetime as dt
+import decimal
 import enum
 import json
 import pickle
 from collections.abc import Iterator
-from typing import Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
 import pydantic
@@ -16,7 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llamaforge.constraints import accepts
 from llamaforge.constraints.partial import partial_json
+from llamaforge.constraints.types import instance, type_format
 from llamaforge.errors import ConstraintError, InvalidAnswerError
 from support.dice_engine import DiceBackend
 
@@ -85,6 +89,63 @@ def test_instances_in_instances(backend: DiceBackend, kind: Any) -> None:
             assert all(isinstance(each, Tree if kind == list[Tree] else Point) for each in inner)
             return
     pytest.fail("no answer was complete")
+
+
+class Moment(msgspec.Struct):
+    when: dt.datetime
+    at: dt.time | None
+    local: list[Annotated[dt.datetime, msgspec.Meta(tz=False)]]
+
+
+@dataclasses.dataclass
+class Meeting:
+    moments: dict[str, Moment]
+    spans: tuple[dt.datetime, dt.timedelta]
+
+
+@pytest.mark.parametrize(
+    ("kind", "valid", "invalid"),
+    [
+        (dt.datetime, ["2024-02-29T10:11:12Z"], ["soon", "2023-02-29T10:11:12Z", "2024-01-01T10:11:60Z"]),
+        (dt.date, ["2024-02-29"], ["0000-01-01", "2023-02-29"]),
+        (dt.time, ["10:11:12Z"], ["noon", "10:11:60Z"]),
+        (dt.timedelta, ["P1D", "P1DT2H", "PT5M3S"], ["P1M", "P1Y", "P", "long"]),
+        (decimal.Decimal, ["1", "-0.25"], ["a lot", "", "."]),
+        (bytes, ["", "aGk=", "aA==", "aGkh"], ["a", "hi!!"]),
+        (
+            Moment,
+            [{"when": "2024-02-29T10:11:12Z", "at": None, "local": ["2024-02-28T10:11:12"]}],
+            [
+                {"when": "soon", "at": None, "local": []},
+                {"when": "2024-02-29T10:11:12Z", "at": "noon", "local": []},
+                {"when": "2024-02-29T10:11:12Z", "at": None, "local": ["soon"]},
+            ],
+        ),
+        (
+            Meeting,
+            [{"moments": {}, "spans": ["2024-02-29T10:11:12Z", "P1D"]}],
+            [
+                {"moments": {}, "spans": ["soon", "P1D"]},
+                {"moments": {"a": {"when": "soon", "at": None, "local": []}}, "spans": ["2024-02-29T10:11:12Z", "P1D"]},
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_times_numbers_and_bytes_are_what_the_type_can_hold(kind: Any, valid: list[Any], invalid: list[Any]) -> None:
+    wanted = type_format(kind)
+    for value in valid:
+        assert accepts(wanted, json.dumps(value)), value
+        instance(kind, json.dumps(value))
+    for value in invalid:
+        assert not accepts(wanted, json.dumps(value)), value
+
+
+@pytest.mark.parametrize("kind", [dt.datetime, dt.time, dt.date, dt.timedelta, decimal.Decimal, bytes], ids=str)
+def test_answers_of_these_types_are_instances(backend: DiceBackend, kind: Any) -> None:
+    for seed in range(10):
+        answer = backend.generate("When?", response_format=kind, seed=seed, max_tokens=200)
+        assert answer.finish_reason == "length" or isinstance(answer.parsed, kind)
 
 
 def test_without_a_type_it_is_plain_data(backend: DiceBackend) -> None:

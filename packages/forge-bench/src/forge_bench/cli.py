@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from llamaforge.cli.options import given_parameters
 from llamaforge.errors import InvalidParameterError
 
-from .cli_options import variants, workload_options
+from .cli_options import savable, variants, workload_options
 
 _INVALID: Final = 11
 
@@ -38,14 +39,24 @@ def _benchmark(target: str, options: dict[str, Any]) -> Any:
     from .benchmark import Benchmark
     from .loads import Prompts, Synthetic, read_dataset
 
+    if options["mode"] != "serve" and options["rate"] is not None:
+        raise click.UsageError(f"--rate has no meaning with --mode {options['mode']}. Add --mode serve.")
+    if options["mode"] == "serve" and options["rate"] is None and options["pattern"] != "trace":
+        raise click.UsageError("--mode serve needs --rate, the requests a second that arrive.")
+    loads = {"--prompt": bool(options["prompts"]), "--dataset": options["dataset"] is not None}
+    source = click.get_current_context().get_parameter_source
+    synthetic = ("prompt_tokens", "output_tokens", "prefix_tokens", "prefixes", "turns")
+    given = [f"--{name.replace('_', '-')}" for name in synthetic if source(name) is ParameterSource.COMMANDLINE]
+    chosen = [name for name, is_given in loads.items() if is_given] + given[:1]
+    if len(chosen) > 1 and any(loads.values()):
+        raise click.UsageError(f"{' and '.join(chosen)} contradict each other: each says what is sent.")
     dataset: Any
     if options["prompts"]:
         dataset = Prompts(options["prompts"])
     elif options["dataset"] is not None:
         dataset = read_dataset(options["dataset"], column=options["column"])
     else:
-        names = ("prompt_tokens", "output_tokens", "prefix_tokens", "prefixes", "turns")
-        dataset = Synthetic(**{name: options[name] for name in names})
+        dataset = Synthetic(**{name: options[name] for name in synthetic})
     backend: Any = target
     model = options["model"]
     if options["backend"] is not None:
@@ -249,7 +260,15 @@ def serve_calibration(port: int, **delays: Any) -> None:
 
 @command.command("report")
 @click.argument("file", type=click.Path(dir_okay=False))
-@click.option("-o", "--save", "save", multiple=True, metavar="FILE", help="Save as .html, .csv, .png ... Repeatable.")
+@click.option(
+    "-o",
+    "--save",
+    "save",
+    multiple=True,
+    metavar="FILE",
+    callback=savable,
+    help="Save as .html, .csv, .png ... Repeatable.",
+)
 def report(file: str, save: tuple[str, ...]) -> None:
     """Show the results in FILE, which `bench run -o FILE.json` wrote, or save them in another form."""
     from .results import Results

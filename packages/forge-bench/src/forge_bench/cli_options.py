@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from llamaforge.cli.options import generation_options
 from llamaforge.cli.values import JsonType, parse_pairs, parse_value
+from llamaforge.errors import InvalidParameterError
 
 from .arrivals import PATTERNS
 
@@ -34,6 +36,21 @@ def variants(context: click.Context, parameter: click.Parameter, value: str | No
     if not equals or not name or not all(values.split(",")):
         raise click.BadParameter("use NAME=VALUE,VALUE.")
     return name, [parse_value(each) for each in values.split(",")]
+
+
+def savable(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """A click callback: names of files for results, refused before anything is measured."""
+    from .results import check_file_name
+
+    for name in values:
+        try:
+            check_file_name(name)
+        except InvalidParameterError as error:
+            raise click.BadParameter(f"{name!r} isn't {error.expected}.") from None
+        folder = Path(name).parent
+        if not folder.is_dir():
+            raise click.BadParameter(f"{name!r} can't be written: there is no folder {str(folder)!r}.")
+    return values
 
 
 def workload_options(function: Any) -> Any:
@@ -153,6 +170,7 @@ def workload_options(function: Any) -> Any:
                 "save",
                 multiple=True,
                 metavar="FILE",
+                callback=savable,
                 help="Save as .json, .csv, .requests.csv, .html or .png. Repeatable.",
             ),
             click.option("--json", "as_json", is_flag=True, help="Print JSON, without the single requests."),

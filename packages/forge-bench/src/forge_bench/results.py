@@ -15,6 +15,7 @@ from .metrics import SLO, Metric, plain
 from .records import Trial
 
 FORMAT: Final = 1
+_ENDINGS: Final = frozenset({".json", ".csv", ".html", ".htm", ".png"})
 """The version of the JSON document."""
 
 
@@ -111,6 +112,7 @@ class Results(msgspec.Struct, kw_only=True, omit_defaults=True):
         """
         from .reports import csv, html, png
 
+        check_file_name(path)
         where = Path(path)
         kind = where.suffix.lower()
         if where.name.lower().endswith(".requests.csv"):
@@ -121,10 +123,8 @@ class Results(msgspec.Struct, kw_only=True, omit_defaults=True):
             where.write_text(self.to_json(), "utf-8")
         elif kind in (".html", ".htm"):
             where.write_text(html.page(self), "utf-8")
-        elif kind == ".png":
-            png.draw(self, where)
         else:
-            raise InvalidParameterError("path", os.fspath(path), "a name that ends in .json, .csv, .html or .png")
+            png.draw(self, where)
 
     @classmethod
     def load_file(cls, path: str | os.PathLike[str]) -> Self:
@@ -142,3 +142,9 @@ class Results(msgspec.Struct, kw_only=True, omit_defaults=True):
             reason = f"its format is {found.format}, and this version reads {FORMAT}"
         message = f"The results {name!r} can't be read: {reason}."
         raise InvalidParameterError("path", name, "a file that bench run has written", message=message)
+
+
+def check_file_name(path: str | os.PathLike[str]) -> None:
+    """Raises InvalidParameterError unless the ending of *path* says what :meth:`Results.save` shall write."""
+    if Path(path).suffix.lower() not in _ENDINGS:
+        raise InvalidParameterError("path", os.fspath(path), "a name that ends in .json, .csv, .html or .png")

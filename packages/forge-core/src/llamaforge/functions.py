@@ -105,7 +105,11 @@ def tool(
 
     def mark(marked: Any) -> Any:
         made = _make(marked, name, description, strict)
-        setattr(marked, _MARK, made)
+        try:
+            setattr(marked, _MARK, made)
+        except AttributeError:  # a bound method, or a function written in C
+            expected = "a function written in Python: decorate a method in its class, and wrap any other in a function"
+            raise InvalidParameterError("function", made.name, expected) from None
         return marked
 
     return mark if function is None else mark(function)

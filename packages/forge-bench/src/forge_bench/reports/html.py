@@ -50,7 +50,9 @@ def page(results: Results) -> str:
         ],
         *[f"<p>{escape(note)}</p>" for note in results.notes],
     ]
-    if results.knee is not None:
+    if results.saturated is False:
+        parts.append("<p>No knee: the engine was not saturated at the highest load.</p>")
+    elif results.knee is not None:
         parts.append(f"<p>Knee: {escape(levels[results.knee].label)}</p>")
     parts.append(f'<div class="plots">{"".join(figures)}</div>')
     for level in levels:

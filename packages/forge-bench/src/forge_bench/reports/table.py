@@ -68,12 +68,12 @@ def drawn(results: Results) -> Group:
         parts.append(_summary(results))
     if len(results.levels) <= _DETAILED:
         parts += [_level(level, title=len(results.levels) > 1) for level in results.levels]
-    if results.knee is not None:
+    if results.knee is not None and results.saturated is not False:
         parts.append(Text(f"Knee: {results.levels[results.knee].label}", style="bold"))
     elif results.saturated:
         parts.append(Text("Knee: below the first level, which is too much already", style="bold"))
     if results.saturated is False:
-        parts.append(Text("The engine was not saturated at the highest load."))
+        parts.append(Text("No knee: the engine was not saturated at the highest load."))
     parts.extend(Text(f"Note: {note}") for note in results.notes)
     for level in results.levels:
         for reason in level.reasons:
@@ -115,7 +115,11 @@ def _summary(results: Results) -> Table:
             metric = level.metrics.get(name)
             text = "" if metric is None else value(getattr(metric, statistic), metric.unit)
             cells.append(text.removesuffix(" ms"))
-        label = level.label + (" (knee)" if place == results.knee else "") + ("" if level.valid else " INVALID")
+        label = (
+            level.label
+            + (" (knee)" if place == results.knee and results.saturated is not False else "")
+            + ("" if level.valid else " INVALID")
+        )
         table.add_row(label, *cells)
     return table
 

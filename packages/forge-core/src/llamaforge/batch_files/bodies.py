@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
-from ..errors import ConflictingParametersError, InvalidParameterError, UnsupportedError
+from ..errors import ConflictingParametersError, InvalidParameterError
 from ..results import GeneratedText, TokenLogprob, Usage
 from ..streams import TextStream
-from .responses import read_input, read_options, response_body
+from .responses import logprob_item, read_input, read_options, refused, response_body
 
 SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
 """Fields about a provider's own housekeeping, which change no answer."""
@@ -51,7 +51,7 @@ def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in body.items() if value is not None and name not in SILENT}
     fields.pop("model", None)
     if fields.pop("stream", False) is not False:
-        raise UnsupportedError("the field stream", "batch", "Leave it out: a batch has whole answers.")
+        raise refused("the field stream", "Leave it out: a batch has whole answers.")
     fields.pop("stream_options", None)
     return fields
 
@@ -108,7 +108,7 @@ def _completion(
     if not isinstance(prompts, list) or not prompts or not all(isinstance(each, str) for each in prompts):
         raise InvalidParameterError("prompt", prompt, "a text, or a list of texts", show_value=False)
     if fields.pop("echo", False) or fields.get("suffix"):
-        raise UnsupportedError("echo and suffix", "batch")
+        raise refused("the fields echo and suffix", "Leave them out.")
     fields.pop("suffix", None)
     wanted = fields.pop("logprobs", None)
     if wanted is not None:
@@ -116,7 +116,7 @@ def _completion(
     best_of = fields.pop("best_of", None)
     choices, parameters = _generation(fields, {"max_tokens": 16, **defaults})  # this endpoint's default
     if best_of not in (None, choices):
-        raise UnsupportedError("best_of", "batch")
+        raise refused("the field best_of", "Leave it out; n asks for several answers.")
     parameters["raw"] = True
     answers, parts = [], []
     for each in prompts:
@@ -212,7 +212,7 @@ def _choice(index: int, answer: GeneratedText) -> dict[str, Any]:
             for call in answer.tool_calls
         ]
         message["content"] = answer.text or None
-    logprobs = {"content": [_logprob(each) for each in answer.logprobs], "refusal": None}
+    logprobs = {"content": [logprob_item(each) for each in answer.logprobs], "refusal": None}
     return {
         "index": index,
         "message": message,
@@ -233,16 +233,6 @@ def _usage(answers: Sequence[GeneratedText]) -> dict[str, Any] | None:
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": known[0].cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in known)},
-    }
-
-
-def _logprob(each: TokenLogprob) -> dict[str, Any]:
-    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
-    return {
-        "token": each.token,
-        "logprob": each.logprob,
-        "bytes": list(each.token.encode()),
-        "top_logprobs": top,
     }
 
 

@@ -7,10 +7,10 @@ import time
 from typing import Any, Final
 
 from ..errors import InvalidParameterError, UnsupportedError
-from ..results import GeneratedText
+from ..results import GeneratedText, TokenLogprob
 
 _TEXTS: Final = frozenset({"input_text", "output_text", "text"})
-_IGNORED: Final = frozenset({"include", "background", "parallel_tool_calls", "truncation", "top_logprobs"})
+_LOGPROBS: Final = "message.output_text.logprobs"
 _INCOMPLETE: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
@@ -70,38 +70,65 @@ def read_options(fields: dict[str, Any]) -> dict[str, Any]:
     """The generation parameters in the other *fields* of a request. Raises a RequestError."""
     for name in ("previous_response_id", "conversation", "prompt"):
         if name in fields:
-            raise UnsupportedError(f"the field {name}", "batch", "Put the whole conversation into input.")
-    parameters = {name: value for name, value in fields.items() if name not in _IGNORED}
+            raise refused(f"the field {name}", "Put the whole conversation into input.")
+    parameters = dict(fields)
+    parameters.pop("background", None)  # a batch is one
+    included, top = _taken(parameters, "include", list, "a list of names"), parameters.pop("top_logprobs", None)
+    if included and _LOGPROBS in included:
+        parameters |= {"logprobs": True, "top_logprobs": 0 if top is None else top}
     if "max_output_tokens" in parameters:
         parameters["max_tokens"] = parameters.pop("max_output_tokens")
-    text = parameters.pop("text", None) or {}
-    shape = text.get("format") if isinstance(text, dict) else None
-    if isinstance(shape, dict):
-        kind = shape.get("type")
-        if kind == "json_schema":
-            inner = {name: value for name, value in shape.items() if name != "type"}
-            parameters["response_format"] = {"type": kind, "json_schema": inner}
-        elif kind != "text":
-            parameters["response_format"] = {"type": kind}
-    reasoning = parameters.pop("reasoning", None)
-    if isinstance(reasoning, dict) and reasoning.get("effort") is not None:
-        parameters["reasoning_effort"] = reasoning["effort"]
-    tools = parameters.pop("tools", None)
+    text = _taken(parameters, "text", dict, "an object")
+    shape = _taken(text, "format", dict, "an object with a type", "text.format")
+    if shape.get("type") == "json_schema":
+        inner = {name: value for name, value in shape.items() if name != "type"}
+        parameters["response_format"] = {"type": "json_schema", "json_schema": inner}
+    elif shape and shape.get("type") != "text":
+        parameters["response_format"] = shape
+    effort = _taken(parameters, "reasoning", dict, "an object").get("effort")
+    if effort is not None:
+        parameters["reasoning_effort"] = effort
+    tools = _taken(parameters, "tools", list, "a list of tools")
     if tools:
         parameters["tools"] = [_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
     choice = parameters.get("tool_choice")
     if isinstance(choice, dict) and "name" in choice:
         parameters["tool_choice"] = {"type": "function", "function": {"name": choice["name"]}}
-    if not tools and parameters.get("tool_choice") in ("auto", "none"):
-        del parameters["tool_choice"]
+    if not tools:  # clients send these without tools, too
+        parameters.pop("parallel_tool_calls", None)
+        if parameters.get("tool_choice") in ("auto", "none"):
+            del parameters["tool_choice"]
     return parameters
 
 
+def _taken(fields: dict[str, Any], name: str, kind: type, expected: str, place: str = "") -> Any:
+    """The field *name*, taken out of *fields*; an empty one where it is missing. Raises InvalidParameterError."""
+    value = fields.pop(name, None)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise InvalidParameterError(place or name, value, expected)
+    return value
+
+
+def refused(what: str, advice: str = "") -> UnsupportedError:
+    """The error for *what* rows of a batch can't ask for."""
+    message = f"A batch does not support {what}."
+    return UnsupportedError(what, "batch", message=f"{message} {advice}" if advice else message)
+
+
 def _tool(tool: Any, place: str) -> dict[str, Any]:
-    if not isinstance(tool, dict) or tool.get("type") != "function":
-        kind = tool.get("type") if isinstance(tool, dict) else None
-        raise UnsupportedError(f"{place} of type {kind!r}", "batch", "Only functions can be called.")
+    if not isinstance(tool, dict) or "type" not in tool:
+        raise InvalidParameterError(place, tool, "an object with the type function, a name and parameters")
+    if tool["type"] != "function":
+        raise refused(f"{place} of type {tool['type']!r}", "Only functions can be called.")
     return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
+
+
+def logprob_item(each: TokenLogprob) -> dict[str, Any]:
+    """A token's log-probability as OpenAI writes it."""
+    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
+    return {"token": each.token, "logprob": each.logprob, "bytes": list(each.token.encode()), "top_logprobs": top}
 
 
 def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
@@ -111,7 +138,8 @@ def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
         output.append({"type": "reasoning", "id": _id("rs"), "summary": summary})
     if answer.text or not answer.tool_calls:
-        content = [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}]
+        logprobs = [logprob_item(each) for each in answer.logprobs]
+        content = [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": logprobs}]
         output.append(
             {"type": "message", "id": _id("msg"), "status": "completed", "role": "assistant", "content": content}
         )

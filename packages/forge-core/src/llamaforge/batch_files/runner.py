@@ -20,6 +20,7 @@ from ..errors import (
     ContextOverflowError,
     GenerationError,
     GenerationTimeoutError,
+    InvalidParameterError,
     LlamaForgeError,
     ModelError,
     ModelNotLoadedError,
@@ -261,7 +262,9 @@ class BatchRun:
         else:
             try:
                 asked = row.body.get("model")
-                backend, model = self._backend(asked if isinstance(asked, str) else None)
+                if not isinstance(asked, str | None):
+                    raise InvalidParameterError("model", asked, "a model's name")
+                backend, model = self._backend(asked)
                 body = answer_body(backend, row.url, row.body, model, self._parameters, self._read)
                 response = {"status_code": 200, "request_id": line["id"], "body": body}
             except Exception as failure:  # noqa: BLE001 - whatever it is, the other rows go on
@@ -312,5 +315,5 @@ def error_body(error: LlamaForgeError) -> tuple[int, dict[str, Any]]:
         status = 504
     elif isinstance(error, ModelError):
         status = 503
-    told = {"message": str(error), "type": kind, "param": getattr(error, "name", None), "code": code}
-    return status, told
+    field = "model" if isinstance(error, UnknownModelError) else getattr(error, "name", None)
+    return status, {"message": str(error), "type": kind, "param": field, "code": code}

@@ -29,11 +29,15 @@ class AnswerParser:
         self,
         *,
         template: str | ChatTemplate,
-        tools: Sequence[Mapping[str, Any]] = (),
+        tools: Sequence[Mapping[str, Any]] | None = None,
         prompt: str | None = None,
         id_seed: int | None = None,
     ) -> None:
-        schemas = tool_schemas(tools) or None
+        if not isinstance(template, str | ChatTemplate):
+            raise InvalidParameterError("template", template, "a chat template")
+        if not isinstance(prompt, str | None):
+            raise InvalidParameterError("prompt", prompt, "the rendered prompt, a text")
+        schemas = tool_schemas(() if tools is None else tools) or None
         known = template if isinstance(template, ChatTemplate) else ChatTemplate(template)
         self._reader = AnswerReader(
             known.output_format(with_tools=schemas is not None),
@@ -65,11 +69,15 @@ def parse_answer(
     text: str,
     *,
     template: str | ChatTemplate,
-    tools: Sequence[Mapping[str, Any]] = (),
+    tools: Sequence[Mapping[str, Any]] | None = None,
     prompt: str | None = None,
     id_seed: int | None = None,
 ) -> Answer:
     """The parts of a whole answer; arguments and errors as :class:`AnswerParser`."""
+    if not isinstance(text, str):
+        raise InvalidParameterError(
+            "text", None, "a text", message=f"text must be a string, not {type(text).__name__}."
+        )
     parser = AnswerParser(template=template, tools=tools, prompt=prompt, id_seed=id_seed)
     parser.feed(text)
     parser.finish()
@@ -78,6 +86,8 @@ def parse_answer(
 
 def tool_schemas(tools: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The schemas of the tools' parameters, by name. Raises InvalidParameterError for a malformed tool."""
+    if not isinstance(tools, Sequence) or isinstance(tools, str | bytes):
+        raise InvalidParameterError("tools", tools, "a list of tools")
     schemas: dict[str, Any] = {}
     for index, tool in enumerate(tools):
         function = tool.get("function") if isinstance(tool, Mapping) else None

@@ -160,7 +160,7 @@ def _models(
     display = FetchDisplay()
     with LlamaForge(progress=display, offline=choice.offline) as forge:
         if choice.model is None and choice.backend is None and choice.server is None:
-            each = _NamedByRows(forge, display, choice.load)
+            each = _NamedByRows(forge, display, choice.load, forge.default_model_for(choice.task))
             yield each, None, 8
             return
         name = settle(forge, choice)
@@ -172,14 +172,15 @@ def _models(
 class _NamedByRows:
     """Loads each model that rows name when the first one does; one that can't be loaded is not tried again."""
 
-    def __init__(self, forge: LlamaForge, display: FetchDisplay, load: Mapping[str, Any]) -> None:
+    def __init__(self, forge: LlamaForge, display: FetchDisplay, load: Mapping[str, Any], default: str | None) -> None:
         self._forge = forge
+        self._default = default
         self._display = display
         self._load = load
         self._failed: dict[str, LlamaForgeError] = {}
 
     def __call__(self, name: str | None) -> tuple[BaseBackend, str]:
-        name = name if name is not None else self._forge.default_model
+        name = name or self._default or self._forge.default_model
         if name in self._failed:
             raise self._failed[name]
         try:

@@ -38,10 +38,12 @@ def input_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def read_inputs(texts: Sequence[str], files: Sequence[str], *, whole: bool) -> Iterator[str]:
     """The *texts*, then those of *files*, read as needed; of standard input where neither is given.
 
-    Texts without content are left out. Raises UsageError for a file that can't be read, or is not UTF-8, and for a text
-    that is a file's name.
+    Empty lines are left out. Raises UsageError for a file that can't be read, or is not UTF-8, for an empty text, and
+    for one that is a file's name.
     """
-    for text in texts:
+    for number, text in enumerate(texts, 1):
+        if not text.strip():
+            raise click.UsageError(f"Text {number} of the command line is empty.")
         if os.path.isfile(text):  # noqa: PTH113 - a text may be no possible path
             raise click.UsageError(
                 f"{text} is a file. Pass --file {text} for its lines. If you mean the text, pass it on standard input."
@@ -67,8 +69,7 @@ def for_task(choice: ModelChoice, task: Literal["embed", "rerank"]) -> ModelChoi
 
 def _read(texts: tuple[str, ...], files: tuple[str, ...], whole: bool) -> Iterator[str]:
     for text in texts:
-        if text.strip():
-            yield utf8(text, "The text")
+        yield utf8(text, "The text")
     for name in files:
         if name == STDIN:
             yield from _texts_of(sys.stdin.buffer, "Standard input", whole)

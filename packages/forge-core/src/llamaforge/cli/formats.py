@@ -71,7 +71,10 @@ def take_format(options: dict[str, Any]) -> None:
 
 
 def _at_file(value: Any, begins: str) -> Any:
-    """*value* with ``@`` before it if it is the name of a file. JSON *begins* with one of these characters."""
+    """*value* with ``@`` before it if it is the name of a file.
+
+    JSON *begins* with one of these characters; for a grammar that is empty.
+    """
     if not isinstance(value, str) or value.startswith("@") or (value and value[0] in begins) or "\n" in value:
         return value
     try:
@@ -84,5 +87,5 @@ def _at_file(value: Any, begins: str) -> Any:
         is_file = Path(value).expanduser().is_file()
     except (OSError, ValueError):
         is_file = False
-    # What is no JSON can only be meant as a file's name.
-    return f"@{value}" if is_file or begins else value
+    # What is no JSON, and no grammar since it has no rule, can only be meant as a file's name.
+    return f"@{value}" if is_file or begins or ":" not in value else value

@@ -102,8 +102,12 @@ def _list(
         if as_json:
             for entry in found:
                 output.line(_line(entry))
+        elif rows := list(found):
+            _table(output, rows)
+        elif log.count():
+            say("No entry matches.")
         else:
-            _table(output, found)
+            say("The log is empty." if is_on() else "The log is empty. `llamaforge logs on` turns it on.")
 
 
 @command.command("list")

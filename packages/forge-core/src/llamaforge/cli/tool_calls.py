@@ -53,15 +53,17 @@ def _read(reference: str) -> Tool:
     if not colon or not name or not attribute:
         raise click.UsageError(f"--tools {reference}: name a module and a function in it, such as tools:get_weather.")
     found: Any = _module(name, reference)
+    owner = name
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
-            raise click.UsageError(f"--tools {reference}: there is no {part!r} in {found!r}.") from None
+            raise click.UsageError(f"--tools {reference}: there is no {part!r} in {owner}.") from None
+        owner = f"{owner}.{part}"
     try:
         return as_tool(found)
     except InvalidParameterError as error:
-        raise click.UsageError(f"--tools {reference}: {error}") from None
+        raise click.UsageError(f"--tools {reference}: it must be {error.expected}.") from None
 
 
 def _module(name: str, reference: str) -> ModuleType:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..errors import ConstraintError
 from .formats import read_format
 from .grammar import Grammar, format_grammar, text_grammar
 from .library import bytes_tokenizer, compile_grammar
@@ -38,6 +37,6 @@ def grammar_accepts(grammar: str, text: str) -> bool:
 def _matches(grammar: Grammar, text: str) -> bool:
     matcher, reason = compile_grammar(bytes_tokenizer(), grammar.resolved({}))
     if matcher is None:
-        raise ConstraintError(grammar.parameter, "", reason)
+        raise grammar.error(reason)
     data = text.encode()
     return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())

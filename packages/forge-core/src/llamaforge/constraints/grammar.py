@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ..errors import ConstraintError
 from .formats import AnswerFormat, check_length, read_format
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class Grammar:
     """The parameter that asked for it, for errors."""
     notes: tuple[str, ...] = ()
     """What of the parameter is not enforced, since it is an annotation."""
+    place: str = ""
+    """The part of the parameter that it was made of, as a JSON pointer; empty for all of it."""
+
+    def error(self, reason: str) -> ConstraintError:
+        """The error for a grammar that can't be compiled, for llguidance's *reason*."""
+        if self.place == "/regex":  # without the place in a grammar that the caller didn't write
+            reason = reason.rpartition(" error: ")[2]
+        return ConstraintError(self.parameter, self.place, reason)
 
     def resolved(self, special: Mapping[str, int]) -> str:
         """The grammar for llguidance. *special* has a vocabulary's special tokens, ids by spellings."""
@@ -98,7 +107,7 @@ def format_grammar(wanted: AnswerFormat, *, spacing: Mapping[str, object] = SPAC
     if wanted.kind == "regex":
         from .regexes import regex_terminal
 
-        return Grammar(f"start: {regex_terminal(wanted.regex)}", parameter="response_format")
+        return Grammar(f"start: {regex_terminal(wanted.regex)}", parameter="response_format", place="/regex")
     rule, notes = json_rule(wanted.schema, spacing=spacing)
     return Grammar(f"start: {rule}", parameter="response_format", notes=notes)
 

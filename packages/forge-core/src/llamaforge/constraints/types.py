@@ -7,14 +7,30 @@ which only their own methods are used.
 from __future__ import annotations
 
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import inspect
 
 from ..errors import ConstraintError
 
 _PLACE: Final = "$defs"
+_YEAR: Final = "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+_DAY: Final = f"{_YEAR}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
+_CLOCK: Final = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+_HOURS: Final = "T([0-9]{1,6}H([0-9]{1,6}M)?([0-9]{1,6}S)?|[0-9]{1,6}M([0-9]{1,6}S)?|[0-9]{1,6}S)"
+_LEAP: Final = "([0-9]{2}(0[48]|[2468][048]|[13579][26])|(0[48]|[2468][048]|[13579][26])00)"
+_REAL: Final = f"({_YEAR}-((0[13-9]|1[0-2])-[0-3][0-9]|02-([01][0-9]|2[0-8]))|{_LEAP}-02-29)"
+_PATTERNS: Final = {
+    "date": f"^{_REAL}$",
+    "date-time": f"^{_REAL}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-5]",
+    "time": "^[0-9]{2}:[0-9]{2}:[0-5]",
+}
+"""For formats that allow more than Python's types do: the year 0, leap seconds, 29 February in each year."""
+_INSTEAD: Final = {"decimal": r"^-?[0-9]{1,30}(\.[0-9]{1,30})?$", "duration": f"^P([0-9]{{1,6}}D({_HOURS})?|{_HOURS})$"}
+"""For formats that JSON Schema doesn't know, or that allow what a timedelta can't hold, such as months."""
+_BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
 
 def is_answer_type(value: object) -> bool:
@@ -31,8 +47,9 @@ def type_format(kind: Any) -> dict[str, Any]:
         schema = _schema(kind)
     except Exception as error:
         name = getattr(kind, "__name__", repr(kind))
+        reason = str(error).strip().rpartition("\n")[2]  # before it stands advice to callers of msgspec
         raise ConstraintError(
-            "response_format", "", f"the type {name} can't be written as a JSON schema: {error}"
+            "response_format", "", f"the type {name} can't be written as a JSON schema: {reason}"
         ) from error
     name = getattr(kind, "__name__", "answer") if isinstance(kind, type) else "answer"
     return {"type": "json_schema", "json_schema": {"name": name, "schema": _closed(schema)}}
@@ -54,6 +71,7 @@ def _schema(kind: Any) -> dict[str, Any]:
         schema: dict[str, Any] = kind.model_json_schema()
         return schema
     schema = msgspec.json.schema(kind, schema_hook=_hooked)
+    _time_formats(inspect.type_info(kind), schema)
     shared: dict[str, Any] = {}
     moved = _hoisted(schema, shared)
     if shared:
@@ -72,6 +90,58 @@ def _decoded(kind: Any, value: Any) -> Any:
     if not _is_pydantic(kind):
         raise NotImplementedError(f"{kind!r} can't be converted from JSON.")
     return kind.model_validate(value)
+
+
+def _time_formats(kind: inspect.Type, schema: dict[str, Any]) -> None:
+    """Write formats into *schema*, that of *kind*, where msgspec leaves them out: for times with or without a zone."""
+    _time_format(kind, schema)
+    objects = [schema, *schema.get(_PLACE, {}).values()]
+    for each in _parts(kind):
+        fields = {field.encode_name: field.type for field in getattr(each, "fields", ())}
+        for found in objects if fields else ():
+            properties = found.get("properties", {})
+            if found.get("title") == each.cls.__name__ and fields.keys() <= properties.keys():
+                for name, inner in fields.items():
+                    _time_format(inner, properties[name])
+
+
+def _parts(kind: inspect.Type) -> Iterator[Any]:
+    """*kind* and all types in it."""
+    waiting: list[Any] = [kind]
+    seen: set[int] = set()
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, tuple):
+            waiting += each
+        elif isinstance(each, inspect.Type | inspect.Field) and id(each) not in seen:
+            seen.add(id(each))
+            yield each
+            waiting += (getattr(each, name) for name in each.__struct_fields__)
+
+
+def _time_format(kind: inspect.Type, schema: Any) -> None:
+    if not isinstance(schema, dict):
+        return
+    if isinstance(kind, inspect.Metadata):
+        _time_format(kind.type, schema)
+    elif isinstance(kind, inspect.UnionType):  # at most one of its types is written as a string
+        for option in schema.get("anyOf", ()):
+            for each in kind.types:
+                _time_format(each, option)
+    elif isinstance(kind, inspect.TupleType):
+        for each, inner in zip(kind.item_types, schema.get("prefixItems", ()), strict=False):
+            _time_format(each, inner)
+    elif isinstance(kind, inspect.DictType):
+        _time_format(kind.value_type, schema.get("additionalProperties"))
+    elif isinstance(kind, inspect.DateTimeType | inspect.TimeType):
+        if schema.get("type") == "string" and "pattern" not in schema:
+            dated = isinstance(kind, inspect.DateTimeType)
+            if kind.tz is False:
+                schema["pattern"] = f"^{_DAY}T{_CLOCK}$" if dated else f"^{_CLOCK}$"
+            else:
+                schema["format"] = "date-time" if dated else "time"
+    elif hasattr(kind, "item_type"):
+        _time_format(kind.item_type, schema.get("items"))
 
 
 def _hoisted(schema: Any, shared: dict[str, Any], model: str = "") -> Any:
@@ -95,7 +165,7 @@ def _hoisted(schema: Any, shared: dict[str, Any], model: str = "") -> Any:
 
 
 def _closed(schema: Any) -> Any:
-    """*schema*, whose objects with properties admit no others unless they say so."""
+    """*schema*, whose objects with properties admit no others unless they say so, and whose strings can be read."""
     if isinstance(schema, list):
         return [_closed(each) for each in schema]
     if not isinstance(schema, dict):
@@ -106,4 +176,12 @@ def _closed(schema: Any) -> Any:
     }
     if closed.get("type") == "object" and isinstance(closed.get("properties"), dict):
         closed.setdefault("additionalProperties", False)
+    if closed.get("type") == "string" and "pattern" not in closed:
+        form = closed.get("format")
+        if form in _PATTERNS:
+            closed["pattern"] = _PATTERNS[form]
+        elif form in _INSTEAD:
+            closed["pattern"] = _INSTEAD[closed.pop("format")]
+        elif closed.get("contentEncoding") == "base64":
+            closed["pattern"] = _BASE64
     return closed

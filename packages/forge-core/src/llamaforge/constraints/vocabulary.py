@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from ..errors import ConstraintError
 from .grammar import Grammar
 from .library import compile_grammar, llguidance
 from .matcher import Matcher
@@ -71,7 +70,7 @@ class Vocabulary:
         if compiled is None:
             compiled, reason = compile_grammar(self.tokenizer, grammar.resolved(self.ids))
             if compiled is None:
-                raise ConstraintError(grammar.parameter, "", reason)
+                raise grammar.error(reason)
             with self._lock:
                 self._compiled[grammar] = compiled
                 while len(self._compiled) > _KEPT:

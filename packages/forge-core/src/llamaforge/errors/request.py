@@ -98,10 +98,11 @@ class UnsupportedError(RequestError, NotImplementedError):
     What to do: leave it out, use a backend that supports it, or, for a parameter, pass ``on_unsupported="drop"``.
     """
 
-    def __init__(self, feature: str, backend: str, advice: str = "") -> None:
+    def __init__(self, feature: str, backend: str, advice: str = "", *, message: str = "") -> None:
         self.feature = feature
         self.backend = backend
-        super().__init__(f"The backend {backend!r} does not support {feature}." + (f" {advice}" if advice else ""))
+        said = f"The backend {backend!r} does not support {feature}." + (f" {advice}" if advice else "")
+        super().__init__(message or said)
 
 
 class ConstraintError(RequestError, ValueError):
