@@ -223,6 +223,14 @@ def test_events_have_a_head(server: Running) -> None:
     connection.close()
 
 
+def test_errors_name_the_field_and_advise_clients(server: Running) -> None:
+    status, _, told = post(server, PATHS[0], body(model="echo", reasoning_effort="low"))
+    error = json.loads(told)["error"]
+    assert (status, error["param"], error["message"][-13:]) == (400, "reasoning_effort", "Leave it out.")
+    schema = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "odd"}}}
+    assert json.loads(post(server, PATHS[0], body(response_format=schema))[2])["error"]["param"] == "response_format"
+
+
 def test_bodies_say_what_is_wrong_with_them(server: Running) -> None:
     half = json.dumps(body("\ud83d")).encode()
     assert "half of a surrogate pair" in json.loads(post(server, PATHS[0], half)[2])["error"]["message"]

@@ -67,6 +67,7 @@ def test_lists(client: ollama.Client) -> None:
         ({"model": "echo", "options": {"num_ctx": 4096}}, "loaded with 64"),
         ({"options": {"top_p": 5}}, "top_p must be"),
         ({"options": {"num_ctx": "much"}}, "num_ctx must be"),
+        ({"messages": [{"role": "assistant", "content": "", "tool_calls": 5}]}, "tool_calls"),
         ({"messages": [{"role": "user", "content": "Hi", "images": ["aGk="]}]}, "images"),
     ],
 )

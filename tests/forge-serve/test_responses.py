@@ -55,9 +55,14 @@ def test_items_of_all_kinds(client: openai.OpenAI) -> None:
         {"type": "function_call_output", "call_id": "c2", "output": [{"type": "input_text", "text": "sun"}]},
     ]  # fmt: skip
     raw = client.responses.with_raw_response.create(
-        model="one", input=items, tools=[TOOL], top_logprobs=2, reasoning={"summary": "auto"}, text={"verbosity": "low"}
+        model="one",
+        input=items,
+        tools=[TOOL],
+        top_logprobs=2,
+        text={"verbosity": "low"},
+        extra_body={"reasoning": {"summary": "auto", "mood": "calm"}},
     )
-    named = "input[2], text.verbosity, reasoning.summary, top_logprobs"
+    named = "input[2], text.verbosity, reasoning.mood, top_logprobs"
     assert raw.headers["llamaforge-ignored"] == named
     assert turns() == [
         ("developer", "Rules."),
@@ -219,6 +224,7 @@ def test_the_store_is_bounded(serve: Serve) -> None:
         ({"background": True, "stream": True}, "background"),
         ({"text": {"format": {"type": "xml"}}}, "xml"),
         ({"tool_choice": {"type": "web_search"}}, "web_search"),
+        ({"tool_choice": {"type": "allowed_tools", "tools": 5}}, "tools must be a list"),
         ({"tools": [{"type": "function"}]}, "tools[0]"),
         ({"max_output_tokens": 0}, "max_tokens"),
     ],

@@ -61,6 +61,14 @@ def test_what_cant_be_enforced_is_refused_by_name_and_place(schema: Any, place: 
     assert caught.value.place == f"/json_schema/schema{place}"
 
 
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"}]
+)
+def test_a_schema_that_only_refers_to_itself_is_refused(schema: Any) -> None:
+    with pytest.raises(ConstraintError, match="only refers to itself"):
+        accepts(schema_format(schema), "1")
+
+
 def test_an_unknown_format_is_an_annotation_and_a_known_one_is_enforced() -> None:
     assert accepts(schema_format({"type": "string", "format": "emoji"}), '"x"')
     assert not accepts(schema_format({"type": "string", "format": "date"}), '"x"')

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from llamaforge.errors import (
     AuthenticationError,
     ConnectionFailedError,
+    ConstraintError,
     ContextOverflowError,
     GenerationTimeoutError,
     InvalidAnswerError,
@@ -21,10 +22,15 @@ from llamaforge.errors import (
     ServerError,
     SourceError,
     UnknownModelError,
+    UnsupportedError,
 )
 
 _log = logging.getLogger(__name__)
 
+_OF_PYTHON = ', or pass on_unsupported="drop" to ignore it'
+"""Advice that helps in Python only: requests to the server can't set it."""
+_PARAMETER = "the parameter "
+"""How the feature begins that an UnsupportedError names."""
 _INVALID, _UNAVAILABLE, _UPSTREAM = "invalid_request", "unavailable", "upstream"
 
 
@@ -62,7 +68,7 @@ def problem(error: BaseException) -> Problem:
     if isinstance(error, ContextOverflowError):
         return Problem(400, _INVALID, message, "messages", "context_length_exceeded")
     if isinstance(error, RequestError):
-        return Problem(400, _INVALID, message, getattr(error, "name", None))
+        return Problem(400, _INVALID, message.replace(_OF_PYTHON, ""), _field(error))
     if isinstance(error, QueueFullError):
         return Problem(429, "overloaded", message, headers={"retry-after": "1"})
     if isinstance(error, MemoryBudgetError):
@@ -81,3 +87,13 @@ def problem(error: BaseException) -> Problem:
         return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "30"})
     _log.error("A request failed: %s", message)
     return Problem(500, "internal", message)
+
+
+def _field(error: RequestError) -> str | None:
+    """The field of the request that *error* is about, where it is about one."""
+    if isinstance(error, ConstraintError):
+        return error.parameter
+    if isinstance(error, UnsupportedError) and error.feature.startswith(_PARAMETER):
+        return error.feature.removeprefix(_PARAMETER)
+    name: str | None = getattr(error, "name", None)
+    return name

@@ -24,6 +24,7 @@ _LONGEST: Final = 500
 """Characters of a reason."""
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
+_ENDLESS: Final = "no text satisfies it: it only refers to itself."
 
 
 @functools.cache
@@ -60,8 +61,11 @@ def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
         raise
     except BaseException as error:  # noqa: BLE001 - a panic in Rust is no Exception
         return None, plain_reason(f"llguidance failed: {error}")
+    if not matcher.is_error():
+        matcher.compute_bitmask()  # what only refers to itself is found out when the first token is looked for
     if matcher.is_error():
-        return None, plain_reason(matcher.get_error())
+        reason = matcher.get_error()
+        return None, _ENDLESS if reason.startswith("NoExtensionBias") else plain_reason(reason)
     return matcher, ""
 
 

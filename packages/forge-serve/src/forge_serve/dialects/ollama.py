@@ -131,7 +131,7 @@ def _message(message: Any, place: int) -> dict[str, Any]:
     turn = {name: message[name] for name in ("role", "content", "tool_call_id") if message.get(name) is not None}
     if message.get("thinking") and message.get("role") == "assistant":
         turn["reasoning_content"] = message["thinking"]
-    calls = message.get("tool_calls")
+    calls = take(message, "tool_calls", list, "a list of calls")
     if calls:
         turn["tool_calls"] = [_asked_call(call, f"call_{place}_{number}") for number, call in enumerate(calls)]
     if turn.get("role") == "tool" and "tool_call_id" not in turn:

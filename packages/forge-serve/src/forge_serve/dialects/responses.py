@@ -134,7 +134,8 @@ def _read_tools(body: dict[str, Any], asked: AskedResponse) -> None:
         asked.tools.append({"type": "function"} | {name: tool.get(name) for name in names})
     choice = body.get("tool_choice")
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
-        allowed = [each.get("name") for each in choice.get("tools") or () if isinstance(each, dict)]
+        named = needed(choice, "tools", list, "a list of tools")
+        allowed = [each.get("name") for each in named if isinstance(each, dict)]
         tools = [tool for tool in tools if tool["function"]["name"] in allowed]
         choice = choice.get("mode", "auto")
     if tools:
@@ -161,7 +162,7 @@ def _read_format(body: dict[str, Any], asked: AskedResponse) -> None:
     elif kind not in (None, "text"):
         raise invalid(f"text.format of the type {kind!r} isn't served.", "text.format")
     reasoning = take(body, "reasoning", dict, "an object", {})
-    asked.ignored += inner_names("text", text, {"format"}) + inner_names("reasoning", reasoning, {"effort"})
+    asked.ignored += inner_names("text", text, {"format"}) + inner_names("reasoning", reasoning, {"effort", "summary"})
     effort = reasoning.get("effort")
     if effort is not None:
         asked.parameters["reasoning_effort"] = effort
