@@ -120,3 +120,10 @@ def test_each_call_is_asked_about(llamaforge: Any, terminal: Callable[..., Any],
     chat.expect("> ", chat.seen.rfind("after thought"))
     chat.press("Ctrl-D")
     assert chat.end() == 0
+
+
+def test_run_tells_of_calls(tools: Any) -> None:
+    tool = json.dumps([{"type": "function", "function": {"name": "weather"}}])
+    done = tools("run", "--backend", "caller", "-m", "m", "--tools", tool, "Rome")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert 'The model calls weather(city="Rome").' in done.stderr

@@ -215,6 +215,12 @@ WORDS = [
 ]
 
 
+def test_a_remote_reference_is_refused_by_name() -> None:
+    schema = {"$ref": "http://there/schema.json"}
+    with pytest.raises(ConstraintError, match=r"the \$ref 'http://there/schema.json' is in another document"):
+        accepts({"type": "json_schema", "json_schema": {"schema": schema}}, "{}")
+
+
 @pytest.mark.parametrize(("regex", "reason"), [("(", "unclosed group."), ("(?=a)b", "look-around, including")])
 def test_an_invalid_regex_is_refused_by_place(regex: str, reason: str) -> None:
     with pytest.raises(ConstraintError, match=rf"^response_format at /regex: {reason}") as caught:

@@ -20,6 +20,7 @@ from .interrupts import Interruptible
 from .options import generation_options, given_parameters, model_options
 from .output import Output, text_output
 from .session import ModelChoice, Session, loaded_model
+from .tool_calls import shown_call
 from .values import utf8
 
 _WAIT: Final = 3.0
@@ -71,6 +72,9 @@ def command(
             output.json(_described(session, stream.result))
         elif no_stream:
             _print(output, [stream.result])
+        if not as_json:
+            for call in stream.result.tool_calls:
+                say(f"The model calls {shown_call(call)}. Only --json prints the call itself.")
         _remark(stream.result, parameters)
 
 

@@ -22,6 +22,7 @@ _LIMITS: Final = {
 
 _LONGEST: Final = 500
 """Characters of a reason."""
+_REMOTE = re.compile(r"Resource '([^']*)' is not present in a registry")
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
 _ENDLESS: Final = "no text satisfies it: it only refers to itself."
@@ -75,5 +76,8 @@ def plain_reason(message: str) -> str:
     reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason
+    remote = _REMOTE.search(reason)
+    if remote is not None:
+        reason = f"the $ref {remote[1]!r} is in another document, and nothing is fetched. Put it into $defs."
     reason = reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
     return reason if reason.endswith(".") else reason + "."
