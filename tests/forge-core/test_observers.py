@@ -26,6 +26,7 @@ from llamaforge import (
     Usage,
     get_backend,
     observers,
+    observing,
 )
 from llamaforge.backends.basic import BasicBackendAdapter
 from llamaforge.backends.echo import EchoBackend
@@ -565,6 +566,29 @@ def test_attaching_and_detaching() -> None:
     assert ear.closed == 1
     with pytest.raises(InvalidParameterError, match="derived from"):
         observers.attach(object())  # type: ignore[arg-type]
+
+
+def test_requests_wait_until_the_environments_observers_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = Ear()
+    backend = make("echo")
+    other = threading.Thread(target=backend.generate, args=("other",))
+
+    def load(name: str) -> Observer:
+        assert backend.generate("its own") == backend.generate("its own")  # what an observer asks is not observed
+        other.start()
+        other.join(0.2)  # while it waits, as it must, it can't end
+        return late
+
+    monkeypatch.setattr(observers, "load", load)
+    monkeypatch.setattr(observing, "pending", "late")
+    monkeypatch.setattr(observing, "wanted", True)
+    try:
+        backend.generate("first")
+        other.join()
+    finally:
+        observers.detach(late)
+        backend.close()
+    assert (len(late.started), len(late.ended)) == (2, 2)
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])

@@ -21,6 +21,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
@@ -50,6 +51,9 @@ BUILT_IN: Final = {"log": "llamaforge.response_log.recorder:LogObserver"}
 
 _logger = logging.getLogger("llamaforge")
 _lock: Final = ForkSafeLock()
+_loading: Final = ForkSafeLock()
+_loader: int | None = None
+"""The thread that loads observers; requests that they make meanwhile are not observed."""
 
 
 class Attachment:
@@ -136,16 +140,28 @@ def find(name: str) -> Callable[[], Observer]:
 
 
 def load_pending() -> None:
-    """Attach the observers that ``LLAMAFORGE_OBSERVERS`` names. What can't be loaded is logged: requests go on."""
-    with _lock:
-        names, observing.pending = observing.pending, ""
-    for name in filter(None, (each.strip() for each in names.split(","))):
+    """Attach the observers that ``LLAMAFORGE_OBSERVERS`` names. What can't be loaded is logged: requests go on.
+
+    Requests that begin meanwhile wait here, since all are to be observed.
+    """
+    global _loader
+    if _loader == threading.get_ident():
+        return
+    with _loading:
+        if not observing.pending:
+            return
+        _loader = threading.get_ident()
         try:
-            attach(name)
-        except (LlamaForgeError, OSError) as error:
-            _logger.warning("%s, in the environment variable %s: %s", name, observing.VARIABLE, error)
-    with _lock:
-        observing.wanted = bool(observing.attached)
+            for name in filter(None, (each.strip() for each in observing.pending.split(","))):
+                try:
+                    attach(name)
+                except (LlamaForgeError, OSError) as error:
+                    _logger.warning("%s, in the environment variable %s: %s", name, observing.VARIABLE, error)
+        finally:
+            _loader = None
+            with _lock:
+                observing.pending = ""
+                observing.wanted = bool(observing.attached)
 
 
 @atexit.register

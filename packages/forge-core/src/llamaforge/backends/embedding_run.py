@@ -168,5 +168,6 @@ def task_error(task: Task, backend: str, able: frozenset[Task], declared: frozen
     what = {"generate": "generating text (task generate)", "embed": "embeddings (task embed)"}
     advice = ""
     if task in declared:
-        advice = f"The model is loaded for {' and '.join(sorted(able)) or 'nothing'}. Load one for {task}."
+        advice = f"The model is loaded for {' and '.join(sorted(able)) or 'nothing'}. "
+        advice += f"Load a model for that, or this one with task={task!r}."
     return UnsupportedError(what.get(task, "reranking (task rerank)"), backend, advice)
