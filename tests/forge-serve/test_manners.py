@@ -71,6 +71,7 @@ def test_a_full_queue_says_when_to_come_again(serve: Serve) -> None:
             status, headers, content = post(server, path, body())
             assert (status, headers["retry-after"]) == (429, "1")
             assert json.loads(content)["error"]["type"] == key
+            assert "(--max-queue)" in json.loads(content)["error"]["message"]
         Scripted.cancelled.set()
         first.result()
 
@@ -180,6 +181,7 @@ def test_no_other_origin_may_read(serve: Serve) -> None:
     with serve(cors_origins=("https://ours.example",)) as server:
         headers = post(server, PATHS[0], body(), origin="https://ours.example")[1]
         assert headers["access-control-allow-origin"] == "https://ours.example"
+        assert "llamaforge-ignored" in headers["access-control-expose-headers"]
         assert "access-control-allow-origin" not in post(server, PATHS[0], body(), origin="https://evil.example")[1]
 
 

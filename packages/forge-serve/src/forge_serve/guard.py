@@ -16,6 +16,8 @@ from .keys import allowed
 from .service import Service
 
 _METHODS = ("GET", "POST", "DELETE", "OPTIONS")
+_EXPOSED = ("llamaforge-ignored", "retry-after")
+"""What of our headers the scripts of those pages may read."""
 _OPEN = frozenset({"/health", "/ready", "/", "/favicon.svg"})
 """Paths that need no key: they say nothing but that the server is there."""
 _PAGE = "/assets/"
@@ -125,7 +127,13 @@ class Cors:
         if origins != self._origins:
             self._origins = origins
             self._permitting = (
-                CORSMiddleware(self._app, allow_origins=origins, allow_methods=_METHODS, allow_headers=["*"])
+                CORSMiddleware(
+                    self._app,
+                    allow_origins=origins,
+                    allow_methods=_METHODS,
+                    allow_headers=["*"],
+                    expose_headers=_EXPOSED,
+                )
                 if origins
                 else self._app
             )

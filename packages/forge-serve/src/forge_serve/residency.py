@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from llamaforge import BaseBackend, LlamaForge
-from llamaforge.errors import LlamaForgeError, QueueFullError, UnknownModelError
+from llamaforge.errors import LlamaForgeError, UnknownModelError
 from llamaforge.models import ModelEntry
 
 from .config import ServeConfig
+from .errors import Problem
 from .loads import Loads
 from .watch import Watch
 
@@ -81,11 +82,15 @@ class Residency:
             keep: seconds that it stays in memory afterwards while nobody uses it, instead of the server's own limit;
                 infinity: until room is needed.
 
-        Raises UnknownModelError, QueueFullError and the errors of loading.
+        Raises Problem where too many requests to the model run or wait, UnknownModelError, and the errors of loading.
         """
         entry = self.entry(name)
         if self._asked[entry.name] >= self._config.max_queue:
-            raise QueueFullError(self._asked[entry.name], self._config.max_queue)
+            what = (
+                f"The server takes {self._config.max_queue} requests to a model at once (--max-queue), and as many to "
+                f"{entry.name!r} run or wait already. Try again later."
+            )
+            raise Problem(429, "overloaded", what, headers={"retry-after": "1"})
         self._asked[entry.name] += 1
         try:
             with await self._loads.lease(entry) as backend:
