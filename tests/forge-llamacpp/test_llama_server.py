@@ -31,8 +31,10 @@ from llamaforge.errors import (
     ServerStartError,
     UnsupportedError,
 )
+from llamaforge.results import GeneratedText
 from llamaforge.servers import ServerState
 from llamaforge.testing import BackendConformance
+from llamaforge.testing.checks.spelling import TEXT
 from llamaforge.testing.checks.tooling import TOOLS
 from support.gguf_files import make_talkative_gguf, make_tiny_gguf
 from support.processes import eventually, survivors, tree
@@ -267,6 +269,29 @@ def test_the_context_alone_ends_an_answer(tmp_path: Path) -> None:
             assert (overflow.value.prompt_tokens or 0) >= 256
 
 
+def test_a_known_text_comes_out_as_it_is(tmp_path: Path) -> None:
+    """As the kit's check, on every path; the server's count has one token more, which ended the answer."""
+    model = str(make_talkative_gguf(tmp_path / "talkative.gguf"))
+    asked = {"temperature": 0, "max_tokens": 400, "response_format": {"type": "choice", "choice": [TEXT]}}
+    turns = [{"role": "user", "content": "Say it."}]
+    with LlamaServerBackend({**SMALL, "model": model}) as backend:
+
+        async def later() -> list[GeneratedText]:
+            answers = [await backend.agenerate("Say it.", asked), await backend.achat(turns, asked)]
+            for stream in (backend.agenerate_stream("Say it.", asked), backend.achat_stream(turns, asked)):
+                async with stream:
+                    answers.append(await stream.read())
+            return answers
+
+        answers = [backend.generate("Say it.", {**asked, "raw": raw}) for raw in (False, True)]
+        answers += [backend.generate_stream("Say it.", {**asked, "raw": raw}).read() for raw in (False, True)]
+        answers += [backend.chat(turns, asked), backend.chat_stream(turns, asked).read(), *asyncio.run(later())]
+    for answer in answers:
+        assert (str(answer), answer.finish_reason, answer.stop) == (TEXT, "stop", None)
+        assert answer.usage is not None
+        assert answer.usage.completion_tokens == len(TEXT.encode()) + 1
+
+
 def test_variables_are_those_of_the_servers_template(tmp_path: Path) -> None:
     model = str(make_talkative_gguf(tmp_path / "talkative.gguf"))
     template = "{% for m in messages %}{{ m.content }}{% endfor %}{{ tone }}"
@@ -337,6 +362,8 @@ class TestLlamaServer(BackendConformance):
             ),
             "llama.cpp's server makes a context of a multiple of 256 tokens",
         ),
+        # Here test_a_known_text_comes_out_as_it_is looks at the texts.
+        "test_a_text_comes_out_as_it_is": "llama.cpp's server counts the token that ends an answer",
     }
     parameters: ClassVar[dict[str, Any]] = {
         "n_ctx": 1024,

@@ -20,7 +20,10 @@ from .heartbeat import beat
 
 T = TypeVar("T")
 
-_WITH_TIES: Final = {"logprobs": True, "top_logprobs": 4}
+_TIES: Final = 20
+"""Alternatives of each token, to see which were as probable."""
+_SERVERS_TIES: Final = 4
+"""The same of a server, which may have a limit of its own."""
 
 MOST: Final = 128
 """Tokens of the longest answer that most checks ask for."""
@@ -128,7 +131,7 @@ class Subject:
         turns = list(messages)
         answer = self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {turns}")
         if self.rounding:
-            self._askings[id(answer)] = answer, lambda: self.backend.chat(turns, {**parameters, **_WITH_TIES})
+            self._askings[id(answer)] = answer, lambda: self.backend.chat(turns, {**parameters, **self._ties})
         return answer
 
     def say(self, tokens: int = 16, prompt: str | None = None, /, **more: Any) -> GeneratedText:
@@ -137,7 +140,7 @@ class Subject:
         asked = {**self.greedy, **self.limit(tokens), **more}
         answer = self.ask(prompt, **asked)
         if self.rounding:
-            self._askings[id(answer)] = answer, lambda: self.generate(prompt, {**asked, **_WITH_TIES})
+            self._askings[id(answer)] = answer, lambda: self.generate(prompt, {**asked, **self._ties})
         return answer
 
     def known(self, tokens: int = 16, prompt: str | None = None) -> GeneratedText:
@@ -195,6 +198,10 @@ class Subject:
         if not whole.startswith(came) and not self._is_tied(came, whole):
             raise NotAsExpected(f"{what} to be the beginning of {shown(str(whole))}", str(came))
 
+    @property
+    def _ties(self) -> dict[str, Any]:
+        return {"logprobs": True, "top_logprobs": _SERVERS_TIES if self.backend.capabilities.server_defaults else _TIES}
+
     def _is_tied(self, came: str, wanted: str) -> bool:
         """Whether *came* deviates from *wanted* by a token that is as probable, within ``rounding``."""
         _, ask = self._askings.get(id(wanted), (None, None))
@@ -203,16 +210,20 @@ class Subject:
         plain = came.isascii() and wanted.isascii()
         start = 0
         for each in self.answered(ask, "log-probabilities of an answer").logprobs:
-            near = {other.token for other in each.top if each.top[0].logprob - other.logprob <= self.rounding}
+            # Where a form is asked for, what it rules out may be more probable than the token that was chosen.
+            near = {other.token for other in each.top if abs(each.logprob - other.logprob) <= self.rounding}
             if not plain:  # pieces of a character are shown in many ways: any tie may be the one
                 if len(near) > 1:
                     return True
                 continue
-            ways = [_longest(near | {each.token}, text[start:]) for text in (wanted, came)]
+            rests = [text[start:] for text in (wanted, came)]
+            ways = [_longest(near | {each.token}, rest) for rest in rests]
+            # Where even the last alternative is as probable, there may be more that are, and aren't shown.
+            more = all(rests) and bool(each.top) and each.logprob - each.top[-1].logprob <= self.rounding
             if ways[0] != ways[1]:
-                return "" not in ways
+                return "" not in ways or more
             if ways[0] != each.token:  # asked once more, it went a third way; as far as it goes, all is well
-                return bool(ways[0])
+                return bool(ways[0]) or more
             start += len(each.token)
         return False
 
@@ -289,10 +300,13 @@ class Subject:
     def lasting(self, seconds: float, most: int = MOST) -> int:
         """About how many tokens take *seconds*, at most *most*."""
         if self._pace is None:
-            began = time.perf_counter()
-            answer = self.say(8)
-            tokens = answer.usage.completion_tokens if answer.usage is not None else len(answer.split())
-            self._pace = (time.perf_counter() - began) / max(1, tokens)
+            paces = []
+            for _ in range(2):  # the first may be slow for reasons of its own: a cold cache, a prompt to be read
+                began = time.perf_counter()
+                answer = self.say(8)
+                tokens = answer.usage.completion_tokens if answer.usage is not None else len(answer.split())
+                paces.append((time.perf_counter() - began) / max(1, tokens))
+            self._pace = min(paces)
         return max(8, min(most, math.ceil(seconds / max(self._pace, 1e-9))))
 
     def whole(self, asked: int | Mapping[str, Any]) -> float:
@@ -321,6 +335,8 @@ class Subject:
             began = time.perf_counter()
             answer = self.ask(**given)
             self.remembered[key] = {"it": (given, answer, time.perf_counter() - began)}
+            if self.rounding:
+                self._askings[id(answer)] = answer, lambda: self.generate(None, {**given, **self._ties})
         found: tuple[dict[str, Any], GeneratedText, float] = self.remembered[key]["it"]
         return found
 
