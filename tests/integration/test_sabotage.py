@@ -21,12 +21,19 @@ from llamaforge import BaseBackend, get_backend, list_backends
 from llamaforge.backends.registry import match_backend
 from llamaforge.cli.app import BUILT_IN
 from llamaforge.errors import BrokenPluginError
-from llamaforge.plugins import BACKENDS, COMMANDS, SOURCES
+from llamaforge.plugins import BACKENDS, COMMANDS, FORMATS, OBSERVERS, SOURCES
 from support.boundaries import open_boundary
 from support.gguf_files import make_tiny_gguf
 from support.plugins import SABOTAGED, make_sabotaged
 
-GROUPS = ("llamaforge.backends", "llamaforge.sources", "llamaforge.commands")
+GROUPS = (
+    "llamaforge.backends",
+    "llamaforge.sources",
+    "llamaforge.commands",
+    "llamaforge.observers",
+    "llamaforge.answer_formats",
+)
+KINDS = ("backend", "source", "command", "observer", "answer format")
 SAYS = {
     "raises_import_error": "a_library_that_is_not_there",
     "exits": "no licence",
@@ -51,6 +58,7 @@ class Installation:
             **{name: value for name, value in os.environ.items() if not name.startswith(("LLAMAFORGE_", "OPENAI_"))},
             "LLAMAFORGE_CONFIG": str(folder / "models.toml"),
             "LLAMAFORGE_CACHE": str(folder / "cache"),
+            "LLAMAFORGE_LOG": str(folder / "log.sqlite"),
             "PYTHONPATH": str(folder / "site"),
         }
 
@@ -78,6 +86,16 @@ WORKS = {
     "chat": (["chat", "-m", "parrot"], "hello\n"),
     "embed": (["embed", "-m", "parrot", "--load", "task=embed"], '"embedding":['),
     "rerank": (["rerank", "-m", "parrot", "--load", "task=rerank", "hello there"], "  hello\n"),
+    "batch": (["batch", "-m", "parrot", "rows.jsonl"], ""),
+    "logs on": (["logs", "on"], ""),
+    "logs status": (["logs", "status"], "log.sqlite"),
+    "logs list": (["logs", "list"], ""),
+    "logs show": (["logs", "show"], "sea"),
+    "logs search": (["logs", "search", "sea"], "sea"),
+    "logs export": (["logs", "export"], "sea"),
+    "logs delete": (["logs", "delete", "ID"], ""),
+    "logs purge": (["logs", "purge", "--all"], ""),
+    "logs off": (["logs", "off"], ""),
     "models": (["models"], "parrot"),
     "models list": (["models", "list"], "parrot"),
     "models show": (["models", "show", "parrot"], "echo"),
@@ -118,6 +136,14 @@ def test_no_command_is_forgotten() -> None:
 def test_a_command_works(name: str, installed: Installation) -> None:
     arguments, expected = WORKS[name]
     (installed.folder / "model.bin").write_bytes(b"weights")
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    row = {"custom_id": "1", "method": "POST", "url": "/v1/chat/completions", "body": body}
+    (installed.folder / "rows.jsonl").write_text(json.dumps(row))
+    if name == "logs list":
+        assert installed("run", "-m", "parrot", "the sea").returncode == 0
+    if "ID" in arguments:
+        last = json.loads(installed("logs", "export").stdout.splitlines()[0])
+        arguments = [last["id"] if each == "ID" else each for each in arguments]
     done = installed(*arguments, stdin="hello\n")
     assert done.returncode == 0, done.stderr
     assert expected in done.stdout
@@ -143,7 +169,7 @@ def test_doctor_names_the_culprits_and_nobody_else(installed: Installation) -> N
     assert done.returncode == 3
     found = json.loads(done.stdout)["plugins"]
     broken = {(one["kind"], one["name"].replace("-", "_")): one for one in found if one["problem"]}
-    assert set(broken) == {(kind, name) for kind in ("backend", "source", "command") for name in SABOTAGED}
+    assert set(broken) == {(kind, name) for kind in KINDS for name in SABOTAGED}
     for (_, name), one in broken.items():
         assert SAYS[name] in one["problem"]
         assert "Traceback" in one["traceback"]
@@ -185,11 +211,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The same plugins for this process."""
     make_sabotaged(tmp_path, GROUPS)
     monkeypatch.syspath_prepend(tmp_path)
-    for group in (BACKENDS, SOURCES, COMMANDS):
+    for group in (BACKENDS, SOURCES, COMMANDS, OBSERVERS, FORMATS):
         group.refresh()
     yield
     monkeypatch.undo()
-    for group in (BACKENDS, SOURCES, COMMANDS):
+    for group in (BACKENDS, SOURCES, COMMANDS, OBSERVERS, FORMATS):
         group.refresh()
     for name in SABOTAGED:
         sys.modules.pop(name, None)

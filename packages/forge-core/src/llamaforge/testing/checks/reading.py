@@ -131,6 +131,9 @@ class ReadingChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract()
             return
+        short, other = (self._read(subject, " ".join((first, *TALE[1:]))) for first in (TALE[0], "other"))
+        if short is None or other is None or any(map(operator.eq, short, other)):
+            pytest.skip("could not be measured: the beginning of a short prompt doesn't show in the next token, either")
         for words in WORDS:
             text = [TALE[number % len(TALE)] for number in range(words)]
             variants: dict[str, list[str]] = {"the prompt": text}

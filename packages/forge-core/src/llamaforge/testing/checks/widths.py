@@ -128,6 +128,7 @@ class WidthChecks(Kit, slow=True):
             pytest.skip("could not be measured: the engine is too slow for so many draws")
         first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
         best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
+        best = [each for each in best if self._is_told(subject, each.token_id)]
         if (
             len(best) < 12
             or best[-1].logprob < best[0].logprob - 38
@@ -135,6 +136,12 @@ class WidthChecks(Kit, slow=True):
         ):
             pytest.skip("could not be measured: the backend tells no ids of tokens, or the model is too certain")
         return best
+
+    @staticmethod
+    def _is_told(subject: Subject, token: int | None) -> bool:
+        """Whether an answer with this token alone tells of it: one that ends the answer is part of none."""
+        answer = subject.ask(**subject.limit(1), temperature=0, logit_bias={token: 100.0}, logprobs=True)
+        return bool(answer.logprobs) and answer.logprobs[0].token_id == token
 
     def test_a_penalty_counts_the_whole_of_a_long_answer(self, subject: Subject) -> None:
         """A frequency_penalty ends the repetition of a token when it outweighs the bias, be it after eighty times.
