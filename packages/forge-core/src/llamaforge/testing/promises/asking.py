@@ -249,6 +249,7 @@ PROMISES: Final = (
             "test_max_tokens_is_exact",
             "test_an_answer_never_exceeds_max_tokens",
             "test_a_stopped_answer_counts_what_was_generated",
+            "test_a_text_comes_out_as_it_is",
         ),
     ),
     Promise(
