@@ -122,6 +122,9 @@ class TestConformance(BackendConformance):
             ),
             "vLLM holds back as many characters as the longest stop string has",
         ),
+        "test_a_format_holds_after_the_reasoning": (
+            "this vLLM was started without a parser of reasoning, and refuses max_reasoning_tokens"
+        ),
         "test_stop_strings_of_every_shape": "vLLM takes four stop strings at most, and refuses more",
         "test_template_variables_reach_the_template": "vLLM ignores variables that its template doesn't read",
         "test_of_two_that_end_together_the_longer_counts": "vLLM takes the first of the list that it finds",
