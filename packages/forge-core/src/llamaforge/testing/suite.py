@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .checks.alternatives import AlternativeChecks
+from .checks.answers import AnswerChecks
 from .checks.arithmetic import ArithmeticChecks
 from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
@@ -44,6 +45,7 @@ from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.spelling import SpellingChecks
 from .checks.starting import StartingChecks
+from .checks.states import StateChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
 from .checks.tasks import TaskChecks
@@ -62,8 +64,9 @@ from .kit import Kit
 from .promises import annotate
 
 
-# pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
+# pytest collects the last base first, so AnswerChecks come last. The checks that load models of their own run before the shared one is loaded.
 class BackendConformance(
+    AnswerChecks,
     CrowdChecks,
     ThreadChecks,
     AsyncChecks,
@@ -82,6 +85,7 @@ class BackendConformance(
     ArithmeticChecks,
     DrawChecks,
     WidthChecks,
+    StateChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,
