@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from ..errors import LlamaForgeError
+from ..results import GeneratedText
 from .subject import Subject
 
 Given = dict[str, Any]
@@ -66,17 +67,13 @@ def absolute(subject: Subject, seed: int = 5, prompts: str = "") -> Iterator[Giv
     """Requests whose answers to any of *prompts* can be judged by themselves; by :mod:`.audit`."""
     limit = subject.limit(TOKENS)
     greedy = {**subject.greedy, **limit}
-    bias = equalized(subject)
     hot = {"temperature": 3.0, "seed": seed, **limit}
     letters = {"type": "choice", "choice": list("abcdefghij")}
-    pulls: tuple[Given, ...] = ({"presence_penalty": 1.9}, {"frequency_penalty": 1.5})
     for given in (
-        *({**greedy, **pull, **bias, **LOGPROBS} for pull in pulls),
         {**greedy, "stop": LETTERS},
         {**greedy, "response_format": {"type": "choice", "choice": ["red", "green"]}},
         {**greedy, "grammar": 'root ::= "yes" | "no"'},
         {**greedy, **halved(subject, prompts), "logprobs": True},
-        *({**hot, "top_k": 2, **pull, **bias, **LOGPROBS} for pull in pulls),
         {**hot, "top_k": 18, "top_p": 0.3, **LOGPROBS},
         {**hot, "top_k": 18, "min_p": 0.5, **LOGPROBS},
         *({**hot, "top_k": 18, **LOGPROBS, "seed": seed + 2**20 * step} for step in range(2)),
@@ -98,6 +95,24 @@ def halved(subject: Subject, prompts: str) -> Given:
         return {"logit_bias": {}}
     (_, one), (_, other) = words[:2]
     return {"repetition_penalty": 2.0, "logit_bias": {one: 100.0, other: 80.0}, **subject.limit(2)}
+
+
+def tipped(subject: Subject, ask: Callable[[Given], GeneratedText]) -> tuple[int, int, Given] | None:
+    """Two tokens, and biases with which the first comes twice after the prompt of *ask*, and the other follows it once
+    penalties of 2 take effect. None where they can't be found."""
+    known = words_of(subject) if subject.declares("logit_bias", *LOGPROBS) else []
+    for _, token in known[:3]:
+        forced = {**subject.greedy, **subject.limit(2), "logit_bias": {token: 100.0}, **LOGPROBS}
+        told = ask(forced).logprobs
+        if [each.token_id for each in told] != [token] * 2:
+            continue
+        first = {each.token_id: each.logprob for each in told[0].top[:19]}
+        for other in told[1].top[:19]:
+            ahead = other.logprob - told[1].logprob
+            before = first.get(other.token_id, min(first.values())) - told[0].logprob
+            if other.token_id not in (token, None) and other.token and before < ahead + 0.5:
+                return token, int(other.token_id or 0), {"logit_bias": {token: 60.0, other.token_id: 59.0 - ahead}}
+    return None
 
 
 def words_of(subject: Subject) -> list[tuple[str, int]]:

@@ -144,6 +144,8 @@ def drawn(step: Step, parameters: Mapping[str, Any]) -> Drawn | None:
         least = min_p * weights[0]
         sharp = sharp and all(abs(weight / weights[0] - min_p) > 1e-2 * min_p for weight in weights)
         kept = max(1, min(kept, sum(weight >= least for weight in weights)))
+    # Of tokens that are as probable as each other, any may be left out.
+    sharp = sharp and (step.chosen in ranked[:kept] or adjusted.chosen < values[kept - 1] - NEAR)
     total = math.fsum(weights[:kept])
     return Drawn(step.chosen, {token: weights[place] / total for place, token in enumerate(ranked[:kept])}, sharp=sharp)
 

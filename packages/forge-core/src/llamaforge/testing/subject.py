@@ -136,7 +136,7 @@ class Subject:
             way,
             prompt,
             given,
-            {**effective, **given},
+            {name: value for name, value in (effective | given).items() if name not in answer.dropped},
             context=self._loaded.get("n_ctx", FEW),
             instance=repr(self._loaded) if self._loaded else "",
             rounding=self.rounding,

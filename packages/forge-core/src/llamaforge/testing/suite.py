@@ -57,6 +57,7 @@ from .checks.tool_choices import ToolChoiceChecks
 from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
+from .checks.values import ValueChecks
 from .checks.widths import WidthChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -85,6 +86,7 @@ class BackendConformance(
     ArithmeticChecks,
     DrawChecks,
     WidthChecks,
+    ValueChecks,
     StateChecks,
     PathChecks,
     BatchChecks,

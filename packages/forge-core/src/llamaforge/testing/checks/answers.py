@@ -64,13 +64,13 @@ class AnswerChecks(Kit):
             return
         audit = run_of(type(self)).audit
         if audit.answers < ENOUGH:
-            self._ask(subject)
+            self._ask_for_some(subject)
         if not audit.answers:
             pytest.skip("could not be measured: there is no answer")
         wrong = audit.mistakes(aspect)
         expect(not wrong, expected, Told("\n          ".join(wrong)))
 
-    def _ask(self, subject: Subject) -> None:
+    def _ask_for_some(self, subject: Subject) -> None:
         """Some answers on all paths."""
         requests = [*telling(subject), *absolute(subject)]
         cells = [(way, given) for _ in range(ROUNDS) for given in requests for way in ways(subject)]

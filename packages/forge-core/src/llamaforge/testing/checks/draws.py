@@ -27,6 +27,8 @@ IMPROBABLE: Final = -16.0
 """The logarithm of a probability at which two equal draws are no accident."""
 STEPS: Final = (2**8, 2**16, 2**24, 2**31, 10**3, 10**6, 2**16 - 1, 2**31 - 1)
 """What is added to a seed: in each, something that is smaller than a seed may be comes round again."""
+NEIGHBOURS: Final = (2**32 - 3, 2**32 - 2, 2**31 + 7, 2**31 + 8)
+"""Large seeds that differ in their last bits."""
 MANY: Final = 400
 NEUTRAL: Final = {name: DEFAULTS[name] for name in ("temperature", "top_p", "top_k", "min_p") if name in DEFAULTS}
 
@@ -138,6 +140,10 @@ class DrawChecks(Kit):
         for step in STEPS:
             other = subject.ask(**given, seed=5 + step)
             expect(str(other) != str(first), f"another answer with seed {5 + step} than with seed 5", other)
+        large = [subject.ask(**given, seed=seed) for seed in NEIGHBOURS]
+        told = {str(answer) for answer in large}
+        if all(_logprob(answer) < IMPROBABLE for answer in large):
+            expect(len(told) == len(large), f"another answer with each of the seeds {NEIGHBOURS}", told)
 
     def test_the_largest_seed_is_a_seed(self, subject: Subject) -> None:
         """Seeds 0 and 4294967295, the smallest and the largest, repeat their answers as any other does.

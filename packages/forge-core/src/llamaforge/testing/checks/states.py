@@ -11,7 +11,8 @@ import pytest
 
 from ...errors import LlamaForgeError
 from ...results import GeneratedText
-from ..battery import LETTERS, absolute, telling
+from ..audit import Aspect
+from ..battery import LETTERS, absolute, telling, tipped
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..run import run_of
@@ -37,16 +38,16 @@ class StateChecks(Kit, slow=True):
         Why: what is set up by the first request, counted, or shared by instances is seen only here. Look at: lazy
         initialisation; class attributes; counters.
         """
-        requests = self._requests(subject)
+        requests = self._telling(subject)
         with self.fresh() as other:
             for place in range(len(requests)):
                 with self.fresh() as one:
                     for number in range(IN_A_ROW):
                         given = requests[(place + number) % len(requests)]
                         for which, instance in (("one", one), ("another", other)) if number == 1 else (("one", one),):
-                            way = self._way(instance, number * 5 + place if number else 0, given)
+                            way = self._one_way(instance, number * 5 + place if number else 0, given)
                             what = f"request {number + 1} of {which} instance, {way.name} with {given}"
-                            self._is_as_known(subject, way, given, what)
+                            self._is_as_answer_alone(subject, way, given, what)
 
     def test_every_parameter_holds_on_every_path(self, subject: Subject) -> None:
         """On each path, a request of all parameters at once has the answer that ``generate`` gives.
@@ -54,11 +55,11 @@ class StateChecks(Kit, slow=True):
         Why: the other checks try one parameter at a time. Look at: the path that is named, and what it does with the
         parameters.
         """
-        for given in self._requests(subject):
+        for given in self._telling(subject):
             for way in ways(subject)[1:]:
                 if way.is_raw and "tools" in given:
                     continue
-                self._is_as_known(subject, way, given, f"{way.name} with {given}")
+                self._is_as_answer_alone(subject, way, given, f"{way.name} with {given}")
 
     def test_every_parameter_holds_whatever_came_before(self, subject: Subject) -> None:
         """After a request that was refused, one that ran out of time, a stream that was left and a batch that failed,
@@ -66,11 +67,11 @@ class StateChecks(Kit, slow=True):
 
         Why: what is undone at the end of an answer stays where there is none. Look at: ``finally``.
         """
-        for given in self._requests(subject):
+        for given in self._telling(subject):
             for what, before in self._disturbances(subject, given).items():
                 with contextlib.suppress(LlamaForgeError):
                     before()
-                self._is_as_known(subject, ways(subject)[0], given, f"an answer after {what}, with {given}")
+                self._is_as_answer_alone(subject, ways(subject)[0], given, f"an answer after {what}, with {given}")
 
     def test_every_parameter_holds_beside_open_streams(self, subject: Subject) -> None:
         """Beside one stream that is being read, and beside several, a request of all parameters at once has the answer
@@ -79,7 +80,7 @@ class StateChecks(Kit, slow=True):
         Why: what is computed together shares arrays, buffers and settings. Look at: parameters that are kept for a
         whole step, or for the engine.
         """
-        requests = self._requests(subject)
+        requests = self._telling(subject)
         every = ways(subject)
         for number, given in enumerate(requests):
             for beside in (1, min(OPEN, self.crowd - 1)):
@@ -93,9 +94,9 @@ class StateChecks(Kit, slow=True):
                     for step in range(3):
                         way = every[(number * 3 + step) % len(every)]
                         if not (way.is_raw and "tools" in given):
-                            self._is_as_known(subject, way, given, f"{way.name} beside {beside} streams with {given}")
+                            self._is_as_answer_alone(subject, way, given, f"{way.name} beside {beside} streams with {given}")
                     for place, stream in enumerate(streams):
-                        wanted = self._known(subject, requests[(number + place) % len(requests)])
+                        wanted = self._answer_alone(subject, requests[(number + place) % len(requests)])
                         came = subject.in_time(stream.read, "a stream to its end")
                         expect_equal(str(came), str(wanted), f"the text of a stream beside {beside} requests")
 
@@ -114,8 +115,12 @@ class StateChecks(Kit, slow=True):
         before = {aspect: len(run_of(type(self)).audit.mistakes(aspect)) for aspect in _JUDGED}
         asked = 0
         every = repr([*_TEXTS.values(), *_CONVERSATIONS.values()])
-        for number, (what, ask) in enumerate(self._prompts(subject).items()):
-            for place, given in enumerate(absolute(subject, number, every)):
+        for number, (what, ask) in enumerate(self._askings_with_prompts(subject).items()):
+            with contextlib.suppress(LlamaForgeError):  # a template may refuse system turns
+                self._penalizes(subject, what, lambda given: ask(f" ({number})", given))  # noqa: B023
+            ends: dict[str, int] = {}
+            for given in absolute(subject, number, every):
+                place = ends.setdefault(repr({name: value for name, value in given.items() if name != "seed"}), len(ends))
                 try:
                     answer = ask(f" ({number}.{place})", given)
                 except LlamaForgeError:
@@ -127,11 +132,11 @@ class StateChecks(Kit, slow=True):
             pytest.skip("could not be measured: no parameter is declared that shows by itself")
         for aspect in _JUDGED:
             wrong = run_of(type(self)).audit.mistakes(aspect)[before[aspect] :]
-            expect(not wrong, f"every parameter in force after {', '.join(self._prompts(subject))}", Told(wrong))
+            expect(not wrong, f"every parameter in force after {', '.join(self._askings_with_prompts(subject))}", Told(wrong))
 
     # How.
 
-    def _requests(self, subject: Subject) -> list[dict[str, Any]]:
+    def _telling(self, subject: Subject) -> list[dict[str, Any]]:
         """Those of all parameters; skips where there is none."""
         if not subject.full:
             subject.refuses_the_full_contract()
@@ -141,17 +146,31 @@ class StateChecks(Kit, slow=True):
             pytest.skip("could not be measured: answers depend on rounding, or a server chooses what isn't set")
         return requests
 
-    def _way(self, subject: Subject, number: int, given: Mapping[str, Any]) -> Way:
+    def _penalizes(self, subject: Subject, what: str, ask: Callable[[dict[str, Any]], GeneratedText]) -> None:
+        """Penalties and biases are in force, at temperature 0 and next to it."""
+        __tracebackhide__ = True
+        found = tipped(subject, ask)
+        if found is None or subject.rounding or not subject.declares("temperature", "presence_penalty", "seed"):
+            return
+        one, other, bias = found
+        for heat in ({"temperature": 0}, {"temperature": 0.02, "seed": 1}):
+            for pull in ({}, {"presence_penalty": 2.0}, {"frequency_penalty": 2.0}):
+                if subject.declares(*pull):
+                    given = {**heat, **pull, **bias, **subject.limit(2), "logprobs": True}
+                    told = [each.token_id for each in ask(given).logprobs]
+                    expect_equal(told, [one, other] if pull else [one, one], f"tokens after {what} with {given}")
+
+    def _one_way(self, subject: Subject, number: int, given: Mapping[str, Any]) -> Way:
         """One of the ways that are one request each. The first is found without any."""
         if not number:
             return first_way(subject)
         every = [way for way in ways(subject) if "batch" not in way.name and not (way.is_raw and "tools" in given)]
         return every[number % len(every)]
 
-    def _is_as_known(self, subject: Subject, way: Way, given: Mapping[str, Any], what: str) -> None:
+    def _is_as_answer_alone(self, subject: Subject, way: Way, given: Mapping[str, Any], what: str) -> None:
         """Its answer is the one that ``generate`` has on the shared instance."""
         __tracebackhide__ = True
-        wanted = self._known(subject, given)
+        wanted = self._answer_alone(subject, given)
         came = subject.in_time(partial(way.ask, subject.prompt, given), what)
         expect_equal(str(came), str(wanted), f"the text of {what}")
         ends = [
@@ -161,7 +180,7 @@ class StateChecks(Kit, slow=True):
         expect_equal(ends[0], ends[1], f"the end of {what}")
 
     @staticmethod
-    def _known(subject: Subject, given: Mapping[str, Any]) -> GeneratedText:
+    def _answer_alone(subject: Subject, given: Mapping[str, Any]) -> GeneratedText:
         """What ``generate`` answers. Asked only once."""
         known = subject.remembered.setdefault("states", {})
         if repr(given) not in known:
@@ -185,20 +204,20 @@ class StateChecks(Kit, slow=True):
             "another prompt": lambda: subject.generate("Something else.", {**given}),
         }
 
-    def _prompts(self, subject: Subject) -> dict[str, Ask]:
+    def _askings_with_prompts(self, subject: Subject) -> dict[str, Ask]:
         """What asks with each: the same text with another end each time, so that nothing is kept of it."""
         asks: dict[str, Ask] = {
             what: lambda end, given, text=text: subject.generate(text + end, given) for what, text in _TEXTS.items()
         }
         if subject.has_template:
             asks |= {
-                what: lambda end, given, turns=turns: self._chat(subject, turns, end, given)
+                what: lambda end, given, turns=turns: self._talk(subject, turns, end, given)
                 for what, turns in _CONVERSATIONS.items()
             }
         return asks
 
     @staticmethod
-    def _chat(subject: Subject, turns: Sequence[Turn], end: str, given: Mapping[str, Any]) -> GeneratedText:
+    def _talk(subject: Subject, turns: Sequence[Turn], end: str, given: Mapping[str, Any]) -> GeneratedText:
         content = turns[-1]["content"]
         last = content + end if isinstance(content, str) else [*content, {"type": "text", "text": end}]
         told = [*turns[:-1], {**turns[-1], "content": last}]
@@ -214,7 +233,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "one of a mark": "?",
     "one with line ends": "\n\nTell me.\n\n",
 }
-_JUDGED: Final = ("asked", "arithmetic", "told")
+_JUDGED: Final[tuple[Aspect, ...]] = ("asked", "arithmetic", "told", "again")
 _CONVERSATIONS: Final[Mapping[str, Sequence[Turn]]] = {
     "a system turn": [
         {"role": "system", "content": "You tell stories of the sea."},

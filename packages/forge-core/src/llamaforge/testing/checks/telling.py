@@ -181,15 +181,24 @@ class TellingChecks(Kit):
             subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
             return
         stop = f"{NEVER}{'x' * 60}"
-        with subject.stream(**subject.greedy, **subject.limit(16), stop=[stop], logprobs=True) as stream:
-            events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
-        spelled = shown = ""
-        for event in events:
-            if isinstance(event, TextDelta):
+        for more in ({"stop": [stop]}, {}):
+            with subject.stream(**subject.greedy, **subject.limit(16), **more, logprobs=True) as stream:
+                events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
+            deltas = [event for event in events if isinstance(event, TextDelta)]
+            spelled = shown = ""
+            behind = tokens = 0
+            for event in deltas:
                 shown += event.text
                 spelled += "".join(entry.token for entry in event.logprobs)
-                late = _plain(spelled) - _plain(shown) > FEW
-                expect(not late, f"text that can't begin {stop[:4]!r}... to come with its tokens", (shown, spelled))
+                lag = _plain(spelled) - _plain(shown)
+                behind += lag > 0
+                tokens += len(event.logprobs)
+                expect(lag <= FEW, f"text that can't begin {stop[:4]!r}... to come with its tokens", (shown, spelled))
+            if subject.backend.capabilities.server_defaults or tokens < 8:
+                continue
+            told = Told(f"{behind} of {len(deltas)} late: {[event.text for event in deltas]}")
+            expect(behind <= len(deltas) // 2, f"text that comes with its token, not with the next one, {more}", told)
+            expect(len(deltas) > tokens // 2, f"about as many pieces as tokens, {tokens}, with {more}", told)
 
 
 def _plain(text: str) -> int:
