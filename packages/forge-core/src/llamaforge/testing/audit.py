@@ -169,10 +169,8 @@ class Audit:
                 known = self._numbers.setdefault(place, each.logprob)
                 if abs(known - each.logprob) > max(NEAR, asked.rounding):
                     what = "the most probable alternative" if name else f"the token {each.token!r}"
-                    yield (
-                        "arithmetic",
-                        f"after the same text, {what} had the log-probability {known:.4f} before, and now {each.logprob:.4f}",
-                    )
+                    numbers = f"{known:.4f} before, and has {each.logprob:.4f} now"
+                    yield "arithmetic", f"after the same text, {what} had the log-probability {numbers}"
             ids = (*ids, entry.token_id)
 
 
@@ -201,7 +199,7 @@ def _asked(asked: Asked, answer: GeneratedText) -> Found:
         if answer.finish_reason == "length" and short and not asked.server:
             yield "asked", f"the reason is length after {usage.completion_tokens} tokens"
     for name, value in asked.given.items():
-        plain = isinstance(value, str | int | float) and name not in ("raw", "timeout", "on_unsupported", *answer.dropped)
+        plain = isinstance(value, str | int | float) and name not in ("raw", *_SILENT, *answer.dropped)
         if plain and name in answer.parameters and answer.parameters[name] != value:
             yield "asked", f"result.parameters has {answer.parameters[name]!r} for {name}"
     if answer.dropped and given.get("on_unsupported") != "drop":

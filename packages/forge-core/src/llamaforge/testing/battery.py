@@ -87,8 +87,7 @@ def absolute(subject: Subject, seed: int = 5, prompts: str = "") -> Iterator[Giv
 
 
 def halved(subject: Subject, prompts: str) -> Given:
-    """A repetition_penalty, and biases with which a token comes once, and then another one: none that *prompts* have.
-    """
+    """A repetition_penalty, and biases with which a token comes once, and then another: none that *prompts* have."""
     words = words_of(subject) if subject.declares("repetition_penalty", "logit_bias", *LOGPROBS) else []
     words = [(word, token) for word, token in words if word.strip() not in prompts.lower()]
     if len(words) < 2:

@@ -65,7 +65,8 @@ from .kit import Kit
 from .promises import annotate
 
 
-# pytest collects the last base first, so AnswerChecks come last. The checks that load models of their own run before the shared one is loaded.
+# pytest collects the last base first: AnswerChecks come last. The checks that load models of their own run before the
+# shared one is loaded.
 class BackendConformance(
     AnswerChecks,
     CrowdChecks,

@@ -39,7 +39,6 @@ def first_way(subject: Subject) -> Way:
 
 def ways(subject: Subject) -> list[Way]:
     """The ways that *subject* has, ``generate`` first. A backend of four methods has one."""
-    backend = subject.backend
     made = [first_way(subject)]
     if not subject.full:
         return made

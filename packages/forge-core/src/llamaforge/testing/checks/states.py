@@ -47,7 +47,7 @@ class StateChecks(Kit, slow=True):
                         for which, instance in (("one", one), ("another", other)) if number == 1 else (("one", one),):
                             way = self._one_way(instance, number * 5 + place if number else 0, given)
                             what = f"request {number + 1} of {which} instance, {way.name} with {given}"
-                            self._is_as_answer_alone(subject, way, given, what)
+                            self._is_as_alone(subject, way, given, what)
 
     def test_every_parameter_holds_on_every_path(self, subject: Subject) -> None:
         """On each path, a request of all parameters at once has the answer that ``generate`` gives.
@@ -59,7 +59,7 @@ class StateChecks(Kit, slow=True):
             for way in ways(subject)[1:]:
                 if way.is_raw and "tools" in given:
                     continue
-                self._is_as_answer_alone(subject, way, given, f"{way.name} with {given}")
+                self._is_as_alone(subject, way, given, f"{way.name} with {given}")
 
     def test_every_parameter_holds_whatever_came_before(self, subject: Subject) -> None:
         """After a request that was refused, one that ran out of time, a stream that was left and a batch that failed,
@@ -71,7 +71,7 @@ class StateChecks(Kit, slow=True):
             for what, before in self._disturbances(subject, given).items():
                 with contextlib.suppress(LlamaForgeError):
                     before()
-                self._is_as_answer_alone(subject, ways(subject)[0], given, f"an answer after {what}, with {given}")
+                self._is_as_alone(subject, ways(subject)[0], given, f"an answer after {what}, with {given}")
 
     def test_every_parameter_holds_beside_open_streams(self, subject: Subject) -> None:
         """Beside one stream that is being read, and beside several, a request of all parameters at once has the answer
@@ -94,7 +94,8 @@ class StateChecks(Kit, slow=True):
                     for step in range(3):
                         way = every[(number * 3 + step) % len(every)]
                         if not (way.is_raw and "tools" in given):
-                            self._is_as_answer_alone(subject, way, given, f"{way.name} beside {beside} streams with {given}")
+                            what = f"{way.name} beside {beside} streams with {given}"
+                            self._is_as_alone(subject, way, given, what)
                     for place, stream in enumerate(streams):
                         wanted = self._answer_alone(subject, requests[(number + place) % len(requests)])
                         came = subject.in_time(stream.read, "a stream to its end")
@@ -120,7 +121,8 @@ class StateChecks(Kit, slow=True):
                 self._penalizes(subject, what, lambda given: ask(f" ({number})", given))  # noqa: B023
             ends: dict[str, int] = {}
             for given in absolute(subject, number, every):
-                place = ends.setdefault(repr({name: value for name, value in given.items() if name != "seed"}), len(ends))
+                seedless = {name: value for name, value in given.items() if name != "seed"}
+                place = ends.setdefault(repr(seedless), len(ends))
                 try:
                     answer = ask(f" ({number}.{place})", given)
                 except LlamaForgeError:
@@ -132,7 +134,11 @@ class StateChecks(Kit, slow=True):
             pytest.skip("could not be measured: no parameter is declared that shows by itself")
         for aspect in _JUDGED:
             wrong = run_of(type(self)).audit.mistakes(aspect)[before[aspect] :]
-            expect(not wrong, f"every parameter in force after {', '.join(self._askings_with_prompts(subject))}", Told(wrong))
+            expect(
+                not wrong,
+                f"every parameter in force after {', '.join(self._askings_with_prompts(subject))}",
+                Told(wrong),
+            )
 
     # How.
 
@@ -167,7 +173,7 @@ class StateChecks(Kit, slow=True):
         every = [way for way in ways(subject) if "batch" not in way.name and not (way.is_raw and "tools" in given)]
         return every[number % len(every)]
 
-    def _is_as_answer_alone(self, subject: Subject, way: Way, given: Mapping[str, Any], what: str) -> None:
+    def _is_as_alone(self, subject: Subject, way: Way, given: Mapping[str, Any], what: str) -> None:
         """Its answer is the one that ``generate`` has on the shared instance."""
         __tracebackhide__ = True
         wanted = self._answer_alone(subject, given)

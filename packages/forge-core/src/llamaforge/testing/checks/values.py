@@ -128,8 +128,7 @@ class ValueChecks(Kit, slow=True):
 
 
 def _raced(best: Sequence[TokenLogprob], gap: float) -> dict[int, float]:
-    """Biases that bring the first of *best* before the others, which are all *gap* behind, and these before the rest."""
+    """Biases that bring the first of *best* before the others, all of them *gap* behind, and these before the rest."""
     one = best[0]
     ids = [(int(each.token_id or 0), each.logprob) for each in best]
     return {token: 60.0 + (one.logprob - value) - (gap if place else 0.0) for place, (token, value) in enumerate(ids)}
-

@@ -175,8 +175,7 @@ class WidthChecks(Kit, slow=True):
 
 
 def likely_first_tokens(subject: Subject) -> list[TokenLogprob]:
-    """The most probable first tokens, whose log-probabilities are known; skips where they don't help. Asked only once.
-    """
+    """The most probable first tokens, whose numbers are known; skips where they don't help. Asked only once."""
     if subject.backend.capabilities.server_defaults or subject.rounding:
         pytest.skip("could not be measured: the server decides, or logits depend on rounding")
     if cells_within(subject, 4, 4.0, least=1) < FEW:

@@ -11,6 +11,9 @@ PROMISES: Final = (
         "P1",
         "each name means the same, on every path",
         (
+            "test_every_answer_keeps_to_its_request",
+            "test_every_parameter_holds_on_every_path",
+            "test_every_parameter_holds_after_any_prompt",
             "test_a_long_conversation_takes_every_parameter",
             "test_a_stream_takes_every_parameter",
             "test_chat_takes_every_parameter",
@@ -49,6 +52,7 @@ PROMISES: Final = (
         "P5",
         "temperature",
         (
+            "test_a_temperature_is_taken_as_it_is",
             "test_a_low_temperature_is_taken_as_it_is",
             "test_temperature_zero_is_greedy",
             "test_temperature_gives_variety",
@@ -141,6 +145,7 @@ PROMISES: Final = (
         "P14",
         "logit_bias",
         (
+            "test_the_strongest_bans_are_ordered",
             "test_logit_bias_can_force_a_token",
             "test_logit_bias_can_ban_a_token",
             "test_biases_have_their_full_range",
@@ -263,6 +268,7 @@ PROMISES: Final = (
         "P30",
         "defaults apply where nothing else is set",
         (
+            "test_what_is_off_filters_nothing",
             "test_defaults_are_reported",
             "test_defaults_are_the_documented_ones",
             "test_unset_parameters_filter_nothing",
