@@ -254,6 +254,8 @@ def _arithmetic(asked: Asked, answer: GeneratedText) -> Found:
         if len(values) != number and not (values and math.fsum(map(math.exp, values)) > 1 - 1e-6):
             yield "arithmetic", f"a token has {len(values)} alternatives"
         yield from _own(entry)
+    if not asked.server and given.get("temperature") == 0 and not _FORMS & set(given):
+        yield from _forced(asked, answer)
     if not asked.server and given.get("repetition_penalty") == 2 and not _FORMS & set(given):
         yield from _halved(asked, answer)
     if asked.server or not number or _FORMS & set(given) or effective.get("repetition_penalty") not in (None, 1, 1.0):
@@ -266,6 +268,17 @@ def _arithmetic(asked: Asked, answer: GeneratedText) -> Found:
             wrong = f"{step.chosen!r} was drawn, which is not among {list(draw.probabilities)}"
         if wrong is not None:
             yield "arithmetic", wrong
+
+
+def _forced(asked: Asked, answer: GeneratedText) -> Found:
+    """A token with a bias of 100 comes first, unless it ends the answer, or others have biases, too."""
+    bias = asked.effective.get("logit_bias") or {}
+    strong = [token for token, value in bias.items() if value == 100]
+    alone = len(strong) == 1 and all(value <= 0 or token in strong for token, value in bias.items())
+    if alone and asked.effective.get("repetition_penalty") in (None, 1, 1.0) and not answer.reasoning:
+        told = [entry.token_id for entry in answer.logprobs[:1]]
+        if told and told != strong and told != [None]:
+            yield "arithmetic", f"the token {told[0]} came first, though {strong[0]} has a bias of 100"
 
 
 def _halved(asked: Asked, answer: GeneratedText) -> Found:

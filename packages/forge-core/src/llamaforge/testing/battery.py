@@ -86,6 +86,26 @@ def absolute(subject: Subject, seed: int = 5, prompts: str = "") -> Iterator[Giv
             yield given
 
 
+def crowded(subject: Subject, given: Given) -> Given:
+    """*given* with all other parameters, at values that change nothing."""
+    others: Given = {
+        "stop": ["\u2603\u2603"],
+        "top_p": 0.9999,
+        "min_p": 1e-6,
+        "presence_penalty": 1e-4,
+        "frequency_penalty": 1e-4,
+        "truncation": "auto",
+        "timeout": 600.0,
+        **LOGPROBS,
+    }
+    if not given.keys() & {"response_format", "grammar"}:
+        others |= {"seed": 3} if "temperature" in given else {}
+    bias = equalized(subject).get("logit_bias", {})
+    if bias and "logit_bias" not in given:
+        others["logit_bias"] = {min(bias): -1e-3}
+    return {**{name: value for name, value in others.items() if subject.declares(name) or name == "timeout"}, **given}
+
+
 def halved(subject: Subject, prompts: str) -> Given:
     """A repetition_penalty, and biases with which a token comes once, and then another: none that *prompts* have."""
     words = words_of(subject) if subject.declares("repetition_penalty", "logit_bias", *LOGPROBS) else []

@@ -96,6 +96,11 @@ class Subject:
             self._has_template = self._find_template()
         return self._has_template
 
+    def knows(self, other: Subject) -> None:
+        """Take over what *other* knows of the model, so that nothing has to be asked for it."""
+        self._has_template = other.has_template
+        self.remembered["renders"] = other.remembered.get("renders", {})
+
     def _find_template(self) -> bool:
         if not self.full:
             return False

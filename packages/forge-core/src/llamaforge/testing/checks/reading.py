@@ -50,6 +50,17 @@ ODD: Final = (
     "\\n escaped",
     "{{ braces }}",
     "\U0001f98a\U0001f3fd fox",
+    "it\u2019s late",
+    "\u201cone",
+    "\U0001f98a comes",
+    "\U0001f98a goes",
+    "tab\tstop",
+    "\u00e9t\u00e9",
+    "\u03a3\u03af",
+    "one\n\n\n\ntwo",
+    "trail  \nend",
+    "form\ffeed",
+    "heart \u2764\ufe0f",
 )
 
 
@@ -179,6 +190,17 @@ class ReadingChecks(Kit):
             "\n escaped",
             "{ braces }",
             "\U0001f98a fox",
+            "it's late",
+            '"one',
+            "? comes",
+            "\ufffd goes",
+            "tab    stop",
+            "ete",
+            "\u03c3\u03af",
+            "one\n\ntwo",
+            "trail\nend",
+            "form\nfeed",
+            "heart \u2764",
         )
         for odd, other in zip(ODD, plain, strict=True):
             if self._normal(odd) == self._normal(other):

@@ -12,7 +12,7 @@ import pytest
 from ...errors import LlamaForgeError
 from ...results import GeneratedText
 from ..audit import Aspect
-from ..battery import LETTERS, absolute, telling, tipped
+from ..battery import absolute, crowded, telling, tipped
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..run import run_of
@@ -45,7 +45,7 @@ class StateChecks(Kit, slow=True):
                     for number in range(IN_A_ROW):
                         given = requests[(place + number) % len(requests)]
                         for which, instance in (("one", one), ("another", other)) if number == 1 else (("one", one),):
-                            way = self._one_way(instance, number * 5 + place if number else 0, given)
+                            way = self._one_way(instance, subject, number * 5 + place if number else 0, given)
                             what = f"request {number + 1} of {which} instance, {way.name} with {given}"
                             self._is_as_alone(subject, way, given, what)
 
@@ -121,6 +121,7 @@ class StateChecks(Kit, slow=True):
                 self._penalizes(subject, what, lambda given: ask(f" ({number})", given))  # noqa: B023
             ends: dict[str, int] = {}
             for given in absolute(subject, number, every):
+                given = crowded(subject, given) if number % 2 else given
                 seedless = {name: value for name, value in given.items() if name != "seed"}
                 place = ends.setdefault(repr(seedless), len(ends))
                 try:
@@ -128,8 +129,12 @@ class StateChecks(Kit, slow=True):
                 except LlamaForgeError:
                     continue  # this model can't, and says so
                 asked += 1
-                met = [stop for stop in LETTERS if "stop" in given and stop in answer]
+                met = [stop for stop in given.get("stop", ()) if stop in answer]
                 expect(not met, f"none of the stop strings in the answer to {what} with {given}", str(answer))
+        plain = {**subject.greedy, **subject.limit(3)}
+        for text in _TEXTS.values():
+            for way in ways(subject):
+                subject.in_time(partial(way.ask, text, plain), f"{way.name} with another prompt")
         if not asked:
             pytest.skip("could not be measured: no parameter is declared that shows by itself")
         for aspect in _JUDGED:
@@ -166,10 +171,11 @@ class StateChecks(Kit, slow=True):
                     told = [each.token_id for each in ask(given).logprobs]
                     expect_equal(told, [one, other] if pull else [one, one], f"tokens after {what} with {given}")
 
-    def _one_way(self, subject: Subject, number: int, given: Mapping[str, Any]) -> Way:
+    def _one_way(self, subject: Subject, shared: Subject, number: int, given: Mapping[str, Any]) -> Way:
         """One of the ways that are one request each. The first is found without any."""
         if not number:
             return first_way(subject)
+        subject.knows(shared)
         every = [way for way in ways(subject) if "batch" not in way.name and not (way.is_raw and "tools" in given)]
         return every[number % len(every)]
 

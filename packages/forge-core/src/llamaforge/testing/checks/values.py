@@ -14,7 +14,7 @@ from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..run import slow
 from ..subject import Subject
-from .arithmetic import lacks
+from .arithmetic import LOGPROBS, lacks
 from .widths import SURELY, drawn_tokens, likely_first_tokens, tail
 
 HEATS: Final[Mapping[float, float]] = {0.6: 0.1, 1.9: 1.0, 2.0: 1.0}
@@ -23,6 +23,9 @@ temperature is another one, up or down to a whole number."""
 FEW: Final = 72
 """Draws of one token each."""
 MANY: Final = 290
+LONG: Final = 64
+FEW_ENDS: Final = 8
+WARM: Final = 1.7
 RARE: Final = 0.049
 """What all others than the best token have together: a filter that nobody set leaves none of them."""
 LETTERS: Final = "abcdefghij"
@@ -55,7 +58,7 @@ class ValueChecks(Kit, slow=True):
 
     def test_what_is_off_filters_nothing(self, subject: Subject) -> None:
         """Tokens that have a twentieth of the probability together come as often as they should, where nothing is set,
-        and where every filter is set to the value that means off.
+        and where every filter is set to the value that means off, at a higher temperature.
 
         Why: a top_p of 0.95, or a min_p, that nobody set takes them all. Look at: the engine's defaults, and values
         that mean off taken for "not set".
@@ -63,13 +66,15 @@ class ValueChecks(Kit, slow=True):
         if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
         best = likely_first_tokens(subject)
-        bias = _raced(best, math.log((len(best) - 1) * (1 - RARE) / RARE))
+        gap = math.log((len(best) - 1) * (1 - RARE) / RARE)
         off = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0}
-        shapes: tuple[dict[str, Any], ...] = ({}, {name: off[name] for name in off if subject.declares(name)})
+        every = {name: off[name] for name in off if subject.declares(name)}
+        shapes: tuple[dict[str, Any], ...] = ({}, {**every, "temperature": WARM})
         plain = subject.ask(**subject.limit(1)).parameters
         for given in shapes:
             if any(plain.get(name, value) != value for name, value in off.items() if name not in given):
                 continue  # the model recommends something else
+            bias = _raced(best, gap * given.get("temperature", 1.0))
             came = drawn_tokens(subject, MANY, {**given, "logit_bias": bias}, tokens=1)
             count = sum(token != best[0].token_id for token in came)
             told = Told(f"{count} of {len(came)} draws, where {RARE:.1%} are expected")
@@ -98,6 +103,32 @@ class ValueChecks(Kit, slow=True):
         for width in WIDE:
             came = {str(subject.ask(**asked, temperature=FLAT, top_k=width, seed=seed)) for seed in range(DRAWS)}
             expect(len(came) >= LEAST, f"at least {LEAST} letters of {len(LETTERS)} with a top_k of {width}", came)
+
+    def test_the_end_of_an_answer_can_be_biased(self, subject: Subject) -> None:
+        """A bias of 100 on a token without text, such as one that ends answers, makes it come: the answer is that token
+        alone, or empty. With a bias of -100 on all that end one, it goes on.
+
+        Why: whoever wants longer or shorter answers biases their end. Look at: special tokens that biases leave out.
+        """
+        if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs", "max_tokens"):
+            return
+        whole = subject.say(LONG, **LOGPROBS)
+        last = [each for entry in whole.logprobs[-12:] for each in entry.top]
+        marks = (each.token.strip() for each in last)
+        odd = [each.token_id for each, mark in zip(last, marks, strict=True) if not mark or mark[0] + mark[-1] == "<>"]
+        ends: list[int] = []
+        for token in [token for token in dict.fromkeys(odd) if token is not None][:FEW_ENDS]:
+            answer = subject.say(3, logit_bias={token: 100.0}, logprobs=True)
+            told = [entry.token_id for entry in answer.logprobs[:1]]
+            expect(told in ([], [token]), f"the token {token}, or an empty answer, with a bias of 100 on it", answer)
+            if not told and answer.finish_reason == "stop" and not answer:
+                ends.append(token)
+        if not ends or whole.finish_reason != "stop" or whole.usage is None:
+            pytest.skip("could not be measured: the tokens that end an answer are not known")
+        banned = subject.say(LONG, logit_bias=dict.fromkeys(ends, -100.0))
+        tokens = banned.usage.completion_tokens if banned.usage is not None else 0
+        longer = banned.finish_reason == "length" or tokens > whole.usage.completion_tokens
+        expect(longer, f"an answer that goes on after {whole.usage.completion_tokens} tokens, its end banned", banned)
 
     @slow
     def test_the_strongest_bans_are_ordered(self, subject: Subject) -> None:

@@ -145,6 +145,7 @@ PROMISES: Final = (
         "P14",
         "logit_bias",
         (
+            "test_the_end_of_an_answer_can_be_biased",
             "test_the_strongest_bans_are_ordered",
             "test_logit_bias_can_force_a_token",
             "test_logit_bias_can_ban_a_token",
