@@ -14,7 +14,7 @@ from llamaforge.testing.defects.proof import run_all
 from llamaforge.testing.fakes import ToyBackend
 from llamaforge.testing.fakes.language import ToyLanguage
 
-MOST_TOKENS = 30_000
+MOST_TOKENS = 32_000
 """docs/plugin-tutorial.md states it: what the whole kit lets a model generate, however many ways there are to ask."""
 HEAD = "from llamaforge.testing import BackendConformance\nfrom llamaforge.testing.fakes import ToyBackend\n\n"
 
