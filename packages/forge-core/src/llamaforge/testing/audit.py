@@ -254,11 +254,12 @@ def _arithmetic(asked: Asked, answer: GeneratedText) -> Found:
         if len(values) != number and not (values and math.fsum(map(math.exp, values)) > 1 - 1e-6):
             yield "arithmetic", f"a token has {len(values)} alternatives"
         yield from _own(entry)
-    if not asked.server and given.get("temperature") == 0 and not _FORMS & set(given):
+    free = not _FORMS & set(given) or (given.get("tool_choice") == "none" and not {*_FORMS} - {"tools"} & set(given))
+    if not asked.server and given.get("temperature") == 0 and free:
         yield from _forced(asked, answer)
-    if not asked.server and given.get("repetition_penalty") == 2 and not _FORMS & set(given):
+    if not asked.server and given.get("repetition_penalty") == 2 and free:
         yield from _halved(asked, answer)
-    if asked.server or not number or _FORMS & set(given) or effective.get("repetition_penalty") not in (None, 1, 1.0):
+    if asked.server or not number or not free or effective.get("repetition_penalty") not in (None, 1, 1.0):
         return
     for step in steps(answer.logprobs):
         wrong = None

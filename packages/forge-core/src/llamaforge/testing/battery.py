@@ -98,12 +98,20 @@ def crowded(subject: Subject, given: Given) -> Given:
         "timeout": 600.0,
         **LOGPROBS,
     }
-    if not given.keys() & {"response_format", "grammar"}:
-        others |= {"seed": 3} if "temperature" in given else {}
+    if given.keys() & {"response_format", "grammar"}:
+        del others["stop"]  # it contradicts a form
+    elif "temperature" in given:
+        others["seed"] = 3
     bias = equalized(subject).get("logit_bias", {})
     if bias and "logit_bias" not in given:
         others["logit_bias"] = {min(bias): -1e-3}
     return {**{name: value for name, value in others.items() if subject.declares(name) or name == "timeout"}, **given}
+
+
+def beside_tools(subject: Subject, given: Given) -> Given:
+    """*given* with tools, none of which may be called."""
+    tools = {"tools": TOOLS, "tool_choice": "none"}
+    return given | tools if subject.declares(*tools) and not given.keys() & {"response_format", "grammar"} else given
 
 
 def halved(subject: Subject, prompts: str) -> Given:

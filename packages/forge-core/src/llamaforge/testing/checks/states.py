@@ -12,7 +12,7 @@ import pytest
 from ...errors import LlamaForgeError
 from ...results import GeneratedText
 from ..audit import Aspect
-from ..battery import absolute, crowded, telling, tipped
+from ..battery import absolute, beside_tools, crowded, telling, tipped
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..run import run_of
@@ -22,6 +22,8 @@ from ..ways import Way, first_way, ways
 IN_A_ROW: Final = 12
 OPEN: Final = 5
 """Streams that are being read meanwhile."""
+LARGE: Final = 900
+"""Tokens of a long answer, which is left soon."""
 NO_TOKEN: Final = 2_000_000_000
 Turn = Mapping[str, Any]
 Ask = Callable[[str, Mapping[str, Any]], GeneratedText]
@@ -74,6 +76,26 @@ class StateChecks(Kit, slow=True):
                     before()
                 self._is_as_alone(subject, ways(subject)[0], given, f"an answer after {what}, with {given}")
 
+    def test_every_parameter_holds_whatever_the_limit(self, subject: Subject) -> None:
+        """With a large max_tokens, and with none, an answer begins as it does with a small one, with every parameter in
+        force.
+
+        Why: long answers are often another path, or another buffer. Look at: what is laid out by the limit.
+        """
+        for given in self._telling(subject):
+            if given.keys() & {"response_format", "grammar", "tools"}:
+                continue
+            wanted = str(self._answer_alone(subject, given)).rstrip("\ufffd")
+            for limit in ({}, subject.limit(LARGE)):
+                asked = {name: value for name, value in given.items() if name != "max_tokens"} | limit
+                came = ""
+                with subject.stream(**asked) as stream:
+                    for piece in stream:
+                        came += piece
+                        if len(came) >= len(wanted):
+                            break
+                expect_equal(came[: len(wanted)], wanted, f"the beginning of the answer with {asked}")
+
     def test_every_parameter_holds_beside_open_streams(self, subject: Subject) -> None:
         """Beside one stream that is being read, and beside several, a request of all parameters at once has the answer
         that it has alone, on each path; and so have the streams.
@@ -122,7 +144,7 @@ class StateChecks(Kit, slow=True):
                 self._penalizes(subject, what, lambda given: ask(f" ({number})", given))  # noqa: B023
             ends: dict[str, int] = {}
             for given in absolute(subject, number, every):
-                given = crowded(subject, given) if number % 2 else given
+                given = (dict, partial(crowded, subject), partial(beside_tools, subject))[number % 3](given)
                 seedless = {name: value for name, value in given.items() if name != "seed"}
                 place = ends.setdefault(repr(seedless), len(ends))
                 try:

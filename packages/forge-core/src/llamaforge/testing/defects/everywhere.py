@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from ...cancellation import CancellationToken
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta, Timings, TokenLogprob
-from ..fakes import ToyBackend
+from ..fakes import ToyBackend, ToyLanguage
 from ..fakes.sampling import Mask, ToySampler
 from .entry import Defect
 from .planting import (
@@ -46,6 +46,11 @@ END: Final = "test_the_end_of_an_answer_is_not_lost"
 BITS: Final = "test_every_bit_of_a_seed_counts"
 PIECES: Final = "test_log_probabilities_come_with_their_text"
 
+ENDS: Final = "test_the_end_of_an_answer_can_be_biased"
+LIMITS: Final = "test_every_parameter_holds_whatever_the_limit"
+CHARACTERS: Final = "test_every_character_counts"
+
+_END: Final = ToyLanguage().end
 _NUMBERS: Final = itertools.count()
 
 
@@ -66,6 +71,26 @@ def _after_long_prompts(moment: Moment) -> bool:
 
 def _beside_others(moment: Moment) -> bool:
     return moment.at_once > 3
+
+
+def _in_formats(moment: Moment) -> bool:
+    return moment.request.response_format is not None
+
+
+def _in_long_answers(moment: Moment) -> bool:
+    return (moment.request.max_tokens or 0) > 20
+
+
+def _without_limits(moment: Moment) -> bool:
+    return moment.request.max_tokens is None
+
+
+def _with_top_p(moment: Moment) -> bool:
+    return moment.request.top_p not in (None, 1.0)
+
+
+def _with_tools(moment: Moment) -> bool:
+    return bool(moment.request.tools)
 
 
 def _with_stops(moment: Moment) -> bool:
@@ -269,6 +294,21 @@ def _in_tens(entry: TokenLogprob, request: GenerationRequest) -> TokenLogprob:
     return TokenLogprob(entry.token, entry.logprob / 2.302585, entry.token_id, entry.top)
 
 
+def _warm(request: GenerationRequest) -> GenerationRequest:
+    plain = request.temperature in (None, 0, 1.0) or request.top_p not in (None, 1.0)
+    return request if plain else replace(request, top_p=0.9)
+
+
+def _endless(request: GenerationRequest) -> GenerationRequest:
+    bias = request.logit_bias
+    return replace(request, logit_bias=bias and {token: value for token, value in bias.items() if token != _END})
+
+
+def _without_bans(request: GenerationRequest) -> GenerationRequest:
+    bias = request.logit_bias
+    return replace(request, logit_bias=bias and {t: 0.0 if t == _END and v < 0 else v for t, v in bias.items()})
+
+
 def _own(target: str, name: str, *checks: str) -> Defect:
     return Defect(name=name, target=f"everywhere:{target}", checks=checks)
 
@@ -313,5 +353,16 @@ DEFECTS: Final = (
     plant("loses the last bits of large seeds", BITS, change=_in_32_bits),
     _own("CollectsEight", "passes on eight tokens at a time", PIECES),
     _own("IsAWordBehind", "is a word behind", PIECES),
+    plant("has a temperature of its own in formats", FORM, where=_in_formats, temperature=1.0),
+    plant("loses repetition_penalty in long answers", LIMITS, where=_in_long_answers, repetition_penalty=None),
+    plant("loses biases without a limit", LIMITS, where=_without_limits, logit_bias=None),
+    plant("loses min_p beside top_p", PROMPT, where=_with_top_p, min_p=None),
+    plant("loses stop strings beside tools", PROMPT, where=_with_tools, stop=()),
+    plant("loses seeds where there are stop strings", PROMPT, where=_with_stops, seed=77),
+    plant("has a top_p of 0.9 where it is off, in warm answers", OFF, change=_warm),
+    plant("leaves the end out of biases", ENDS, change=_endless),
+    plant("ends although its end is banned", ENDS, change=_without_bans),
+    plant("reads emoji as question marks", CHARACTERS, reads=lambda text, _: text.replace("\U0001f98a", "?")),
+    plant("reads typographic quotes as plain ones", CHARACTERS, reads=lambda text, _: text.replace("\u2019", "'")),
     plant("looks for no stop strings at the limit", LIMIT, where=_with_stops, change=lambda r: replace(r, stop=())),
 )

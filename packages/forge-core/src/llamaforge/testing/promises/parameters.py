@@ -42,6 +42,7 @@ PROMISES: Final = (
         "P4",
         "max_tokens",
         (
+            "test_every_parameter_holds_whatever_the_limit",
             "test_a_long_text_is_not_cut",
             "test_max_tokens_is_exact",
             "test_an_answer_never_exceeds_max_tokens",
