@@ -15,6 +15,12 @@ from llamaforge.results import TextDelta
 ONE, TWO, THREE = (TextDelta(text) for text in ("one", "two", "three"))
 
 
+async def until_waits(*queues: LoopEventQueue) -> None:
+    """Until a task waits at each of them."""
+    while any(each.arrival is None for each in queues):  # noqa: ASYNC110 - nothing tells when it begins to wait
+        await asyncio.sleep(0)
+
+
 def test_a_thread_gets_items_in_order_and_none_after_its_time() -> None:
     items = ThreadEventQueue()
     for item in (ONE, TWO):
@@ -49,8 +55,7 @@ def test_a_task_that_waits_is_woken_from_another_thread(timeout: float | None) -
     async def main() -> Any:
         items = LoopEventQueue()
         reading = asyncio.create_task(items.get(timeout))
-        while items.arrival is None:
-            await asyncio.sleep(0)
+        await until_waits(items)
         await asyncio.to_thread(items.put, ONE)
         return await reading
 
@@ -97,8 +102,7 @@ def test_a_loop_is_woken_once_for_all_who_wait_and_again_afterwards() -> None:
         for _ in range(3):
             calls.clear()
             tasks = [asyncio.create_task(each.get(60)) for each in queues]
-            while any(each.arrival is None for each in queues):
-                await asyncio.sleep(0)
+            await until_waits(*queues)
             for each in queues:
                 each.put(ONE)
                 each.put(TWO)
@@ -125,8 +129,7 @@ def test_a_task_that_left_is_not_woken() -> None:
     async def main() -> Any:
         items = LoopEventQueue()
         reading = asyncio.create_task(items.get(None))
-        while items.arrival is None:
-            await asyncio.sleep(0)
+        await until_waits(items)
         items.put(ONE)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -142,8 +145,7 @@ def test_a_loop_that_is_closed_takes_nothing_and_hurts_nobody() -> None:
     async def begin() -> LoopEventQueue:
         items = LoopEventQueue()
         task = asyncio.create_task(items.get(None))
-        while items.arrival is None:
-            await asyncio.sleep(0)
+        await until_waits(items)
         task.cancel()
         return items
 
@@ -157,8 +159,7 @@ def test_a_loop_that_is_closed_takes_nothing_and_hurts_nobody() -> None:
     async def main() -> Any:
         other = LoopEventQueue()
         reading = asyncio.create_task(other.get(60))
-        while other.arrival is None:
-            await asyncio.sleep(0)
+        await until_waits(other)
         other.put(ONE)
         return await reading
 

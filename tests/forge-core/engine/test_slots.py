@@ -268,7 +268,7 @@ def test_without_copies_half_of_a_text_is_enough_to_take_it_over(shared, taken_o
     engine = ToyEngine(n_slots=3, can_copy=False)
     slots = Slots(engine, 2)
     leave(slots, engine, [1, 2, 3, 4])
-    slot, held = slots.take(User([*[1, 2, 3, 4][:shared], 9, 9]))
+    _, held = slots.take(User([*[1, 2, 3, 4][:shared], 9, 9]))
     assert held == (shared if taken_over else 0)
     assert ([1, 2, 3, 4] in engine.slots) != taken_over
 

@@ -108,7 +108,7 @@ class EdgeChecks(Kit):
             expect(room >= SMALL, f"room for {SMALL} tokens, a quarter of the context, without max_tokens", free.usage)
 
     def test_truncation_keeps_what_it_must(self, subject: Subject) -> None:
-        """With truncation="auto" all turns of system and developer and the last turn stay, also where little fits; where
+        """With truncation="auto" all turns of system and developer and the last turn stay, also where little fits. If
         they don't fit themselves, ContextOverflowError is raised. No answer stays without its question.
 
         Why: a question that is cut is not answered. Look at: instructions that don't come first; the last turn cut from
