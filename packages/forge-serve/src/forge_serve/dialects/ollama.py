@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from .. import sse
 from ..asked import Asked, needed, seconds_of, take
 from ..errors import Problem, invalid
 from .openai import logprob_of
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 CONTENT_TYPE: Final = b"application/x-ndjson"
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -48,6 +51,8 @@ class OllamaVoice:
 class Chat(OllamaVoice):
     """``POST /api/chat``."""
 
+    operation: ClassVar[Operation] = "chat"
+
     answers_in = "message"
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -68,6 +73,8 @@ class Chat(OllamaVoice):
 
 class Generate(Chat):
     """``POST /api/generate``."""
+
+    operation: ClassVar[Operation] = "generate"
 
     answers_in = "response"
     _KNOWN = (_KNOWN - {"messages", "tools"}) | {"prompt", "system", "raw", "suffix", "images", "template", "context"}
