@@ -56,8 +56,11 @@ class arriving:  # noqa: N801 - reads as a statement
         self._token: Token[arriving | None] | None = None
         self._began = 0.0
         if observing.wanted and headers:
-            found = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in headers)
-            self.headers = {name: value for name, value in found if name in TRACE_HEADERS}
+            for name, value in headers:
+                known = name.decode("latin-1").lower()
+                if known in TRACE_HEADERS:  # one that comes several times is one list
+                    before = f"{self.headers[known]}," if known in self.headers else ""
+                    self.headers[known] = before + value.decode("latin-1")
 
     def __enter__(self) -> Self:
         if observing.wanted:

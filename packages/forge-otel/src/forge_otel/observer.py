@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, MeterProvider
+from opentelemetry.propagators.textmap import DefaultGetter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
 from llamaforge.observers import ObservedRequest, Observer, RequestEnd
@@ -20,6 +22,16 @@ from .content import input_messages, output_messages
 CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 """The environment variable by which instrumentations of GenAI are asked for content."""
 _PORTS: Final = {"http": 80, "https": 443}
+
+
+class _LowerCase(DefaultGetter):
+    """Reads headers whose names are in lower case, however a propagator writes them."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        return super().get(carrier, key.lower())
+
+
+_LOWER: Final = _LowerCase()
 
 
 class OpenTelemetryObserver(Observer):
@@ -149,7 +161,7 @@ def _parent(request: ObservedRequest) -> Context | None:
     """The context of the span's parent; None: the one that is current."""
     if not request.incoming or trace.get_current_span().get_span_context().is_valid:
         return None
-    return propagate.extract(request.incoming)
+    return propagate.extract(request.incoming, getter=_LOWER)
 
 
 def _described(request: ObservedRequest) -> dict[str, Any]:

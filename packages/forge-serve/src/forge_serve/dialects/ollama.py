@@ -74,8 +74,6 @@ class Chat(OllamaVoice):
 class Generate(Chat):
     """``POST /api/generate``."""
 
-    operation: ClassVar[Operation] = "generate"
-
     answers_in = "response"
     _KNOWN = (_KNOWN - {"messages", "tools"}) | {"prompt", "system", "raw", "suffix", "images", "template", "context"}
 
