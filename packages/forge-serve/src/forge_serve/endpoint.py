@@ -45,7 +45,8 @@ class Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = Exchange(scope, receive, send, self.service.config.max_body)
+        config = self.service.config
+        exchange = Exchange(scope, receive, send, config.max_body, config.read_timeout)
         with self.service.metrics.request(self.voice.name) as counted:
             scope.setdefault("state", {})["counted"] = counted
             try:

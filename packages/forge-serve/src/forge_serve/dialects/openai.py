@@ -37,6 +37,7 @@ _KINDS: Final = {
     "invalid_request": "invalid_request_error",
     "too_large": "invalid_request_error",
     "overloaded": "rate_limit_error",
+    "timeout": "timeout_error",
 }
 
 
