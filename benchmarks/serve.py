@@ -87,6 +87,8 @@ def serve(kind: str) -> None:
     from starlette.routing import Route
 
     from forge_serve import ServeConfig, create_app
+    from forge_serve.app import voice_of
+    from forge_serve.connections import Connections
 
     async def refuse(request: Request) -> JSONResponse:
         body = await request.json()
@@ -98,9 +100,11 @@ def serve(kind: str) -> None:
             (Path(folder) / name).write_bytes(bytes(SIZE))
             forge.add_model(name, Path(folder) / name, backend="burst")
         app: Any = Starlette(routes=[Route(CHAT, refuse, methods=["POST"])])
+        http: Any = "httptools"
         if kind == "ours":
             app = create_app(forge, ServeConfig(max_queue=20_000, max_wait=300, turn=0.2))
-        config = uvicorn.Config(app, port=0, log_level="error", http="httptools", access_log=False, lifespan="on")
+            http = Connections(app.state.service, voice_of).protocol
+        config = uvicorn.Config(app, port=0, log_level="error", http=http, access_log=False, lifespan="on")
         server = uvicorn.Server(config)
 
         async def run() -> None:

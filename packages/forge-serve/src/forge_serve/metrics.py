@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from llamaforge.arriving import arriving
 from llamaforge.pool import ModelPool
 from llamaforge.results import Timings, Usage
 
@@ -24,8 +25,15 @@ class Counted:
         self.dialect = dialect
         self.model = ""
         self.ending = "finished"
+        self.arrival: arriving | None = None
+        """The same request, as observers see it while it has reached no model."""
         self.prompt_tokens = 0
         self.completion_tokens = 0
+
+    def asks_for(self, model: str) -> None:
+        """The client asks for that model, whether or not there is one of that name."""
+        if self.arrival is not None:
+            self.arrival.model = model
 
     def answered(self, finish_reason: str, usage: Usage | None, timings: Timings | None) -> None:
         """An answer has ended."""
