@@ -118,6 +118,8 @@ class ContextChecks(Kit):
             )
             same = small.ask("Other words stood here. " + long, **raw, truncation="auto")
             small.agrees(same, answer, "the answer to a text with the same end")
+            silent = not any(each or each.reasoning for each in (answer, other))
+            expect(not silent or not small.ask(end, **raw), "an answer to a text that was cut", answer)
             if answer and not subject.only_one_answer(4, **subject.greedy):
                 expect(other != answer, "another answer to a text with another end", other)
 
