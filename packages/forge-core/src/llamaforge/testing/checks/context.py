@@ -85,7 +85,8 @@ class ContextChecks(Kit):
 
     def test_a_text_loses_its_beginning_on_request(self, subject: Subject) -> None:
         """With truncation="auto" a raw text that is too long loses its beginning; the counts say how much. Half of the
-        context stays for it, whatever max_tokens is. A prompt that is a turn is refused.
+        context stays for it, whatever max_tokens is, and a quarter for the answer where it is not set. A prompt that is
+        a turn is refused.
 
         Why: the end of a text is what is to be continued. Look at: which end is cut; prompt_tokens, which counts what
         was read, and truncated_tokens, which counts the rest.
@@ -108,6 +109,8 @@ class ContextChecks(Kit):
             expect(counts.prompt_tokens >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens: no more is cut", counts)
             half = _usage(small.ask(long, **{**raw, **small.limit(SMALL)}, truncation="auto")).prompt_tokens
             expect(half >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens with max_tokens={SMALL}", half)
+            free = _usage(small.ask(long, raw=True, **subject.greedy, truncation="auto")).prompt_tokens
+            expect(free <= SMALL - SMALL // 4, f"room for {SMALL // 4} tokens without max_tokens", free)
             if not _ends_with(small, long):
                 given = {**subject.greedy, **subject.limit(4), "truncation": "auto"}
                 expect_refusal(ContextOverflowError, lambda: small.generate(long, given), "a turn that is too long")
