@@ -87,6 +87,8 @@ def serve(kind: str) -> None:
     from starlette.routing import Route
 
     from forge_serve import ServeConfig, create_app
+    from forge_serve.app import voice_of
+    from forge_serve.connections import Connections
 
     async def refuse(request: Request) -> JSONResponse:
         body = await request.json()
@@ -105,9 +107,11 @@ def serve(kind: str) -> None:
         if gguf:
             forge.add_model("m", gguf, backend="llama.cpp", parameters={"n_parallel": 8, "n_threads": int(threads)})
         app: Any = Starlette(routes=[Route(CHAT, refuse, methods=["POST"])])
+        http: Any = "httptools"
         if kind != "plain":
             app = create_app(forge, ServeConfig(max_queue=20_000, max_wait=300, turn=0.2))
-        config = uvicorn.Config(app, port=0, log_level="error", http="httptools", access_log=False, lifespan="on")
+            http = Connections(app.state.service, voice_of).protocol
+        config = uvicorn.Config(app, port=0, log_level="error", http=http, access_log=False, lifespan="on")
         server = uvicorn.Server(config)
 
         async def run() -> None:

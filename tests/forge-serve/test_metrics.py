@@ -124,6 +124,8 @@ def test_names_that_clients_invent_are_no_labels(server: Running) -> None:
     assert post(server, CHAT, body("Hello", model="invented"))[0] == 404
     found = figures(server)
     assert found["llamaforge_requests_total|openai|not_found|"] == 1
+    assert found["llamaforge_outcomes_total||chat|refused"] == 1
+    assert not [name for name in found if name.startswith("vllm:")]
     assert not [name for name in found if "invented" in name]
 
 

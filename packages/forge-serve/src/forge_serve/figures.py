@@ -75,12 +75,14 @@ class Figures:
         self._requests_seconds.labels(model, dialect).observe(seconds)
 
     def began(self, model: str) -> None:
-        """A model was asked for something."""
-        self._running.labels(model).inc()
+        """A model was asked for something; *model* is empty where there is none of the name that was asked for."""
+        if model:
+            self._running.labels(model).inc()
 
     def ended(self, operation: str, model: str, end: RequestEnd) -> None:
         """The model has done it, or not."""
-        self._running.labels(model).dec()
+        if model:
+            self._running.labels(model).dec()
         self._outcomes.labels(model, operation, end.outcome).inc()
         usage, timings, writes = end.usage, end.timings, operation in ("generate", "chat")
         if usage is not None:

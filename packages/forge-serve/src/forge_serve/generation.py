@@ -26,7 +26,7 @@ class Generation(Endpoint):
     """An endpoint that generates, in one dialect."""
 
     def __init__(self, dialect: Dialect, service: Service) -> None:
-        super().__init__(dialect, service)
+        super().__init__(dialect, service, dialect.operation)
         self._dialect = dialect
 
     async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
@@ -35,6 +35,7 @@ class Generation(Endpoint):
         timeout = deadline(exchange)
         if timeout is not None:
             asked.parameters["timeout"] = timeout
+        counted.asks_for(asked.model)
         counted.model = self.service.residency.entry(asked.model).name
         writer = self._dialect.writer(asked)
         beside = [self._keep_alive(exchange, writer)] if asked.stream else []

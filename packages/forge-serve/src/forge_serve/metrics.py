@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from llamaforge.arriving import arriving
 from llamaforge.observation import ObservedRequest, Observer, RequestEnd
 from llamaforge.pool import ModelPool
 
@@ -26,8 +27,15 @@ class Counted:
         self.model = ""
         """The model's name; empty while it isn't known. Nothing that a client invents gets here."""
         self.ending = "finished"
+        self.arrival: arriving | None = None
+        """The same request, as observers see it while it has reached no model."""
         self.prompt_tokens = 0
         self.completion_tokens = 0
+
+    def asks_for(self, model: str) -> None:
+        """The client asks for that model, whether or not there is one of that name."""
+        if self.arrival is not None:
+            self.arrival.model = model
 
 
 _current: Final[contextvars.ContextVar[Counted | None]] = contextvars.ContextVar("counted", default=None)

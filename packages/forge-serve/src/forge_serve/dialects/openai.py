@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import GeneratedText, __version__
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
@@ -13,6 +13,9 @@ from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, Token
 from .. import sse
 from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 _MOST_CHOICES: Final = 16
 _FINGERPRINT: Final = f"llamaforge-{__version__}"
@@ -34,6 +37,7 @@ _KINDS: Final = {
     "invalid_request": "invalid_request_error",
     "too_large": "invalid_request_error",
     "overloaded": "rate_limit_error",
+    "timeout": "timeout_error",
 }
 
 
@@ -82,6 +86,8 @@ class _OpenAI(OpenAIVoice):
 class ChatCompletions(_OpenAI):
     """``POST /v1/chat/completions``."""
 
+    operation: ClassVar[Operation] = "chat"
+
     _KNOWN = frozenset({"model", "messages", "stream", "stream_options", "n", "max_completion_tokens"})
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -98,6 +104,8 @@ class ChatCompletions(_OpenAI):
 
 class Completions(_OpenAI):
     """``POST /v1/completions``: text in, text out, without a chat template."""
+
+    operation: ClassVar[Operation] = "generate"
 
     _KNOWN = frozenset(
         {"model", "prompt", "stream", "stream_options", "n", "max_completion_tokens", "logprobs", "echo", "best_of"}
