@@ -335,6 +335,13 @@ def test_turns_that_can_be_read_once_are_read_once() -> None:
     assert one.request.raw is None
 
 
+def test_what_a_conversation_asks_for_in_vain_is_said() -> None:
+    error: Any = refused(
+        lambda: resolve_request(None, TURN, {"top_k": 1}, backend="some", supported=frozenset({"seed"}))
+    )
+    assert error.feature == "the parameter top_k"
+
+
 def test_children_of_a_fork_draw_seeds_of_their_own() -> None:
     drawn = {in_child(lambda: resolved().request.seed) for _ in range(2)}
     assert len(drawn) == 2

@@ -199,10 +199,9 @@ class ToyBackend(BaseBackend):
         if not request.tools or choice in (None, "auto", "none"):
             return None
         functions = [tool["function"] for tool in request.tools]
-        if isinstance(choice, Mapping):
-            wanted = choice["function"]["name"]
-            functions = [function for function in functions if function["name"] == wanted]
-        return functions[0]["name"], from_schema(functions[0].get("parameters"), "tools")
+        name = choice["function"]["name"] if isinstance(choice, Mapping) else functions[0]["name"]
+        place = next(place for place, function in enumerate(functions) if function["name"] == name)
+        return name, from_schema(functions[place].get("parameters", {}), f"/{place}/function/parameters")
 
 
 def _constraint(request: GenerationRequest) -> Constraint | None:
