@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,8 @@ from .sampling import ToySampler, log_softmax
 
 MODEL = "toy"
 """The one model there is."""
+INSTRUCTIONS: Final = ("system", "developer")
+"""Roles whose turns are never left out."""
 
 
 class ToyConfig(BackendConfig, frozen=True, kw_only=True):
@@ -50,7 +52,6 @@ SPEC = BackendSpec(
     config="llamaforge.testing.fakes:ToyConfig",
     summary="A model of a few hundred tokens, for tests",
     capabilities=Capabilities(parameters=frozenset(NAMES) - UNIVERSAL),
-    match=lambda location: 1 if location == MODEL else 0,
 )
 
 
@@ -60,11 +61,9 @@ class ToyBackend(BaseBackend):
     spec = SPEC
     config_class: ClassVar[type[BackendConfig]] = ToyConfig
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.settings = ToyConfig()
-        self.language = ToyLanguage()
-        self._weights = b""
+    settings: ToyConfig
+    language: ToyLanguage
+    _weights: bytes
 
     def check_model(self, model_path: str, config: ToyConfig) -> None:
         """There is one model."""
@@ -86,16 +85,15 @@ class ToyBackend(BaseBackend):
             return request.prompt
         if not self.settings.template:
             raise NoChatTemplateError(MODEL)
-        variables = dict(request.chat_template_kwargs or {})
-        tone = f"<tone>{variables.pop('tone')}</tone>\n" if "tone" in variables else ""
-        if variables and request.on_unsupported != "drop":
-            name = min(variables)
-            raise InvalidParameterError(f"chat_template_kwargs[{name!r}]", None, "tone", show_value=False)
+        if request.chat_template_kwargs:
+            name, value = min(request.chat_template_kwargs.items())
+            expected = "left out: this template reads no variables"
+            raise InvalidParameterError(f"chat_template_kwargs[{name!r}]", value, expected)
         tools = f"<tools>{json.dumps(request.tools)}</tools>\n" if request.tools else ""
         turns = [f"<{message.role}>{message.text}" for message in request.as_messages()]
         if request.as_messages()[-1].role != "assistant":
             turns.append("<assistant>")
-        return tone + tools + "</>\n".join(turns)
+        return tools + "</>\n".join(turns)
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Token by token."""
@@ -156,12 +154,12 @@ class ToyBackend(BaseBackend):
         if request.prompt is not None and (request.raw or not self.settings.template):
             return tokens[-most:], len(tokens) - most
         turns = list(request.as_messages())
-        while sum(turn.role != "system" for turn in turns) > 1:
-            oldest = next(place for place, turn in enumerate(turns) if turn.role != "system")
+        while sum(turn.role not in INSTRUCTIONS for turn in turns) > 1:
+            oldest = next(place for place, turn in enumerate(turns) if turn.role not in INSTRUCTIONS)
             del turns[oldest]
             if turns[oldest].role == "assistant" and oldest < len(turns) - 1:  # the answer to the turn that has gone
                 del turns[oldest]
-            shorter = self.tokenize(self.render_request(replace(request, prompt=None, messages=tuple(turns))), special)
+            shorter = self.tokenize(self.render_request(replace(request, messages=tuple(turns))), special)
             if len(shorter) <= most:
                 return shorter, len(tokens) - len(shorter)
         raise ContextOverflowError(len(tokens), n_ctx)
@@ -175,9 +173,7 @@ class ToyBackend(BaseBackend):
         try:
             return self.language.tokenize(text, special)
         except UnicodeEncodeError as error:
-            raise InvalidParameterError(
-                "prompt", None, f"text that UTF-8 can hold ({error})", show_value=False
-            ) from None
+            raise InvalidParameterError("prompt", text, f"text that UTF-8 can hold ({error})") from None
 
     def _mask(self, constraint: Constraint | None) -> Any:
         if constraint is None:
@@ -203,12 +199,9 @@ class ToyBackend(BaseBackend):
         if not request.tools or choice in (None, "auto", "none"):
             return None
         functions = [tool["function"] for tool in request.tools]
-        if isinstance(choice, Mapping):
-            wanted = choice["function"]["name"]
-            functions = [function for function in functions if function["name"] == wanted]
-        if not functions:
-            raise InvalidParameterError("tool_choice", choice, "'auto', 'none', 'required', or one of the tools")
-        return functions[0]["name"], from_schema(functions[0].get("parameters"), "tools")
+        name = choice["function"]["name"] if isinstance(choice, Mapping) else functions[0]["name"]
+        place = next(place for place, function in enumerate(functions) if function["name"] == name)
+        return name, from_schema(functions[place].get("parameters", {}), f"/{place}/function/parameters")
 
 
 def _constraint(request: GenerationRequest) -> Constraint | None:
