@@ -135,7 +135,7 @@ class Audit:
     def _varied(self, asked: Asked, answer: GeneratedText) -> Found:
         """Two seeds have the same answer only where that is no accident."""
         given = asked.effective
-        if "seed" not in given or given.get("temperature") == 0 or asked.server or _FORMS & set(given):
+        if "seed" not in given or given.get("temperature") == 0 or asked.server or not _is_free(given):
             return
         draws = [drawn(step, given) for step in steps(answer.logprobs)]
         chances = [draw.probabilities.get(draw.chosen, 1.0) for draw in draws if draw is not None]
@@ -254,7 +254,7 @@ def _arithmetic(asked: Asked, answer: GeneratedText) -> Found:
         if len(values) != number and not (values and math.fsum(map(math.exp, values)) > 1 - 1e-6):
             yield "arithmetic", f"a token has {len(values)} alternatives"
         yield from _own(entry)
-    free = not _FORMS & set(given) or (given.get("tool_choice") == "none" and not {*_FORMS} - {"tools"} & set(given))
+    free = _is_free(given)
     if not asked.server and given.get("temperature") == 0 and free:
         yield from _forced(asked, answer)
     if not asked.server and given.get("repetition_penalty") == 2 and free:
@@ -289,6 +289,12 @@ def _halved(asked: Asked, answer: GeneratedText) -> Found:
     ids = [entry.token_id for entry in answer.logprobs]
     if len(strong) == len(next_ones) == 1 and ids[:2] == strong * 2:
         yield "arithmetic", f"the token {strong[0]} came twice, though the repetition_penalty halves its bias of 100"
+
+
+def _is_free(given: Given) -> bool:
+    """Whether the answer needs to have no form."""
+    forms = _FORMS & set(given)
+    return not forms or (forms == {"tools"} and given.get("tool_choice") == "none")
 
 
 def _own(entry: TokenLogprob) -> Found:

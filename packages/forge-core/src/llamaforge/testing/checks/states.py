@@ -41,6 +41,7 @@ class StateChecks(Kit, slow=True):
         initialisation; class attributes; counters.
         """
         requests = self._telling(subject)
+        ways(subject)  # it knows then which there are
         with self.fresh() as other:
             for place in range(len(requests)):
                 with self.fresh() as one:

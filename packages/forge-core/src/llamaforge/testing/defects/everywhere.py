@@ -168,7 +168,8 @@ class _Collects(ToyBackend):
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """So many at a time."""
-        text, entries, count = "", [], 0
+        text, count = "", 0
+        entries: list[TokenLogprob] = []
         for event in super().stream(request, cancellation):
             if not isinstance(event, TextDelta):
                 if text or entries:
