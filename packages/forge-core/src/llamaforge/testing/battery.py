@@ -14,6 +14,8 @@ Given = dict[str, Any]
 
 LOGPROBS: Final = {"logprobs": True, "top_logprobs": 20}
 TOKENS: Final = 8
+LONGER: Final = 14
+"""Tokens of two answers that are no accident if they are alike."""
 SEEDS: Final = range(12, 22)
 """Seeds that are tried until each parameter tells in one of them."""
 EQUAL: Final = 6
@@ -76,7 +78,7 @@ def absolute(subject: Subject, seed: int = 5, prompts: str = "") -> Iterator[Giv
         {**greedy, **halved(subject, prompts), "logprobs": True},
         {**hot, "top_k": 18, "top_p": 0.3, **LOGPROBS},
         {**hot, "top_k": 18, "min_p": 0.5, **LOGPROBS},
-        *({**hot, "top_k": 18, **LOGPROBS, "seed": seed + 2**20 * step} for step in range(2)),
+        *({**hot, **subject.limit(LONGER), "top_k": 18, **LOGPROBS, "seed": seed + 2**20 * step} for step in range(2)),
         {**hot, "stop": LETTERS},
         {**hot, "response_format": letters},
         {**hot, "grammar": 'root ::= "yes" | "no"'},
