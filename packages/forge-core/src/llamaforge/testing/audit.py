@@ -122,7 +122,8 @@ class Audit:
         if asked.rounding or not repeatable or "engine" in given or answer.dropped:
             return
         greedy = given.get("temperature") == 0
-        ignored = _SILENT | ({"max_tokens"} if greedy else set())
+        cut = given.get("truncation") == "auto"  # it leaves room for max_tokens
+        ignored = _SILENT | ({"max_tokens"} if greedy and not cut else set())
         key = asked.key(set(given) - ignored)
         text = str(answer)[:LONGEST].rstrip("\ufffd")
         before = self._texts.setdefault(key, text)

@@ -56,9 +56,7 @@ def _others(subject: Subject, patience: float) -> list[Way]:
         _in_a_loop(
             "agenerate_stream()", lambda prompt, given: backend.agenerate_stream(prompt, given).read(), patience
         ),
-        _blocking(
-            "generate_batch()", lambda prompt, given: next(iter(backend.generate_batch([prompt, prompt], given))).text
-        ),
+        _blocking("generate_batch()", lambda prompt, given: next(iter(backend.generate_batch([prompt], given))).text),
         _in_a_loop("agenerate_batch()", lambda prompt, given: _from_a_batch(backend, prompt, given), patience),
     ]
     if subject.has_template:
