@@ -370,7 +370,6 @@ PROMISES: Final = (
         "C47",
         "the first complete stop string ends the answer; of two that end together, the longer one",
         (
-            "test_a_stop_string_ends_a_form",
             "test_of_two_that_end_together_the_longer_counts",
             "test_stop_strings_of_every_shape",
             "test_a_stop_string_ends_the_answer",
