@@ -242,15 +242,14 @@ class StateChecks(Kit, slow=True):
 
     def _askings_with_prompts(self, subject: Subject) -> dict[str, Ask]:
         """What asks with each: the same text with another end each time, so that nothing is kept of it."""
-        asks: dict[str, Ask] = {
-            what: lambda end, given, text=text: subject.generate(text + end, given) for what, text in _TEXTS.items()
-        }
+        asks: dict[str, Ask] = {what: partial(self._text, subject, text) for what, text in _TEXTS.items()}
         if subject.has_template:
-            asks |= {
-                what: lambda end, given, turns=turns: self._talk(subject, turns, end, given)
-                for what, turns in _CONVERSATIONS.items()
-            }
+            asks |= {what: partial(self._talk, subject, turns) for what, turns in _CONVERSATIONS.items()}
         return asks
+
+    @staticmethod
+    def _text(subject: Subject, text: str, end: str, given: Mapping[str, Any]) -> GeneratedText:
+        return subject.generate(text + end, given)
 
     @staticmethod
     def _talk(subject: Subject, turns: Sequence[Turn], end: str, given: Mapping[str, Any]) -> GeneratedText:

@@ -183,8 +183,8 @@ def likely_first_tokens(subject: Subject) -> list[TokenLogprob]:
     known = subject.remembered.setdefault("likely first tokens", {})
     if "it" not in known:
         first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
-        best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
-        known["it"] = [each for each in best if _is_told(subject, each.token_id)]
+        top = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
+        known["it"] = [each for each in top if _is_told(subject, each.token_id)]
     best: list[TokenLogprob] = known["it"]
     if len(best) < 12 or best[-1].logprob < best[0].logprob - 38 or len({each.token_id for each in best}) < len(best):
         pytest.skip("could not be measured: the backend tells no ids of tokens, or the model is too certain")
