@@ -60,7 +60,7 @@ class Asked:
     context: int = FEW
     """Tokens that the context has at least."""
     instance: str = ""
-    """The load parameters, where they are not the author's."""
+    """The model, and load parameters that are not the author's."""
     rounding: float = 0.0
     server: bool = False
     """Whether a server chooses what isn't set, and counts in its own way."""

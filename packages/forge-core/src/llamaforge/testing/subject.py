@@ -143,7 +143,7 @@ class Subject:
             given,
             {name: value for name, value in (effective | given).items() if name not in answer.dropped},
             context=self._loaded.get("n_ctx", FEW),
-            instance=repr(self._loaded) if self._loaded else "",
+            instance=f"{self.backend.model_path} {self._loaded or ''}",
             rounding=self.rounding,
             server=self.backend.capabilities.server_defaults,
         )
