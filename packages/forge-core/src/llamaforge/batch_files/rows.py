@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +17,7 @@ URLS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1
 _DEPTH: Final = 64
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct):
     """One request of a batch."""
 
     line: int
@@ -40,12 +39,30 @@ class Row:
 
     def key(self, about: bytes) -> bytes:
         """A digest of the request, with *about*: the model and the parameters of the whole run."""
-        asked = self.raw if self.body is None else _encode(self.body)
-        return hashlib.blake2b(b"%b %b %b" % (about, self.url.encode(), asked), digest_size=8).digest()
+        digest = _begun(about, self.url).copy()
+        digest.update(self.raw if self.body is None else _encode(self.body))
+        return digest.digest()
+
+
+@functools.lru_cache(maxsize=16)
+def _begun(about: bytes, url: str) -> hashlib.blake2b:
+    """A digest of what is the same in many rows."""
+    return hashlib.blake2b(b"%b %b " % (about, url.encode()), digest_size=8)
+
+
+class _Line(msgspec.Struct):
+    """A line as it should be."""
+
+    custom_id: str
+    url: str
+    body: dict[str, Any]
+    method: str = "POST"
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
+_decode_line = msgspec.json.Decoder(_Line).decode
+_NESTING: Final = b"[{"
 
 
 def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterator[Row]:
@@ -55,20 +72,38 @@ def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterat
         lines: the lines of a file, with or without their line breaks.
         shard: (i, n): only each n-th row, beginning with the i-th.
     """
-    number, (mine, shards) = 0, shard
+    mine, shards = shard
+    skip = mine - 1
     for line, content in enumerate(lines, 1):
         text = content.strip()
         if line == 1:
             text = text.removeprefix(b"\xef\xbb\xbf")
-        if not text:
-            continue
-        number += 1
-        if (number - mine) % shards == 0:
-            yield read_row(line, text)
+        if text:
+            if skip:
+                skip -= 1
+            else:
+                skip = shards - 1
+                yield read_row(line, text)
 
 
 def read_row(line: int, text: bytes) -> Row:
     """The row in *text*, the line number *line*."""
+    try:
+        good = _decode_line(text)
+        if good.method == "POST" and good.custom_id and good.url in URLS and not _is_deep(text, good.body):
+            return Row(line, good.custom_id, good.url, good.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    return _read_odd(line, text)
+
+
+def _is_deep(text: bytes, body: Mapping[str, Any]) -> bool:
+    """Whether *body* is nested too deeply. Most have too few brackets for that."""
+    return len(text) - len(text.translate(None, _NESTING)) > _DEPTH and deeper(body, _DEPTH)
+
+
+def _read_odd(line: int, text: bytes) -> Row:
+    """A line that isn't as it should be, and why."""
     try:
         found = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -89,7 +124,7 @@ def read_row(line: int, text: bytes) -> Row:
         problem = f"url must be one of {', '.join(URLS)}."
     elif not isinstance(body, dict):
         problem = "body must be a JSON object: the request."
-    elif text.count(b"{") + text.count(b"[") > _DEPTH and deeper(body, _DEPTH):
+    elif _is_deep(text, body):
         problem = f"body is nested too deeply: more than {_DEPTH} levels."
     if problem:
         return Row(line, custom_id, problem=problem, raw=text)
