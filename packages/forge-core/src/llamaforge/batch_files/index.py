@@ -7,7 +7,6 @@ from typing import Final
 
 _EMPTY: Final = 0
 _LEAST: Final = 1 << 10
-_MASK: Final = (1 << 64) - 1
 
 
 class RowIndex:
@@ -18,7 +17,7 @@ class RowIndex:
     """
 
     def __init__(self) -> None:
-        self._names = array("Q", bytes(8 * _LEAST))
+        self._names = array("q", bytes(8 * _LEAST))
         self._keys = array("Q", bytes(8 * _LEAST))
         self._mask = _LEAST - 1
         self._count = 0
@@ -38,7 +37,7 @@ class RowIndex:
 
     def add(self, name: str, key: bytes) -> bytes | None:
         """Put the row *name* in, unless it is here: then its key."""
-        names, mask, digest = self._names, self._mask, hash(name) & _MASK or 1  # for each row: no more calls than needed
+        names, mask, digest = self._names, self._mask, hash(name) or 1  # for each row: no more calls than needed
         place = digest & mask
         while found := names[place]:
             if found == digest:
@@ -52,7 +51,7 @@ class RowIndex:
 
     def _place(self, name: str) -> tuple[int, bool]:
         """Where *name* is, or may be put; whether it is there."""
-        names, mask, digest = self._names, self._mask, hash(name) & _MASK or 1
+        names, mask, digest = self._names, self._mask, hash(name) or 1
         place = digest & mask
         while names[place] not in (_EMPTY, digest):
             place = (place + 1) & mask
@@ -61,7 +60,7 @@ class RowIndex:
     def _grow(self) -> None:
         old_names, old_keys = self._names, self._keys
         size = len(old_names) * 2
-        names, keys, mask = array("Q", bytes(8 * size)), array("Q", bytes(8 * size)), size - 1
+        names, keys, mask = array("q", bytes(8 * size)), array("Q", bytes(8 * size)), size - 1
         for digest, key in zip(old_names, old_keys, strict=True):
             if digest != _EMPTY:
                 place = digest & mask

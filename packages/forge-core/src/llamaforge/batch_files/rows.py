@@ -6,7 +6,7 @@ import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -20,16 +20,16 @@ _DEPTH: Final = 64
 class Row(msgspec.Struct):
     """One request of a batch."""
 
-    line: int
-    """Its line in the file, from 1."""
-    custom_id: str | None
+    line: int = msgspec.field(default=0, name="llamaforge:line")
+    """Its line in the file, from 1. This field's name in JSON, and those below, are none that anybody writes."""
+    custom_id: str | None = None
     """The caller's name for it; None if the line couldn't be read so far."""
     url: str = ""
     body: Mapping[str, Any] | None = None
     """What is asked; None for a line with a *problem*."""
-    problem: str = ""
+    problem: str = msgspec.field(default="", name="llamaforge:problem")
     """What is wrong with the line."""
-    raw: bytes = b""
+    raw: bytes = msgspec.field(default=b"", name="llamaforge:raw")
     """The line of a row with a problem."""
 
     @property
@@ -50,19 +50,19 @@ def _begun(about: bytes, url: str) -> hashlib.blake2b:
     return hashlib.blake2b(b"%b %b " % (about, url.encode()), digest_size=8)
 
 
-class _Line(msgspec.Struct):
-    """A line as it should be."""
+class _Line(Row, kw_only=True):
+    """A line as it should be: read straight into a row, since most are so."""
 
     custom_id: str
     url: str
     body: dict[str, Any]
-    method: str = "POST"
+    method: Literal["POST"] = "POST"
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
 _decode_line = msgspec.json.Decoder(_Line).decode
-_NESTING: Final = b"[{"
+_OPENING: Final = b"[{"
 
 
 def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterator[Row]:
@@ -89,17 +89,14 @@ def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterat
 def read_row(line: int, text: bytes) -> Row:
     """The row in *text*, the line number *line*."""
     try:
-        good = _decode_line(text)
-        if good.method == "POST" and good.custom_id and good.url in URLS and not _is_deep(text, good.body):
-            return Row(line, good.custom_id, good.url, good.body)
+        row = _decode_line(text)
+        brackets = len(text) - len(text.translate(None, _OPENING))
+        if row.custom_id and row.url in URLS and (brackets <= _DEPTH or not deeper(row.body, _DEPTH)):
+            row.line = line
+            return row
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     return _read_odd(line, text)
-
-
-def _is_deep(text: bytes, body: Mapping[str, Any]) -> bool:
-    """Whether *body* is nested too deeply. Most have too few brackets for that."""
-    return len(text) - len(text.translate(None, _NESTING)) > _DEPTH and deeper(body, _DEPTH)
 
 
 def _read_odd(line: int, text: bytes) -> Row:
@@ -124,7 +121,7 @@ def _read_odd(line: int, text: bytes) -> Row:
         problem = f"url must be one of {', '.join(URLS)}."
     elif not isinstance(body, dict):
         problem = "body must be a JSON object: the request."
-    elif _is_deep(text, body):
+    elif deeper(body, _DEPTH):
         problem = f"body is nested too deeply: more than {_DEPTH} levels."
     if problem:
         return Row(line, custom_id, problem=problem, raw=text)
