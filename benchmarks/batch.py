@@ -32,7 +32,7 @@ from typing import Any
 from llamaforge import get_backend
 from llamaforge.batch_files import BatchRun, Journal, Row, read_rows
 from llamaforge.batch_files.index import RowIndex
-from llamaforge.batch_files.rows import lines_of
+from llamaforge.batch_files.rows import count_rows, lines_of
 
 AT_ONCE = 8
 
@@ -122,7 +122,7 @@ def in_process(rows: int) -> dict[str, Any]:
             contextlib.closing(Counting(folder / "out.jsonl")) as results,
             contextlib.closing(Journal(folder / "errors.jsonl")) as errors,
         ):
-            run = BatchRun(lambda _: (backend, "m"), results, errors, model="m", concurrency=AT_ONCE)
+            run = BatchRun(lambda _: (backend, "m"), results, errors, model="m", concurrency=AT_ONCE, expected=rows)
             summary = run.run(read_rows(lines_of(folder / "in.jsonl")))
         seconds, spent = time.perf_counter() - began, time.process_time() - spent
         most = peak()
@@ -154,11 +154,11 @@ def file_handling(folder: Path, together: int, number: int) -> tuple[float, floa
     """Seconds, and those of the processor, for all that is done with files and nothing else: the same rows are read,
     looked up and written, so many together."""
     answer = (folder / "out.jsonl").open("rb").readline()
-    index = RowIndex()
     written: list[bytes] = []
     with contextlib.closing(Journal(folder / f"again-{number}.jsonl")) as journal:
         began, spent = time.perf_counter(), time.process_time()
         row: Row
+        index = RowIndex(count_rows(folder / "in.jsonl"))
         for row in read_rows(lines_of(folder / "in.jsonl")):
             if index.add(row.name, row.key(b"m")) is None:
                 written.append(answer)

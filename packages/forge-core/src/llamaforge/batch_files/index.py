@@ -14,12 +14,16 @@ class RowIndex:
 
     Names are compared by 64 bits of Python's own hash, SipHash with a secret of this process, so that nobody can make
     names that collide; among a million rows two are alike with a probability of 3e-8.
+
+    Args:
+        expected: how many rows there will be, so that the table needn't grow. More may come.
     """
 
-    def __init__(self) -> None:
-        self._names = array("q", bytes(8 * _LEAST))
-        self._keys = array("Q", bytes(8 * _LEAST))
-        self._mask = _LEAST - 1
+    def __init__(self, expected: int = 0) -> None:
+        size = max(_LEAST, 1 << (expected * 3 // 2).bit_length())
+        self._names = array("q", bytes(8 * size))
+        self._keys = array("Q", bytes(8 * size))
+        self._mask = size - 1
         self._count = 0
 
     def __len__(self) -> int:

@@ -94,6 +94,7 @@ class BatchRun:
         concurrency: rows at once.
         in_order: write in the order of the input, not in that of the answers.
         retry_errors: do the rows again that have failed before.
+        expected: how many rows there are, about.
 
     What the files hold is done already: a row whose ``custom_id`` is there isn't repeated. Raises BatchFileError if
     they can't be read.
@@ -110,6 +111,7 @@ class BatchRun:
         concurrency: int = 8,
         in_order: bool = False,
         retry_errors: bool = False,
+        expected: int = 0,
     ) -> None:
         self.summary = Summary()
         self._backend = backend
@@ -120,7 +122,7 @@ class BatchRun:
         self._concurrency = concurrency
         self._in_order = in_order
         self._retry = retry_errors
-        self._seen, self._failed = RowIndex(), RowIndex()
+        self._seen, self._failed = RowIndex(expected), RowIndex()
         """The rows that have an answer or were begun in this run; and those that failed in an earlier one."""
         self._live: set[TextStream] = set()
         self._lock = threading.Lock()
