@@ -62,7 +62,7 @@ class Benchmark:
         burst_size: requests of a ``burst``.
         time_scale: for ``trace``: stretches time.
         warmup: requests before the first trial of each level, with other prompts. They count nowhere.
-        runs: requests in each trial. None: as many as there are prompts, or 50.
+        runs: requests in each trial. None: as many as there are prompts, or 50; but at least two for each one at once.
         trials: how often each level is measured, with fresh prompts; levels take turns, so that a machine that slows
             down changes all alike.
         confidence_level: of the intervals over trials.
@@ -152,6 +152,7 @@ class Benchmark:
             "time_scale": time_scale,
             "warmup": warmup,
             "runs": runs if runs is not None else self._workload.size or _RUNS,
+            "fills": runs is None,
             "trials": trials,
             "level": confidence_level,
             "sampling": _sampling(sampling),
