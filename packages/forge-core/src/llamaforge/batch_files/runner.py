@@ -122,8 +122,10 @@ class BatchRun:
         self._concurrency = concurrency
         self._in_order = in_order
         self._retry = retry_errors
-        self._seen, self._failed = RowIndex(expected), RowIndex()
-        """The rows that have an answer or were begun in this run; and those that failed in an earlier one."""
+        self._seen = RowIndex(expected)
+        """The rows that have an answer or were begun in this run."""
+        self._failed, self._failed_now = RowIndex(), RowIndex()
+        """Those that failed in an earlier run, and in this one."""
         self._live: set[TextStream] = set()
         self._lock = threading.Lock()
         self._stopping = False
@@ -178,7 +180,7 @@ class BatchRun:
                 yield row, key
             elif known == key:
                 summary.skipped += 1
-                summary.failed_before += failed is not None
+                summary.failed_before += failed is not None or self._failed_now.get(name) is not None
                 if progress is not None:
                     progress(summary)
             else:
@@ -235,8 +237,12 @@ class BatchRun:
             lines = [each.line for each in ready if each.failed == failed]
             if lines:
                 journal.append(b"".join(lines))
-        self.summary.finished += sum(not each.failed for each in ready)
-        self.summary.failed += sum(each.failed for each in ready)
+        for each in ready:
+            if each.failed:
+                self._failed_now.set(each.row.name, each.key)
+                self.summary.failed += 1
+            else:
+                self.summary.finished += 1
 
     def _clean(self) -> None:
         """Leave out errors that were overcome since, and earlier ones of rows that failed again."""
