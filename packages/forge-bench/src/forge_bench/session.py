@@ -218,9 +218,10 @@ class Session:
 
     def _requests(self, setting: Setting) -> int:
         """Those of a trial: enough that as many are under way at once as are wanted."""
-        if not self.fills or self._pattern is not None:
+        together = setting.concurrency or 1
+        if not self.fills or self._pattern is not None or together == 1:
             return self._runs
-        return max(self._runs, _WAVES * (setting.concurrency or 0))
+        return max(self._runs, _WAVES * together)
 
     def _say(self, setting: Setting) -> str:
         if self._pattern == "trace" and setting == Setting():
