@@ -177,6 +177,9 @@ class TestReasoning:
                 assert len(answer.reasoning) <= max(limit, 1) + 8
                 assert answer.usage.reasoning_tokens <= limit + 12, "and the marker"
                 assert "thinking think" not in answer
+                counted = answer.usage.prompt_tokens + answer.usage.completion_tokens
+                held = max(map(len, backend.engine.slots))
+                assert held == counted - (answer.finish_reason == "length"), "each token counts once"
 
     def test_a_schema_holds_for_the_answer_after_it(self, plain: bool) -> None:
         wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
