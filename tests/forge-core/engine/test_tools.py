@@ -11,8 +11,8 @@ import pytest
 
 from llamaforge.errors import (
     ConflictingParametersError,
-    ContextOverflowError,
     ConstraintError,
+    ContextOverflowError,
     InvalidParameterError,
     UnsupportedError,
 )
