@@ -406,3 +406,26 @@ def test_order_of_arrival_is_kept_when_memory_is_short() -> None:
         for sequence in sequences:
             assert outcome(sequence).finish_reason == "length"
     assert ended == letters
+
+
+@pytest.mark.parametrize("first", ["finish", "cancel", "fail"])
+def test_a_request_ends_once(first: str) -> None:
+    with ToyBackend() as backend:
+        sequence = prepared(backend, "abc", max_tokens=1)
+        assert sequence.take(Choice(3), ends=False)
+        ends: dict[str, Callable[[], None]] = {
+            "finish": sequence.finish,
+            "cancel": sequence.cancel,
+            "fail": lambda: sequence.fail(GenerationError("x")),
+        }
+        assert not sequence.over
+        ends[first]()
+        assert sequence.over
+        for end in ends.values():
+            end()
+        queue = sequence.event_queue
+        assert isinstance(queue, ThreadEventQueue)
+        items = [queue.get(0.001) for _ in range(3)]
+        assert items[2] is None
+        told = {"finish": "length", "cancel": "cancelled"}.get(first)
+        assert getattr(items[1], "finish_reason", None) == told
