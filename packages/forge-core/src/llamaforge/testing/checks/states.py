@@ -17,11 +17,15 @@ from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..run import run_of
 from ..subject import Subject
-from ..ways import Way, first_way, ways
+from ..ways import Way, cells_within, first_way, spread, ways
 
 IN_A_ROW: Final = 12
 OPEN: Final = 5
 """Streams that are being read meanwhile."""
+A_PROMPT: Final = 120
+"""Tokens of all answers to one prompt."""
+FEW: Final = 3
+"""Prompts that are tried with the slowest engine, each with other companions."""
 LARGE: Final = 900
 """Tokens of a long answer, which is left soon."""
 NO_TOKEN: Final = 2_000_000_000
@@ -140,7 +144,9 @@ class StateChecks(Kit, slow=True):
         before = {aspect: len(run_of(type(self)).audit.mistakes(aspect)) for aspect in _JUDGED}
         asked = 0
         every = repr([*_TEXTS.values(), *_CONVERSATIONS.values()])
-        for number, (what, ask) in enumerate(self._askings_with_prompts(subject).items()):
+        every_one = list(self._askings_with_prompts(subject).items())
+        some = spread(every_one, cells_within(subject, A_PROMPT, 16.0, least=FEW))
+        for number, (what, ask) in enumerate(some):
             with contextlib.suppress(LlamaForgeError):  # a template may refuse system turns
                 self._penalizes(subject, what, lambda given: ask(f" ({number})", given))  # noqa: B023
             ends: dict[str, int] = {}
@@ -156,9 +162,9 @@ class StateChecks(Kit, slow=True):
                 met = [stop for stop in given.get("stop", ()) if stop in answer]
                 expect(not met, f"none of the stop strings in the answer to {what} with {given}", str(answer))
         plain = {**subject.greedy, **subject.limit(3)}
-        for text in _TEXTS.values():
-            for way in ways(subject):
-                subject.in_time(partial(way.ask, text, plain), f"{way.name} with another prompt")
+        cells = [(way, text) for text in _TEXTS.values() for way in ways(subject)]
+        for way, text in spread(cells, cells_within(subject, 3)):
+            subject.in_time(partial(way.ask, text, plain), f"{way.name} with another prompt")
         if not asked:
             pytest.skip("could not be measured: no parameter is declared that shows by itself")
         for aspect in _JUDGED:
