@@ -17,7 +17,7 @@ from llamaforge.backends import registry
 from llamaforge.engine.scheduler import Scheduler
 from support.forking import in_child
 
-from .toy import ToyBackend
+from .toy import ToyBackend, until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -54,6 +54,13 @@ CALLS: dict[str, Callable[[ToyBackend], object]] = {
 def test_a_call_in_the_child_says_to_load_after_the_fork(backend: ToyBackend, call: str) -> None:
     assert in_child(lambda: CALLS[call](backend)).startswith(FORKED)
     assert CALLS[call](backend), "the parent goes on"
+
+
+def test_a_model_that_was_used_is_left_alone_in_the_child(backend: ToyBackend) -> None:
+    answer = backend.generate("abc", {"max_tokens": 3})
+    until(lambda: not scheduler_of(backend)._running)
+    assert in_child(lambda: backend.generate("abc")).startswith(FORKED)
+    assert backend.generate("abc", {"max_tokens": 3}) == answer
 
 
 def test_the_child_may_unload_and_load_again(backend: ToyBackend) -> None:
