@@ -65,7 +65,7 @@ def _read_body(reader: Reader, sink: HarmonySink, header: str) -> Steps[None]:
         if (yield from reader.peek()) == "{":  # a string in it may spell an end
             yield from reader.json(sink.arguments)
             yield from reader.space()
-        ended = yield from reader.until(_ENDS, sink.arguments)
+        ended = yield from reader.until(_ENDS, sink.arguments, inside=True)
         sink.close_call(is_whole=bool(ended))
     elif channel[:1] == ["analysis"]:
         sink.begin_reasoning()

@@ -40,23 +40,24 @@ def read_tagged(reader: Reader, tags: Tags | None, schema: Any, emit: Emit) -> S
             allowed = frozenset({"string"}) if ended == tags.key_end.strip() else allowed
         if not (yield from _tagged_value(reader, tags, allowed, emitted)):
             return
-    if (yield from reader.peek()):  # it is at its end, and not cut
+    if (yield from reader.peek()) and not reader.was_short:  # it is at its end, and not cut
         emit("}")
 
 
 def _tagged_value(reader: Reader, tags: Tags, allowed: frozenset[str] | None, emit: Emit) -> Steps[bool]:
     if before := tags.value_begin.strip():
         yield from reader.space()
-        yield from reader.literal(before)
+        if not (yield from reader.literal(before)) and reader.was_short:
+            return False
     if (tags.key_end + tags.value_begin).endswith("\n"):
         yield from reader.literal("\n")
     ends = (tags.value_end, tags.value_end.strip())
     if allowed is not None and "string" in allowed and allowed <= {"string", "null"}:
         text = _TextValue(emit, maybe_null=len(allowed) > 1)
-        ended = yield from reader.until(ends, text.feed)
+        ended = yield from reader.until(ends, text.feed, inside=True)
         if ended:
             text.finish()
-        else:
+        elif not reader.is_cut:
             text.cut()
         return bool(ended)
     said: list[str] = []

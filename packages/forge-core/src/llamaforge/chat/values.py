@@ -51,11 +51,12 @@ def read_string(reader: Reader, emit: Emit, quote: str, *, escapes: bool) -> Ste
     emit('"')
     markers = (quote, "\\") if escapes else (quote,)
     while True:
-        marker = yield from reader.until(markers, lambda text: emit(escaped(text)))
+        marker = yield from reader.until(markers, lambda text: emit(escaped(text)), inside=True)
         if marker == "\\":
             emit(escaped((yield from _escape(reader))))
         else:
-            emit('"')
+            if marker or not reader.is_cut:
+                emit('"')
             return bool(marker)
 
 
@@ -135,7 +136,7 @@ def _bare(reader: Reader, emit: Emit) -> Steps[bool]:
     while (character := (yield from reader.peek())) and character not in _BARE_END:
         word += yield from reader.take()
     word = word.strip()
-    if not word:
+    if not word or reader.was_short:
         return False
     emit(_WORDS.get(word) or (word if _NUMBER.fullmatch(word) else to_json(word)))
     return True
