@@ -160,7 +160,7 @@ def answers() -> list[tuple[str, str]]:
 
 
 def try_answer(dice: random.Random) -> Any:
-    """An answer, taken apart in pieces."""
+    """An answer, taken apart in pieces, and once more where it ends early."""
     name, text = dice.choice(answers())
     given = changed(dice, text, [*SIGNS, *MARKS])
     tools = [{"type": "function", "function": {"name": each}} for each in ("now", "run", "get_weather")]
@@ -177,7 +177,16 @@ def try_answer(dice: random.Random) -> Any:
         whole.feed(given)
         whole.finish()
         if whole.answer != parser.answer:
-            raise AssertionError("cut in pieces it comes out otherwise")
+            raise AssertionError("in pieces it comes out otherwise")
+        stop = dice.randint(0, len(given))
+        once, twice = (AnswerParser(template=compiled(name), tools=tools, id_seed=1) for _ in range(2))
+        once.feed(given[:stop])
+        for begin in range(stop):
+            twice.feed(given[begin : begin + 1])
+        once.finish(cut=True)
+        twice.finish(cut=True)
+        if once.answer != twice.answer:
+            raise AssertionError("ended early and in pieces it comes out otherwise")
 
     return (name, given), parse
 

@@ -195,6 +195,60 @@ def test_long_arguments_stream() -> None:
         parser.finish()
         assert longest < 12, name
         assert calls_of(parser.answer) == [("run", {"code": code})]
+    for key, written, value in (
+        ("rows", json.dumps([[1, "x", None]] * 300), [[1, "x", None]] * 300),
+        ("any", code, code),
+    ):
+        parser = AnswerParser(template=COMPILED["qwen3-coder"], tools=ROWS)
+        parser.feed(f"</think><tool_call>\n<function=rows>\n<parameter={key}>\n")
+        silent = [bool(parser.feed(written[begin : begin + 10])) for begin in range(0, len(written), 10)]
+        assert silent[:25] == [False] * 25, "it may yet be something else"
+        assert all(any(silent[begin : begin + 3]) for begin in range(27, len(silent) - 3))
+        parser.feed("\n</parameter>\n</function>\n")
+        parser.finish()
+        assert calls_of(parser.answer) == [("rows", {key: value.strip() if isinstance(value, str) else value})]
+
+
+_PARAMETERS = {
+    "rows": {"type": "array"},
+    "where": {"type": "object"},
+    "any": {},
+    "mixed": {"type": ["string", "integer"]},
+}
+ROWS = [{"type": "function", "function": {"name": "rows", "parameters": {"properties": _PARAMETERS}}}]
+MIXED_ROWS = [["é \\", 'say "x"', 1.5e3]] * 60
+ENDS = {f"k{number}": "</arg_value></parameter>" for number in range(30)}
+WORDS = [{"True": "None", "b": True}, None, *["true"] * 60, False]
+VALUES: list[tuple[str, str, Any]] = [
+    ("rows", json.dumps(MIXED_ROWS), MIXED_ROWS),
+    ("rows", '[{"True": "None", "b": True}, None, ' + '"true", ' * 60 + "False]", WORDS),
+    ("rows", "['a', True]", ["a", True]),
+    ("where", json.dumps(ENDS), ENDS),
+    ("any", "it is a long text, " * 30, ("it is a long text, " * 30).strip()),
+    ("any", "7" * 300, int("7" * 300)),
+    ("any", json.dumps([1] * 200), [1] * 200),
+    ("any", "{ not JSON, " * 30, ("{ not JSON, " * 30).strip()),
+    ("mixed", "5 times " * 50, ("5 times " * 50).strip()),
+    ("mixed", "12", 12),
+]
+
+
+@pytest.mark.parametrize(("key", "written", "value"), VALUES)
+def test_values_between_tags(key: str, written: str, value: Any) -> None:
+    texts = {
+        "qwen3-coder": f"</think><function=rows>\n<parameter={key}>\n{written}\n</parameter>\n</function>\n",
+        "glm-4": f"<tool_call>rows\n<arg_key>{key}</arg_key>\n<arg_value>{written}</arg_value>\n</tool_call>",
+    }
+    for name, text in texts.items():
+        answer = parse(name, text, tools=ROWS)
+        assert calls_of(answer) == [("rows", {key: value})]
+        for size in (1, 3, 40):
+            assert parse(name, text, list(range(0, len(text), size)), tools=ROWS) == answer
+        arguments = answer.tool_calls[0].function.arguments
+        for stop in range(20, len(text), 7):
+            cut = parse(name, text[:stop], tools=ROWS, cut=True)
+            assert cut.content == ""
+            assert all(arguments.startswith(call.function.arguments) for call in cut.tool_calls)
 
 
 def test_long_answers_take_linear_time() -> None:

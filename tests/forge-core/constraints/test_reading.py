@@ -23,7 +23,15 @@ def test_numbers_that_no_float_holds_are_json(text: str, says: Any) -> None:
     assert reader.parsed == says
 
 
-@pytest.mark.parametrize("text", ["", "[1e999", "NaN", "[Infinity]", "nonsense", "[" * 100_000])
+@pytest.mark.parametrize("text", ["", "[1e999", "NaN", "[Infinity]", "nonsense"])
 def test_what_is_no_json_is_an_error(text: str) -> None:
     with pytest.raises(InvalidAnswerError, match="it is not JSON"):
         AnswerReader(ANY).finish(text)
+
+
+@pytest.mark.parametrize("depth", [300, 100_000])
+def test_what_is_nested_too_deeply_is_an_error_of_ours(depth: int) -> None:
+    nested = {"$ref": "#/$defs/n", "$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}}
+    wanted = {"type": "json_schema", "json_schema": {"schema": nested}}
+    with pytest.raises(InvalidAnswerError, match="nested too deeply"):
+        AnswerReader(wanted, validate=True).finish("[" * depth + "]" * depth)

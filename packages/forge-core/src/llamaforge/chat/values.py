@@ -14,7 +14,7 @@ _DEPTH: Final = 48
 _LITERAL_LENGTH: Final = 20_000
 """Characters up to which a value is read as Python."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_WORDS: Final = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
+WORDS: Final = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
 _BARE_END: Final = ",}])\n"
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "a": "\a", "v": "\v", "\n": ""}
 
@@ -138,15 +138,15 @@ def _bare(reader: Reader, emit: Emit) -> Steps[bool]:
     word = word.strip()
     if not word or reader.was_short:
         return False
-    emit(_WORDS.get(word) or (word if _NUMBER.fullmatch(word) else to_json(word)))
+    emit(WORDS.get(word) or (word if _NUMBER.fullmatch(word) else to_json(word)))
     return True
 
 
 def loose_value(text: str) -> str:
     """The JSON of a value that stood between tags and that its schema doesn't call a string."""
     text = text.strip()
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in WORDS:
+        return WORDS[text]
     try:
         json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

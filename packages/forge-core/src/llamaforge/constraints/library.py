@@ -14,7 +14,7 @@ _LIMITS: Final = {
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 200_000,
     "step_max_items": 50_000,
-    "max_lexer_states": 50_000,
+    "max_lexer_states": 1_000_000,  # a string of a bounded length takes some nine a character, 260 bytes each
     "max_grammar_size": 200_000,
     "verbose_errors": False,
 }
@@ -25,6 +25,7 @@ _LONGEST: Final = 500
 _REMOTE = re.compile(r"Resource '([^']*)' is not present in a registry")
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
+_NO_STATE: Final = "<non-verbose/>"
 _ENDLESS: Final = "no text satisfies it: it only refers to itself."
 
 
@@ -72,7 +73,7 @@ def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
 
 def plain_reason(message: str) -> str:
     """llguidance's *message* without its state and without the grammar, which may be long."""
-    lines = [line.strip() for line in message.partition("\n<state>")[0].splitlines()]
+    lines = [line.strip() for line in message.partition("\n<state>")[0].removesuffix(_NO_STATE).splitlines()]
     reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason

@@ -9,6 +9,7 @@ from ..errors import ConstraintError, InvalidAnswerError, MissingDependencyError
 from .formats import escaped
 
 _PLACE = "/json_schema/schema"
+TOO_DEEP = "its values are nested too deeply for Python to read them."
 
 
 class Validator:
@@ -46,6 +47,8 @@ class Validator:
             raise InvalidAnswerError(
                 text, f"it can't be checked, since the schema refers to another one ({error})."
             ) from None
+        except RecursionError:
+            raise InvalidAnswerError(text, TOO_DEEP) from None
         if error is not None:
             raise InvalidAnswerError(text, f"{error.message}.", _pointer(error.absolute_path))
 
