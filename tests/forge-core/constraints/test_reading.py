@@ -35,3 +35,25 @@ def test_what_is_nested_too_deeply_is_an_error_of_ours(depth: int) -> None:
     wanted = {"type": "json_schema", "json_schema": {"schema": nested}}
     with pytest.raises(InvalidAnswerError, match="nested too deeply"):
         AnswerReader(wanted, validate=True).finish("[" * depth + "]" * depth)
+
+
+@pytest.mark.parametrize(
+    ("text", "factor", "right"),
+    [
+        ("1.1", 0.1, True),
+        ("0.3", 0.1, True),
+        ("1e300", 0.7, False),
+        ("1e999", 2, True),
+        (f"1{'0' * 400}", 5, True),
+        ("7", 2, False),
+        ("-4", 2, True),
+    ],
+)
+def test_multiples_are_those_of_the_written_numbers(text: str, factor: float, right: bool) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"schema": {"type": "number", "multipleOf": factor}}}
+    reader = AnswerReader(wanted, validate=True)
+    if right:
+        reader.finish(text)
+    else:
+        with pytest.raises(InvalidAnswerError, match="not a multiple"):
+            reader.finish(text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import re
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ _LIMITS: Final = {
 _LONGEST: Final = 500
 """Characters of a reason."""
 _REMOTE = re.compile(r"Resource '([^']*)' is not present in a registry")
+_UNKNOWN = re.compile(r"Unimplemented keys: \[([^\]]*)\]")
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
 _NO_STATE: Final = "<non-verbose/>"
@@ -77,6 +79,10 @@ def plain_reason(message: str) -> str:
     reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason
+    unknown = _UNKNOWN.search(reason)
+    if unknown is not None:
+        names = ", ".join(json.loads(f"[{unknown[1]}]"))
+        reason = f"{names}: this can't be enforced token by token."
     remote = _REMOTE.search(reason)
     if remote is not None:
         reason = f"the $ref {remote[1]!r} is in another document, and nothing is fetched. Put it into $defs."
