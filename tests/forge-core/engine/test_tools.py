@@ -117,6 +117,16 @@ def test_arguments_that_are_not_strict() -> None:
             )
 
 
+def test_arguments_are_objects() -> None:
+    with TalkingBackend(HERMES, CALL) as backend:
+        for kind in ("string", ["array", "null"]):
+            with pytest.raises(ConstraintError, match=r"tools at /0/function/parameters/type: arguments are an object"):
+                backend.chat(ASK, tools=[tool("get_weather", {"type": kind})])
+        for parameters in ({"title": "x"}, {"type": ["object", "null"]}, {"properties": {"city": {"type": "string"}}}):
+            answer = backend.chat(ASK, tools=[tool("get_weather", parameters)])
+            assert json.loads(answer.tool_calls[0].function.arguments)["city"] == "Rome"
+
+
 def test_a_cut_call_says_so() -> None:
     with TalkingBackend(HERMES, CALL) as backend:
         answer = backend.chat(ASK, tools=TOOLS, max_tokens=12, tool_choice="required")

@@ -39,11 +39,14 @@ class ArgumentGrammar:
         self._parts = parts
         self._root: Mapping[str, Any] = schema if isinstance(schema, Mapping) else ANY_OBJECT
         self._place = place
+        kind = self._root.get("type", "object")
+        if kind != "object" and not (isinstance(kind, list | tuple) and "object" in kind):
+            raise self._refused(f"{place}/type", f"arguments are an object, so that the type can't be {kind!r}")
 
     def rule(self) -> str:
         """What stands in a rule for the arguments. Raises ConstraintError for what can't be enforced."""
         if self._form.arguments == "json":
-            return self._parts.rule(self._json({"type": "object", **self._root}, self._place))
+            return self._parts.rule(self._json({**self._root, "type": "object"}, self._place))
         members = self._members()
         if self._form.arguments == "braces":
             return self._object(members, "{", "}", lambda key: f"{key}:", ",", self._place, 0)

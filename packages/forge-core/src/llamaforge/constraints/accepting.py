@@ -37,7 +37,7 @@ def grammar_accepts(grammar: str, text: str) -> bool:
 
 
 def _of_type(kind: Any) -> Mapping[str, Any]:
-    from .types import is_answer_type, type_format
+    from ..type_schemas import is_answer_type, type_format
 
     if not is_answer_type(kind):
         reason = f"it must be a mapping such as {{'type': 'json_object'}}, or a Python type, not {type(kind).__name__}."

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import InvalidAnswerError
+from ..type_schemas import instance, is_answer_type, type_format
 from .formats import AnswerFormat, read_format
 from .partial import partial_json
-from .types import instance, is_answer_type, type_format
 from .validating import TOO_DEEP
 
 if TYPE_CHECKING:
