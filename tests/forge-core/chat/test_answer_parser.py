@@ -335,3 +335,11 @@ def test_arguments_of_wrong_types_are_refused(wrong: dict[str, Any], name: str) 
     with pytest.raises(InvalidParameterError, match="text must be a string, not bytes"):
         parse_answer(b"", template=PLAIN)  # type: ignore[arg-type]
     assert parse_answer("Hi", template=PLAIN, tools=None).content == "Hi"
+
+
+def test_tools_of_gpt_oss_that_nobody_offered_are_left_out() -> None:
+    text = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to={}<|message|>{}<|call|>"
+    assert parse("harmony", text.format("python <|constrain|>code", 'print("hello")')) == Answer(reasoning="hm")
+    assert parse("harmony", text.format("container.exec", "ls")) == Answer(reasoning="hm")
+    for name in ("functions.now", "now"):
+        assert calls_of(parse("harmony", text.format(name, '{"a": 1}'))) == [("now", {"a": 1})]

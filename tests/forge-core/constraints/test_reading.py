@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llamaforge.constraints.reading import AnswerReader
-from llamaforge.errors import InvalidAnswerError
+from llamaforge.errors import ConstraintError, InvalidAnswerError
 
 ANY: dict[str, Any] = {"type": "json_schema", "json_schema": {"schema": {}}}
 
@@ -57,3 +57,11 @@ def test_multiples_are_those_of_the_written_numbers(text: str, factor: float, ri
     else:
         with pytest.raises(InvalidAnswerError, match="not a multiple"):
             reader.finish(text)
+
+
+def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+    schema: dict[str, Any] = {}
+    for _ in range(900):
+        schema = {"items": schema}
+    with pytest.raises(ConstraintError, match="nested too deeply"):
+        AnswerReader({"type": "json_schema", "json_schema": {"schema": schema}}, validate=True)

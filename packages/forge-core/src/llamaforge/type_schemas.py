@@ -190,7 +190,7 @@ def _closed(schema: Any, patterns: Mapping[str, str]) -> Any:
     if closed.get("type") == "object" and isinstance(closed.get("properties"), dict):
         closed.setdefault("additionalProperties", False)
     if closed.get("type") == "string" and "pattern" not in closed:
-        form = closed.get("format")
+        form: Any = closed.get("format")
         if form in patterns:
             closed["pattern"] = patterns[form]
         elif form in _INSTEAD:

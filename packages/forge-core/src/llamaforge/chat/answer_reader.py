@@ -123,7 +123,7 @@ class AnswerReader:
 
     def _read(self, is_reasoning: bool) -> Steps[None]:
         if self._form.is_harmony:
-            yield from read_harmony(self._reader, self._sink)
+            yield from read_harmony(self._reader, self._sink, self._tools or ())
         else:
             yield from self._read_plain(is_reasoning)
 

@@ -39,6 +39,8 @@ class Validator:
             raise ConstraintError(
                 "response_format", _PLACE + _pointer(error.absolute_path), f"{error.message}."
             ) from None
+        except RecursionError:
+            raise ConstraintError("response_format", _PLACE, "schemas are nested too deeply.") from None
         exact = library.validators.extend(kind, {"multipleOf": partial(_multiple_of, library.ValidationError)})
         # With a registry of its own it fetches nothing from a network.
         self._native = exact(schema, registry=referencing.Registry())

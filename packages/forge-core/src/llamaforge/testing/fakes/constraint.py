@@ -44,8 +44,9 @@ def from_response_format(wanted: Mapping[str, Any]) -> Constraint | None:
 
 
 def from_schema(schema: Any, parameter: str) -> Constraint:
-    """A JSON text that *schema* allows. Raises ConstraintError."""
-    rule, _ = json_rule(schema if isinstance(schema, Mapping) else {}, parameter=parameter, place="")
+    """A JSON object that *schema* allows. Raises ConstraintError."""
+    wanted = {**(schema if isinstance(schema, Mapping) else {}), "type": "object"}
+    rule, _ = json_rule(wanted, parameter=parameter, place="")
     return Constraint(Grammar(f"start: {rule}", parameter=parameter))
 
 
