@@ -34,8 +34,8 @@ class HarmonySink(CallSink, Protocol):
 def read_harmony(reader: Reader, sink: HarmonySink, tools: Collection[str] = ()) -> Steps[None]:
     """Read the messages of one answer, which begins after ``<|start|>assistant``.
 
-    Those to tools that are neither functions nor among *tools*, such as the model's own ``python``, are left out: nobody
-    offered them, and what they say is no JSON.
+    Those to tools that are neither functions nor among *tools*, such as the model's own ``python``, are left out:
+    nobody offered them, and what they say is no JSON.
     """
     header: list[str] = []
     first = yield from reader.peek()

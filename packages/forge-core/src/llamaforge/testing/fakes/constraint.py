@@ -43,11 +43,11 @@ def from_response_format(wanted: Mapping[str, Any]) -> Constraint | None:
     return None if grammar is None else Constraint(grammar)
 
 
-def from_schema(schema: Any, parameter: str) -> Constraint:
-    """A JSON object that *schema* allows. Raises ConstraintError."""
+def from_schema(schema: Any, place: str) -> Constraint:
+    """A JSON object that *schema* allows, which stands at *place* in ``tools``. Raises ConstraintError."""
     wanted = {**(schema if isinstance(schema, Mapping) else {}), "type": "object"}
-    rule, _ = json_rule(wanted, parameter=parameter, place="")
-    return Constraint(Grammar(f"start: {rule}", parameter=parameter))
+    rule, _ = json_rule(wanted, parameter="tools", place=place)
+    return Constraint(Grammar(f"start: {rule}", parameter="tools"))
 
 
 @functools.cache
