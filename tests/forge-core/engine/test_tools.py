@@ -117,6 +117,15 @@ def test_arguments_that_are_not_strict() -> None:
             )
 
 
+@pytest.mark.parametrize("name", [*TEMPLATES, "generic"])
+def test_a_function_without_parameters_has_no_arguments(name: str) -> None:
+    bare = [{"type": "function", "function": {"name": "now"}}]
+    with TalkingBackend(PLAIN if name == "generic" else TEMPLATES[name], "</think>") as backend:
+        answer = backend.chat(ASK, tools=bare, tool_choice="required", parallel_tool_calls=False, seed=1)
+        assert [call.function.arguments for call in answer.tool_calls] == ["{}"]
+        assert answer.finish_reason == "tool_calls"
+
+
 def test_arguments_are_objects() -> None:
     with TalkingBackend(HERMES, CALL) as backend:
         for kind in ("string", ["array", "null"]):
