@@ -242,3 +242,11 @@ def test_results_are_text() -> None:
     assert to_text(None) == "null"
     assert to_text(Place("Rome")) == '{"city":"Rome","country":"IT"}'
     assert "object" in to_text(object())
+
+
+@pytest.mark.parametrize("wrong", [{}, {"type": "function"}, {"function": {"name": ""}}, {"function": "f"}])
+def test_a_mapping_that_is_no_tool_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidParameterError, match=r"tools\[0\] must be a tool such as"):
+        read_tools([wrong])
+    custom = {"type": "custom", "custom": {"name": "f"}}
+    assert read_tools([custom]) == ([custom], {}), "a kind of tool that only some server knows"

@@ -142,6 +142,13 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         plain.append(each)
         function = each.get("function") if isinstance(each, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
+        if (
+            isinstance(each, Mapping)
+            and each.get("type", "function") == "function"
+            and not (name and isinstance(name, str))
+        ):
+            expected = "a tool such as {'type': 'function', 'function': {'name': 'get_weather', 'parameters': {...}}}"
+            raise InvalidParameterError(f"tools[{index}]", each, expected, show_value=False)
         parameters = function.get("parameters") if isinstance(function, Mapping) else None
         if not isinstance(parameters, Mapping | None):
             place = f"tools[{index}].function.parameters"
