@@ -162,16 +162,19 @@ class RankingChecks(Kit):
         works = [functools.partial(ask, query, TEXTS[: 3 + number % 2]) for number, query in enumerate(queries * 2)]
         together(self.patience, works)
 
-        async def tasks() -> list[Ranking]:
+        async def tasks() -> list[Ranking | BaseException]:
             leaving = [asyncio.create_task(subject.backend.arerank(QUERY, TEXTS)) for _ in range(4)]
             staying = [asyncio.create_task(subject.backend.arerank(query, TEXTS)) for query in queries]
             await asyncio.sleep(0)
             for task in leaving:
                 task.cancel()
             await asyncio.gather(*leaving, return_exceptions=True)
-            return [await task for task in staying]
+            return await asyncio.gather(*staying, return_exceptions=True)
 
         for query, ranking in zip(queries, self.run_async(tasks), strict=True):
+            if not isinstance(ranking, Ranking):
+                expect(False, f"the ranking of the task for {query!r}, which was not cancelled", ranking)
+                return
             self._alike(ranking, known[query], len(TEXTS), query)
 
     def test_the_whole_of_a_document_counts(self, subject: Subject) -> None:

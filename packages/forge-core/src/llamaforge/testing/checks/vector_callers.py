@@ -28,7 +28,7 @@ class VectorCallerChecks(VectorKit):
         """
         known = [list(vector) for vector in embed(subject, TEXTS)]
 
-        async def work() -> list[Embeddings]:
+        async def work() -> list[Embeddings | BaseException]:
             stay, leave = [], []
             for caller in range(2 * _CALLERS):
                 texts = [TEXTS[caller // 2 % len(TEXTS)]] * 3
@@ -38,10 +38,12 @@ class VectorCallerChecks(VectorKit):
             for task in leave:
                 task.cancel()
             await asyncio.gather(*leave, return_exceptions=True)
-            return [await task for task in stay]
+            return await asyncio.gather(*stay, return_exceptions=True)
 
-        found = Subject.answered(lambda: self.run_async(work), "vectors for tasks that were not cancelled")
-        for caller, vectors in enumerate(found):
+        for caller, vectors in enumerate(self.run_async(work)):
+            if not isinstance(vectors, Embeddings):
+                expect(False, f"the vectors of task {caller}, which was not cancelled", vectors)
+                return
             expect_equal(len(vectors), 3, f"the number of vectors of task {caller}")
             for vector in vectors:
                 self.same(vector, known[caller % len(TEXTS)], f"a vector of task {caller}")
@@ -70,6 +72,7 @@ class VectorCallerChecks(VectorKit):
         ]
         failing = [lambda texts=texts, given=given: fail(texts, **given) for texts, given in bad]  # type: ignore[misc]
         together(self.patience, [ask, ask, *failing])
+        ask()
 
     def test_leaving_a_stream_of_vectors_ends_it(self, subject: Subject) -> None:
         """A stream that is left, closed by another thread or dropped leaves no request running; it has ended then.

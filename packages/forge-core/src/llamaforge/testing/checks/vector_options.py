@@ -72,6 +72,11 @@ class VectorOptionChecks(VectorKit):
                 for vector, wanted in zip(found, known[number], strict=True):
                     self.same(vector, wanted, f"the vector with {options[number]} beside calls with other options")
 
+        if declares(subject, "normalize"):
+            new = [f"{text} Again." for text in TEXTS]
+            with contextlib.suppress(UnsupportedError):
+                subject.backend.embed(new, normalize=False)
+            _expect_unit(embed(subject, new, normalize=True), "asked for after vectors that are not scaled")
         for _ in range(2):
             for number in known:
                 ask(number)
