@@ -233,6 +233,16 @@ def test_headers_have_a_bound(tmp_path: Path) -> None:
         assert ask(server.port, "POST", "/v1/chat/completions", long)[0] != 431
 
 
+def test_limits_of_connections_are_settings(tmp_path: Path) -> None:
+    with started(tmp_path, LLAMAFORGE_SERVE_READ_TIMEOUT="0.3", LLAMAFORGE_SERVE_MAX_CONNECTIONS="9") as server:
+        healthy(server)
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+            connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+            told = b"".join(iter(lambda: connection.recv(4096), b""))
+        assert told.startswith(b"HTTP/1.1 408 ")
+        assert b"0.3 seconds (--read-timeout)" in told
+
+
 def test_a_client_that_leaves_amid_its_body_leaves_no_traceback(tmp_path: Path) -> None:
     with started(tmp_path) as server:
         healthy(server)
@@ -310,6 +320,8 @@ def _listens(port: int) -> bool:
         (["--idle", "-1"], "idle must be"),
         (["--idle", "nan"], "idle must be"),
         (["--max-wait", "nan"], "max_wait must be"),
+        (["--read-timeout", "0"], "read_timeout must be"),
+        (["--max-connections", "0"], "0"),
         (["--memory", "-5GB"], "is not a size such as 8GB"),
         (["--host", "nowhere.invalid", "--no-key"], "Can't listen on nowhere.invalid"),
         (["--unix-socket", "/nowhere/at/all.sock"], "Can't listen on the socket /nowhere/at/all.sock"),

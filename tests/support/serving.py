@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from forge_serve import ServeConfig, create_app
+from forge_serve.app import voice_of
+from forge_serve.connections import Connections
 from forge_serve.residency import Residency
 from llamaforge import (
     BackendSpec,
@@ -72,6 +74,14 @@ class Scripted(BaseBackend):
             self.cancelled.set()
             cancellation.check()
             return
+        if said == "flood":
+            self.begun.set()
+            try:
+                while not cancellation.stopped:
+                    yield TextDelta("x" * 50_000)
+            finally:
+                self.cancelled.set()
+            return
         if said == "reason" or request.reasoning_effort not in (None, "none"):
             yield ReasoningDelta("Let me ")
             yield ReasoningDelta("see. ")
@@ -104,7 +114,15 @@ Serve = Callable[..., contextlib.AbstractContextManager[Running]]
 def running(forge: LlamaForge, config: ServeConfig) -> Iterator[Running]:
     app = create_app(forge, config)
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, log_level="error", http="httptools", timeout_graceful_shutdown=1)
+        uvicorn.Config(
+            app,
+            port=0,
+            log_level="error",
+            http=Connections(app.state.service, voice_of).protocol,
+            ws="none",
+            timeout_keep_alive=10**6,
+            timeout_graceful_shutdown=1,
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _DRAIN: Final = 30
 """Seconds that running answers have to end once the server is told to."""
+_NEVER: Final = 10**6
+"""Seconds after which uvicorn ends idle connections: ours does, by the settings in force."""
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -64,6 +66,14 @@ def _option(name: str, **settings: Any) -> Callable[[Any], Any]:
 @_option("--max-queue", default=128, show_default=True, type=click.IntRange(1), help="Requests to a model at once.")
 @_option("--max-wait", default=60.0, show_default=True, type=float, help="Seconds to wait for room for a model.")
 @_option("--max-body", default="20MB", show_default=True, metavar="SIZE", callback=_bytes, help="Largest body.")
+@_option("--read-timeout", default=30.0, show_default=True, type=float, help="Seconds for headers, and for a body.")
+@_option(
+    "--write-timeout", default=60.0, show_default=True, type=float, help="Seconds for a client that reads nothing."
+)
+@_option(
+    "--keep-alive-timeout", default=75.0, show_default=True, type=float, help="Seconds to keep an idle connection."
+)
+@_option("--max-connections", default=4096, show_default=True, type=click.IntRange(1), help="Connections at once.")
 @_option("--store-size", default="64MB", show_default=True, metavar="SIZE", callback=_bytes, help="Stored responses.")
 @_option("--access-log", default="text", show_default=True, type=click.Choice(["text", "json", "off"]))
 @_option("--offline", is_flag=True, help="Download nothing.")
@@ -121,8 +131,8 @@ def _is_public(settings: dict[str, Any]) -> bool:
 def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], dict[str, Any]]) -> None:
     import uvicorn
 
-    from .app import create_app
-    from .heads import BoundedHeads
+    from .app import create_app, voice_of
+    from .connections import Connections
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     names = tuple(_known(forge, model) for model in settings["models"])
@@ -151,7 +161,9 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
         app,
         ssl_certfile=settings["tls_cert"],
         ssl_keyfile=settings["tls_key"],
-        http=BoundedHeads,
+        http=Connections(app.state.service, voice_of).protocol,
+        ws="none",
+        timeout_keep_alive=_NEVER,
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -213,6 +225,8 @@ def _server(config: uvicorn.Config) -> uvicorn.Server:
 
 
 def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...]) -> ServeConfig:
+    from .connections import connections_possible
+
     hosts = (*LOOPBACK, settings["host"], *settings["allow_host"])
     if _is_public(settings) and not settings["allow_host"]:
         hosts = ("*",)  # its names are not known here, and a key or a confirmation stands before it
@@ -233,6 +247,10 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         max_queue=settings["max_queue"],
         max_wait=settings["max_wait"],
         max_body=settings["max_body"],
+        read_timeout=settings["read_timeout"],
+        write_timeout=settings["write_timeout"],
+        keep_alive_timeout=settings["keep_alive_timeout"],
+        max_connections=connections_possible(settings["max_connections"]),
         store=settings["store_size"],
         idle=settings["idle"],
         pinned=frozenset(settings["pin"]),

@@ -10,6 +10,10 @@ from llamaforge.errors import InvalidParameterError
 from .keys import Key
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_POSITIVE = (
+    *("store", "max_body", "max_queue", "max_wait", "turn", "ping"),
+    *("read_timeout", "write_timeout", "keep_alive_timeout", "max_connections"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +48,20 @@ class ServeConfig:
     """Bytes of responses that are kept for ``previous_response_id``."""
     access_log: Literal["text", "json"] | None = None
     """How requests are logged, by the logger ``llamaforge.access``. None: they aren't."""
+    read_timeout: float = 30.0
+    """Seconds that a client has for its headers, and for a body; a body has longer while it comes at 10 kB a second or
+    faster."""
+    write_timeout: float = 60.0
+    """Seconds after which a client that reads nothing of its answer is cut off."""
+    keep_alive_timeout: float = 75.0
+    """Seconds for which a connection without a request is kept."""
+    max_connections: int = 4096
+    """Connections at once. To make room, idle ones are closed; more are refused with 503."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
 
     def __post_init__(self) -> None:
-        for name in ("store", "max_body", "max_queue", "max_wait", "turn", "ping"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:  # NaN isn't
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
         if self.idle is not None and not self.idle >= 0:

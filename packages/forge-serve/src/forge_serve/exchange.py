@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -12,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from .errors import Problem, invalid
 
+LEAST_RATE: Final = 10_000
+"""Bytes that a body of any length must have each second, once its first seconds are over."""
 _DEPTH: Final = 64
 _HALF: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
@@ -22,13 +25,24 @@ class ClientGone(Exception):
 
 
 class Exchange:
-    """A request and the answer to it."""
+    """A request and the answer to it.
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+    Args:
+        scope: as ASGI has it, like *receive* and *send*.
+        receive: see *scope*.
+        send: see *scope*.
+        max_body: bytes of a body, at most.
+        read_timeout: seconds that a body may take; longer while it comes at :data:`LEAST_RATE`.
+    """
+
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, max_body: int, read_timeout: float = math.inf
+    ) -> None:
         self.scope = scope
         self._receive = receive
         self._send = send
         self._max_body = max_body
+        self._read_timeout = read_timeout
         self.started = False
         self.status = 0
         self.last_sent = 0.0
@@ -65,22 +79,30 @@ class Exchange:
         return body
 
     async def body(self) -> bytes:
-        """The whole body. Raises Problem where it is too large, ClientGone where the client has left."""
+        """The whole body. Raises Problem where it is too large or comes too slowly, ClientGone where the client has
+        left."""
         said = self.header("content-length")
         if said is not None and said.isdecimal() and int(said) > self._max_body:
             raise self._too_large()
         parts, size = [], 0
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            part = message.get("body", b"")
-            size += len(part)
-            if size > self._max_body:
-                raise self._too_large()
-            parts.append(part)
-            if not message.get("more_body", False):
-                return b"".join(parts)
+        end = asyncio.get_running_loop().time() + self._read_timeout
+        try:
+            async with asyncio.timeout_at(end if end < math.inf else None) as limit:
+                while True:
+                    message = await self._receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientGone
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > self._max_body:
+                        raise self._too_large()
+                    parts.append(part)
+                    if not message.get("more_body", False):
+                        return b"".join(parts)
+                    if end < math.inf:
+                        limit.reschedule(end + size / LEAST_RATE)
+        except TimeoutError:
+            raise self._too_slow(size) from None
 
     async def disconnected(self) -> None:
         """Return once the client has gone."""
@@ -124,6 +146,13 @@ class Exchange:
 
     def _too_large(self) -> Problem:
         return Problem(413, "too_large", f"The body is larger than {self._max_body:,} bytes.")
+
+    def _too_slow(self, size: int) -> Problem:
+        what = (
+            f"The body is not complete: {size:,} bytes of it came. A body may take {self._read_timeout:g} seconds "
+            f"(--read-timeout), and longer while {LEAST_RATE // 1000} kB come each second."
+        )
+        return Problem(408, "timeout", what, headers={"connection": "close"})
 
 
 def _deeper(value: Any, levels: int) -> bool:

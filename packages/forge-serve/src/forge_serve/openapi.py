@@ -89,6 +89,7 @@ _ERRORS: Final = {
     "401": "A valid API key is needed.",
     "403": "The key, the host name or the web page's origin isn't permitted.",
     "404": "There is no such model, response or path.",
+    "408": "The body came too slowly.",
     "413": "The body is too large.",
     "429": "The model's queue is full; Retry-After says when to come again.",
     "500": "The server failed.",

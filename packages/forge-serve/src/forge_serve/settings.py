@@ -47,6 +47,10 @@ class Settings(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=
     max_queue: int | None = None
     max_wait: float | None = None
     max_body: int | str | None = None
+    read_timeout: float | None = None
+    write_timeout: float | None = None
+    keep_alive_timeout: float | None = None
+    max_connections: int | None = None
     store_size: int | str | None = None
     access_log: AccessLog | None = None
     offline: bool | None = None
