@@ -19,7 +19,7 @@ from llamaforge.engine import EmbeddingEngine, OutOfRoomError, TokenizedText
 from llamaforge.engine.context import USUAL_CONTEXT
 
 from .memory import memory_of
-from .packed_texts import ROW, Encoder, lay_out
+from .packed_texts import LONGEST, Encoder, lay_out
 
 _BATCH_ON_CPU, _BATCH_ELSEWHERE = 1024, 16_384
 """Tokens of a computation, padding included. Wider ones fill a processor's caches and are slower."""
@@ -79,7 +79,7 @@ class TorchEmbeddingEngine(EmbeddingEngine):
         if isinstance(forward, Encoder):
             with torch.inference_mode():
                 forward.try_packing(self.vocab_size, pad=self._pad, types=self._has_types)
-            self.packed_up_to = ROW if forward.packs else 0
+            self.packed_up_to = LONGEST if forward.packs else 0
 
     def tokenize(self, text: str) -> TokenizedText:
         """With the special tokens that the tokenizer adds; names of such tokens in *text* are plain text."""

@@ -19,9 +19,12 @@ from torch.nn.utils.rnn import pad_sequence
 
 from llamaforge.engine import TokenizedText
 
-ROW: Final = 128
-"""Tokens of a row. All tokens of a row are multiplied with each other before the mask hides most of the products, so
-longer rows cost more than they save."""
+LONGEST: Final = 256
+"""Tokens of the longest text that others share rows with."""
+_PRODUCTS: Final = 2400
+"""All tokens of a row are multiplied with each other before the mask hides most of the products. In rows of so many
+tokens that costs as much as all else: six times the width of a small model's states."""
+_WAYS: Final = 8
 _POOLED: Final = 32
 """Texts that are pooled at once: of similar lengths, so that little is filled up."""
 _TRIAL: Final = (5, 9, 3)
@@ -148,13 +151,12 @@ class Encoder:
 
 
 def lay_out(lengths: Sequence[int]) -> list[list[int]]:
-    """Rows of texts, by their indices: of several ways the one with the fewest places. No row is longer than ROW, or
-    the longest text."""
+    """Rows of texts, by their indices: of several ways the cheapest one."""
     total, longest = sum(lengths), max(lengths)
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    fewest = math.ceil(total / max(ROW, longest))
-    widths = {max(longest, math.ceil(total / count)) for count in range(fewest, fewest + 3)}
-    return min((_fill(order, lengths, width) for width in sorted(widths)), key=lambda rows: _places(rows, lengths))
+    counts = range(1, min(len(lengths), math.ceil(total / longest)) + 1)
+    widths = {longest, *(max(longest, math.ceil(total / count)) for count in counts[-_WAYS:])}
+    return min((_fill(order, lengths, width) for width in sorted(widths)), key=lambda rows: _cost(rows, lengths))
 
 
 def _fill(order: Sequence[int], lengths: Sequence[int], width: int) -> list[list[int]]:
@@ -172,5 +174,6 @@ def _fill(order: Sequence[int], lengths: Sequence[int], width: int) -> list[list
     return rows
 
 
-def _places(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> int:
-    return len(rows) * max(sum(lengths[index] for index in row) for row in rows)
+def _cost(rows: Sequence[Sequence[int]], lengths: Sequence[int]) -> float:
+    width = max(sum(lengths[index] for index in row) for row in rows)
+    return len(rows) * width * (1 + width / _PRODUCTS)
