@@ -113,9 +113,9 @@ class TorchEmbeddingEngine(EmbeddingEngine):
 
     def _rows(self, texts: Sequence[TokenizedText]) -> npt.NDArray[np.float32]:
         if self.packed_up_to and len(texts) > 1:
-            rows = lay_out([len(text) for text in texts])
-            if len(rows) < len(texts):
-                return self._packed(texts, rows)
+            layout = lay_out([len(text) for text in texts])
+            if len(layout) < len(texts):
+                return self._packed(texts, layout)
         longest = max(map(len, texts))
         ids = np.full((len(texts), longest), self._pad, dtype=np.int64)
         mask = np.zeros_like(ids)
@@ -174,7 +174,7 @@ def scored(model: torch.nn.Module) -> Forward:
 
 def in_turn(modules: Sequence[torch.nn.Module]) -> Forward:
     """The modules of sentence-transformers, one after another."""
-    first, *others = modules
+    first: Any = modules[0]
     names = [type(module).__name__ for module in modules]
     if names[:2] == ["Transformer", "Pooling"] and getattr(first, "module_output_name", None) == "token_embeddings":
 
@@ -183,7 +183,7 @@ def in_turn(modules: Sequence[torch.nn.Module]) -> Forward:
             return found
 
         def pool(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return _run(others, {"token_embeddings": states, "attention_mask": mask})
+            return _run(modules[1:], {"token_embeddings": states, "attention_mask": mask})
 
         return Encoder(first.model, states, pool)
     return lambda features: _run(modules, dict(features))

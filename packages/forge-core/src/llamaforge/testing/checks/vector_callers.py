@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import threading
+from collections.abc import Callable
 from typing import Any, Final
 
 from ...embeddings import Embeddings
@@ -29,7 +31,8 @@ class VectorCallerChecks(VectorKit):
         known = [list(vector) for vector in embed(subject, TEXTS)]
 
         async def work() -> list[Embeddings | BaseException]:
-            stay, leave = [], []
+            stay: list[asyncio.Task[Embeddings]] = []
+            leave: list[asyncio.Task[Embeddings]] = []
             for caller in range(2 * _CALLERS):
                 texts = [TEXTS[caller // 2 % len(TEXTS)]] * 3
                 task = asyncio.create_task(subject.backend.aembed(texts))
@@ -70,7 +73,7 @@ class VectorCallerChecks(VectorKit):
             (itertools.repeat(TEXTS[3]), {"timeout": 0.05}),
             (["fine", [2**31 - 1]], {}),
         ]
-        failing = [lambda texts=texts, given=given: fail(texts, **given) for texts, given in bad]  # type: ignore[misc]
+        failing = [functools.partial(fail, texts, **given) for texts, given in bad]
         together(self.patience, [ask, ask, *failing])
         ask()
 
@@ -124,23 +127,27 @@ class VectorCallerChecks(VectorKit):
         )
         for texts, options in cases:
             wanted = expect_refusal(
-                RequestError, lambda t=texts, o=options: subject.backend.embed(t, **o), f"{texts!r}"
-            )  # type: ignore[misc]
-
-            async def read(texts: Any = texts, options: Any = options) -> None:
-                async with subject.backend.aembed_stream(texts, **options) as stream:
-                    async for _ in stream:
-                        pass
-
-            ways = {
-                "aembed": lambda t=texts, o=options: self.run_async(lambda: subject.backend.aembed(t, **o)),
-                "embed_stream": lambda t=texts, o=options: list(subject.backend.embed_stream(t, **o)),
-                "aembed_stream": lambda read=read: self.run_async(read),
-            }
-            for way, call in ways.items():
+                RequestError, functools.partial(subject.backend.embed, texts, **options), f"{texts!r} with {options}"
+            )
+            for way, call in self._ways(subject, texts, options).items():
                 error = expect_refusal(RequestError, call, f"{texts!r} with {options} by {way}")
                 expect_equal(type(error), type(wanted), f"the error of {way} for {texts!r} with {options}")
                 expect_equal(str(error), str(wanted), f"what the error of {way} says")
+
+    def _ways(self, subject: Subject, texts: Any, options: dict[str, Any]) -> dict[str, Callable[[], object]]:
+        """``embed`` in its other ways."""
+        backend = subject.backend
+
+        async def read() -> None:
+            async with backend.aembed_stream(texts, **options) as stream:
+                async for _ in stream:
+                    pass
+
+        return {
+            "aembed": lambda: self.run_async(lambda: backend.aembed(texts, **options)),
+            "embed_stream": lambda: list(backend.embed_stream(texts, **options)),
+            "aembed_stream": lambda: self.run_async(read),
+        }
 
     def test_failed_embeddings_leave_nothing_behind(self, subject: Subject) -> None:
         """Calls that fail and streams that are left take no more memory, threads or files than a few of them.
@@ -149,9 +156,14 @@ class VectorCallerChecks(VectorKit):
         """
 
         def fail() -> None:
-            for texts, options in ((["fine", ""], {}), (TEXTS, {"timeout": 1e-6}), ("x", {"dimensions": 10**6})):
+            cases: tuple[tuple[Any, dict[str, Any]], ...] = (
+                (["fine", ""], {}),
+                (TEXTS, {"timeout": 1e-6}),
+                ("x", {"dimensions": 10**6}),
+            )
+            for texts, options in cases:
                 with contextlib.suppress(LlamaForgeError):
-                    subject.backend.embed(texts, **options)  # type: ignore[arg-type]
+                    subject.backend.embed(texts, **options)
             with subject.backend.embed_stream(TEXTS) as stream:
                 next(stream)
 

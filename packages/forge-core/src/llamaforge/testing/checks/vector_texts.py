@@ -142,12 +142,12 @@ class VectorTextChecks(VectorKit):
             words = 4 + int((most - few.prompt_tokens) // step)
             read = embed(short, "a " * words).usage
             expect(read is not None and read.prompt_tokens <= most, f"at most {most} tokens to be read", read)
-            error = expect_refusal(
+            refused = expect_refusal(
                 ContextOverflowError, lambda: short.backend.embed(["fine", "a " * (words + 1)]), f"{words + 1} words"
             )
-            expect_equal(error.context_size, most, "the context's size in the error")
+            expect_equal(refused.context_size, most, "the context's size in the error")
             if told is not None:
-                expect_equal(error.prompt_tokens, int(few.prompt_tokens + step * (words - 3)), "the text's tokens")
+                expect_equal(refused.prompt_tokens, int(few.prompt_tokens + step * (words - 3)), "the text's tokens")
                 expect_equal(told, int(few.prompt_tokens + step * (_WORDS - 4)), f"the tokens of {_WORDS} words")
 
     def test_a_cut_text_is_its_beginning(self, subject: Subject) -> None:
