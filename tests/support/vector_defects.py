@@ -319,10 +319,10 @@ class RefusesWhatFits(EchoBackend):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
         assert self._batcher is not None
+        assert batch.usage is not None
         most = self._batcher.engine.n_ctx
-        for index, text in enumerate(request.inputs):
-            if isinstance(text, str) and len(text.split()) == most and request.truncation != "auto":
-                raise ContextOverflowError(most, most, input_name=request.name_of(index))
+        if len(request.inputs) == 1 and batch.usage.prompt_tokens == most and request.truncation != "auto":
+            raise ContextOverflowError(most, most, input_name=request.name_of(0))
         return batch
 
 
