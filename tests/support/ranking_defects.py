@@ -206,12 +206,22 @@ class IgnoresTruncation(Toy):
         return await super().arerank(query, documents, **options)
 
 
+class CutsTheMarksOff(EchoBackend):
+    """Of what was cut, nobody knows which part is the query."""
+
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine: Any = super().open_engine(model_path, config)
+        engine.truncate = lambda text, length: TokenizedText(text.token_ids[:length], [0] * length)
+        return engine
+
+
 RANKINGS: dict[str, list[type[BaseBackend]]] = {
     "test_a_ranking_is_sorted_and_whole": [RanksEverythingAlike, CutsTheRanking],
     "test_top_n_keeps_the_best": [TopIsLast],
     "test_a_document_has_the_same_score_alone_and_among_others": [RanksAmongOthers],
     "test_the_query_counts": [RanksByTaste],
     "test_rankings_agree_in_threads_and_loops": [OneAtATime],
+    "test_a_long_document_is_cut_on_request": [CutsTheMarksOff],
     "test_what_cannot_be_ranked_is_refused": [RanksLetters],
     "test_a_ranking_has_a_deadline_and_usage": [RanksForEver],
     "test_many_documents_have_their_own_scores": [ReversesTheSecondRequest, TurnsTiesRound],

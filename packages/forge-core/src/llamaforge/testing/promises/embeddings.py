@@ -50,6 +50,7 @@ PROMISES: Final = (
             "test_a_text_that_is_too_long_is_refused_or_cut",
             "test_a_text_that_just_fits_is_read",
             "test_a_cut_text_is_its_beginning",
+            "test_a_long_document_is_cut_on_request",
         ),
     ),
     Promise("V9", "normalize", ("test_vectors_have_length_one_on_request",)),
