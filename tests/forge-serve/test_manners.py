@@ -182,7 +182,9 @@ def test_no_other_origin_may_read(serve: Serve) -> None:
         headers = post(server, PATHS[0], body(), origin="https://ours.example")[1]
         assert headers["access-control-allow-origin"] == "https://ours.example"
         assert "llamaforge-ignored" in headers["access-control-expose-headers"]
-        assert "access-control-allow-origin" not in post(server, PATHS[0], body(), origin="https://evil.example")[1]
+        for evil in ("https://evil.example", "null", "http://[", "//", ""):
+            status, headers, _ = post(server, PATHS[0], body(), origin=evil)
+            assert (status, "access-control-allow-origin" in headers) == (403, False), evil
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -238,6 +240,15 @@ def test_bodies_say_what_is_wrong_with_them(server: Running) -> None:
     assert "half of a surrogate pair" in json.loads(post(server, PATHS[0], half)[2])["error"]["message"]
     status, _, told = post(server, PATHS[0], gzip.compress(b"{}"), **{"content-encoding": "gzip"})
     assert (status, "without compression" in json.loads(told)["error"]["message"]) == (415, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wrong", [{"chat_template_kwargs": 1.5}, {"messages": [{"role": "user", "content": "fail"}]}])
+def test_several_answers_fail_as_one_does(server: Running, stream: bool, wrong: dict[str, Any]) -> None:
+    told = [post(server, PATHS[0], body(n=count, stream=stream) | wrong) for count in (1, 3)]
+    assert told[0][0] == told[1][0]
+    if not stream:
+        assert json.loads(told[0][2])["error"] == json.loads(told[1][2])["error"]
 
 
 def test_metrics(server: Running) -> None:

@@ -128,8 +128,11 @@ async def read_answers(backend: BaseBackend, asked: Asked) -> list[GeneratedText
 async def _read_all(streams: list[AsyncTextStream]) -> list[GeneratedText]:
     if len(streams) == 1:
         return [await streams[0].read()]
-    async with asyncio.TaskGroup() as group:
-        reading = [group.create_task(stream.read()) for stream in streams]
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = [group.create_task(stream.read()) for stream in streams]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # the others were cancelled, or failed alike
     return [task.result() for task in reading]
 
 
