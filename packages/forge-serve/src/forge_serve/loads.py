@@ -24,6 +24,10 @@ _LOOK = 0.5
 Lease = AbstractContextManager[BaseBackend]
 
 
+class _Abandoned(Exception):
+    """Nobody waited any more for a model that waited for room."""
+
+
 class _Load:
     """A load that is under way, and how many requests wait for it."""
 
@@ -67,9 +71,12 @@ class Loads:
             if load is None:
                 load = self._begin(entry)
             load.waiting += 1
+            load.abandoned.clear()
             try:
                 await asyncio.shield(load.done)
                 leased = self._forge.pool.lease_loaded(entry, entry.parameters)
+            except _Abandoned:  # this one came too late to keep it up
+                continue
             finally:
                 load.waiting -= 1
                 if not load.waiting:
@@ -127,8 +134,9 @@ class Loads:
                 self.failures.pop(entry.name, None)
             except BaseException as error:  # noqa: BLE001 - it belongs to those who wait
                 failure = error
-                self.failures[entry.name] = str(error)
-                _log.warning("The model %r can't be loaded: %s", entry.name, error)
+                if not isinstance(error, _Abandoned):
+                    self.failures[entry.name] = str(error)
+                    _log.warning("The model %r can't be loaded: %s", entry.name, error)
             try:
                 loop.call_soon_threadsafe(finish, leased, failure)
             except RuntimeError:  # the server has ended meanwhile
@@ -156,8 +164,10 @@ class Loads:
                     _log.warning("There is no memory for %r: idle models make room. (%s)", entry.name, error)
                     continue
                 too_large = pool.memory_budget is not None and error.needed > pool.memory_budget
-                if too_large or left <= 0 or load.abandoned.is_set():
+                if too_large or left <= 0:
                     raise
+                if load.abandoned.is_set():
+                    raise _Abandoned from None
                 load.held_up = load.held_up or time.monotonic()
                 pool.wait_for_change(min(left, _LOOK), since=changes)
             else:
