@@ -168,7 +168,8 @@ class Laboratory:
         return hashlib.sha256((self._root / module).read_bytes()).hexdigest()[:16]
 
     def _phases(self, found: Found) -> dict[str, list[str]]:
-        return {"kit": found.area.kit} | ({"own": found.area.own} if found.area.own else {})
+        phases = {"kit": found.area.kit} | ({"own": found.area.own} if found.area.own else {})
+        return dict(reversed(phases.items())) if self._options.own_first else phases
 
     def _baseline(self, found: Found) -> dict[str, Limits]:
         """What a run takes without a mutant. Raises SystemExit where the tests fail then."""
@@ -243,7 +244,7 @@ class Laboratory:
             key=mutant.key,
             source=self._source(mutant.module),
             tests=self._tests,
-            kit=verdicts["kit"],
+            kit=verdicts.get("kit"),
             own=verdicts.get("own"),
         )
         found.records[mutant.key] = record
@@ -272,7 +273,7 @@ def score(found: Found, module: str | None = None) -> dict[str, float | int]:
             counts["equivalent"] += 1
         elif record.last.outcome == "broken":
             counts["broken"] += 1
-        elif record.kit.killed:
+        elif record.kit is not None and record.kit.killed:
             counts["by the kit"] += 1
         elif record.last.killed:
             counts["by own tests"] += 1
@@ -375,6 +376,7 @@ def main() -> int:
     parser.add_argument("--least-cpu", type=float, default=10, help="seconds of the processor that any run may take")
     parser.add_argument("--survivors", action="store_true", help="print each mutant that lives")
     parser.add_argument("--report", action="store_true", help="try nothing; print what was found, with whatever tests")
+    parser.add_argument("--own-first", action="store_true", help="run the project's own tests first, then the kit")
     parser.add_argument("--check-equivalent", action="store_true", help="try what is said to be equivalent, too")
     parser.add_argument("--keep-kills", action="store_true", help="a kill counts even if tests have changed since")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table, with each mutant's fate")

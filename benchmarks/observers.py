@@ -21,17 +21,20 @@ import threading
 import time
 import timeit
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-from llamaforge import observers, observing
+from llamaforge import LlamaForge, observers, observing
 from llamaforge.backends.echo import EchoBackend
 from llamaforge.errors import LlamaForgeError
+from llamaforge.requests import merge_parameters
 
 WAYS = ("finished", "refused", "cancelled", "abandoned")
 
 
 def none_attached() -> float:
-    """Nanoseconds of what is done in a request while nobody observes: as ``BaseBackend._start`` has it."""
+    """Nanoseconds of what is done in a request while nobody observes: as ``BaseBackend._start`` has it, and what stands
+    between ``LlamaForge`` and the backend."""
 
     def with_look() -> None:
         watch = print if observing.wanted else None
@@ -47,9 +50,24 @@ def none_attached() -> float:
     def without() -> None:
         _ = None
 
+    with LlamaForge() as forge:
+        forge.add_model("m", "m", backend="echo")
+        forge.load_model("m")
+
+        def watched() -> object:
+            return forge._asked(None, "generate", None, {})
+
+        def plain() -> object:  # as it was before refusals were observed
+            return forge.backend(None), merge_parameters(None, {})
+
+        return difference(with_look, without) + difference(watched, plain)
+
+
+def difference(one: Callable[[], object], other: Callable[[], object]) -> float:
+    """Nanoseconds that *one* takes more."""
     number = 1_000_000
-    best = {work: min(timeit.repeat(work, number=number, repeat=9)) for work in (with_look, without)}
-    return (best[with_look] - best[without]) / number * 1e9
+    best = {work: min(timeit.repeat(work, number=number, repeat=9)) for work in (one, other)}
+    return (best[one] - best[other]) / number * 1e9
 
 
 def telemetry(rounds: int, calls: int) -> float:

@@ -96,13 +96,20 @@ def serve(kind: str) -> None:
         return JSONResponse({"error": {"message": "model is missing.", "seen": len(body)}}, 400)
 
     register_backend("burst", Burst, replace=True)
-    with tempfile.TemporaryDirectory() as folder, LlamaForge(Path(folder) / "models.toml", memory_budget=25) as forge:
+    threads, _, gguf = kind.partition(":")
+    budget = None if gguf else 25
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        LlamaForge(Path(folder) / "models.toml", memory_budget=budget) as forge,
+    ):
         for name in ("a", "b", "c"):
             (Path(folder) / name).write_bytes(bytes(SIZE))
             forge.add_model(name, Path(folder) / name, backend="burst")
+        if gguf:
+            forge.add_model("m", gguf, backend="llama.cpp", parameters={"n_parallel": 8, "n_threads": int(threads)})
         app: Any = Starlette(routes=[Route(CHAT, refuse, methods=["POST"])])
         http: Any = "httptools"
-        if kind == "ours":
+        if kind != "plain":
             app = create_app(forge, ServeConfig(max_queue=20_000, max_wait=300, turn=0.2))
             http = Connections(app.state.service, voice_of).protocol
         config = uvicorn.Config(app, port=0, log_level="error", http=http, access_log=False, lifespan="on")
@@ -239,16 +246,24 @@ def validation(quick: bool) -> dict[str, float]:
 
 
 def start(quick: bool) -> dict[str, float]:
-    """Importing the application: processor time above bare Python's; seconds from the command to the first answer."""
+    """Importing the application: processor time above bare Python's; seconds from the command to the first answer.
+
+    With bytecode, as pip leaves it, also where the environment forbids Python to write it."""
 
     def spent(code: str) -> float:
         command = [sys.executable, "-c", f"import time\n{code}\nprint(time.process_time())"]
-        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+        return float(done.stdout)
 
     rounds = 3 if quick else 7
-    imported = statistics.median(spent("import forge_serve") for _ in range(rounds))
-    core = statistics.median(spent("import llamaforge.forge") for _ in range(rounds))
-    bare = statistics.median(spent("pass") for _ in range(rounds))
+    with tempfile.TemporaryDirectory() as bytecode:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environment["PYTHONPYCACHEPREFIX"] = bytecode
+        spent("import forge_serve")
+        imported = statistics.median(spent("import forge_serve") for _ in range(rounds))
+        core = statistics.median(spent("import llamaforge.forge") for _ in range(rounds))
+        loop = statistics.median(spent("import asyncio, starlette.applications") for _ in range(rounds))
+        bare = statistics.median(spent("pass") for _ in range(rounds))
     ready = []
     for _ in range(rounds):
         begun = time.perf_counter()
@@ -257,7 +272,8 @@ def start(quick: bool) -> dict[str, float]:
             ready.append(time.perf_counter() - begun)
     return {
         "ms of processor time to import": round((imported - bare) * 1e3),
-        "of which core": round((core - bare) * 1e3),
+        "of which core, with asyncio": round((core - bare) * 1e3),
+        "asyncio and Starlette alone": round((loop - bare) * 1e3),
         "s to the first answer": round(statistics.median(ready), 2),
     }
 
@@ -361,6 +377,45 @@ def mixed(quick: bool) -> dict[str, float]:
     return {"requests": count, "cut, mixed up or refused": bad, "seconds": round(time.perf_counter() - begun, 1)}
 
 
+def llama_server(quick: bool) -> dict[str, float]:
+    """Tokens a second that 8 HTTP clients get of SmolLM2-135M-Instruct (Q4_1), beside llama.cpp's own server with 8
+    slots. Both get the same prompts, greedily, in turns; the ratio is the median of the rounds'."""
+    import itertools
+    from contextlib import closing
+
+    from measuring import ours
+    from measuring.completion_clients import CompletionClients
+    from measuring.cpp_server import CppServer
+    from measuring.load import asks
+    from measuring.work import Row, compare
+
+    threads = psutil.cpu_count(logical=True) or 1
+
+    def requests(number: int) -> list[tuple[str, int]]:
+        length = {"longest": 32, "texts": False} if quick else {}
+        asked = itertools.islice(asks(number, **length), 16)  # type: ignore[arg-type]
+        return [(f"<|im_start|>user\n{ask.prompt}<|im_end|>\n<|im_start|>assistant\n", ask.max_tokens) for ask in asked]
+
+    row = Row("8 HTTP clients", "llama-server, 8 slots", "tokens/s", 1.0)
+    gguf = ours.gguf()
+    with (
+        server(f"{threads}:{gguf}") as (port, _),
+        closing(CppServer(gguf, 8, 1024, threads)) as peer,
+        closing(CompletionClients(port, 8, counts_end=False)) as mine,
+        closing(CompletionClients(peer.port, 8, counts_end=True)) as theirs,
+    ):
+        for each in (mine, theirs):
+            each.rate(requests(100)[:8])  # loads ours, and warms both
+        compare(row, lambda number: mine.rate(requests(number)), lambda number: theirs.rate(requests(number)), 5)
+    return {
+        "tokens/s": round(statistics.median(row.ours), 1),
+        "tokens/s of llama-server": round(statistics.median(row.theirs), 1),
+        "ratio": round(row.ratio, 3),
+        "ratio, lowest round": round(min(row.ratios), 3),
+        "ratio, highest round": round(max(row.ratios), 3),
+    }
+
+
 CASES: dict[str, Callable[[bool], dict[str, float]]] = {
     "chunks": chunks,
     "validation": validation,
@@ -369,6 +424,7 @@ CASES: dict[str, Callable[[bool], dict[str, float]]] = {
     "memory": memory,
     "mixed": mixed,
     "loading": while_loading,
+    "llama-server": llama_server,
 }
 
 
@@ -376,7 +432,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; repeatable")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--serve", choices=["ours", "plain"], help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)  # ours, plain, or THREADS:GGUF
     options = parser.parse_args()
     if options.serve is not None:
         serve(options.serve)

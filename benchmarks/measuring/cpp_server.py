@@ -24,15 +24,17 @@ class CppServer:
     """The server with *slots* slots of *context* tokens each, and clients that stream from it over loopback."""
 
     def __init__(self, gguf: Path, slots: int, context: int, threads: int) -> None:
-        self._server = _start("server", {"gguf": str(gguf), "slots": slots, "context": context, "threads": threads})
-        said = _read(self._server)
+        settings = {"gguf": str(gguf), "slots": slots, "context": context, "threads": threads}
+        self._server = start([str(SELF), "server"], settings)
+        said = read(self._server)
+        self.port: int = said["port"]
         self.instruction_sets: str = said["instruction_sets"]
-        self._clients = _start("clients", {"port": said["port"], "callers": slots})
+        self._clients = start([str(SELF), "clients"], {"port": said["port"], "callers": slots})
 
     def answer(self, requests: Iterable[tuple[str, int, float]]) -> tuple[int, float]:
         """Ask all of it: prompts as text, how long the answers may be, delays. Tokens of the answers, and seconds."""
-        _write(self._clients, list(requests))
-        said = _read(self._clients)
+        write(self._clients, list(requests))
+        said = read(self._clients)
         return said["tokens"], said["seconds"]
 
     def close(self) -> None:
@@ -42,18 +44,22 @@ class CppServer:
             process.wait(30)
 
 
-def _start(role: str, settings: dict[str, Any]) -> Any:
-    process = subprocess.Popen([sys.executable, str(SELF), role], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    _write(process, settings)
+def start(arguments: Iterable[str], settings: dict[str, Any]) -> Any:
+    """A process of Python, which reads its *settings*."""
+    command = [sys.executable, *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=SELF.parents[1])
+    write(process, settings)
     return process
 
 
-def _write(process: Any, value: Any) -> None:
+def write(process: Any, value: Any) -> None:
+    """Tell it *value*, in a line of JSON."""
     process.stdin.write(json.dumps(value).encode() + b"\n")
     process.stdin.flush()
 
 
-def _read(process: Any) -> Any:
+def read(process: Any) -> Any:
+    """What it says next. Raises RuntimeError where it has ended."""
     line = process.stdout.readline()
     if not line:
         raise RuntimeError(f"The process ended with {process.wait()}; what it said stands above.")

@@ -99,13 +99,14 @@ class Record(msgspec.Struct, kw_only=True):
     """A fingerprint of the module."""
     tests: str
     """A fingerprint of everything else."""
-    kit: Verdict
+    kit: Verdict | None = None
     own: Verdict | None = None
 
     @property
     def last(self) -> Verdict:
-        """The verdict that counts."""
-        return self.own or self.kit
+        """The verdict that counts: that of the tests that see the mutant, if any do."""
+        verdicts = [verdict for verdict in (self.kit, self.own) if verdict is not None]
+        return next((verdict for verdict in verdicts if verdict.outcome != "passed"), verdicts[0])
 
 
 def read_areas(place: Path) -> Areas:

@@ -43,35 +43,9 @@ from llamaforge.errors import (
 from llamaforge.observers import ObservedRequest, Observer, RequestEnd
 from llamaforge.requests import GenerationRequest
 from llamaforge.results import Event, Finished, TextDelta
+from support.ear import Ear
 from support.forking import in_child
 from support.plugins import make_distribution
-
-
-class Ear(Observer):
-    """Keeps what it hears."""
-
-    def __init__(self, content: bool = False) -> None:
-        self.content = content
-        self.started: list[ObservedRequest] = []
-        self.ended: list[tuple[ObservedRequest, RequestEnd]] = []
-        self.heard = threading.Condition()
-        self.closed = 0
-
-    def on_start(self, request: ObservedRequest) -> None:
-        self.started.append(request)
-
-    def on_end(self, request: ObservedRequest, end: RequestEnd) -> None:
-        self.ended.append((request, end))
-
-    def close(self) -> None:
-        self.closed += 1
-
-    def only(self) -> tuple[ObservedRequest, RequestEnd]:
-        """The one request so far: started once, ended once."""
-        assert len(self.started) == 1, self.started
-        assert len(self.ended) == 1, self.ended
-        assert self.ended[0][0] is self.started[0]
-        return self.ended[0]
 
 
 @pytest.fixture

@@ -8,10 +8,13 @@ import gc
 import json
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import opentelemetry.semconv._incubating.attributes.gen_ai_attributes as gen_ai
 import pytest
+from opentelemetry import propagate
+from opentelemetry.propagators.textmap import TextMapPropagator, default_getter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -19,14 +22,17 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.semconv import schemas
 from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, StatusCode, TraceFlags, set_span_in_context
 
 from forge_openai import OpenAIBackend
 from forge_otel import OpenTelemetryObserver, conventions
-from llamaforge import get_backend, observers
+from forge_serve import ServeConfig
+from llamaforge import LlamaForge, get_backend, observers
+from llamaforge.arriving import arriving
 from llamaforge.backends.echo import EchoBackend
 from llamaforge.errors import GenerationTimeoutError, InvalidParameterError
 from support.scripted import ScriptedServer, delta, models_reply, stream_reply, usage
+from support.serving import Running, body, post, running, until
 
 
 class Telemetry:
@@ -276,3 +282,141 @@ def test_many_threads(telemetry: Telemetry, echo: EchoBackend) -> None:
 def test_it_is_installed_under_its_name() -> None:
     assert "otel" in observers.installed()
     assert isinstance(observers.load("otel"), OpenTelemetryObserver)
+
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+@pytest.fixture
+def behind() -> Iterator[ScriptedServer]:
+    """A server that models are behind."""
+    with ScriptedServer() as server:
+        server.on("GET", "/models", models_reply("m-1"))
+        server.chat(stream_reply(delta("Hello"), delta(finish_reason="stop"), usage(3, 2)))
+        yield server
+
+
+@pytest.fixture
+def served(behind: ScriptedServer, tmp_path: Path) -> Iterator[Running]:
+    """``llamaforge serve`` with an engine of its own and a server behind forge-openai."""
+    with LlamaForge(tmp_path / "models.toml") as forge:
+        forge.add_model("here", "here", backend="echo")
+        parameters = {"api_key": "sk-scripted", "api_base": behind.url}
+        forge.add_model("there", "m-1", backend="openai", parameters=parameters)
+        with running(forge, ServeConfig()) as server:
+            yield server
+
+
+def _ended(telemetry: Telemetry, number: int) -> list[ReadableSpan]:
+    until(lambda: len(telemetry.spans()) == number)
+    return telemetry.spans()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat", "/v1/responses"])
+def test_a_clients_span_is_the_parent(telemetry: Telemetry, served: Running, path: str, stream: bool) -> None:
+    content = body("Hi", model="here", stream=stream) | ({"input": "Hi"} if path == "/v1/responses" else {})
+    if path == "/v1/responses":
+        del content["messages"], content["max_tokens"]
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
+    assert post(served, path, content, **headers)[0] == 200
+    (span,) = _ended(telemetry, 1)
+    assert span.parent is not None
+    assert (f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE, PARENT)
+    assert span.parent.is_remote
+    assert span.context is not None
+    assert span.context.trace_state.get("vendor") == "1"
+
+
+def test_vectors_in_a_background_response_and_what_is_refused(telemetry: Telemetry, served: Running) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    content = {"model": "here", "input": "Hi", "background": True}
+    assert post(served, "/v1/responses", content, **headers)[0] == 200
+    _ended(telemetry, 1)
+    assert post(served, "/v1/chat/completions", b"{", **headers)[0] == 400
+    assert post(served, "/v1/embeddings", {"model": "nobody", "input": "Hi"}, **headers)[0] == 404
+    answered, unread, unknown = telemetry.spans()
+    for span in (answered, unread, unknown):
+        assert span.parent is not None
+        assert f"{span.parent.trace_id:032x}" == TRACE
+    assert (unread.name, unknown.name) == ("chat", "embeddings nobody")
+    assert unknown.attributes is not None
+    assert unknown.attributes["error.type"] == "UnknownModelError"
+    assert unknown.attributes["gen_ai.provider.name"] == "llamaforge"
+    assert "gen_ai.response.model" not in unknown.attributes
+    models = [point.attributes.get("gen_ai.request.model") for point in _durations(telemetry)]
+    assert sorted(str(model) for model in models) == ["None", "None", "here"], "a name that anybody may invent"
+
+
+def _durations(telemetry: Telemetry) -> list[Any]:
+    return telemetry.points()["gen_ai.client.operation.duration"]
+
+
+def test_a_trace_goes_through_the_server_to_the_next_one(
+    telemetry: Telemetry, served: Running, behind: ScriptedServer
+) -> None:
+    """A client with a span, in threads of its own: forge-openai, ``llamaforge serve``, forge-openai, a server."""
+    tracer = telemetry.tracers.get_tracer("test")
+    with contextlib.closing(OpenAIBackend()) as client:
+        client.load_model("there", {"api_key": "sk-mine", "api_base": f"{served.url}/v1"})
+        with tracer.start_as_current_span("work") as work:
+            answers = list(client.generate_batch(["one", "two"], concurrency=2))
+        assert [str(answer.text) for answer in answers] == ["Hello", "Hello"]
+    spans = {span.context.span_id: span for span in _ended(telemetry, 5) if span.context is not None}
+    trace = f"{work.get_span_context().trace_id:032x}"
+    assert {f"{span.context.trace_id:032x}" for span in spans.values() if span.context is not None} == {trace}
+    sent = [request.headers["traceparent"] for request in behind.posted()]
+    assert len(sent) == 2
+    for header in sent:
+        _, of, last, _ = header.split("-")
+        in_server = spans[int(last, 16)]
+        assert of == trace
+        assert in_server.parent is not None
+        of_client = spans[in_server.parent.span_id]
+        assert of_client.parent is not None
+        assert of_client.parent.span_id == work.get_span_context().span_id
+
+
+def test_an_instrumentation_of_the_server_comes_first(telemetry: Telemetry, echo: EchoBackend) -> None:
+    """Its span is current, and the client's is that one's parent."""
+    tracer = telemetry.tracers.get_tracer("test")
+    with tracer.start_as_current_span("POST /v1/chat/completions") as span:
+        with arriving("generate", [(b"traceparent", f"00-{TRACE}-{PARENT}-01".encode())]):
+            echo.generate("one")
+        own = telemetry.spans()[0]
+    assert own.parent is not None
+    assert own.parent.span_id == span.get_span_context().span_id
+
+
+@pytest.mark.parametrize("header", ["", "00", "zz" * 30, f"00-{'0' * 32}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01,again"])
+def test_a_header_that_is_none_begins_a_new_trace(telemetry: Telemetry, served: Running, header: str) -> None:
+    assert post(served, "/v1/chat/completions", body("Hi", model="here"), traceparent=header)[0] == 200
+    (span,) = _ended(telemetry, 1)
+    assert span.parent is None
+
+
+def test_other_propagators_find_their_headers(telemetry: Telemetry, echo: EchoBackend) -> None:
+    """Also one that writes its header with capital letters, which reach a server in lower case."""
+
+    class Capitals(TextMapPropagator):
+        def extract(self, carrier: Any, context: Any = None, getter: Any = default_getter) -> Any:
+            found = getter.get(carrier, "X-Amzn-Trace-Id")
+            at = SpanContext(int(found[0], 16), 1, True, TraceFlags(1))
+            return set_span_in_context(NonRecordingSpan(at), context)
+
+        def inject(self, *_: Any, **__: Any) -> None: ...
+
+        @property
+        def fields(self) -> set[str]:
+            return {"X-Amzn-Trace-Id"}
+
+    before = propagate.get_global_textmap()
+    propagate.set_global_textmap(Capitals())
+    try:
+        with arriving("generate", [(b"x-amzn-trace-id", b"abc")]):
+            echo.generate("one")
+    finally:
+        propagate.set_global_textmap(before)
+    assert telemetry.span().parent is not None
+    assert telemetry.span().parent.trace_id == 0xABC  # type: ignore[union-attr]

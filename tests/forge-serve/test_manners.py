@@ -251,16 +251,6 @@ def test_several_answers_fail_as_one_does(server: Running, stream: bool, wrong: 
         assert json.loads(told[0][2])["error"] == json.loads(told[1][2])["error"]
 
 
-def test_metrics(server: Running) -> None:
-    post(server, PATHS[0], body())
-    post(server, PATHS[0], body(model="three"))
-    text = get(server, "/metrics")[1].decode()
-    assert 'llamaforge_requests_total{dialect="openai",ending="finished",model="one"} 1.0' in text
-    assert 'ending="not_found"' in text
-    assert 'vllm:generation_tokens_total{model_name="one"} 3.0' in text
-    assert 'llamaforge_model_memory_bytes{model_name="one"} 10.0' in text
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from llamaforge.testing import BackendConformance
+from llamaforge.testing import BackendConformance, EmbeddingConformance
 
 
 class TestSlowEcho(BackendConformance):
@@ -13,3 +13,11 @@ class TestSlowEcho(BackendConformance):
     backend = "echo"
     model = "anything"
     parameters: ClassVar = {"delay": 0.001}
+
+
+class TestSlowEchoVectors(EmbeddingConformance):
+    """The same for vectors."""
+
+    backend = "echo"
+    model = "anything"
+    parameters: ClassVar = {"task": "embed", "delay": 0.001}

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from llamaforge.cancellation import CancellationToken
 from llamaforge.engine import Prompt, TokenTable
+from llamaforge.engine.event_queue import ThreadEventQueue
+from llamaforge.engine.preparation import Preparation, find_stop_tokens
 from llamaforge.errors import ContextOverflowError, GenerationTimeoutError, InvalidParameterError
-from llamaforge.requests import GenerationRequest
+from llamaforge.requests import GenerationRequest, read_request
 
 from .toy import END, LETTERS, ToyBackend, ToyEngine, expected, until
 
@@ -204,3 +208,82 @@ def test_a_stop_string_with_a_special_token_in_it_is_refused_by_name(marks: ToyB
     with pytest.raises(InvalidParameterError, match="<mark>") as raised:
         marks.generate("abcd", {"stop": [stop]})
     assert raised.value.name == "stop"
+
+
+def test_special_tokens_in_stop_strings() -> None:
+    special = {1: "<s>", 2: "\n\n", 3: "the", 4: "##", 5: "<s><s>", 6: "<s>"}
+    assert find_stop_tokens(special, ["<s>"]) == {1: "<s>", 6: "<s>"}
+    assert find_stop_tokens(special, ["the end", "a\n\nb", "## Title", "plain"]) == {}
+    assert find_stop_tokens(special, ["##", "the"]) == {3: "the", 4: "##"}
+    assert find_stop_tokens({}, ["<s>"]) == {}
+    with pytest.raises(InvalidParameterError) as raised:
+        find_stop_tokens(special, ["<s>", "a<s><s>b"])
+    error = raised.value
+    assert (error.name, error.value) == ("stop", "a<s><s>b")
+    assert error.expected == "a string without special tokens, or a special token alone"
+    assert "'a<s><s>b' would never match: the special token '<s><s>' adds no text" in str(error)
+
+
+@pytest.mark.parametrize(("characters", "beside"), [(19_999, False), (20_000, True)])
+def test_how_long_a_long_text_is(backend: Backend, characters: int, beside: bool) -> None:
+    backend.engine.go_on.set()
+    for turns in (["a" * characters], ["a" * (characters - 1), "a"]):
+        backend.engine.threads.clear()
+        with pytest.raises(ContextOverflowError):
+            backend.chat([{"role": "user", "content": text} for text in turns])
+        assert [thread is not threading.current_thread() for thread in backend.engine.threads] == [beside]
+        assert [thread.daemon for thread in backend.engine.threads if beside] == [True] * beside
+        assert [thread.name for thread in backend.engine.threads if beside] == ["llamaforge-prepare"] * beside
+
+
+def test_lists_of_stop_strings_are_looked_up_once_and_not_kept_for_ever(marks: ToyBackend) -> None:
+    looked_up = []
+    special_tokens = marks.engine.special_tokens
+
+    def counted() -> Any:
+        looked_up.append(1)
+        return special_tokens()
+
+    marks.engine.special_tokens = counted  # type: ignore[method-assign]
+    assert marks._scheduler is not None
+    known = marks._scheduler.stop_tokens
+    for number in range(63):
+        marks.generate("abcd", {"max_tokens": 1, "stop": [f"no {number}"]})
+    for _ in range(3):
+        answer = marks.generate("abcd", {"max_tokens": 4, "stop": ["<mark>"]})
+        assert answer.stop == "<mark>"
+    assert (len(looked_up), len(known)) == (64, 64)
+    marks.generate("abcd", {"max_tokens": 1, "stop": ["one more"]})
+    assert list(known) == [("one more",)]
+
+
+def test_what_a_caller_waits_for_in_its_context_is_prepared_in_it(backend: Backend) -> None:
+    """Context variables reach the thread that prepares: observers and loggers read them."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    seen = []
+
+    def tokenize(request: GenerationRequest) -> Prompt:
+        seen.append((variable.get(), threading.current_thread() is threading.main_thread()))
+        return Prompt([1])
+
+    backend.engine.tokenize = tokenize  # type: ignore[method-assign]
+    variable.set("mine")
+    backend.generate(LONG, {"max_tokens": 1})
+    assert seen == [("mine", False)]
+
+
+def test_a_cancelled_request_prepares_nothing_for_anybody(backend: Backend) -> None:
+    cancellation = CancellationToken()
+    assert backend._scheduler is not None
+    request = read_request(LONG)
+    preparation = Preparation(
+        backend.engine, backend._scheduler, request, cancellation, ThreadEventQueue(), arrived=0.0
+    )
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(preparation.wait()))
+    waiting.start()
+    backend.engine.begun.wait()
+    cancellation.cancel()
+    waiting.join()
+    assert found == [None]
+    backend.engine.go_on.set()

@@ -212,3 +212,134 @@ def test_the_prefix_that_was_not_used_for_longest_goes_first():
     slots.take(User([7, 7]))
     assert [2, 2] not in engine.slots
     assert [1, 1, 1] in engine.slots
+
+
+def use(slots: Slots, engine: ToyEngine, tokens: list[int]) -> User:
+    """A request with all its tokens computed."""
+    user = User(tokens)
+    user.slot, user.computed = slots.take(user)
+    engine.slots[user.slot], user.computed = list(tokens), len(tokens)
+    return user
+
+
+def leave(slots: Slots, engine: ToyEngine, *texts: list[int]) -> None:
+    for tokens in texts:
+        slots.release(use(slots, engine, tokens).slot, keep=True)
+
+
+def test_every_slot_is_used_before_one_is_used_again():
+    slots = Slots(ToyEngine(n_slots=3), 0)
+    users = [User([number, number]) for number in range(3)]
+    assert [slots.take(user) for user in users] == [(0, 0), (1, 0), (2, 0)]
+    assert dict(slots.busy) == dict(enumerate(users))
+    slots.release(1, keep=False)
+    assert slots.take(User([8, 8])) == (1, 0)
+
+
+def test_nothing_is_promised_where_nobody_computes():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 2)
+    assert slots.promised([1, 2, 3]) == 0
+    leave(slots, engine, [1, 2, 3])
+    assert slots.promised([1, 2, 3]) == 0
+
+
+def test_a_promise_leaves_the_last_token_and_what_is_there_already():
+    engine = ToyEngine(n_slots=4)
+    slots = Slots(engine, 3)
+    leave(slots, engine, [1, 2, 3, 4])
+    user = User([1, 2, 3, 4, 5, 6])
+    user.slot, user.computed = slots.take(user)
+    leave(slots, engine, [1, 2, 3, 4, 5])
+    assert slots.promised([1, 2, 3, 4, 5, 6]) == 0  # the sixth has to be computed anyway
+    assert slots.promised([1, 2, 3, 4, 5, 6, 7]) == 1
+    assert slots.promised([1, 2, 9]) == 0
+
+
+@pytest.mark.parametrize(("can_trim", "can_copy"), [(True, False), (False, True), (False, False)])
+def test_an_engine_that_can_not_share_promises_nothing(can_trim, can_copy):
+    slots = Slots(ToyEngine(can_trim=can_trim, can_copy=can_copy), 2)
+    slots.take(User([1, 2, 3, 4]))
+    assert slots.promised([1, 2, 3, 4]) == 0
+
+
+@pytest.mark.parametrize(("shared", "taken_over"), [(1, False), (2, True), (3, True)])
+def test_without_copies_half_of_a_text_is_enough_to_take_it_over(shared, taken_over):
+    engine = ToyEngine(n_slots=3, can_copy=False)
+    slots = Slots(engine, 2)
+    leave(slots, engine, [1, 2, 3, 4])
+    _, held = slots.take(User([*[1, 2, 3, 4][:shared], 9, 9]))
+    assert held == (shared if taken_over else 0)
+    assert ([1, 2, 3, 4] in engine.slots) != taken_over
+
+
+def test_what_serves_others_is_used_and_stays():
+    engine = ToyEngine(n_slots=4)
+    slots = Slots(engine, 2)
+    leave(slots, engine, [1, 2, 3, 4], [5, 5])
+    branch = use(slots, engine, [1, 2, 9])  # copies from the oldest
+    leave(slots, engine, [6, 6])
+    assert [5, 5] not in engine.slots
+    slots.release(branch.slot, keep=False)
+    leave(slots, engine, [1, 2])  # is part of one that is kept
+    leave(slots, engine, [7, 7])
+    assert sorted(each for each in engine.slots if each) == [[1, 2, 3, 4], [7, 7]]
+
+
+def test_what_rests_has_as_many_tokens_as_a_request_may_have():
+    engine = ToyEngine(n_ctx=6, n_slots=5, can_rest=True)
+    slots = Slots(engine, 4)
+    leave(slots, engine, [1, 1, 1], [2, 2, 2])
+    slots.settle()
+    assert sorted(engine.resting.values()) == [[1, 1, 1], [2, 2, 2]]
+    leave(slots, engine, [3])
+    slots.settle()
+    assert sorted(engine.resting.values()) == [[2, 2, 2], [3]]
+
+
+def test_what_is_given_up_rests_no_more():
+    engine = ToyEngine(n_slots=3, can_rest=True)
+    slots = Slots(engine, 1)
+    for tokens in ([1, 1], [2, 2], [3, 3]):
+        leave(slots, engine, tokens)
+        slots.settle()
+        assert list(engine.resting.values()) == [tokens]
+    assert not slots.make_room()
+
+
+def test_making_room_begins_with_the_oldest():
+    engine = ToyEngine(n_slots=3)
+    slots = Slots(engine, 2)
+    leave(slots, engine, [1, 1], [2, 2])
+    assert slots.make_room()
+    assert sorted(engine.slots) == [[], [], [2, 2]]
+    assert slots.make_room()
+    assert not slots.make_room()
+
+
+def test_the_last_slot_is_taken_over_for_what_it_holds():
+    engine = ToyEngine(n_slots=2)
+    slots = Slots(engine, 1)
+    slots.take(User([8, 8]))
+    leave(slots, engine, [1, 2, 3, 4])
+    user = User([1, 2, 9])
+    assert slots.take(user) == (1, 2)
+    assert engine.slots[1] == [1, 2]
+    assert slots.busy[1] is user
+
+
+def test_without_copies_what_is_busy_is_no_help():
+    engine = ToyEngine(n_slots=3, can_copy=False)
+    slots = Slots(engine, 2)
+    use(slots, engine, [1, 2, 3])
+    assert slots.take(User([1, 2, 3, 4])) == (1, 0)
+
+
+@pytest.mark.parametrize(("shared", "held"), [(31, 0), (32, 32)])
+def test_a_text_that_rests_is_woken_for_enough_of_it(shared, held):
+    engine = ToyEngine(n_slots=3, can_rest=True)
+    slots = Slots(engine, 2)
+    text = list(range(40))
+    leave(slots, engine, text)
+    slots.settle()
+    assert slots.take(User([*text[:shared], 99]))[1] == held

@@ -10,13 +10,11 @@ import shlex
 import shutil
 import sys
 import sysconfig
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
-from urllib.request import url2pathname
 
 _CORE: Final = "forge-core"
 _OURS: Final = frozenset(
@@ -158,6 +156,8 @@ def _origin(name: str) -> _Origin:
     parts = urlsplit(str(url))
     if parts.scheme != "file":
         return _Origin()
+    from urllib.request import url2pathname  # here, like tomllib below: advice is rare, and all programs would pay
+
     path = Path(url2pathname(unquote(parts.path)))
     if hasattr(about, "dir_info"):
         if not (path / "pyproject.toml").is_file():
@@ -177,6 +177,8 @@ def _clone(origin: _Origin) -> Path | None:
 
 def _folders(clone: Path, name: str, extras: str, seen: tuple[str, ...] = ()) -> Iterator[str]:
     """Arguments for pip: the clone's folder of *name*, after those that it needs and that aren't installed."""
+    import tomllib
+
     folder = clone / name
     try:
         project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))["project"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -39,9 +39,10 @@ class ObservedRequest:
     """Unique among all requests of this process and its children."""
     operation: Operation
     backend: str
-    """The backend's name."""
+    """The backend's name. Empty if none was reached: no such model is loaded, or the request can't be read."""
     model: str
-    """The model's name; for a model without one its path, or its name at its server. Empty if none is loaded."""
+    """The model's name; for a model without one its path, or its name at its server. Empty if none is loaded. Of a
+    request that reached no backend: as the caller gave it."""
     server: str | None = None
     """The address of the server that computes the answer; None for engines in this process."""
     started: float = 0.0
@@ -51,6 +52,9 @@ class ObservedRequest:
     headers: dict[str, str] = field(default_factory=dict)
     """An observer may add HTTP headers in ``on_start``: a backend that asks a server sends them with the request. That
     is how a trace goes on in the server (``traceparent``)."""
+    incoming: Mapping[str, str] = field(default_factory=dict)
+    """Of a request that came to a server of ours: those of its HTTP headers that carry a trace (``traceparent``,
+    ``tracestate``, ``baggage`` and the like), by their names in lower case. No other header is here."""
     prompt: str | None = None
     """Content: the prompt of ``generate``, or the query of ``rerank``."""
     messages: tuple[Message, ...] = ()

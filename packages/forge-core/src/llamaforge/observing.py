@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from .arriving import arriving
     from .observation import Observer
 
 VARIABLE: Final = "LLAMAFORGE_OBSERVERS"
@@ -19,3 +21,6 @@ pending: str = os.environ.get(VARIABLE, "").strip()
 
 wanted: bool = bool(pending)
 """Whether a request has to look further: somebody is attached, or still to be loaded."""
+
+arrival: Final[ContextVar[arriving | None]] = ContextVar("llamaforge_arrival", default=None)
+"""The request from outside for which this thread or task works; None for calls of this process."""

@@ -9,17 +9,19 @@ import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from . import observing
 from .cancellation import CancellationToken
 from .embeddings import EmbeddingBatch, Totals
-from .errors import ModelError, QueueFullError, RequestError
+from .errors import LlamaForgeError, ModelError, QueueFullError, RequestError
 from .observation import MOST_TEXTS, ObservedRequest, Observer, Operation, Outcome, RequestEnd, tell, telling
 from .observed_streams import AsyncObservedBatches, AsyncObservedEvents, ObservedBatches, ObservedEvents
 from .requests import EmbeddingRequest, GenerationRequest
 from .results import Event, Timings
 
+_LONGEST_NAME: Final = 200
+"""Characters of a model's name that is none of ours: it may be anything."""
 _numbers = itertools.count(1)
 _owner: int | None = None
 _prefix = ""
@@ -49,16 +51,57 @@ def begin(backend: Any, operation: Operation, parameters: object, started: float
     observers = observing.attached
     if not observers or telling.now:
         return None
+    arrival = observing.arrival.get()
+    if arrival is not None:
+        arrival.reached = True
     request = ObservedRequest(
         id=_new_id(),
         operation=operation,
-        backend=_asked(lambda: backend.name, type(backend).__name__),
-        model=_asked(lambda: backend.model_name or backend.model_path or "", ""),
-        server=_asked(lambda: backend.endpoint, None),
+        backend=_asked(lambda: backend.name, type(backend).__name__) if backend is not None else "",
+        model=_asked(lambda: backend.model_name or backend.model_path or "", "") if backend is not None else "",
+        server=_asked(lambda: backend.endpoint, None) if backend is not None else None,
         started=time.time() - (time.perf_counter() - started),
         parameters=dict(parameters) if isinstance(parameters, Mapping) else {},
+        incoming=arrival.headers if arrival is not None else {},
     )
     return Watch(observers, request, started)
+
+
+def refuse(
+    backend: Any,
+    operation: Operation,
+    parameters: object,
+    error: BaseException,
+    model: object = None,
+    began: float | None = None,
+    headers: Mapping[str, str] | None = None,
+    outcome: Outcome | None = None,
+) -> None:
+    """Tell the start and the end of a request that no backend has begun.
+
+    Args:
+        backend: the one that was to be asked. None: none was reached.
+        operation: what was called.
+        parameters: the caller's.
+        error: what the caller gets.
+        model: the name that the caller gave, where no backend was reached.
+        began: when, by ``time.perf_counter()``. None: now.
+        headers: those that carry a trace.
+        outcome: None: as *error* says. Any error of LlamaForge's refuses the request, as no work was done.
+    """
+    watch = begin(backend, operation, parameters, time.perf_counter() if began is None else began)
+    if watch is None:
+        return
+    if isinstance(model, str) and backend is None:
+        watch.request.model = model[:_LONGEST_NAME]
+    if headers:
+        watch.request.incoming = headers
+    if outcome is None and isinstance(error, LlamaForgeError):
+        outcome = "refused"
+    if outcome is None:
+        watch.fail(error)
+    else:
+        watch.end(outcome, error=error if outcome in ("refused", "failed") else None)
 
 
 def _asked(question: Callable[[], Any], otherwise: Any) -> Any:

@@ -49,6 +49,8 @@ USAGE: Final = {
 }
 """Token counts that have an attribute."""
 
+NO_BACKEND: Final = "llamaforge"
+"""The provider of a request that reached no backend."""
 OUTCOME: Final = "llamaforge.outcome"
 """Ours: how the request ended; see :data:`llamaforge.observers.Outcome`."""
 DROPPED: Final = "llamaforge.dropped"

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry import metrics, propagate, trace
+from opentelemetry.context import Context
 from opentelemetry.metrics import Histogram, MeterProvider
+from opentelemetry.propagators.textmap import DefaultGetter
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 
 from llamaforge.observers import ObservedRequest, Observer, RequestEnd
@@ -21,11 +24,23 @@ CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
+class _LowerCase(DefaultGetter):
+    """Reads headers whose names are in lower case, however a propagator writes them."""
+
+    def get(self, carrier: Mapping[str, Any], key: str) -> list[str] | None:
+        return super().get(carrier, key.lower())
+
+
+_LOWER: Final = _LowerCase()
+
+
 class OpenTelemetryObserver(Observer):
     """A span and metrics for each request.
 
-    The span's parent is the span that is current where the call is made, in whichever thread that is. A backend that
-    asks a server sends the span's context with it (``traceparent``), so that the server's spans are its children.
+    The span's parent is the span that is current where the call is made, in whichever thread that is. Where none is,
+    as in ``llamaforge serve`` without an instrumentation of its own, it is the client's span, which the request's
+    headers name. A backend that asks a server sends the span's context with it (``traceparent``), so that the server's
+    spans are its children.
 
     Args:
         tracer_provider: None: the global one.
@@ -65,14 +80,16 @@ class OpenTelemetryObserver(Observer):
             attributes[names.OUTPUT_TYPE] = "json" if str(kind).startswith("json") else "text"
         if self.content:
             _put(attributes, names.INPUT_MESSAGES, input_messages(request))
+        parent = _parent(request)
         span = self._tracer.start_span(
             f"{attributes[names.OPERATION]} {request.model}".rstrip(),
+            context=parent,
             kind=SpanKind.CLIENT if request.server is not None else SpanKind.INTERNAL,
             attributes=attributes,
             start_time=int(request.started * 1e9),
         )
         self._spans[request.id] = span
-        propagate.inject(request.headers, trace.set_span_in_context(span))
+        propagate.inject(request.headers, trace.set_span_in_context(span, parent))
 
     def on_end(self, request: ObservedRequest, end: RequestEnd) -> None:
         """End the span and record what was measured."""
@@ -86,7 +103,9 @@ class OpenTelemetryObserver(Observer):
         self._measure(request, end, total, error)
 
     def _complete(self, span: Span, request: ObservedRequest, end: RequestEnd, error: str | None) -> None:
-        attributes: dict[str, Any] = {names.OUTCOME: end.outcome, names.RESPONSE_MODEL: request.model}
+        attributes: dict[str, Any] = {names.OUTCOME: end.outcome}
+        if request.backend:
+            attributes[names.RESPONSE_MODEL] = request.model
         if end.finish_reason is not None:
             attributes[names.FINISH_REASONS] = (end.finish_reason,)
         if end.usage is not None:
@@ -105,7 +124,10 @@ class OpenTelemetryObserver(Observer):
     def _measure(self, request: ObservedRequest, end: RequestEnd, total: float, error: str | None) -> None:
         histograms = self._histograms
         attributes = _described(request)
-        attributes[names.RESPONSE_MODEL] = request.model
+        if request.backend:
+            attributes[names.RESPONSE_MODEL] = request.model
+        else:  # any text may stand there: each would be a series of its own
+            del attributes[names.REQUEST_MODEL]
         first, usage, here = end.timings.first_token, end.usage, request.server is None
         if usage is not None:
             counted = histograms["tokens"].record
@@ -135,11 +157,18 @@ class OpenTelemetryObserver(Observer):
             span.end()
 
 
+def _parent(request: ObservedRequest) -> Context | None:
+    """The context of the span's parent; None: the one that is current."""
+    if not request.incoming or trace.get_current_span().get_span_context().is_valid:
+        return None
+    return propagate.extract(request.incoming, getter=_LOWER)
+
+
 def _described(request: ObservedRequest) -> dict[str, Any]:
     """The attributes of spans and measurements alike."""
     attributes: dict[str, Any] = {
         names.OPERATION: names.OPERATIONS[request.operation],
-        names.PROVIDER: request.backend,
+        names.PROVIDER: request.backend or names.NO_BACKEND,
         names.REQUEST_MODEL: request.model,
     }
     if request.server is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from llamaforge import LlamaForge
+from llamaforge import LlamaForge, observers
 
 from .access_log import AccessLog
 from .admin import Admin
@@ -88,7 +89,8 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
     watch = Watch(forge.progress)
     forge.progress = watch.report
     residency = Residency(forge, config, watch)
-    service = Service(forge, config, residency, Metrics(forge.pool), watch, Store(config.store))
+    metrics = Metrics(forge.pool, residency.waiting)
+    service = Service(forge, config, residency, metrics, watch, Store(config.store))
     cards = Cards(residency)
     routes: list[BaseRoute] = [
         *(Route(path, Generation(dialect, service), methods=["POST"]) for path, dialect in _GENERATION.items()),
@@ -106,11 +108,13 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         for name in sorted(config.pinned):
             residency.preload(name)
+        observers.attach(metrics)
         unloading = asyncio.ensure_future(_unload_idle(residency))
         try:
             yield
         finally:
             unloading.cancel()
+            observers.detach(metrics)
 
     middleware = [Middleware(Cors, service=service), Middleware(Guard, service=service, voice_of=voice_of)]
     if config.access_log is not None:
@@ -123,6 +127,8 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
     )
     app.router.redirect_slashes = False  # such a redirect has the wrong scheme behind a proxy
     app.state.service = service
+    observers.attach(metrics)
+    weakref.finalize(app, observers.detach, metrics)  # within another application it has no lifespan
     for name in config.pinned:
         residency.pin(name)
     return app

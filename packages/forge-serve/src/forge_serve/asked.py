@@ -6,13 +6,16 @@ import math
 import re
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from llamaforge import BaseBackend, GeneratedText
 from llamaforge.parameters import NAMES
 from llamaforge.results import Event
 
 from .errors import Problem
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 _DURATION: Final = re.compile(r"(-?\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -82,6 +85,9 @@ class Voice(Protocol):
 class Dialect(Voice, Protocol):
     """One way to ask for an answer."""
 
+    operation: ClassVar[Operation]
+    """What it asks for, as observers hear it."""
+
     def read(self, body: dict[str, Any]) -> Asked:
         """The request in a body. Raises Problem or a RequestError."""
 
@@ -104,6 +110,9 @@ class Work:
 
 class WorkDialect(Voice, Protocol):
     """One way to ask for what is done in one piece."""
+
+    operation: ClassVar[Operation | None]
+    """What it asks for, as observers hear it. None: nothing that they hear of."""
 
     def read(self, body: dict[str, Any]) -> Work:
         """The request in a body. Raises Problem or a RequestError."""

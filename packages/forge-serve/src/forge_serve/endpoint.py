@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from starlette.types import Receive, Scope, Send
 
+from llamaforge.arriving import arriving
+
 from .asked import Voice
-from .errors import invalid, problem
+from .errors import Problem, invalid, problem
 from .exchange import ClientGone, Exchange
 from .metrics import Counted
 from .service import Service
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation, Outcome
+
+_OUTCOMES: Final[Mapping[type[BaseException], Outcome]] = {Problem: "refused", ClientGone: "cancelled"}
+"""How our own exceptions end a request, for observers."""
 
 
 class Endpoint:
@@ -23,11 +31,13 @@ class Endpoint:
     Args:
         voice: the dialect in which errors are told.
         service: the models, and what belongs to them.
+        operation: what it does, for observers. None: nothing that they hear of.
     """
 
-    def __init__(self, voice: Voice, service: Service) -> None:
+    def __init__(self, voice: Voice, service: Service, operation: Operation | None = None) -> None:
         self.voice = voice
         self.service = service
+        self.operation: Operation | None = operation
 
     async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
         """Answer the request in *body*. Raises Problem or an error of the models."""
@@ -40,7 +50,8 @@ class Endpoint:
         with self.service.metrics.request(self.voice.name) as counted:
             scope.setdefault("state", {})["counted"] = counted
             try:
-                await self.respond(exchange, await exchange.json(), counted)
+                with self.arriving(exchange) as counted.arrival:
+                    await self.respond(exchange, await exchange.json(), counted)
             except ClientGone:
                 counted.ending = "disconnected"
             except asyncio.CancelledError:
@@ -53,21 +64,29 @@ class Endpoint:
                     with contextlib.suppress(OSError):
                         await exchange.answer(self.voice.error(found), found.status, found.headers)
 
+    def arriving(self, exchange: Exchange) -> contextlib.AbstractContextManager[arriving | None]:
+        """Let observers hear of a request that ends before it reaches a model."""
+        if self.operation is None:
+            return contextlib.nullcontext()
+        return arriving(self.operation, exchange.scope["headers"], _OUTCOMES)
+
     async def watched(
         self, exchange: Exchange, work: Coroutine[Any, Any, None], counted: Counted, *beside: Coroutine[Any, Any, None]
     ) -> None:
-        """Do *work*, with what runs *beside* it; stop at once where the client leaves, whatever is under way."""
+        """Do *work*, with what runs *beside* it; stop at once where the client leaves, whatever is under way.
+
+        Raises ClientGone then.
+        """
         answering = asyncio.ensure_future(work)
         leaving = asyncio.ensure_future(exchange.disconnected())
         others = [asyncio.ensure_future(each) for each in beside]
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
-                counted.ending = "disconnected"
                 answering.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await answering
-                return
+                raise ClientGone
             await answering
         finally:
             for task in (answering, leaving, *others):

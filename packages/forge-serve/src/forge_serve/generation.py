@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from llamaforge import AsyncTextStream, BaseBackend, GeneratedText
-from llamaforge.results import Event, Finished
+from llamaforge.results import Event
 
 from .asked import Asked, Dialect, Writer, seconds_of
 from .dialects.ollama import OllamaWriter
@@ -26,7 +26,7 @@ class Generation(Endpoint):
     """An endpoint that generates, in one dialect."""
 
     def __init__(self, dialect: Dialect, service: Service) -> None:
-        super().__init__(dialect, service)
+        super().__init__(dialect, service, dialect.operation)
         self._dialect = dialect
 
     async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
@@ -35,10 +35,11 @@ class Generation(Endpoint):
         timeout = deadline(exchange)
         if timeout is not None:
             asked.parameters["timeout"] = timeout
+        counted.asks_for(asked.model)
         counted.model = self.service.residency.entry(asked.model).name
         writer = self._dialect.writer(asked)
         beside = [self._keep_alive(exchange, writer)] if asked.stream else []
-        await self.watched(exchange, self._answer(exchange, asked, writer, counted), counted, *beside)
+        await self.watched(exchange, self._answer(exchange, asked, writer), counted, *beside)
 
     async def _keep_alive(self, exchange: Exchange, writer: Writer) -> None:
         """Send a sign of life where nothing was sent for a while: while a model loads, or a prompt is computed."""
@@ -57,7 +58,7 @@ class Generation(Endpoint):
                     sign = writer.start() + sign
                 await exchange.write(sign)
 
-    async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer, counted: Counted) -> None:
+    async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer) -> None:
         keep = seconds_of(asked.keep_alive)
         async with self.service.residency.lease(asked.model, keep) as backend, contextlib.AsyncExitStack() as stack:
             length = backend.context_length
@@ -72,16 +73,12 @@ class Generation(Endpoint):
                 return
             streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
             if asked.stream:
-                await self._stream(exchange, asked, writer, streams, counted)
+                await self._stream(exchange, asked, writer, streams)
             else:
                 answers = await _read_all(streams)
-                for answer in answers:
-                    counted.answered(answer.finish_reason, answer.usage, answer.timings)
                 await exchange.answer(writer.whole(answers), headers=ignored_header(asked.ignored))
 
-    async def _stream(
-        self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream], counted: Counted
-    ) -> None:
+    async def _stream(self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream]) -> None:
         try:
             async for choice, event in _events(streams):
                 if not exchange.started:
@@ -91,8 +88,6 @@ class Generation(Endpoint):
                     content = writer.event(choice, event)
                     if content:
                         await exchange.write(content)
-                if isinstance(event, Finished):
-                    counted.answered(event.finish_reason, event.usage, event.timings)
             last = writer.end()
             if last:
                 await exchange.write(last)

@@ -123,6 +123,11 @@ class Residency:
         """Requests to that model that run or wait."""
         return self._asked[name]
 
+    def waiting(self) -> dict[str, int]:
+        """For each model that was asked for, the requests to it that wait until it is loaded."""
+        inside = {model.name: model.requests for model in self.forge.loaded_models()}
+        return {name: max(0, count - inside.get(name, 0)) for name, count in self._asked.items()}
+
     def held_up(self, name: str) -> bool:
         """Whether a model waits for others in use to make room, and its turn has come."""
         return self._loads.held_up(name)

@@ -49,18 +49,22 @@ class ResponsesEndpoint(Generation):
             await super().respond(exchange, body, counted)
             return
         asked = self._responses.read(body)
+        counted.asks_for(asked.model)
         counted.model = self.service.residency.entry(asked.model).name
         writer = self._responses.writer(asked)
-        task = asyncio.ensure_future(self._compute(asked, writer))
+        task = asyncio.ensure_future(self._compute(exchange, asked, writer))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
         writer.keep(task)
         await exchange.answer(writer.encoded(), headers=ignored_header(asked.ignored))
 
-    async def _compute(self, asked: AskedResponse, writer: ResponseWriter) -> None:
+    async def _compute(self, exchange: Exchange, asked: AskedResponse, writer: ResponseWriter) -> None:
         try:
-            async with self.service.residency.lease(asked.model) as backend:
-                writer.whole(await read_answers(backend, asked))
+            with self.arriving(exchange) as arrival:
+                if arrival is not None:
+                    arrival.model = asked.model
+                async with self.service.residency.lease(asked.model) as backend:
+                    writer.whole(await read_answers(backend, asked))
         except asyncio.CancelledError:
             writer.cancelled()
             writer.keep()

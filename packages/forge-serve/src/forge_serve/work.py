@@ -17,12 +17,13 @@ class Working(Endpoint):
     """An endpoint that does one piece of work, in one dialect."""
 
     def __init__(self, dialect: WorkDialect, service: Service) -> None:
-        super().__init__(dialect, service)
+        super().__init__(dialect, service, dialect.operation)
         self._dialect = dialect
 
     async def respond(self, exchange: Exchange, body: dict[str, Any], counted: Counted) -> None:
         """Do it, and answer."""
         work = self._dialect.read(body)
+        counted.asks_for(work.model)
         counted.model = self.service.residency.entry(work.model).name
         await self.watched(exchange, self._work(exchange, work), counted)
 

@@ -14,13 +14,13 @@ from ..cancellation import CancellationToken
 from ..errors import ContractError, ModelNotLoadedError, UnsupportedError
 from ..event_validation import EventValidator, avalidated, validated
 from ..messages import Message
-from ..requests import GenerationRequest, merge_parameters, read_request
+from ..requests import GenerationRequest, read_request
 from ..results import Event, Finished, GeneratedText, TextDelta
 from ..streams import AsyncTextStream, TextStream
 from ..validation import check_mapping
 from .base import BaseBackend
 from .loading import checked_path, loading
-from .watching import Watch, begin
+from .watching import Watch, begin, refused
 
 
 class BasicBackendAdapter(BaseBackend):
@@ -77,7 +77,7 @@ class BasicBackendAdapter(BaseBackend):
 
     def generate(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> GeneratedText:
         """Generate text with the author's ``generate``. Anything that it raises becomes a GenerationError."""
-        return self._whole(prompt, merge_parameters(parameters, more)).read()
+        return self._whole(prompt, self._merged("generate", parameters, more)).read()
 
     def generate_at_once(self, prompt: str, parameters: Mapping[str, object] | None = None) -> TextStream:
         """:meth:`generate` as a stream of one piece, which can be cancelled."""
@@ -85,13 +85,13 @@ class BasicBackendAdapter(BaseBackend):
 
     def generate_stream(self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any) -> TextStream:
         """Stream text from the author's ``generate_stream`` or, without one, from ``generate`` in one piece."""
-        return self._open(prompt, merge_parameters(parameters, more), streamed=True)
+        return self._open(prompt, self._merged("generate", parameters, more), streamed=True)
 
     def agenerate_stream(
         self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Any
     ) -> AsyncTextStream:
         """Asynchronous :meth:`generate_stream`: the author's method runs in a separate thread."""
-        return self._aopen(prompt, merge_parameters(parameters, more), streamed=True)
+        return self._aopen(prompt, self._merged("generate", parameters, more), streamed=True)
 
     def chat_stream(
         self,
@@ -100,7 +100,7 @@ class BasicBackendAdapter(BaseBackend):
         **more: Any,
     ) -> TextStream:
         """Raises UnsupportedError."""
-        raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+        raise self._no_chat(parameters)
 
     def achat_stream(
         self,
@@ -109,7 +109,7 @@ class BasicBackendAdapter(BaseBackend):
         **more: Any,
     ) -> AsyncTextStream:
         """Raises UnsupportedError."""
-        raise UnsupportedError("chat", self.name, "It has only the basic methods.")
+        raise self._no_chat(parameters)
 
     def __repr__(self) -> str:
         return repr(self.backend)
@@ -179,6 +179,11 @@ class BasicBackendAdapter(BaseBackend):
                 raise self._broken("generate", text, "a string")
             yield TextDelta(str.__str__(text))
         yield Finished(finish_reason="unknown", parameters=given)
+
+    def _no_chat(self, parameters: Mapping[str, object] | None) -> UnsupportedError:
+        error = UnsupportedError("chat", self.name, "It has only the basic methods.")
+        refused(self, "chat", parameters, error)
+        return error
 
     def _broken(self, method: str, found: object, expected: str, *, verb: str = "returned") -> ContractError:
         """The error for an author's method that returned something else than *expected*."""

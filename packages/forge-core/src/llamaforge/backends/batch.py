@@ -91,20 +91,22 @@ def check_prompt(index: int, prompt: Prompt) -> None:
 
 def run_batch(
     prompts: Iterable[Prompt],
-    start: Callable[[Prompt], TextStream],
+    start: Callable[[int, Prompt], TextStream],
     *,
     concurrency: int,
     progress: bool | Callable[[int], None],
 ) -> Iterator[BatchItem]:
-    """Answer all *prompts* with *concurrency* threads. Leaving the iterator early cancels what is under way."""
+    """Answer all *prompts* with *concurrency* threads. Leaving the iterator early cancels what is under way.
+
+    *start* gets a prompt with its index.
+    """
     streams: set[TextStream] = set()
     lock = threading.RLock()  # reentrant: see below
     left = threading.Event()
 
     def answer(index: int, prompt: Prompt) -> BatchItem:
         try:
-            check_prompt(index, prompt)
-            with start(prompt) as stream:
+            with start(index, prompt) as stream:
                 with lock:
                     streams.add(stream)
                 try:
@@ -154,7 +156,7 @@ def run_batch(
 
 async def arun_batch(
     prompts: Iterable[Prompt],
-    start: Callable[[Prompt], AsyncTextStream],
+    start: Callable[[int, Prompt], AsyncTextStream],
     *,
     concurrency: int,
     progress: bool | Callable[[int], None],
@@ -165,8 +167,7 @@ async def arun_batch(
     async def answer(index: int, prompt: Prompt) -> BatchItem:
         async with turns:
             try:
-                check_prompt(index, prompt)
-                async with start(prompt) as stream:
+                async with start(index, prompt) as stream:
                     return BatchItem(index, await stream.read())
             except Exception as error:  # noqa: BLE001 - whatever it is, the other prompts go on
                 return BatchItem(index, None, _typed(error))

@@ -12,8 +12,9 @@ from ..results import GeneratedText
 from ..signatures import overridable, takes_parameters
 from ..streams import AsyncTextStream, TextStream
 from ..validation import check_mapping
-from .batch import BatchItem, Prompt, arun_batch, checked, read_concurrency, run_batch, several
+from .batch import BatchItem, Prompt, arun_batch, check_prompt, checked, read_concurrency, run_batch, several
 from .tool_calls import Messages, RunsTools, RunsToolsOfNamedModels
+from .watching import Operation, refusals, refused
 
 
 class GenerationCalls(RunsTools):
@@ -38,7 +39,7 @@ class GenerationCalls(RunsTools):
 
         Raises a RequestError before any work is done, and an EngineError if the engine fails.
         """
-        return self._whole(prompt, merge_parameters(parameters, more)).read()
+        return self._whole(prompt, self._merged("generate", parameters, more)).read()
 
     @overridable
     @takes_parameters
@@ -50,35 +51,35 @@ class GenerationCalls(RunsTools):
         The request is checked now; the engine starts when the first piece is read. The joined pieces are exactly what
         :meth:`generate` returns.
         """
-        return self._start(prompt, None, merge_parameters(parameters, more), time.perf_counter())
+        return self._start(prompt, None, self._merged("generate", parameters, more), time.perf_counter())
 
     @takes_parameters
     def chat(
         self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Answer a conversation. *messages* are :class:`~llamaforge.messages.Message` or dicts of that shape."""
-        return self.chat_stream(messages, merge_parameters(parameters, more)).read()
+        return self.chat_stream(messages, self._merged("chat", parameters, more)).read()
 
     @takes_parameters
     def chat_stream(
         self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> TextStream:
         """Stream the answer to a conversation."""
-        return self._start(None, messages, merge_parameters(parameters, more), time.perf_counter())
+        return self._start(None, messages, self._merged("chat", parameters, more), time.perf_counter())
 
     @takes_parameters
     async def agenerate(
         self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> GeneratedText:
         """Asynchronous :meth:`generate`; it never blocks the event loop."""
-        return await self._awhole(prompt, merge_parameters(parameters, more)).read()
+        return await self._awhole(prompt, self._merged("generate", parameters, more)).read()
 
     @takes_parameters
     def agenerate_stream(
         self, prompt: str, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
         """Asynchronous :meth:`generate_stream`: ``async for piece in backend.agenerate_stream(...)``."""
-        return self._astart(prompt, None, merge_parameters(parameters, more), time.perf_counter())
+        return self._astart(prompt, None, self._merged("generate", parameters, more), time.perf_counter())
 
     @takes_parameters
     async def achat(
@@ -92,7 +93,7 @@ class GenerationCalls(RunsTools):
         self, messages: Messages, parameters: Mapping[str, object] | None = None, **more: Unpack[GenerationParameters]
     ) -> AsyncTextStream:
         """Asynchronous :meth:`chat_stream`."""
-        return self._astart(None, messages, merge_parameters(parameters, more), time.perf_counter())
+        return self._astart(None, messages, self._merged("chat", parameters, more), time.perf_counter())
 
     @property
     def concurrency(self) -> int:
@@ -122,13 +123,19 @@ class GenerationCalls(RunsTools):
             progress: True shows a progress bar on standard error; a function is called with 1 after each answer.
             more: generation parameters by name.
         """
-        merged = merge_parameters(parameters, more)
+        with refusals(self, "generate", parameters):
+            merged = merge_parameters(parameters, more)
+            self._check_batch(merged)
+            asked, at_once, told = several(prompts), self._at_once(concurrency), checked(progress)
 
-        def start(prompt: Prompt) -> TextStream:
-            return self._whole(prompt, merged) if isinstance(prompt, str) else self.chat_stream(prompt, merged)
+        def start(index: int, prompt: Prompt) -> TextStream:
+            if isinstance(prompt, str):
+                return self._whole(prompt, merged)
+            with refusals(self, "chat", merged):
+                check_prompt(index, prompt)
+            return self.chat_stream(prompt, merged)
 
-        self._check_batch(merged)
-        return run_batch(several(prompts), start, concurrency=self._at_once(concurrency), progress=checked(progress))
+        return run_batch(asked, start, concurrency=at_once, progress=told)
 
     @takes_parameters
     def agenerate_batch(
@@ -141,13 +148,31 @@ class GenerationCalls(RunsTools):
         **more: Unpack[GenerationParameters],
     ) -> AsyncIterator[BatchItem]:
         """Asynchronous :meth:`generate_batch`: ``async for item in backend.agenerate_batch(prompts)``."""
-        merged = merge_parameters(parameters, more)
+        with refusals(self, "generate", parameters):
+            merged = merge_parameters(parameters, more)
+            self._check_batch(merged)
+            asked, at_once, told = several(prompts), self._at_once(concurrency), checked(progress)
 
-        def start(prompt: Prompt) -> AsyncTextStream:
-            return self._awhole(prompt, merged) if isinstance(prompt, str) else self.achat_stream(prompt, merged)
+        def start(index: int, prompt: Prompt) -> AsyncTextStream:
+            if isinstance(prompt, str):
+                return self._awhole(prompt, merged)
+            with refusals(self, "chat", merged):
+                check_prompt(index, prompt)
+            return self.achat_stream(prompt, merged)
 
-        self._check_batch(merged)
-        return arun_batch(several(prompts), start, concurrency=self._at_once(concurrency), progress=checked(progress))
+        return arun_batch(asked, start, concurrency=at_once, progress=told)
+
+    def _merged(
+        self, operation: Operation, parameters: Mapping[str, object] | None, more: Mapping[str, object]
+    ) -> Mapping[str, object] | None:
+        """:func:`merge_parameters`, whose errors end a request."""
+        if not more:
+            return parameters
+        try:
+            return merge_parameters(parameters, more)
+        except Exception as error:
+            refused(self, operation, parameters, error)
+            raise
 
     def _check_batch(self, parameters: Mapping[str, object] | None) -> None:
         """Refuse what is wrong for every item of a batch."""
@@ -182,6 +207,22 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         """The backend that runs the model *name*; None: the current one."""
         raise NotImplementedError
 
+    def _asked(
+        self,
+        model: str | None,
+        operation: Operation,
+        parameters: Mapping[str, object] | None,
+        more: Mapping[str, object],
+    ) -> tuple[GenerationCalls, Mapping[str, object] | None]:
+        """The backend of the model, and the parameters. An error ends a request."""
+        backend = None
+        try:
+            backend = self.backend(model)
+            return backend, (merge_parameters(parameters, more) if more else parameters)
+        except Exception as error:
+            refused(backend, operation, parameters, error, model)
+            raise
+
     @takes_parameters
     def generate(
         self,
@@ -205,7 +246,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         Returns a ``str`` with ``finish_reason``, ``usage``, ``timings`` and more as attributes. Raises
         ModelNotLoadedError, a RequestError before any work is done, or an EngineError.
         """
-        answer: GeneratedText = self.backend(model).generate(prompt, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "generate", parameters, more)
+        answer: GeneratedText = backend.generate(prompt, merged)
         return answer
 
     @takes_parameters
@@ -218,7 +260,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> TextStream:
         """:meth:`generate` as a stream: an iterator of ``str``."""
-        stream: TextStream = self.backend(model).generate_stream(prompt, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "generate", parameters, more)
+        stream: TextStream = backend.generate_stream(prompt, merged)
         return stream
 
     @takes_parameters
@@ -231,7 +274,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
         """Answer a conversation: ``[{"role": "user", "content": "Hello"}, ...]``. Raises the errors of generate."""
-        return self.backend(model).chat(messages, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "chat", parameters, more)
+        return backend.chat(messages, merged)
 
     @takes_parameters
     def chat_stream(
@@ -243,7 +287,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> TextStream:
         """:meth:`chat` as a stream."""
-        return self.backend(model).chat_stream(messages, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "chat", parameters, more)
+        return backend.chat_stream(messages, merged)
 
     @takes_parameters
     async def agenerate(
@@ -255,7 +300,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
         """Asynchronous :meth:`generate`; it never blocks the event loop."""
-        return await self.backend(model).agenerate(prompt, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "generate", parameters, more)
+        return await backend.agenerate(prompt, merged)
 
     @takes_parameters
     def agenerate_stream(
@@ -267,7 +313,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> AsyncTextStream:
         """Asynchronous :meth:`generate_stream`: ``async for piece in forge.agenerate_stream(...)``."""
-        return self.backend(model).agenerate_stream(prompt, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "generate", parameters, more)
+        return backend.agenerate_stream(prompt, merged)
 
     @takes_parameters
     async def achat(
@@ -279,7 +326,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> GeneratedText:
         """Asynchronous :meth:`chat`."""
-        return await self.backend(model).achat(messages, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "chat", parameters, more)
+        return await backend.achat(messages, merged)
 
     @takes_parameters
     def achat_stream(
@@ -291,7 +339,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> AsyncTextStream:
         """Asynchronous :meth:`chat_stream`."""
-        return self.backend(model).achat_stream(messages, merge_parameters(parameters, more))
+        backend, merged = self._asked(model, "chat", parameters, more)
+        return backend.achat_stream(messages, merged)
 
     @takes_parameters
     def generate_batch(
@@ -305,8 +354,8 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> Iterator[BatchItem]:
         """Answer any number of prompts, in order; see :meth:`BaseBackend.generate_batch`."""
-        merged = merge_parameters(parameters, more)
-        return self.backend(model).generate_batch(prompts, merged, concurrency=concurrency, progress=progress)
+        backend, merged = self._asked(model, "generate", parameters, more)
+        return backend.generate_batch(prompts, merged, concurrency=concurrency, progress=progress)
 
     @takes_parameters
     def agenerate_batch(
@@ -320,5 +369,5 @@ class NamedModelCalls(RunsToolsOfNamedModels):
         **more: Unpack[GenerationParameters],
     ) -> AsyncIterator[BatchItem]:
         """Asynchronous :meth:`generate_batch`: ``async for item in forge.agenerate_batch(prompts)``."""
-        merged = merge_parameters(parameters, more)
-        return self.backend(model).agenerate_batch(prompts, merged, concurrency=concurrency, progress=progress)
+        backend, merged = self._asked(model, "generate", parameters, more)
+        return backend.agenerate_batch(prompts, merged, concurrency=concurrency, progress=progress)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ..embeddings import AsyncEmbeddingStream, Embeddings, EmbeddingStream, Ranking
 from .embedding_calls import EmbeddingCalls, OnUnsupported, Texts, Truncation
+from .watching import Operation, refused
 
 
 class NamedModelEmbeddingCalls:
@@ -14,6 +15,14 @@ class NamedModelEmbeddingCalls:
     def backend(self, name: str | None = None) -> EmbeddingCalls:
         """The backend that runs the model *name*; None: the current one."""
         raise NotImplementedError
+
+    def _reached(self, model: str | None, operation: Operation) -> EmbeddingCalls:
+        """The backend of the model. An error ends a request."""
+        try:
+            return self.backend(model)
+        except Exception as error:
+            refused(None, operation, None, error, model)
+            raise
 
     def embed(
         self,
@@ -29,7 +38,7 @@ class NamedModelEmbeddingCalls:
     ) -> Embeddings:
         """The vectors of *texts*; see :meth:`BaseBackend.embed`. *model*: a loaded model's name; None: the current
         one."""
-        return self.backend(model).embed(
+        return self._reached(model, "embed").embed(
             texts,
             dimensions=dimensions,
             normalize=normalize,
@@ -52,7 +61,7 @@ class NamedModelEmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> EmbeddingStream:
         """:meth:`embed` for any number of texts in constant memory: an iterator of vectors."""
-        return self.backend(model).embed_stream(
+        return self._reached(model, "embed").embed_stream(
             texts,
             dimensions=dimensions,
             normalize=normalize,
@@ -75,7 +84,7 @@ class NamedModelEmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> Embeddings:
         """Asynchronous :meth:`embed`; it never blocks the event loop."""
-        return await self.backend(model).aembed(
+        return await self._reached(model, "embed").aembed(
             texts,
             dimensions=dimensions,
             normalize=normalize,
@@ -98,7 +107,7 @@ class NamedModelEmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> AsyncEmbeddingStream:
         """Asynchronous :meth:`embed_stream`: ``async for vector in forge.aembed_stream(texts)``."""
-        return self.backend(model).aembed_stream(
+        return self._reached(model, "embed").aembed_stream(
             texts,
             dimensions=dimensions,
             normalize=normalize,
@@ -120,7 +129,7 @@ class NamedModelEmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> Ranking:
         """The *documents* by their relevance to *query*, best first; see :meth:`BaseBackend.rerank`."""
-        return self.backend(model).rerank(
+        return self._reached(model, "rerank").rerank(
             query, documents, top_n=top_n, truncation=truncation, timeout=timeout, on_unsupported=on_unsupported
         )
 
@@ -136,6 +145,6 @@ class NamedModelEmbeddingCalls:
         on_unsupported: OnUnsupported | None = None,
     ) -> Ranking:
         """Asynchronous :meth:`rerank`; it never blocks the event loop."""
-        return await self.backend(model).arerank(
+        return await self._reached(model, "rerank").arerank(
             query, documents, top_n=top_n, truncation=truncation, timeout=timeout, on_unsupported=on_unsupported
         )

@@ -12,6 +12,7 @@ from ..results import Event
 from ..signatures import takes_parameters
 from ..streams import AsyncTextStream, TextStream
 from .tool_loop import Confirm, ToolLoop, ToolRun, ToolStep, arun_loop, run_loop
+from .watching import Operation, refusals
 
 Messages = Iterable[Message | Mapping[str, object]]
 """A conversation: :class:`~llamaforge.messages.Message` or dicts of that shape."""
@@ -59,8 +60,9 @@ class RunsTools:
 
         Returns the last answer, the whole conversation and the steps.
         """
-        merged = merge_parameters(parameters, more)
-        loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
+        with refusals(self, "chat", parameters):
+            merged = merge_parameters(parameters, more)
+            loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
         return run_loop(loop, self.chat_stream, on_event)
 
     @takes_parameters
@@ -78,16 +80,17 @@ class RunsTools:
         **more: Unpack[GenerationParameters],
     ) -> ToolRun:
         """Asynchronous :meth:`run_tools`; coroutine functions run in this event loop."""
-        merged = merge_parameters(parameters, more)
-        loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
+        with refusals(self, "chat", parameters):
+            merged = merge_parameters(parameters, more)
+            loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
         return await arun_loop(loop, self.achat_stream, on_event)
 
 
 class RunsToolsOfNamedModels:
     """``run_tools`` of named models."""
 
-    def backend(self, name: str | None = None) -> Any:
-        """The backend that runs the model *name*; None: the current one."""
+    def _asked(self, model: str | None, operation: Operation, parameters: Any, more: Any) -> tuple[Any, Any]:
+        """The backend that runs the model, and the parameters."""
         raise NotImplementedError
 
     @takes_parameters
@@ -106,9 +109,10 @@ class RunsToolsOfNamedModels:
         **more: Unpack[GenerationParameters],
     ) -> ToolRun:
         """Answer a conversation with Python functions that the model may call; see :meth:`BaseBackend.run_tools`."""
-        merged = merge_parameters(parameters, more)
-        loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
-        return run_loop(loop, self.backend(model).chat_stream, on_event)
+        backend, merged = self._asked(model, "chat", parameters, more)
+        with refusals(backend, "chat", parameters):
+            loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
+        return run_loop(loop, backend.chat_stream, on_event)
 
     @takes_parameters
     async def arun_tools(
@@ -126,6 +130,7 @@ class RunsToolsOfNamedModels:
         **more: Unpack[GenerationParameters],
     ) -> ToolRun:
         """Asynchronous :meth:`run_tools`; coroutine functions run in this event loop."""
-        merged = merge_parameters(parameters, more)
-        loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
-        return await arun_loop(loop, self.backend(model).achat_stream, on_event)
+        backend, merged = self._asked(model, "chat", parameters, more)
+        with refusals(backend, "chat", parameters):
+            loop = ToolLoop(messages, tools, merged, max_rounds=max_rounds, confirm=confirm, on_step=on_step)
+        return await arun_loop(loop, backend.achat_stream, on_event)

@@ -9,11 +9,13 @@ import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from ..arriving import arriving
 from ..backends.base import BaseBackend
+from ..backends.watching import refused
 from ..errors import (
     AuthenticationError,
     BatchFileError,
@@ -36,6 +38,16 @@ from .index import RowIndex
 from .journal import MARK, Journal
 from .rows import Row
 
+if TYPE_CHECKING:
+    from ..observation import Operation
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "/v1/chat/completions": "chat",
+    "/v1/responses": "chat",
+    "/v1/completions": "generate",
+    "/v1/embeddings": "embed",
+}
+"""What rows ask for, as observers hear it."""
 _encode = msgspec.json.Encoder().encode
 _AHEAD: Final = 4
 """For each request at once, how many rows may be read ahead, or wait for an earlier one with *in_order*."""
@@ -254,18 +266,23 @@ class BatchRun:
     def _answer(self, order: int, row: Row, key: bytes) -> _Done:
         mark: dict[str, Any] = {"key": key.hex()}
         line: dict[str, Any] = {"id": f"batch_req_{secrets.token_hex(8)}", "custom_id": row.custom_id}
+        operation = OPERATIONS.get(row.url, "chat")
         fatal = None
         response, error = None, None
         if row.body is None:
             error = {"code": "invalid_row", "message": row.problem}
             mark["line"] = row.line
+            refused(None, operation, None, BatchFileError(row.problem, line=row.line))
         else:
             try:
-                asked = row.body.get("model")
-                if not isinstance(asked, str | None):
-                    raise InvalidParameterError("model", asked, "a model's name")
-                backend, model = self._backend(asked)
-                body = answer_body(backend, row.url, row.body, model, self._parameters, self._read)
+                with arriving(operation) as arrival:
+                    asked = row.body.get("model")
+                    if not isinstance(asked, str | None):
+                        raise InvalidParameterError("model", asked, "a model's name")
+                    arrival.model = asked or ""
+                    backend, model = self._backend(asked)
+                    arrival.model = model
+                    body = answer_body(backend, row.url, row.body, model, self._parameters, self._read)
                 response = {"status_code": 200, "request_id": line["id"], "body": body}
             except Exception as failure:  # noqa: BLE001 - whatever it is, the other rows go on
                 typed = failure

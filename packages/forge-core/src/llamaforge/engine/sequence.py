@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ..constraints.matcher import Matcher
     from .answers import ParsedAnswer
 
-_NONE: Final[Mapping[int, str]] = {}
 CANCELLED: Final = "The request was cancelled before the answer was complete."
 
 
@@ -53,7 +52,7 @@ class SequenceState:
         detokenizer: Detokenizer,
         event_queue: EventQueue,
         arrived: float,
-        stop_tokens: Mapping[int, str] = _NONE,
+        stop_tokens: Mapping[int, str],
         matcher: Matcher | None = None,
         parsed: ParsedAnswer | None = None,
     ) -> None:
@@ -69,8 +68,8 @@ class SequenceState:
         """Tokens of the prompt that the slot held already."""
         self.max_new_tokens = max_new_tokens
         self.event_queue = event_queue
-        self.number = -1
-        """Its place in the order of arrival."""
+        self.number: int
+        """Its place in the order of arrival; the scheduler sets it."""
         self.slot = -1
         self.sampling: Sampling | None = None
         self.lookup: PromptLookup | None = None
@@ -93,7 +92,7 @@ class SequenceState:
         self._takes_forced = not (penalized or self._logprobs)
         self._arrived = arrived
         self._began: float | None = None
-        self._reason: FinishReason = "stop"
+        self._reason: FinishReason  # once it is complete
         self._stop_tokens = stop_tokens
         self._stop: str | None = None
 

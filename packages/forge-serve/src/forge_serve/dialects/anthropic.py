@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -14,6 +14,9 @@ from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, ToolC
 from .. import sse
 from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 _KNOWN: Final = frozenset(
     {"model", "messages", "system", "max_tokens", "stop_sequences", "stream", "tools", "tool_choice", "thinking"}
@@ -36,6 +39,8 @@ _KINDS: Final = {
 
 class Messages:
     """``POST /v1/messages``."""
+
+    operation: ClassVar[Operation] = "chat"
 
     name = "anthropic"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import msgspec
 
@@ -16,6 +16,9 @@ from .. import sse
 from ..asked import Asked, needed, seconds_of, take
 from ..errors import Problem, invalid
 from .openai import logprob_of
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 CONTENT_TYPE: Final = b"application/x-ndjson"
 _NOTHING: Final[Mapping[str, Any]] = {}
@@ -47,6 +50,8 @@ class OllamaVoice:
 
 class Chat(OllamaVoice):
     """``POST /api/chat``."""
+
+    operation: ClassVar[Operation] = "chat"
 
     answers_in = "message"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import GeneratedText, __version__
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
@@ -13,6 +13,9 @@ from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, Token
 from .. import sse
 from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 _MOST_CHOICES: Final = 16
 _FINGERPRINT: Final = f"llamaforge-{__version__}"
@@ -83,6 +86,8 @@ class _OpenAI(OpenAIVoice):
 class ChatCompletions(_OpenAI):
     """``POST /v1/chat/completions``."""
 
+    operation: ClassVar[Operation] = "chat"
+
     _KNOWN = frozenset({"model", "messages", "stream", "stream_options", "n", "max_completion_tokens"})
 
     def read(self, body: dict[str, Any]) -> Asked:
@@ -99,6 +104,8 @@ class ChatCompletions(_OpenAI):
 
 class Completions(_OpenAI):
     """``POST /v1/completions``: text in, text out, without a chat template."""
+
+    operation: ClassVar[Operation] = "generate"
 
     _KNOWN = frozenset(
         {"model", "prompt", "stream", "stream_options", "n", "max_completion_tokens", "logprobs", "echo", "best_of"}
@@ -144,10 +151,23 @@ class _Writer:
         self._id = f"{self.prefix}-{secrets.token_hex(12)}"
         self._created = int(time.time())
         self._usages: list[Usage | None] = []
+        self._around: dict[int, list[bytes]] = {}
 
     def start(self) -> bytes:
         """What comes before everything else."""
         return b""
+
+    def _text(self, choice: int, text: str) -> bytes:
+        """A piece of text. Only the text differs between them, so the rest is encoded once."""
+        around = self._around.get(choice)
+        if around is None:
+            mark = secrets.token_hex(16)  # which nothing else in it can contain
+            around = self._around[choice] = self._written(choice, mark).split(sse.encode(mark))
+        return sse.encode(text).join(around)
+
+    def _written(self, choice: int, text: str) -> bytes:
+        """A piece of text, without log-probabilities."""
+        raise NotImplementedError
 
     def ping(self) -> bytes:
         """A sign of life."""
@@ -201,14 +221,19 @@ class ChatWriter(_Writer):
     def event(self, choice: int, event: Event) -> bytes:
         """A piece of the answer, or its end."""
         if isinstance(event, TextDelta):
+            if not event.logprobs:
+                return self._text(choice, event.text)
             logprobs = {"content": [logprob_of(each) for each in event.logprobs], "refusal": None}
-            return self._delta(choice, {"content": event.text}, logprobs=logprobs if event.logprobs else None)
+            return self._delta(choice, {"content": event.text}, logprobs=logprobs)
         if isinstance(event, ReasoningDelta):
             return self._delta(choice, {"reasoning_content": event.text})
         if isinstance(event, ToolCallDelta):
             return self._delta(choice, {"tool_calls": [_piece_of_call(event)]})
         self._usages.append(event.usage)
         return self._delta(choice, {}, finish_reason=_reason(event))
+
+    def _written(self, choice: int, text: str) -> bytes:
+        return self._delta(choice, {"content": text})
 
     def _delta(self, choice: int, delta: dict[str, Any], **more: Any) -> bytes:
         whole = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": None, **more}
@@ -238,11 +263,14 @@ class TextWriter(_Writer):
     def event(self, choice: int, event: Event) -> bytes:
         """A piece of the answer, or its end."""
         if isinstance(event, TextDelta):
-            return self._piece(choice, event.text, event.logprobs)
+            return self._piece(choice, event.text, event.logprobs) if event.logprobs else self._text(choice, event.text)
         if isinstance(event, Finished):
             self._usages.append(event.usage)
             return self._piece(choice, "", (), _reason(event))
         return b""
+
+    def _written(self, choice: int, text: str) -> bytes:
+        return self._piece(choice, text, ())
 
     def _piece(
         self, choice: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: str | None = None

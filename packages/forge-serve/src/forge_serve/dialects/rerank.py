@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import BaseBackend
 from llamaforge.results import Usage
@@ -14,12 +14,17 @@ from ..asked import Work, needed, take
 from ..errors import invalid
 from .openai import OpenAIVoice
 
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
+
 _MOST_DOCUMENTS: Final = 10_000
 _KNOWN: Final = frozenset({"model", "query", "documents", "top_n", "return_documents", "truncation"})
 
 
 class Rerank(OpenAIVoice):
     """``POST /v1/rerank``: the results hold their documents unless ``return_documents`` is false."""
+
+    operation: ClassVar[Operation | None] = "rerank"
 
     returns_documents = True
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 from ..asked import PARAMETERS, Asked, inner_names, needed, take
 from ..errors import Problem, invalid
@@ -12,6 +12,9 @@ from ..store import Store
 from .openai import OpenAIVoice
 from .response_items import item_id, turns_of
 from .response_writer import ResponseWriter
+
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
 
 _KNOWN: Final = frozenset(
     {"model", "input", "instructions", "stream", "stream_options", "tools", "tool_choice", "max_output_tokens", "text"}
@@ -43,6 +46,8 @@ class AskedResponse(Asked):
 
 class Responses(OpenAIVoice):
     """``POST /v1/responses``."""
+
+    operation: ClassVar[Operation] = "chat"
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
@@ -17,6 +17,9 @@ from ..errors import invalid
 from .anthropic import Messages
 from .openai import ChatCompletions, OpenAIVoice
 
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
+
 T = TypeVar("T")
 
 _LONG: Final = 20_000
@@ -26,6 +29,8 @@ _NOT_OF_PROMPTS: Final = frozenset({"max_tokens", "temperature", "top_p", "top_k
 
 class Tokenize(OpenAIVoice):
     """``POST /tokenize``: the tokens of ``prompt`` (or ``content``, as llama-server calls it) or ``messages``."""
+
+    operation: ClassVar[Operation | None] = None
 
     def read(self, body: dict[str, Any]) -> Work:
         """The request in *body*."""
@@ -50,6 +55,8 @@ class Tokenize(OpenAIVoice):
 class Detokenize(OpenAIVoice):
     """``POST /detokenize``: the text of ``tokens``."""
 
+    operation: ClassVar[Operation | None] = None
+
     def read(self, body: dict[str, Any]) -> Work:
         """The request in *body*."""
         model = needed(body, "model", str, "a model's name")
@@ -66,6 +73,8 @@ class Detokenize(OpenAIVoice):
 class ApplyTemplate(OpenAIVoice):
     """``POST /apply-template``: the text that the model would read for ``messages``."""
 
+    operation: ClassVar[Operation | None] = None
+
     def read(self, body: dict[str, Any]) -> Work:
         """The request in *body*."""
         asked = _conversation(body)
@@ -80,6 +89,8 @@ class ApplyTemplate(OpenAIVoice):
 
 class CountTokens(Messages):
     """``POST /v1/messages/count_tokens``."""
+
+    operation: ClassVar[Operation | None] = None
 
     def read(self, body: dict[str, Any]) -> Work:  # type: ignore[override]  # another endpoint, in the same words
         """The request in *body*."""

@@ -6,7 +6,7 @@ import base64
 import sys
 import time
 from array import array
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import BaseBackend
 from llamaforge.embeddings import Embeddings
@@ -18,6 +18,9 @@ from ..errors import invalid
 from .ollama import OllamaVoice
 from .openai import OpenAIVoice, usage_of_input
 
+if TYPE_CHECKING:
+    from llamaforge.observers import Operation
+
 _MOST_TEXTS: Final = 2048
 _SILENT: Final = frozenset({"user", "safety_identifier"})
 _OURS: Final = ("normalize", "prompt_name", "truncation")
@@ -25,6 +28,8 @@ _OURS: Final = ("normalize", "prompt_name", "truncation")
 
 class OpenAIEmbeddings(OpenAIVoice):
     """``POST /v1/embeddings``: texts or token ids; floats, or base64 of little-endian 32-bit floats."""
+
+    operation: ClassVar[Operation | None] = "embed"
 
     _KNOWN = frozenset({"model", "input", "encoding_format", "dimensions", *_OURS})
 
@@ -49,6 +54,8 @@ class OpenAIEmbeddings(OpenAIVoice):
 
 class OllamaEmbed(OllamaVoice):
     """``POST /api/embed``. A text that is too long is an error unless ``truncate`` is true."""
+
+    operation: ClassVar[Operation | None] = "embed"
 
     _KNOWN = frozenset({"model", "input", "truncate", "dimensions", "keep_alive", *_OURS})
 
@@ -77,6 +84,8 @@ class OllamaEmbed(OllamaVoice):
 
 class OllamaEmbeddings(OllamaVoice):
     """``POST /api/embeddings``, the older form: one text, one vector."""
+
+    operation: ClassVar[Operation | None] = "embed"
 
     _KNOWN = frozenset({"model", "prompt", "truncate", "dimensions", "keep_alive", *_OURS})
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from ...errors import ContextOverflowError
+from ...errors import ContextOverflowError, LlamaForgeError
 from ...results import GeneratedText, Usage
 from ..expect import Told, expect, expect_equal, expect_refusal
 from ..kit import Kit
@@ -84,7 +84,8 @@ class ContextChecks(Kit):
         expect(not cut, "no truncated_tokens where the prompt fits", cut)
 
     def test_a_text_loses_its_beginning_on_request(self, subject: Subject) -> None:
-        """With truncation="auto" a raw text that is too long loses its beginning; the counts say how much.
+        """With truncation="auto" a raw text that is too long loses its beginning; the counts say how much. Half of the
+        context stays for it, whatever max_tokens is. A prompt that is a turn is refused.
 
         Why: the end of a text is what is to be continued. Look at: which end is cut; prompt_tokens, which counts what
         was read, and truncated_tokens, which counts the rest.
@@ -105,6 +106,11 @@ class ContextChecks(Kit):
             expect_equal(counts.prompt_tokens + counts.truncated_tokens, whole, "tokens that were read and left out")
             expect(counts.prompt_tokens <= SMALL - 4, f"at most {SMALL - 4} prompt_tokens, to leave room for 4", counts)
             expect(counts.prompt_tokens >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens: no more is cut", counts)
+            half = _usage(small.ask(long, **{**raw, **small.limit(SMALL)}, truncation="auto")).prompt_tokens
+            expect(half >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens with max_tokens={SMALL}", half)
+            if not _ends_with(small, long):
+                given = {**subject.greedy, **subject.limit(4), "truncation": "auto"}
+                expect_refusal(ContextOverflowError, lambda: small.generate(long, given), "a turn that is too long")
             other = small.ask(
                 long.replace(end, "while in the harbour the dog slept and the bread went stale:"),
                 **raw,
@@ -162,6 +168,14 @@ class ContextChecks(Kit):
     def _needs_n_ctx(self) -> None:
         if "n_ctx" not in self.config_class().__struct_fields__:
             pytest.skip("could not be measured: there is no load parameter n_ctx")
+
+
+def _ends_with(subject: Subject, prompt: str) -> bool:
+    """Whether the engine sees a prompt's end as that of the text, so that its beginning can be cut."""
+    try:
+        return not subject.has_template or subject.backend.render(prompt).endswith(prompt)
+    except LlamaForgeError:
+        return True  # nobody can tell
 
 
 def _turns() -> Sequence[Mapping[str, Any]]:

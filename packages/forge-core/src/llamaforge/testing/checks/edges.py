@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import pytest
 
 from ...errors import ContextOverflowError, LlamaForgeError
 from ...results import GeneratedText, Usage
-from ..expect import expect, expect_equal, expect_refusal
+from ..expect import NotAsExpected, expect, expect_equal, expect_refusal
 from ..kit import Kit
 from ..subject import Subject
 from ..ways import ways
@@ -107,11 +108,11 @@ class EdgeChecks(Kit):
             expect(room >= SMALL, f"room for {SMALL} tokens, a quarter of the context, without max_tokens", free.usage)
 
     def test_truncation_keeps_what_it_must(self, subject: Subject) -> None:
-        """With truncation="auto" all system turns and the last turn stay, also where little fits; where they don't fit
-        themselves, ContextOverflowError is raised.
+        """With truncation="auto" all turns of system and developer and the last turn stay, also where little fits. If
+        they don't fit themselves, ContextOverflowError is raised. No answer stays without its question.
 
-        Why: a question that is cut is not answered. Look at: system turns that don't come first; the last turn cut from
-        its beginning.
+        Why: a question that is cut is not answered. Look at: instructions that don't come first; the last turn cut from
+        its beginning; turns that are left out one by one.
         """
         if not subject.declares("truncation"):
             subject.refuses(truncation="auto")
@@ -121,26 +122,40 @@ class EdgeChecks(Kit):
             pytest.skip("could not be measured: there is no chat template")
         given = {**subject.greedy, **subject.limit(4)}
         last = {"role": "user", "content": "What did the dog of the keeper do then?"}
-        rules: list[Turn] = [{"role": "system", "content": "You are the keeper."}]
-        try:
-            subject.backend.chat([*rules, last], given)
-        except LlamaForgeError:  # some templates refuse system turns
-            rules = []
+        rules = self._rules(subject, last)
         wanted = subject.chat([*rules, last], **given)
         least = self._counts(wanted)[0]
-        with self.fresh(n_ctx=least + 5) as tight:
-            answer = tight.chat([*rules, *_history(4), last], **given, truncation="auto")
-            expect_equal(self._counts(answer)[0], least, "prompt_tokens where only system and last turn fit")
-            tight.agrees(answer, wanted, "the answer to the system turn and the last one, the others being left out")
+        past = _history(4)
+        with self.fresh(n_ctx=self._with_half_an_exchange(subject, rules, past[-1], last) + 4) as tight:
+            answer = tight.chat([*rules, *past, last], **given, truncation="auto")
+            expect_equal(self._counts(answer)[0], least, "prompt_tokens where only instructions and last turn fit")
+            tight.agrees(answer, wanted, "the answer to instructions and the last turn, the others being left out")
             expect(self._counts(answer)[1] > 0, "truncated_tokens above 0", answer.usage)
         with self.fresh(n_ctx=max(8, least - 4)) as tiny:
             expect_refusal(
                 ContextOverflowError,
-                lambda: tiny.backend.chat([*rules, *_history(4), last], {**given, "truncation": "auto"}),
+                lambda: tiny.backend.chat([*rules, *past, last], {**given, "truncation": "auto"}),
                 "a conversation whose last turn doesn't fit",
             )
 
     # How.
+
+    @staticmethod
+    def _rules(subject: Subject, last: Turn) -> Sequence[Turn]:
+        """Instructions that the template takes."""
+        every = [{"role": "system", "content": "You are the keeper."}, {"role": "developer", "content": "Be brief."}]
+        for rules in (every, every[:1]):
+            with contextlib.suppress(LlamaForgeError):
+                subject.backend.chat([*rules, last], subject.limit(1))
+                return rules
+        return []
+
+    def _with_half_an_exchange(self, subject: Subject, rules: Sequence[Turn], answer: Turn, last: Turn) -> int:
+        """What the prompt would have if an answer stayed without its question; less, where no template takes that."""
+        for turns in ([*rules, answer, last], [*rules, last]):
+            with contextlib.suppress(LlamaForgeError):
+                return self._counts(subject.backend.chat(turns, subject.limit(1)))[0]
+        raise NotAsExpected("an answer to the last turn of a conversation", "none")
 
     def _chats(
         self, subject: Subject, turns: Sequence[Turn], given: Mapping[str, Any]

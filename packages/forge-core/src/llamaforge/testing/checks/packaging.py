@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from ...backends.base import BaseBackend
 from ...backends.config import BackendConfig, describe_config
@@ -13,10 +13,13 @@ from ...backends.spec import API_VERSION, BackendSpec
 from ...errors import LlamaForgeError, UnknownParameterError
 from ...parameters import NAMES, UNIVERSAL
 from ...plugins import import_object
+from ...requests.embedding import EmbeddingOptions
 from ..expect import NotAsExpected, Told, expect, expect_equal, expect_refusal
 from ..importing import HEAVY, Imported
 from ..kit import Kit
 from ..subject import Subject
+
+EMBEDDING: Final = frozenset(EmbeddingOptions.__struct_fields__)
 
 
 class PackagingChecks(Kit):
@@ -158,13 +161,16 @@ class PackagingChecks(Kit):
         subject.agrees(subject.say(4), subject.known(4), "the answer after refused load parameters")
 
     def test_declared_parameters_are_canonical(self, subject: Subject) -> None:
-        """The capabilities name canonical parameters only, none of core's own, and with each what it needs.
+        """The capabilities name canonical parameters and options of ``embed`` only, none of core's own, and with each
+        parameter what it needs.
 
         Why: a misspelt declaration declares nothing. Look at: ``llamaforge.parameters.NAMES``.
         """
         able = subject.backend.capabilities
         unknown = sorted(able.parameters - set(NAMES))
         expect(not unknown, "canonical names among the declared parameters", unknown)
+        unknown = sorted(able.embedding - EMBEDDING)
+        expect(not unknown, f"none but {', '.join(sorted(EMBEDDING))} among the options of embed()", unknown)
         core = sorted(able.parameters & UNIVERSAL)
         expect(not core, f"none of core's own ({', '.join(sorted(UNIVERSAL))}) among the declared parameters", core)
         for name, needed in (("top_logprobs", "logprobs"), ("tool_choice", "tools")):

@@ -8,7 +8,7 @@ from typing import Final
 
 from ...backends.basic import BasicBackendAdapter
 from ...errors import UnsupportedError
-from ..expect import expect, expect_refusal
+from ..expect import expect, expect_equal, expect_refusal
 from ..kit import Kit
 from ..subject import Subject
 
@@ -19,7 +19,8 @@ class TaskChecks(Kit):
     """``Capabilities.tasks``."""
 
     def test_other_tasks_are_refused(self, subject: Subject) -> None:
-        """A task that the loaded model doesn't have is refused by name, before anything is read.
+        """A task that the loaded model doesn't have is refused by name, before anything is read. Its tasks are among
+        those of the spec, and where it has one, it may be named when the model is loaded.
 
         Why: a text model's hidden states look like vectors. Look at: ``tasks`` in the spec's capabilities; a
         ``capabilities`` property of your own, where the loaded model decides.
@@ -27,6 +28,12 @@ class TaskChecks(Kit):
         backend = subject.backend if subject.full else BasicBackendAdapter(subject.backend)
         tasks = backend.capabilities.tasks
         expect(tasks and tasks <= TASKS, f"tasks among {sorted(TASKS)}", tasks)
+        spec = type(subject.backend).spec
+        able = TASKS if spec is None or not subject.full else spec.capabilities.tasks
+        expect(tasks <= able <= TASKS, f"tasks among those of the spec, which are among {sorted(TASKS)}", (tasks, able))
+        if len(tasks) == 1 and "task" in self.config_class().__struct_fields__:
+            with self.fresh(task=next(iter(tasks))) as named:
+                expect_equal(named.backend.capabilities.tasks, tasks, "the tasks of a model that is loaded for one")
 
         def texts() -> Iterator[str]:
             raise AssertionError("The texts were read.")

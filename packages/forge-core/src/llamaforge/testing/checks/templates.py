@@ -28,7 +28,7 @@ class TemplateChecks(Kit):
     """``chat_template_kwargs`` and ``parse_special``."""
 
     def test_template_variables_reach_the_template(self, subject: Subject) -> None:
-        """A variable that the chat template doesn't read is refused, and so is one that replaces the messages.
+        """A variable that the chat template doesn't read is refused by name, and so is one that replaces the messages.
 
         Why: a misspelt ``enable_thinking`` changes nothing, and nobody notices. Look at: ``llamaforge.chat``, which
         knows what a template reads.
@@ -47,7 +47,8 @@ class TemplateChecks(Kit):
                 "render": partial(subject.backend.render, messages=turns, parameters=given),
             }
             for what, call in calls.items():
-                expect_refusal(InvalidParameterError, call, f"{what}() with chat_template_kwargs={variables}")
+                error = expect_refusal(InvalidParameterError, call, f"{what}() with chat_template_kwargs={variables}")
+                expect(min(variables) in str(error), f"the error to name the variable {min(variables)!r}", error)
 
     def test_spelled_control_tokens_are_text(self, subject: Subject) -> None:
         """A control token spelled in a message is as many tokens as its letters are, unless parse_special=True.

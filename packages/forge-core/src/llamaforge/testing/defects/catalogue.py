@@ -139,6 +139,7 @@ _STATE: Final = defects_of(
     ("DropsSilently", "drops undeclared parameters", ("test_what_is_not_declared_is_refused",)),
     ("DropsWithoutSaying", "does not report what it drops", ("test_what_is_not_declared_is_dropped_on_request",)),
     ("DeclaresAMisspeltName", "declares a misspelt name", ("test_declared_parameters_are_canonical",)),
+    ("DeclaresAMisspeltOption", "declares a misspelt option", ("test_declared_parameters_are_canonical",)),
     ("ReportsItsOwnParameters", "reports its own names", ("test_effective_parameters_are_reported",)),
     ("TakesNoneForAValue", "takes None for a value", ("test_none_is_as_good_as_not_given",)),
 )

@@ -14,7 +14,7 @@ from ...errors import ContextOverflowError
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta, ToolCallDelta
 from ..fakes import ToyBackend
-from ..fakes.backends import ToyConfig
+from ..fakes.backends import INSTRUCTIONS, ToyConfig
 from .entry import Defect
 from .planting import in_chats, in_chats_in_loops, in_loops, in_raw_prompts, plant, usage, when_sampled
 
@@ -22,6 +22,7 @@ EDGE: Final = "test_the_context_ends_alike_on_every_path"
 UNASKED: Final = "test_nothing_is_cut_on_any_path_unasked"
 SAME: Final = "test_truncation_is_the_same_on_every_path"
 KEEPS: Final = "test_truncation_keeps_what_it_must"
+TEXT: Final = "test_a_text_loses_its_beginning_on_request"
 NAMED: Final = "test_the_named_tool_is_called"
 NONE: Final = "test_no_tool_is_called_where_none_may_be"
 CALLS: Final = "test_calls_are_the_same_on_every_path"
@@ -68,6 +69,42 @@ class DropsTheLastTurn(_Truncates):
         system = tuple(turn for turn in turns if turn.role == "system")
         kept = self.tokenize(self.render_request(replace(request, prompt=None, messages=(*system, turns[len(system)]))))
         return kept, len(tokens) + truncated - len(kept)
+
+
+class DropsTurnByTurn(_Truncates):
+    """Keeps an answer whose question has gone."""
+
+    def cut(self, request: GenerationRequest, tokens: list[int], truncated: int) -> tuple[list[int], int]:
+        """The first beginning that fits."""
+        whole, turns = len(tokens) + truncated, list(request.messages)
+        kept = tokens
+        while request.messages and sum(turn.role not in INSTRUCTIONS for turn in turns) > 1:
+            del turns[next(place for place, turn in enumerate(turns) if turn.role not in INSTRUCTIONS)]
+            kept = self.tokenize(self.render_request(replace(request, messages=tuple(turns))))
+            if len(kept) <= self.settings.n_ctx - (request.max_tokens or 1):
+                break
+        return kept, whole - len(kept)
+
+
+class DropsTheDeveloper(_Truncates):
+    """Takes the developer's instructions for any turn."""
+
+    def cut(self, request: GenerationRequest, tokens: list[int], truncated: int) -> tuple[list[int], int]:
+        """Without them."""
+        others = tuple(turn for turn in request.messages if turn.role != "developer")
+        if not others:
+            return tokens, truncated
+        kept, _ = super().prompt(replace(request, messages=others))
+        return kept, len(tokens) + truncated - len(kept)
+
+
+class LeavesRoomForAnyAnswer(_Truncates):
+    """Leaves hardly anything of a text where max_tokens is large."""
+
+    def cut(self, request: GenerationRequest, tokens: list[int], truncated: int) -> tuple[list[int], int]:
+        """What max_tokens leaves."""
+        most = max(1, self.settings.n_ctx - (request.max_tokens or 1))
+        return tokens[-most:], truncated + max(0, len(tokens) - most)
 
 
 class CutsItsLastTurn(ToyBackend):
@@ -258,7 +295,10 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(name="leaves no room for the answer", target="edging:LeavesNoRoom", checks=(SAME,)),
     Defect(name="cuts turns in the middle", target="edging:CutsTurnsInTheMiddle", checks=(KEEPS,)),
     Defect(name="drops the newest turns", target="edging:DropsTheLastTurn", checks=(KEEPS,)),
-    Defect(name="cuts the last turn", target="edging:CutsItsLastTurn", checks=(KEEPS,)),
+    Defect(name="cuts the last turn", target="edging:CutsItsLastTurn", checks=(KEEPS, TEXT)),
+    Defect(name="keeps answers without questions", target="edging:DropsTurnByTurn", checks=(KEEPS,)),
+    Defect(name="drops the developer's turns", target="edging:DropsTheDeveloper", checks=(KEEPS,)),
+    Defect(name="leaves room for any answer", target="edging:LeavesRoomForAnyAnswer", checks=(TEXT,)),
     plant("calls the first tool", NAMED, change=_first_tool),
     plant(
         "takes the first tool for the named one",

@@ -186,6 +186,13 @@ class DeclaresAMisspeltName(ToyBackend):
     """Declares a parameter that there isn't."""
 
 
+@respecified(
+    capabilities=Capabilities(parameters=SPEC.capabilities.parameters, embedding=frozenset({"normalise"})),
+)
+class DeclaresAMisspeltOption(ToyBackend):
+    """Declares an option of embed() that there isn't."""
+
+
 class ReportsItsOwnParameters(ToyBackend):
     """Reports what the engine calls its parameters."""
 

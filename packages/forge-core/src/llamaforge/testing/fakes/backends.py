@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,8 @@ from .sampling import ToySampler, log_softmax
 
 MODEL = "toy"
 """The one model there is."""
+INSTRUCTIONS: Final = ("system", "developer")
+"""Roles whose turns are never left out."""
 
 
 class ToyConfig(BackendConfig, frozen=True, kw_only=True):
@@ -50,7 +52,6 @@ SPEC = BackendSpec(
     config="llamaforge.testing.fakes:ToyConfig",
     summary="A model of a few hundred tokens, for tests",
     capabilities=Capabilities(parameters=frozenset(NAMES) - UNIVERSAL),
-    match=lambda location: 1 if location == MODEL else 0,
 )
 
 
@@ -86,16 +87,14 @@ class ToyBackend(BaseBackend):
             return request.prompt
         if not self.settings.template:
             raise NoChatTemplateError(MODEL)
-        variables = dict(request.chat_template_kwargs or {})
-        tone = f"<tone>{variables.pop('tone')}</tone>\n" if "tone" in variables else ""
-        if variables and request.on_unsupported != "drop":
-            name = min(variables)
-            raise InvalidParameterError(f"chat_template_kwargs[{name!r}]", None, "tone", show_value=False)
+        if request.chat_template_kwargs:
+            name = f"chat_template_kwargs[{min(request.chat_template_kwargs)!r}]"
+            raise InvalidParameterError(name, None, "left out: this template reads no variables", show_value=False)
         tools = f"<tools>{json.dumps(request.tools)}</tools>\n" if request.tools else ""
         turns = [f"<{message.role}>{message.text}" for message in request.as_messages()]
         if request.as_messages()[-1].role != "assistant":
             turns.append("<assistant>")
-        return tone + tools + "</>\n".join(turns)
+        return tools + "</>\n".join(turns)
 
     def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
         """Token by token."""
@@ -156,8 +155,8 @@ class ToyBackend(BaseBackend):
         if request.prompt is not None and (request.raw or not self.settings.template):
             return tokens[-most:], len(tokens) - most
         turns = list(request.as_messages())
-        while sum(turn.role != "system" for turn in turns) > 1:
-            oldest = next(place for place, turn in enumerate(turns) if turn.role != "system")
+        while sum(turn.role not in INSTRUCTIONS for turn in turns) > 1:
+            oldest = next(place for place, turn in enumerate(turns) if turn.role not in INSTRUCTIONS)
             del turns[oldest]
             if turns[oldest].role == "assistant" and oldest < len(turns) - 1:  # the answer to the turn that has gone
                 del turns[oldest]
