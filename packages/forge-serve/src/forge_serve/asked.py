@@ -154,7 +154,7 @@ def seconds_of(keep_alive: object) -> float | None:
         try:
             value = float(keep_alive)
         except OverflowError:  # a whole number of hundreds of digits
-            value = math.copysign(math.inf, keep_alive)
+            value = math.inf  # below 0 is for ever, too
     if value is None or math.isnan(value):
         raise Problem(400, "invalid_request", "keep_alive must be seconds, or a text such as '5m'.", "keep_alive")
     return math.inf if value < 0 else value
