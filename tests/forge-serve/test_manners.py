@@ -199,10 +199,11 @@ def test_no_other_origin_may_read(serve: Serve) -> None:
         (b'{"model": "one", "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
         (b'{"model": "one", "pad": "' + b"x" * 3000 + b'"}', 413),
         (b'{"model": 5, "messages": [], "max_tokens": 5, "prompt": "a"}', 400),
+        (b'{"model": "one", "deep": [' + b'"",' * 100_000 + b'""]}', 400),
     ],
 )
 def test_bad_bodies(serve: Serve, path: str, content: bytes, status: int) -> None:
-    with serve(max_body=20_000 if b"deep" in content else 2_000) as server:
+    with serve(max_body=400_000 if b"deep" in content else 2_000) as server:
         got, headers, told = post(server, path, content)
         assert got == status
         assert headers["content-type"] == "application/json"
