@@ -8,6 +8,9 @@ from typing import Any
 from ..errors import ConstraintError, GenerationError
 from .library import plain_reason
 
+_NOT_ALLOWED = "doesn't satisfy the grammar"
+"""What llguidance says of a token that it didn't allow; all its other errors are about the grammar."""
+
 
 class Matcher:
     """The state of one answer. One thread at a time may use it.
@@ -66,7 +69,8 @@ class Matcher:
     def accept(self, token: int) -> None:
         """The answer goes on with *token*. Raises ConstraintError like :meth:`check`, GenerationError if it can't."""
         if not self.native.consume_token(token):
-            self.check()
+            if _NOT_ALLOWED not in (self.native.get_error() or ""):
+                self.check()
             raise GenerationError("The engine chose a token that the constraint on this answer doesn't allow.")
 
     def fill(self, address: int, mask_bytes: int, guesses: Sequence[int]) -> None:
