@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from llamaforge.backends.memory import MemoryUsage
 from llamaforge.backends.registry import register_backend
 from llamaforge.errors import LlamaForgeError, MemoryBudgetError, ModelLoadError
 from llamaforge.memory_budget import is_out_of_memory
-from support.serving import Scripted, body, post, running
+from support.serving import Scripted, body, post, running, until
 
 SIZES = {"a": 4, "b": 5, "c": 6, "huge": 20}
 BUDGET = 10
@@ -367,6 +368,19 @@ def test_who_comes_after_all_others_have_left_waits_as_they_did(small: LlamaForg
         await asyncio.wait_for(second, 60)
 
     asyncio.run(turns())
+
+
+def test_loads_take_short_turns(tmp_path: Path, forge: LlamaForge) -> None:
+    """So that answers don't wait for the imports of a load; afterwards threads take their usual turns again."""
+    usual = sys.getswitchinterval()
+    with running(forge, ServeConfig()) as server, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(post, server, PATH, body(model="slow"))
+        until(lambda: sys.getswitchinterval() < usual)
+        assert post(server, PATH, body(model="broken"))[0] == 503  # the one that fails ends before the other
+        assert sys.getswitchinterval() < usual
+        Scripted.gate.set()
+        assert loading.result()[0] == 200
+    assert sys.getswitchinterval() == pytest.approx(usual)
 
 
 class Short(Scripted):

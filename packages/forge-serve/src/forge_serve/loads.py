@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from llamaforge import BaseBackend, LlamaForge
 from llamaforge.errors import MemoryBudgetError
@@ -155,7 +158,8 @@ class Loads:
             leased = pool.lease(entry, entry.parameters)
             changes = pool.changes
             try:
-                leased.__enter__()
+                with _short_turns():
+                    leased.__enter__()
             except Exception as error:
                 left = end - time.monotonic()
                 if not isinstance(error, MemoryBudgetError):
@@ -173,3 +177,25 @@ class Loads:
             else:
                 load.held_up = None
                 return leased
+
+
+_TURN: Final = 0.0005
+_turns = threading.Lock()
+_shortened: list[float] = []
+"""The interpreter's usual turn, once for each load that shortened it."""
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """While models load, threads take the interpreter's lock in turns of half a millisecond instead of five. Loading is
+    work of Python's for the greater part, such as imports, and answers wait for its turns."""
+    with _turns:
+        _shortened.append(_shortened[0] if _shortened else sys.getswitchinterval())
+        sys.setswitchinterval(min(_TURN, _shortened[0]))
+    try:
+        yield
+    finally:
+        with _turns:
+            usual = _shortened.pop()
+            if not _shortened:
+                sys.setswitchinterval(usual)
