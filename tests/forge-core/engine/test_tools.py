@@ -9,7 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from llamaforge.errors import ConflictingParametersError, ConstraintError, InvalidParameterError, UnsupportedError
+from llamaforge.errors import (
+    ConflictingParametersError,
+    ConstraintError,
+    ContextOverflowError,
+    InvalidParameterError,
+    UnsupportedError,
+)
 from llamaforge.results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, ToolCallDelta
 from support.chat_templates import PLAIN, TEMPLATES
 from support.talking_engine import TalkingBackend
@@ -177,6 +183,9 @@ class TestReasoning:
                 assert len(answer.reasoning) <= max(limit, 1) + 8
                 assert answer.usage.reasoning_tokens <= limit + 12, "and the marker"
                 assert "thinking think" not in answer
+                counted = answer.usage.prompt_tokens + answer.usage.completion_tokens
+                held = max(map(len, backend.engine.slots))
+                assert held == counted - (answer.finish_reason == "length"), "each token counts once"
 
     def test_a_schema_holds_for_the_answer_after_it(self, plain: bool) -> None:
         wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
@@ -199,6 +208,20 @@ class TestReasoning:
             assert (answer, answer.reasoning, answer.stop) == ("Don't ", "stop here", "stop")
             called = backend.chat(ASK, stop=["Rome", " now"], tools=TOOLS)
             assert called == "Don't stop"
+
+
+def test_what_the_answer_begins_with_counts_against_the_context() -> None:
+    with TalkingBackend(TEMPLATES["qwen3-coder"], "Yes.") as backend:
+        whole = backend.chat(ASK, max_reasoning_tokens=0)
+        assert whole.usage is not None
+        tokens = whole.usage.prompt_tokens
+        backend.engine.n_ctx = tokens + 1
+        assert backend.chat(ASK, max_reasoning_tokens=0) == "Y"
+        backend.engine.n_ctx = tokens
+        with pytest.raises(ContextOverflowError) as caught:
+            backend.chat(ASK, max_reasoning_tokens=0)
+        assert (caught.value.prompt_tokens, caught.value.context_size) == (tokens, tokens)
+        backend.chat(ASK, max_tokens=1)  # fits, without that beginning
 
 
 def test_gpt_oss() -> None:

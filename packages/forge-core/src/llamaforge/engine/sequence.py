@@ -60,8 +60,8 @@ class SequenceState:
         self.cancellation = cancellation
         self.tokens = list(prompt)
         """Prompt and answer. The last one is not computed yet."""
-        self.computed = 0
-        """How many of them the slot holds."""
+        self.computed: int
+        """How many of them the slot holds, once it has one."""
         self.count = 0
         """Tokens of the answer."""
         self.cached = 0
