@@ -218,7 +218,7 @@ async def administer(soak: Soak, dice: random.Random) -> str:
     if what == "pin":
         await asyncio.sleep(0.5)
         await soak.server.ask("/admin/unpin", {"model": model})
-    if status not in (200, 503):
+    if status not in (200, 429, 503):
         raise Wrong(f"{what}: status {status}: {told}")
     return f"{what}: {status}"
 
@@ -237,7 +237,7 @@ async def client(soak: Soak, number: int) -> None:
         except TimeoutError:
             soak.wrong.append(f"{action.__name__}: nothing in {PATIENCE:.0f} s")
         except (Wrong, OSError, EOFError, ValueError, KeyError, IndexError) as error:
-            soak.wrong.append(f"{action.__name__}: {error!r}")
+            soak.wrong.append(f"{action.__name__} at {time.strftime('%H:%M:%S')}: {error!r}")
         if dice.random() < 0.3:
             await asyncio.sleep(dice.expovariate(10))
 

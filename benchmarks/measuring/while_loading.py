@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from .ours import gguf, safetensors
 from .served import Served, framed, read_chunk, read_head, serving
 
 CHAT = "/v1/chat/completions"
+_TEXT = re.compile(rb'"content":"[^"]')
 PAUSE = 0.02
 """Seconds between two requests."""
 
@@ -71,7 +73,7 @@ async def _first_token(server: Served, model: str, said: str) -> None:
     writer.write(framed(CHAT, json.dumps(asked).encode()))
     status, _ = await read_head(reader)
     assert status == 200, status
-    while b'"content":"' not in (part := await read_chunk(reader)) or b'"content":""' in part:
+    while not _TEXT.search(part := await read_chunk(reader)):
         assert part, "the stream has ended"
     writer.close()
 

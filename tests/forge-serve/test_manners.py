@@ -130,6 +130,31 @@ def test_a_silent_stream_shows_that_it_lives(serve: Serve) -> None:
         assert content.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"])
+def test_a_failure_after_a_sign_of_life_is_told(serve: Serve, forge: LlamaForge, path: str) -> None:
+    """The stream has begun although nothing was generated: its model took its time, and then couldn't be loaded."""
+    forge.add_model("late", "slow and broken", backend="scripted")
+    asked = {
+        "model": "late",
+        "stream": True,
+        "max_tokens": 9,
+        "prompt": "Hi",
+        "input": "Hi",
+        "messages": body()["messages"],
+    }
+    if path != "/v1/messages":
+        del asked["max_tokens"]
+    with serve(ping=0.05) as server:
+        connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        connection.request("POST", path, json.dumps(asked))
+        answer = connection.getresponse()  # once the first sign of life has come
+        Scripted.gate.set()
+        told = answer.read()  # to the stream's own end: IncompleteRead otherwise
+        connection.close()
+    assert b"no such weights" in told
+    assert b'"error"' in told or b"response.failed" in told
+
+
 def test_a_deadline_from_a_header(server: Running) -> None:
     status, _, content = post(server, PATHS[0], body("think"), **{"x-request-timeout": "0.1"})
     assert status == 504, content
