@@ -134,16 +134,13 @@ def test_a_silent_stream_shows_that_it_lives(serve: Serve) -> None:
 def test_a_failure_after_a_sign_of_life_is_told(serve: Serve, forge: LlamaForge, path: str) -> None:
     """The stream has begun although nothing was generated: its model took its time, and then couldn't be loaded."""
     forge.add_model("late", "slow and broken", backend="scripted")
-    asked = {
-        "model": "late",
-        "stream": True,
-        "max_tokens": 9,
-        "prompt": "Hi",
-        "input": "Hi",
-        "messages": body()["messages"],
+    said: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": body()["messages"]},
+        "/v1/completions": {"prompt": "Hi"},
+        "/v1/messages": {"messages": body()["messages"], "max_tokens": 9},
+        "/v1/responses": {"input": "Hi"},
     }
-    if path != "/v1/messages":
-        del asked["max_tokens"]
+    asked = {"model": "late", "stream": True, **said[path]}
     with serve(ping=0.05) as server:
         connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
         connection.request("POST", path, json.dumps(asked))
