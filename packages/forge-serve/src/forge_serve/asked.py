@@ -165,7 +165,10 @@ def seconds_of(keep_alive: object) -> float | None:
     elif isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float)):
         value = None
     else:
-        value = float(keep_alive)
+        try:
+            value = float(keep_alive)
+        except OverflowError:  # a whole number of hundreds of digits
+            value = math.inf  # below 0 is for ever, too
     if value is None or math.isnan(value):
         raise Problem(400, "invalid_request", "keep_alive must be seconds, or a text such as '5m'.", "keep_alive")
     return math.inf if value < 0 else value

@@ -116,7 +116,7 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
     elif isinstance(form, dict):
         schema = {"name": "answer", "schema": form, "strict": True}
         asked.parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif form:
+    elif form is not None and form != "":
         raise invalid("format must be 'json' or a JSON schema.", "format")
     think = take(body, "think", (bool, str), "true, false, 'low', 'medium' or 'high'")
     if think is not None:

@@ -71,6 +71,7 @@ class Responses(OpenAIVoice):
         limit = take(body, "max_output_tokens", int, "a whole number")
         if limit is not None:
             asked.parameters["max_tokens"] = limit
+        take(body, "metadata", dict, "an object")
         wanted = take(body, "include", list, "a list of names", [])
         if _LOGPROBS in wanted:
             asked.parameters |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}
