@@ -8,12 +8,12 @@ import pytest
 
 from ...errors import LlamaForgeError
 from ..audit import Aspect
-from ..battery import absolute, telling
+from ..battery import TOKENS, absolute, telling
 from ..expect import Told, expect
 from ..kit import Kit
 from ..run import run_of
 from ..subject import Subject
-from ..ways import spread, ways
+from ..ways import cells_within, spread, ways
 
 ENOUGH: Final = 200
 """Answers of other checks that are enough. Where fewer were seen, these checks ask for some themselves."""
@@ -63,7 +63,8 @@ class AnswerChecks(Kit):
             subject.refuses_the_full_contract()
             return
         audit = run_of(type(self)).audit
-        if audit.answers < ENOUGH:
+        if audit.answers < ENOUGH and "answers" not in subject.remembered:
+            subject.remembered["answers"] = {}
             self._ask_for_some(subject)
         if not audit.answers:
             pytest.skip("could not be measured: there is no answer")
@@ -74,7 +75,7 @@ class AnswerChecks(Kit):
         """Some answers on all paths."""
         requests = [*telling(subject), *absolute(subject)]
         cells = [(way, given) for _ in range(ROUNDS) for given in requests for way in ways(subject)]
-        for way, given in spread(cells, ENOUGH):
+        for way, given in spread(cells, min(ENOUGH, cells_within(subject, TOKENS, 8.0))):
             try:
                 way.ask(subject.prompt, given)
             except LlamaForgeError:
