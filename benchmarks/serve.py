@@ -392,7 +392,7 @@ def llama_server(quick: bool) -> dict[str, float]:
 
     def requests(number: int) -> list[tuple[str, int]]:
         length = {"longest": 32, "texts": False} if quick else {}
-        asked = itertools.islice(asks(number, **length), 16)  # type: ignore[arg-type]
+        asked = itertools.islice(asks(number, **length), 8 if quick else 16)  # type: ignore[arg-type]
         return [(f"<|im_start|>user\n{ask.prompt}<|im_end|>\n<|im_start|>assistant\n", ask.max_tokens) for ask in asked]
 
     row = Row("8 HTTP clients", "llama-server, 8 slots", "tokens/s", 1.0)
@@ -405,7 +405,7 @@ def llama_server(quick: bool) -> dict[str, float]:
     ):
         for each in (mine, theirs):
             each.rate(requests(100)[:8])  # loads ours, and warms both
-        compare(row, lambda number: mine.rate(requests(number)), lambda number: theirs.rate(requests(number)), 5)
+        compare(row, lambda number: mine.rate(requests(number)), lambda number: theirs.rate(requests(number)), 3 if quick else 5)
     return {
         "tokens/s": round(statistics.median(row.ours), 1),
         "tokens/s of llama-server": round(statistics.median(row.theirs), 1),
