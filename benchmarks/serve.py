@@ -391,7 +391,7 @@ def llama_server(quick: bool) -> dict[str, float]:
     threads = psutil.cpu_count(logical=True) or 1
 
     def requests(number: int) -> list[tuple[str, int]]:
-        length = {"longest": 32, "texts": False} if quick else {}
+        length = {"longest": 16, "texts": False} if quick else {}
         asked = itertools.islice(asks(number, **length), 8 if quick else 16)  # type: ignore[arg-type]
         return [(f"<|im_start|>user\n{ask.prompt}<|im_end|>\n<|im_start|>assistant\n", ask.max_tokens) for ask in asked]
 
@@ -405,7 +405,12 @@ def llama_server(quick: bool) -> dict[str, float]:
     ):
         for each in (mine, theirs):
             each.rate(requests(100)[:8])  # loads ours, and warms both
-        compare(row, lambda number: mine.rate(requests(number)), lambda number: theirs.rate(requests(number)), 3 if quick else 5)
+        compare(
+            row,
+            lambda number: mine.rate(requests(number)),
+            lambda number: theirs.rate(requests(number)),
+            3 if quick else 5,
+        )
     return {
         "tokens/s": round(statistics.median(row.ours), 1),
         "tokens/s of llama-server": round(statistics.median(row.theirs), 1),
