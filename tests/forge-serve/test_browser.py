@@ -291,6 +291,21 @@ def test_long_questions_are_folded(visit: Open) -> None:
     assert unfolded["height"] > 3000
 
 
+def test_text_files_are_put_into_the_message(visit: Open, tmp_path: Path) -> None:
+    code = "def add(a, b):\n    return a + b  # ```"
+    (tmp_path / "add.py").write_text(f"{code}\n", "utf-8")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\x00\xff")
+    seen = visit("echo")
+    box = seen.page.get_by_label("Message", exact=True)
+    box.fill("What is this?")
+    seen.page.locator("#file").set_input_files([tmp_path / "add.py", tmp_path / "picture.png"])
+    expect(seen.page.locator(".toast")).to_contain_text("“picture.png” is no text file")
+    expect(box).to_have_value(f"What is this?\n\nadd.py\n````py\n{code}\n````\n")
+    box.press("Enter")
+    seen.answered()
+    expect(seen.page.locator("article.answer .code .hljs-keyword").first).to_have_text("def")
+
+
 def test_a_load_is_followed(visit: Open, server: Running) -> None:
     server.forge.pool.unload_idle(0, "slow")
     seen = visit("slow")
