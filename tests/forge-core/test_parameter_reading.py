@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from llamaforge.errors import ConflictingParametersError, InvalidParameterError, RequestError, UnknownParameterError
 from llamaforge.parameters import ALIASES, DEFAULTS, NAMES, UNIVERSAL, canonical, read_parameters, valid_parameters
 from llamaforge.requests import Defaults, merge_parameters, read_request, resolve_request
+from support.forking import in_child
 
 ALL = frozenset(NAMES)
 
@@ -286,3 +288,195 @@ def test_whose_parameter_is_not_supported_is_said() -> None:
     both: Any = refused(lambda: resolved({"seed": 2}, supported=few, named=named(top_k=1)))
     assert both.feature == "the parameter seed"
     assert "The table [models.some]" not in str(both)
+
+
+OBJECT = {"type": "json_object"}
+GRAMMAR = 'start: "a"'
+TURN = [{"role": "user", "content": "Hi"}]
+TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "models", "left"),
+    [
+        ({}, {"response_format": OBJECT}, {"grammar": GRAMMAR}, {"response_format": OBJECT}),
+        ({}, {"grammar": GRAMMAR}, {"response_format": OBJECT}, {"grammar": GRAMMAR}),
+        ({"grammar": GRAMMAR}, {"response_format": OBJECT}, {}, {"grammar": GRAMMAR}),
+        ({"response_format": OBJECT}, {"grammar": GRAMMAR}, {"stop": ("x",)}, {"response_format": OBJECT}),
+        ({"stop": "x"}, {"grammar": GRAMMAR}, {}, {"stop": ("x",)}),
+        ({}, {"stop": "x"}, {"grammar": GRAMMAR}, {"stop": ("x",)}),
+        ({}, {}, {"stop": ("x",), "grammar": GRAMMAR}, {}),
+    ],
+)
+def test_of_what_contradicts_the_last_source_yields(
+    own: dict[str, Any], theirs: dict[str, Any], models: dict[str, Any], left: dict[str, Any]
+) -> None:
+    request = resolved(own, named=named(**theirs), model=models, server_defaults=True).request
+    assert request.parameters() == left
+
+
+def test_what_the_caller_contradicts_is_an_error() -> None:
+    given = {"grammar": GRAMMAR, "response_format": OBJECT}
+    for more in ({}, {"named": named(top_k=3), "model": {"min_p": 0.5}}, {"supported": frozenset({"grammar"})}):
+        error: Any = refused(lambda more=more: resolved({**given, "seed": 1}, **more))
+        assert error.names == ["response_format", "grammar"]
+
+
+def test_a_default_that_contradicts_hides_nothing_that_is_not_supported() -> None:
+    own = {"response_format": OBJECT, "top_k": 1}
+    few = frozenset({"response_format", "grammar"})
+    error: Any = refused(lambda: resolved(own, supported=few, named=named(grammar=GRAMMAR)))
+    assert error.feature == "the parameter top_k"
+
+
+def test_turns_that_can_be_read_once_are_read_once() -> None:
+    one = resolve_request(None, iter(TURN), None, backend="some", supported=ALL, model={"raw": True})
+    assert [message.text for message in one.request.messages] == ["Hi"]
+    assert one.request.raw is None
+
+
+def test_what_a_conversation_asks_for_in_vain_is_said() -> None:
+    error: Any = refused(
+        lambda: resolve_request(None, TURN, {"top_k": 1}, backend="some", supported=frozenset({"seed"}))
+    )
+    assert error.feature == "the parameter top_k"
+
+
+def test_children_of_a_fork_draw_seeds_of_their_own() -> None:
+    drawn = {in_child(lambda: resolved().request.seed) for _ in range(2)}
+    assert len(drawn) == 2
+
+
+def test_what_is_dropped_leaves_the_rest() -> None:
+    few = frozenset({"max_tokens", "seed", "temperature"})
+    theirs = named(top_k=3, min_p=0.5, seed=8)
+    outcome = resolved({"top_p": 0.5, "max_tokens": 2, "on_unsupported": "drop"}, supported=few, named=theirs)
+    assert set(outcome.dropped) == {"top_k", "min_p", "top_p"}
+    expected = {"max_tokens": 2, "seed": 8, "temperature": 1.0, "on_unsupported": "drop"}
+    assert outcome.request.parameters() == expected
+
+
+def test_defaults_are_read_once() -> None:
+    defaults = named(max_new_tokens=5, do_sample=True)
+    assert (defaults.values, defaults.samples) == ({"max_tokens": 5}, True)
+    assert named(top_k=1).samples is False
+    assert named(do_sample=False) == Defaults({"temperature": 0.0}, "The table [models.some]", False)
+    wrong: Any = refused(lambda: named(top_k=-1))
+    assert wrong.name == "top_k"
+    assert "The table [models.some]" in str(wrong)
+    mapping: Any = refused(lambda: Defaults.read([1], "The table"))  # type: ignore[arg-type]
+    assert (mapping.name, "The table" in str(mapping)) == ("parameters", True)
+
+
+def test_whose_value_is_wrong_is_said() -> None:
+    defaults = named(top_k=1)
+    for name, own, told in (("top_k", {}, True), ("top_k", {"top_k": 2}, False), ("min_p", {}, False)):
+        error = InvalidParameterError(name, 1, "another number")
+        defaults.say_where(own, error)
+        assert ("The table [models.some]" in str(error)) is told
+
+
+class Text(str):
+    """As an answer is one."""
+
+
+def test_names_and_values_are_plain_whatever_they_were() -> None:
+    given = canonical({Text("top_k"): 3, "grammar": Text("a"), "engine": {Text("x"): Text("y")}, "seed": True})
+    assert given == {"top_k": 3, "grammar": "a", "engine": {"x": "y"}, "seed": True}
+    assert {type(each) for each in (*given, given["grammar"], *given["engine"], given["engine"]["x"])} == {str}
+
+
+def test_tools_may_be_functions() -> None:
+    def look(place: str) -> str:
+        """Look there."""
+        return place
+
+    (made,) = canonical({"tools": [look]})["tools"]
+    assert (made["type"], made["function"]["name"]) == ("function", "look")
+    assert canonical({"tools": TOOLS})["tools"] == tuple(TOOLS) or canonical({"tools": TOOLS})["tools"] == TOOLS
+
+
+def test_a_wrong_text_or_mapping_is_refused_as_it_is() -> None:
+    for name, value in (("stop", ""), ("stop", 5), ("tools", "look"), ("logit_bias", [1]), ("logit_bias", "x")):
+        error: Any = refused(lambda name=name, value=value: read_parameters({name: value}))
+        assert error.name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("messages", "LlamaForge sets it itself"),
+        ("tools", "pass the parameter tools instead"),
+        ("add_generation_prompt", "it follows from whose turn is last"),
+    ],
+)
+def test_variables_that_are_not_the_callers(name: str, why: str) -> None:
+    error: Any = refused(lambda: read_parameters({"chat_template_kwargs": {name: 1, "mood": "good"}}))
+    assert (error.name, error.value, error.expected) == ("chat_template_kwargs", name, "variables of the chat template")
+    assert str(error) == f"chat_template_kwargs can't contain {name!r}: {why}."
+    assert read_parameters({"chat_template_kwargs": {"mood": "good"}}).chat_template_kwargs == {"mood": "good"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("tool_choice", "auto"), ("parallel_tool_calls", False)])
+def test_what_needs_tools_says_so(name: str, value: Any) -> None:
+    for tools in ({}, {"tools": []}):
+        error: Any = refused(lambda tools=tools: read_parameters({name: value, **tools}))
+        assert error.names == [name, "tools"]
+        assert str(error) == f"{name} needs tools."
+    assert getattr(read_parameters({name: value, "tools": TOOLS}), name) == value
+
+
+@pytest.mark.parametrize(("constraint", "value"), [("response_format", OBJECT), ("grammar", GRAMMAR)])
+def test_an_answer_is_a_call_or_has_a_form(constraint: str, value: Any) -> None:
+    for choice in ("required", {"type": "function", "function": {"name": "f"}}):
+        error: Any = refused(
+            lambda choice=choice: read_parameters({"tools": TOOLS, "tool_choice": choice, constraint: value})
+        )
+        assert error.names == [constraint, "tool_choice"]
+        assert constraint in str(error)
+    for choice in ("auto", "none"):
+        assert read_parameters({"tools": TOOLS, "tool_choice": choice, constraint: value}).tool_choice == choice
+    free = {"tools": TOOLS, "tool_choice": "required", "response_format": {"type": "text"}}
+    assert read_parameters(free).tool_choice == "required"
+
+
+def test_a_tool_choice_is_checked_with_its_tools() -> None:
+    error: Any = refused(lambda: read_parameters({"tools": TOOLS, "tool_choice": "g"}))
+    assert error.name == "tool_choice"
+
+
+def test_a_contradiction_names_what_contradicts() -> None:
+    error: Any = refused(lambda: read_parameters({"grammar": GRAMMAR, "stop": "x"}))
+    assert error.names == ["grammar", "stop"]
+    assert str(error) == "stop can't be used with grammar: a stop string would end the answer before it is complete."
+    other: Any = refused(lambda: read_parameters({"response_format": OBJECT, "stop": "x"}))
+    assert other.names == ["response_format", "stop"]
+    both: Any = refused(lambda: read_parameters({"response_format": {"type": "text"}, "grammar": GRAMMAR}))
+    assert both.names == ["response_format", "grammar"]
+    logprobs: Any = refused(lambda: read_parameters({"top_logprobs": 2, "logprobs": False}))
+    assert (logprobs.names, str(logprobs)) == (["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
+    assert read_parameters({"top_logprobs": 0}).top_logprobs == 0
+
+
+def test_a_checked_request_stays_as_it_is() -> None:
+    request = read_request("Hi")
+    for checked in (request, read_parameters({})):
+        with pytest.raises(AttributeError):
+            checked.seed = 1  # type: ignore[misc]
+    assert (request.prompt, request.messages, request.parameters()) == ("Hi", (), {})
+    assert request.as_messages()[0].content == "Hi"
+    assert read_request(None, TURN).prompt is None
+
+
+def test_parameters_that_are_passed_twice_and_alike_are_fine() -> None:
+    assert merge_parameters({"stop": ["x"], "seed": 1}, {"stop": ["x"]}) == {"stop": ["x"], "seed": 1}
+    bias = np.float32(0.5)
+    assert merge_parameters({"top_p": 0.5}, {"top_p": bias}) == {"top_p": bias}
+    numbers = np.array([1, 2])
+    assert merge_parameters({"engine": numbers}, {"engine": [1, 2]}) == {"engine": [1, 2]}
+    wrong: Any = refused(lambda: merge_parameters([1], {"seed": 1}))  # type: ignore[arg-type]
+    assert wrong.name == "parameters"
+    other: Any = refused(lambda: merge_parameters({"seed": 1, "top_k": 1}, {"seed": 2}))
+    assert other.names == ["parameters['seed']", "seed"]
+    assert "seed is passed twice, as parameters['seed'] and as a keyword" in str(other)
+    assert merge_parameters({}, {"seed": 1}) == {"seed": 1}

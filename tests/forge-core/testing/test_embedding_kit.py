@@ -25,6 +25,7 @@ from llamaforge import (
     Vectors,
 )
 from llamaforge.backends.echo import EchoBackend
+from llamaforge.engine import TokenizedText
 from llamaforge.errors import LlamaForgeError, ModelNotLoadedError
 from llamaforge.testing import EmbeddingConformance, NotAsExpected, RerankConformance
 from llamaforge.testing.promises.embeddings import PROMISES
@@ -370,6 +371,15 @@ class EmbedsNothing(Toy):
         return super().embed(texts, **options)
 
 
+class CutsTheMarksOff(EchoBackend):
+    """Of what was cut, nobody knows which part is the query."""
+
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine: Any = super().open_engine(model_path, config)
+        engine.truncate = lambda text, length: TokenizedText(text.token_ids[:length], [0] * length)
+        return engine
+
+
 VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_each_text_has_a_vector_of_its_own": [OneVectorForAll, ReadsTheFirstWord],
     "test_vectors_come_in_order": [Reorders, SwapsTheLastTwo],
@@ -398,6 +408,7 @@ RANKINGS: dict[str, list[type[BaseBackend]]] = {
     "test_a_document_has_the_same_score_alone_and_among_others": [RanksAmongOthers],
     "test_the_query_counts": [RanksByTaste],
     "test_rankings_agree_in_threads_and_loops": [OneAtATime],
+    "test_a_long_document_is_cut_on_request": [CutsTheMarksOff],
     "test_what_cannot_be_ranked_is_refused": [RanksLetters],
     "test_a_ranking_has_a_deadline_and_usage": [RanksForEver],
 }

@@ -79,7 +79,8 @@ def _vector(text: TokenizedText) -> list[float]:
 
 
 def _logit(text: TokenizedText) -> list[float]:
-    types = text.token_types or [0] * len(text)
-    query = {token for token, kind in zip(text.token_ids, types, strict=True) if kind == 0}
-    document = {token for token, kind in zip(text.token_ids, types, strict=True) if kind == 1}
+    words: tuple[set[int], set[int]] = set(), set()
+    for token, kind in zip(text.token_ids, text.token_types or (), strict=True):
+        words[kind].add(token)
+    query, document = words
     return [8 * len(query & document) / max(1, len(query)) - 4]

@@ -298,7 +298,9 @@ class ChatChecks(Kit):
             return True
         if subject.has_template:
             return False
-        expect_refusal(NoChatTemplateError, lambda: subject.backend.chat([FIRST]), "messages without a chat template")
+        what = "messages without a chat template"
+        error = expect_refusal(NoChatTemplateError, lambda: subject.backend.chat([FIRST]), what)
+        expect(isinstance(error.model, str) and error.model, "error.model to name the model", error.model)
         return True
 
     def _rendered(self, subject: Subject, **asked: Any) -> str | None:

@@ -85,7 +85,8 @@ class ContextChecks(Kit):
 
     def test_a_text_loses_its_beginning_on_request(self, subject: Subject) -> None:
         """With truncation="auto" a raw text that is too long loses its beginning; the counts say how much. Half of the
-        context stays for it, whatever max_tokens is. A prompt that is a turn is refused.
+        context stays for it, whatever max_tokens is, and a quarter for the answer where it is not set. A prompt that is
+        a turn is refused.
 
         Why: the end of a text is what is to be continued. Look at: which end is cut; prompt_tokens, which counts what
         was read, and truncated_tokens, which counts the rest.
@@ -107,7 +108,9 @@ class ContextChecks(Kit):
             expect(counts.prompt_tokens <= SMALL - 4, f"at most {SMALL - 4} prompt_tokens, to leave room for 4", counts)
             expect(counts.prompt_tokens >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens: no more is cut", counts)
             half = _usage(small.ask(long, **{**raw, **small.limit(SMALL)}, truncation="auto")).prompt_tokens
-            expect(half >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens with max_tokens={SMALL}", half)
+            expect_equal(half, SMALL // 2, f"prompt_tokens with max_tokens={SMALL}, half of the context")
+            free = _usage(small.ask(long, raw=True, **subject.greedy, truncation="auto")).prompt_tokens
+            expect(free <= SMALL - SMALL // 4, f"room for {SMALL // 4} tokens without max_tokens", free)
             if not _ends_with(small, long):
                 given = {**subject.greedy, **subject.limit(4), "truncation": "auto"}
                 expect_refusal(ContextOverflowError, lambda: small.generate(long, given), "a turn that is too long")
@@ -118,6 +121,8 @@ class ContextChecks(Kit):
             )
             same = small.ask("Other words stood here. " + long, **raw, truncation="auto")
             small.agrees(same, answer, "the answer to a text with the same end")
+            silent = not any(each or each.reasoning for each in (answer, other))
+            expect(not silent or not small.ask(end, **raw), "an answer to a text that was cut", answer)
             if answer and not subject.only_one_answer(4, **subject.greedy):
                 expect(other != answer, "another answer to a text with another end", other)
 
@@ -137,27 +142,21 @@ class ContextChecks(Kit):
         system = {"role": "system", "content": "You are the keeper."}
         last = {"role": "user", "content": "What did the dog do then?"}
         given = {**subject.greedy, **subject.limit(4)}
+        newest = [*_turns()[-2:], last]
         try:
-            least = _usage(subject.backend.chat([system, last], given)).prompt_tokens
+            fits = _usage(subject.backend.chat([system, *newest], given)).prompt_tokens
         except Exception:  # noqa: BLE001 - a template may refuse system turns
-            system, least = {}, _usage(subject.chat([last], **given)).prompt_tokens
+            system, fits = {}, _usage(subject.chat(newest, **given)).prompt_tokens
         opening = [system] if system else []
         turns = [*opening, *_turns(), last]
-        with self.fresh(n_ctx=max(SMALL, least + 24)) as small:
+        with self.fresh(n_ctx=fits + 4) as small:
             answer = small.chat(turns, **given, truncation="auto")
             counts = _usage(answer)
             whole = _usage(subject.chat(turns, **given)).prompt_tokens
             expect(counts.truncated_tokens > 0, "truncated_tokens above 0", counts)
             expect_equal(counts.prompt_tokens + counts.truncated_tokens, whole, "tokens that were read and left out")
-            kept = [[*opening, *turns[start:]] for start in range(len(opening), len(turns))]
-            sizes = {
-                _usage(subject.chat(each, **given)).prompt_tokens: each
-                for each in kept
-                if each[len(opening)]["role"] == "user"
-            }
-            alike = sizes.get(counts.prompt_tokens)
-            expect(alike is not None, f"prompt_tokens of the newest turns, one of {sorted(sizes)}", counts)
-            small.agrees(answer, small.chat(alike or [last], **given), "the answer to the turns that are left")
+            expect_equal(counts.prompt_tokens, fits, "prompt_tokens of the newest turns, which just fit")
+            small.agrees(answer, small.chat([*opening, *newest], **given), "the answer to the turns that are left")
 
     def _prompt_tokens(self, subject: Subject) -> int:
         self._needs_n_ctx()

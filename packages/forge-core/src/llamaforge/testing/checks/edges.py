@@ -131,12 +131,24 @@ class EdgeChecks(Kit):
             expect_equal(self._counts(answer)[0], least, "prompt_tokens where only instructions and last turn fit")
             tight.agrees(answer, wanted, "the answer to instructions and the last turn, the others being left out")
             expect(self._counts(answer)[1] > 0, "truncated_tokens above 0", answer.usage)
-        with self.fresh(n_ctx=max(8, least - 4)) as tiny:
-            expect_refusal(
+            just = [*rules, past[-1], last]
+            with contextlib.suppress(LlamaForgeError):  # a template may want a question before each answer
+                whole = self._counts(tight.backend.chat(just, {**given, "truncation": "auto"}))
+                expect_equal(whole[1], 0, "truncated_tokens of a conversation that just fits")
+            with contextlib.suppress(LlamaForgeError):  # as many can't go on with an answer
+                begun = self._counts(subject.backend.chat([*rules, past[-1]], given))[0]
+                kept = self._counts(tight.backend.chat([*rules, *past], {**given, "truncation": "auto"}))
+                expect_equal(kept[0], begun, "prompt_tokens where only instructions and the begun answer fit")
+        tiny_size = max(8, least - 4)
+        with self.fresh(n_ctx=tiny_size) as tiny:
+            error = expect_refusal(
                 ContextOverflowError,
                 lambda: tiny.backend.chat([*rules, *past, last], {**given, "truncation": "auto"}),
                 "a conversation whose last turn doesn't fit",
             )
+            expect_equal(error.context_size, tiny_size, "error.context_size")
+            counted = error.prompt_tokens
+            expect(counted is not None and counted > tiny_size - 4, "error.prompt_tokens, more than fit", counted)
 
     # How.
 

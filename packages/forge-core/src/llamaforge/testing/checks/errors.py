@@ -13,6 +13,7 @@ from ...errors import (
 )
 from ..expect import NotAsExpected, Told, expect, expect_equal, expect_refusal, within
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 
 SMALL: Final = 256
@@ -64,7 +65,8 @@ class ErrorChecks(Kit):
                     partial(subject.generate, text, subject.limit(2)),
                     f"the prompt {text!r}",
                 )
-            except LlamaForgeError:
+            except LlamaForgeError as error:
+                expect_a_refusal(error, f"an answer for the prompt {text!r}")
                 continue
             except NotAsExpected:
                 raise
@@ -132,8 +134,8 @@ class ErrorChecks(Kit):
             return
         try:
             answer = subject.generate(None, {**subject.greedy, **subject.limit(4), "logit_bias": {2_000_000_000: 100}})
-        except LlamaForgeError:
-            pass
+        except LlamaForgeError as error:
+            expect_a_refusal(error, "an answer with a bias on a token that there is not")
         except Exception as error:
             raise NotAsExpected("a typed error for a token beyond the vocabulary", error) from error
         else:

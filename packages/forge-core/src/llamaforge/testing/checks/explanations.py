@@ -8,6 +8,7 @@ from typing import Any, Final
 from ...errors import InvalidParameterError, LlamaForgeError
 from ..expect import NotAsExpected, expect
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 
 NO_TOKEN: Final = 2_000_000_000
@@ -37,8 +38,8 @@ class ExplanationChecks(Kit):
                 told = isinstance(error.expected, str) and error.expected.strip()
                 expect(told, f"error.expected to say what {name} may be", repr(error.expected))
                 expect(error.name in str(error), f"an error that names {name}", error)
-            except LlamaForgeError:
-                continue  # in its own words
+            except LlamaForgeError as error:
+                expect_a_refusal(error, f"an answer for {given or HALF!r}")  # in its own words
             except Exception as error:
                 raise NotAsExpected(f"a typed error, or an answer, for {given or HALF!r}", error) from error
 

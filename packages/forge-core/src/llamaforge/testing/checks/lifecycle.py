@@ -155,7 +155,8 @@ class LifecycleChecks(Kit):
             self.release(backend)
 
     def test_a_missing_model_is_an_error(self, tmp_path: Path) -> None:
-        """A path where nothing is raises a ModelError and leaves no model loaded, or is a model that can be used.
+        """A path where nothing is raises a ModelError that names it and leaves no model loaded, or is a model that can
+        be used.
 
         Why: a typing error is the most frequent failure of all. Look at: ``check_model``, ``load``, and which of the
         errors in :mod:`llamaforge.errors` fits.
@@ -273,8 +274,13 @@ class LifecycleChecks(Kit):
         backend = self.make()
         try:
             backend.load_model(path, dict(self.parameters))
-        except ModelError:
+        except ModelError as error:
             expect_equal(backend.is_model_loaded(), False, "is_model_loaded() after a load that failed")
+            told = getattr(error, "model", path)
+            named = isinstance(told, str) and Path(path).name in told
+            expect(named, f"error.model to name {path}", told)
+            reason = getattr(error, "reason", "none")
+            expect(isinstance(reason, str) and reason.strip(), "error.reason to say why", reason)
             return
         except Exception as error:
             if not backend.is_basic:

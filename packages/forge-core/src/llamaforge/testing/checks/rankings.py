@@ -6,11 +6,11 @@ import asyncio
 from typing import Any, Final
 
 from ...embeddings import Ranking
-from ...errors import EmptyPromptError, GenerationTimeoutError, InvalidParameterError
+from ...errors import EmptyPromptError, GenerationTimeoutError, InvalidParameterError, UnsupportedError
 from ..expect import Told, expect, expect_equal, expect_refusal, together
 from ..kit import Kit
 from ..subject import Subject
-from .vectors import NEAR, TEXTS
+from .vectors import LONG, NEAR, TEXTS
 
 QUERY: Final = "when does the tide come in"
 _CALLERS: Final = 8
@@ -76,6 +76,24 @@ class RankingChecks(Kit):
             expect_equal(found[caller], wanted, f"the ranking of caller {caller}")
         loop = self.run_async(lambda: subject.backend.arerank(QUERY, TEXTS))
         expect_equal([each.index for each in loop], wanted, "the ranking of arerank")
+
+    def test_a_long_document_is_cut_on_request(self, subject: Subject) -> None:
+        """With ``truncation="auto"`` the beginning of a document that is too long is compared with the query, and what
+        was cut off is counted. Where that is not declared, it is refused.
+
+        Why: a long document that gets the score of an empty one is never found. Look at: what cutting does to the
+        marks that tell query and document apart.
+        """
+        documents = [f"{text} {LONG[:100_000]}" for text in (TEXTS[0], TEXTS[2])]
+        if "truncation" not in subject.backend.capabilities.embedding:
+            refused = "truncation, not declared"
+            expect_refusal(UnsupportedError, lambda: subject.backend.rerank(QUERY, TEXTS, truncation="auto"), refused)
+            return
+        ranking = _rank(subject, documents, truncation="auto", timeout=self.patience)
+        scores = [each.score for each in ranking]
+        expect(len(set(scores)) == 2, "scores that depend on how long documents begin", scores)
+        if ranking.usage is not None and not ranking.usage.estimated:
+            expect(ranking.usage.truncated_tokens > 0, "what was cut off to be counted", ranking.usage)
 
     def test_what_cannot_be_ranked_is_refused(self, subject: Subject) -> None:
         """An empty query or document is refused, and so is one text in place of several; the error names which.

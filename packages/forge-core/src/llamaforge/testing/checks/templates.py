@@ -49,6 +49,8 @@ class TemplateChecks(Kit):
             for what, call in calls.items():
                 error = expect_refusal(InvalidParameterError, call, f"{what}() with chat_template_kwargs={variables}")
                 expect(min(variables) in str(error), f"the error to name the variable {min(variables)!r}", error)
+                told = isinstance(error.expected, str) and error.expected.strip()
+                expect(told, "error.expected to say what it may be", error.expected)
 
     def test_spelled_control_tokens_are_text(self, subject: Subject) -> None:
         """A control token spelled in a message is as many tokens as its letters are, unless parse_special=True.

@@ -61,11 +61,9 @@ class ToyBackend(BaseBackend):
     spec = SPEC
     config_class: ClassVar[type[BackendConfig]] = ToyConfig
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.settings = ToyConfig()
-        self.language = ToyLanguage()
-        self._weights = b""
+    settings: ToyConfig
+    language: ToyLanguage
+    _weights: bytes
 
     def check_model(self, model_path: str, config: ToyConfig) -> None:
         """There is one model."""
@@ -88,8 +86,9 @@ class ToyBackend(BaseBackend):
         if not self.settings.template:
             raise NoChatTemplateError(MODEL)
         if request.chat_template_kwargs:
-            name = f"chat_template_kwargs[{min(request.chat_template_kwargs)!r}]"
-            raise InvalidParameterError(name, None, "left out: this template reads no variables", show_value=False)
+            name, value = min(request.chat_template_kwargs.items())
+            expected = "left out: this template reads no variables"
+            raise InvalidParameterError(f"chat_template_kwargs[{name!r}]", value, expected)
         tools = f"<tools>{json.dumps(request.tools)}</tools>\n" if request.tools else ""
         turns = [f"<{message.role}>{message.text}" for message in request.as_messages()]
         if request.as_messages()[-1].role != "assistant":
@@ -160,7 +159,7 @@ class ToyBackend(BaseBackend):
             del turns[oldest]
             if turns[oldest].role == "assistant" and oldest < len(turns) - 1:  # the answer to the turn that has gone
                 del turns[oldest]
-            shorter = self.tokenize(self.render_request(replace(request, prompt=None, messages=tuple(turns))), special)
+            shorter = self.tokenize(self.render_request(replace(request, messages=tuple(turns))), special)
             if len(shorter) <= most:
                 return shorter, len(tokens) - len(shorter)
         raise ContextOverflowError(len(tokens), n_ctx)
@@ -174,9 +173,7 @@ class ToyBackend(BaseBackend):
         try:
             return self.language.tokenize(text, special)
         except UnicodeEncodeError as error:
-            raise InvalidParameterError(
-                "prompt", None, f"text that UTF-8 can hold ({error})", show_value=False
-            ) from None
+            raise InvalidParameterError("prompt", text, f"text that UTF-8 can hold ({error})") from None
 
     def _mask(self, constraint: Constraint | None) -> Any:
         if constraint is None:
@@ -202,12 +199,9 @@ class ToyBackend(BaseBackend):
         if not request.tools or choice in (None, "auto", "none"):
             return None
         functions = [tool["function"] for tool in request.tools]
-        if isinstance(choice, Mapping):
-            wanted = choice["function"]["name"]
-            functions = [function for function in functions if function["name"] == wanted]
-        if not functions:
-            raise InvalidParameterError("tool_choice", choice, "'auto', 'none', 'required', or one of the tools")
-        return functions[0]["name"], from_schema(functions[0].get("parameters"), "tools")
+        name = choice["function"]["name"] if isinstance(choice, Mapping) else functions[0]["name"]
+        place = next(place for place, function in enumerate(functions) if function["name"] == name)
+        return name, from_schema(functions[place].get("parameters", {}), f"/{place}/function/parameters")
 
 
 def _constraint(request: GenerationRequest) -> Constraint | None:

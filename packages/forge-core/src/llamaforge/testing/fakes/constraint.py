@@ -43,10 +43,10 @@ def from_response_format(wanted: Mapping[str, Any]) -> Constraint | None:
     return None if grammar is None else Constraint(grammar)
 
 
-def from_schema(schema: Any, parameter: str) -> Constraint:
-    """A JSON text that *schema* allows. Raises ConstraintError."""
-    rule, _ = json_rule(schema if isinstance(schema, Mapping) else {}, parameter=parameter, place="")
-    return Constraint(Grammar(f"start: {rule}", parameter=parameter))
+def from_schema(schema: Any, place: str) -> Constraint:
+    """A JSON text that *schema* allows, which stands at *place* in ``tools``. Raises ConstraintError."""
+    rule, _ = json_rule(schema, parameter="tools", place=place)
+    return Constraint(Grammar(f"start: {rule}", parameter="tools"))
 
 
 @functools.cache

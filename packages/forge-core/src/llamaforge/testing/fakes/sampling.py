@@ -38,7 +38,7 @@ class ToySampler:
     def choose(self, logits: Sequence[float], allowed: Mask | None = None) -> int:
         """The next token. *allowed* leaves out what a grammar forbids."""
         adjusted = list(logits)
-        for token in {*self._bias, *self._counts, *(self._seen if self._request.repetition_penalty else ())}:
+        for token in {*self._bias, *self._seen}:
             adjusted[token] = self._adjust(token, adjusted[token])
         tokens = [token for token in range(len(logits)) if allowed is None or allowed(token)]
         if self.temperature == 0:
@@ -70,7 +70,7 @@ class ToySampler:
         """Draw one of *tokens*, which are sorted, best first."""
         request = self._request
         best = adjusted[tokens[0]]
-        weights = [math.exp((adjusted[token] - best) / max(self.temperature, 1e-6)) for token in tokens]
+        weights = [math.exp((adjusted[token] - best) / self.temperature) for token in tokens]
         if request.top_k:
             weights = weights[: request.top_k]
         if request.top_p is not None and request.top_p < 1:

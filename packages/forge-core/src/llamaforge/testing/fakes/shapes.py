@@ -79,6 +79,15 @@ class Reasoning(ToyBackend):
 
     thoughts: ClassVar[tuple[str, ...]] = ("Well, ", "the user ", "asks ", "me. ")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._read: dict[int, tuple[list[int], int]] = {}
+        """Prompts of requests whose max_tokens is less than what was asked, by id."""
+
+    def prompt(self, request: GenerationRequest) -> tuple[list[int], int]:
+        """As it was read for the thoughts."""
+        return self._read.pop(id(request), None) or super().prompt(request)
+
     def steps(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[list[Event]]:
         """Thoughts count as tokens of the answer."""
         tokens, truncated = self.prompt(request)
@@ -87,7 +96,9 @@ class Reasoning(ToyBackend):
         thoughts = () if request.reasoning_effort == "none" else self.thoughts[: request.max_reasoning_tokens]
         thoughts = thoughts[: max(0, limit)]
         spent = len(thoughts)
-        answer = super().steps(replace(request, max_tokens=max(1, limit - spent)), cancellation)
+        rest = replace(request, max_tokens=max(1, limit - spent))
+        self._read[id(rest)] = tokens, truncated
+        answer = super().steps(rest, cancellation)
         begun = next(answer, [])  # what is wrong with the request is said before any thought
         for thought in thoughts:
             if cancellation.stopped:

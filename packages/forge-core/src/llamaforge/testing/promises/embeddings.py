@@ -29,7 +29,7 @@ PROMISES: Final = (
     Promise(
         "V8",
         "a text that is too long is refused with both counts, or cut and counted on request",
-        ("test_a_text_that_is_too_long_is_refused_or_cut",),
+        ("test_a_text_that_is_too_long_is_refused_or_cut", "test_a_long_document_is_cut_on_request"),
     ),
     Promise("V9", "normalize", ("test_vectors_have_length_one_on_request",)),
     Promise("V10", "dimensions", ("test_dimensions_are_the_first_components",)),
