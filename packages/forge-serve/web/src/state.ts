@@ -1,6 +1,6 @@
 /** What the page shows, and what is done with conversations. */
 import { batch, computed, effect, signal } from "@preact/signals";
-import { json } from "./api";
+import { ApiError, json } from "./api";
 import * as storage from "./storage";
 import { newId, newSettings, type Conversation, type Model, type ParameterSchema, type Parameters } from "./types";
 
@@ -175,13 +175,18 @@ export async function readModels(): Promise<void> {
   }
 }
 
-/** Read them again while one is waited for: with the progress of loads, where we may know it. */
+let administers = true;
+
+/** Read them again while one is waited for: with the progress of loads, where the server tells us. */
 export async function followModels(): Promise<void> {
-  try {
-    setModels((await json<{ data: Model[] }>("admin/models")).data);
-  } catch {
-    await readModels();
-  }
+  if (administers)
+    try {
+      setModels((await json<{ data: Model[] }>("admin/models")).data);
+      return;
+    } catch (error) {
+      administers = !(error instanceof ApiError && error.status === 403);
+    }
+  await readModels();
 }
 
 interface Described {
