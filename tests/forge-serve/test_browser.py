@@ -261,7 +261,7 @@ def test_a_conversation_has_an_address(visit: Open) -> None:
 
 
 def test_what_is_set_is_seen(visit: Open) -> None:
-    seen = visit("echo")
+    seen = visit("one")
     expect(seen.page.locator(".system, .dot")).to_have_count(0)
     seen.settings()
     seen.page.get_by_label("System prompt", exact=True).fill("Be brief.")
