@@ -248,11 +248,12 @@ def valid(asked: argparse.Namespace) -> None:
                     return "stop", jsonschema.Draft202012Validator(schema).is_valid(json.loads(answer))
 
                 with ThreadPoolExecutor(callers) as pool:
-                    found = list(pool.map(ask, range(asked.runs)))
+                    found = list(pool.map(ask, range(asked.first, asked.first + asked.runs)))
                 stopped = sum(reason == "stop" for reason, _ in found)
                 wrong = sum(not sound for _, sound in found)
                 print(
-                    f"guesses {lookup}, {callers} callers: {len(found)} answers, {stopped} stopped, {wrong} not valid"
+                    f"guesses {lookup}, {callers} callers: {len(found)} answers, {stopped} stopped, {wrong} not valid",
+                    flush=True,
                 )
 
 
@@ -286,7 +287,7 @@ def forced(asked: argparse.Namespace) -> None:
             return answer.finish_reason, sound
 
         with ThreadPoolExecutor(asked.callers) as pool:
-            found = list(pool.map(ask, range(asked.runs)))
+            found = list(pool.map(ask, range(asked.first, asked.first + asked.runs)))
         whole = sum(reason == "tool_calls" for reason, _ in found)
         print(f"{len(found)} forced calls, {whole} whole, {sum(not sound for _, sound in found)} not valid")
 
@@ -300,6 +301,7 @@ def main() -> None:
     parser.add_argument("--callers", type=int, default=8, help="how many ask at once; of `forced`")
     parser.add_argument("--wheel", type=Path, help="the wheel of bfcl-eval, instead of downloading it")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="the first run's seed; of `valid` and `forced`")
     parser.add_argument("--tokens", type=int, default=120)
     asked = parser.parse_args()
     {"masks": masks, "big": big, "throughput": throughput, "valid": valid, "forced": forced}[asked.what](asked)

@@ -25,6 +25,8 @@ from llamaforge.chat import AnswerParser, BrokenTemplateError, ChatTemplate
 from llamaforge.constraints import Grammar, accepts, format_grammar, read_format, text_grammar
 from llamaforge.constraints.vocabulary import Vocabulary
 from llamaforge.errors import LlamaForgeError
+from llamaforge.messages import read_messages
+from llamaforge.requests import GenerationRequest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from support.chat_templates import PLAIN, TEMPLATES
@@ -56,6 +58,19 @@ MARKS = (
     "<|tool_call>",
     "<|channel>",
     '{"name": ',
+)
+
+_CALL = {"id": "call00000", "type": "function", "function": {"name": "now", "arguments": '{"zone": "UTC"}'}}
+ASKED = GenerationRequest(
+    messages=read_messages(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "What time is it?"},
+            {"role": "assistant", "content": "", "tool_calls": [_CALL], "reasoning_content": "hm"},
+            {"role": "tool", "tool_call_id": "call00000", "name": "now", "content": "noon"},
+        ]
+    ),
+    tools=({"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}},),
 )
 
 
@@ -141,9 +156,15 @@ def try_grammar(dice: random.Random) -> Any:
 
 
 def try_template(dice: random.Random) -> Any:
-    """A chat template, and what it can do."""
+    """A chat template: what it can do, and a prompt that it makes."""
     given = changed(dice, dice.choice(list(TEMPLATES.values())), [*SIGNS, "{%", "%}", "{{", "}}", "endfor", "if"], 3)
-    return given, lambda: ChatTemplate(given).capabilities
+
+    def use() -> None:
+        template = ChatTemplate(given)
+        assert template.capabilities
+        template.render(ASKED)
+
+    return given, use
 
 
 @functools.cache
@@ -160,7 +181,7 @@ def answers() -> list[tuple[str, str]]:
 
 
 def try_answer(dice: random.Random) -> Any:
-    """An answer, taken apart in pieces."""
+    """An answer, taken apart in pieces, and once more where it ends early."""
     name, text = dice.choice(answers())
     given = changed(dice, text, [*SIGNS, *MARKS])
     tools = [{"type": "function", "function": {"name": each}} for each in ("now", "run", "get_weather")]
@@ -177,7 +198,16 @@ def try_answer(dice: random.Random) -> Any:
         whole.feed(given)
         whole.finish()
         if whole.answer != parser.answer:
-            raise AssertionError("cut in pieces it comes out otherwise")
+            raise AssertionError("in pieces it comes out otherwise")
+        stop = dice.randint(0, len(given))
+        once, twice = (AnswerParser(template=compiled(name), tools=tools, id_seed=1) for _ in range(2))
+        once.feed(given[:stop])
+        for begin in range(stop):
+            twice.feed(given[begin : begin + 1])
+        once.finish(cut=True)
+        twice.finish(cut=True)
+        if once.answer != twice.answer:
+            raise AssertionError("ended early and in pieces it comes out otherwise")
 
     return (name, given), parse
 

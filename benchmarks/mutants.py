@@ -135,7 +135,7 @@ class Laboratory:
     def examine(self, found: Found) -> None:
         """Try the mutants of one area."""
         limits = self._baseline(found)
-        wall = sum(limits[phase].wall / 15 for phase in limits)
+        wall = sum(limits[phase].wall / 6 for phase in limits)
         counted = [mutant for mutant in found.mutants if mutant.key not in found.equivalent]
         sample = self._options.sample
         if sample is None and len(counted) * wall / 2 / self._options.jobs > HOUR:
@@ -183,7 +183,7 @@ class Laboratory:
             if verdict.outcome != "passed":
                 raise SystemExit(f"{found.name}: {phase} fails without a mutant: {verdict.test}\n{verdict.said}")
             warm_up(verdict.modules)
-            limits[phase] = Limits(wall=max(120, 15 * verdict.wall), cpu=max(self._options.least_cpu, 8 * verdict.cpu))
+            limits[phase] = Limits(wall=max(120, 6 * verdict.wall), cpu=max(self._options.least_cpu, 3 * verdict.cpu))
         return limits
 
     def _try_all(

@@ -378,39 +378,37 @@ def mixed(quick: bool) -> dict[str, float]:
 
 def llama_server(quick: bool) -> dict[str, float]:
     """Tokens a second that 8 HTTP clients get of SmolLM2-135M-Instruct (Q4_1), beside llama.cpp's own server with 8
-    slots. Both get the same prompts, greedily, in turns; the ratio is the median of the rounds'."""
+    slots. Both get the same prompts, greedily, in trials of forge-bench that take turns; the ratio is the median of the
+    trials'."""
     import itertools
     from contextlib import closing
 
-    from measuring import ours
-    from measuring.completion_clients import CompletionClients
+    from measuring import ours, under_load
     from measuring.cpp_server import CppServer
-    from measuring.load import asks
-    from measuring.work import Row, compare
+    from measuring.load import Ask, asks
+    from measuring.work import Row
+
+    from forge_bench import Benchmark
 
     threads = psutil.cpu_count(logical=True) or 1
 
-    def requests(number: int) -> list[tuple[str, int]]:
-        length = {"longest": 16, "texts": False} if quick else {}
-        asked = itertools.islice(asks(number, **length), 8 if quick else 16)  # type: ignore[arg-type]
-        return [(f"<|im_start|>user\n{ask.prompt}<|im_end|>\n<|im_start|>assistant\n", ask.max_tokens) for ask in asked]
+    def requests(number: int) -> list[Ask]:
+        length = {"longest": 32, "texts": False} if quick else {}
+        asked = itertools.islice(asks(number, **length), 16)  # type: ignore[arg-type]
+        return [
+            Ask(f"<|im_start|>user\n{ask.prompt}<|im_end|>\n<|im_start|>assistant\n", ask.max_tokens) for ask in asked
+        ]
+
+    def benchmark(port: int) -> Benchmark:
+        address, rounds = f"http://127.0.0.1:{port}", [*map(requests, range(1 if quick else 5)), requests(100)]
+        return under_load.benchmark(address, rounds, 8, raw=True, model="m", warmup=8)
 
     row = Row("8 HTTP clients", "llama-server, 8 slots", "tokens/s", 1.0)
     gguf = ours.gguf()
-    with (
-        server(f"{threads}:{gguf}") as (port, _),
-        closing(CppServer(gguf, 8, 1024, threads)) as peer,
-        closing(CompletionClients(port, 8, counts_end=False)) as mine,
-        closing(CompletionClients(peer.port, 8, counts_end=True)) as theirs,
-    ):
-        for each in (mine, theirs):
-            each.rate(requests(100)[:8])  # loads ours, and warms both
-        compare(
-            row,
-            lambda number: mine.rate(requests(number)),
-            lambda number: theirs.rate(requests(number)),
-            3 if quick else 5,
-        )
+    with server(f"{threads}:{gguf}") as (port, _), closing(CppServer(gguf, 8, 1024, threads)) as peer:
+        mine, theirs = asyncio.run(Benchmark.run_together([benchmark(port), benchmark(peer.port)]))
+    row.ours = under_load.rates(mine)
+    row.theirs = under_load.rates(theirs, counts_end=True)
     return {
         "tokens/s": round(statistics.median(row.ours), 1),
         "tokens/s of llama-server": round(statistics.median(row.theirs), 1),

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import ours, overhead
-from measuring.load import Ask, asks, spread
+from measuring.load import Ask, asks
 from measuring.ours import Ours
 from measuring.subprocesses import CLOCKS, Apart
 from measuring.work import Row, compare, table
@@ -123,7 +123,9 @@ def llama_sequential(bench: Bench) -> Iterator[Row]:
 
 def llama_server(bench: Bench) -> Iterator[Row]:
     """8 callers beside llama.cpp's C++ server with 8 slots; requests come spread over some seconds. And the bare loop
-    beside it, with all requests at once: with LlamaForge's settings, then with the server's."""
+    beside it, with all requests at once: with LlamaForge's settings, then with the server's. forge-bench measures both
+    LlamaForge and the server."""
+    from measuring import under_load
     from measuring.cpp_server import CppServer
     from measuring.llama_loops import BareLoop
 
@@ -134,17 +136,16 @@ def llama_server(bench: Bench) -> Iterator[Row]:
         def requests(number: int) -> list[Ask]:
             return bench.requests(6, number, 16)
 
-        def arriving(number: int) -> list[Ask]:
-            return spread(requests(number), 0.5 if bench.quick else 4.0, number)
+        a_second = 32.0 if bench.quick else 4.0
 
-        def theirs(asked: list[Ask]) -> float:
-            tokens, seconds = peer.answer(mine.ask("texts", asked))
-            return tokens / seconds
+        def theirs(asked: list[Ask], **more: Any) -> float:
+            texts = mine.ask("texts", asked)
+            return under_load.rate(peer.address, texts, 8, counts_end=True, raw=True, model="m", **more)
 
         yield compare(
             row,
-            lambda number: mine.rate("at_once", arriving(number), 8),
-            lambda number: theirs(arriving(number)),
+            lambda number: mine.ask("under_load", requests(number), 8, a_second, number),
+            lambda number: theirs(requests(number), arrival_rate=a_second, seed=number),
             bench.rounds_of(7),
         )
         for name, size, unified in (("bare batch loop", n_batch, True), ("bare loop, server's settings", 512, False)):

@@ -1,11 +1,11 @@
-"""The load: real questions and texts of different lengths, answers of different lengths, arrivals spread in time."""
+"""The load: real questions and texts of different lengths, answers of different lengths."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 QUESTIONS = (
     "What is the capital of France?",
@@ -129,8 +129,6 @@ class Ask:
     prompt: str
     """What the user says."""
     max_tokens: int
-    delay: float = 0.0
-    """Seconds after the start of the round at which it arrives."""
 
 
 def asks(
@@ -155,13 +153,6 @@ def asks(
         for prompt in prompts:
             number += 1
             yield Ask(f"{number}. {prompt}", rng.randrange(shortest, longest + 1))
-
-
-def spread(batch: list[Ask], seconds: float, seed: int = 0) -> list[Ask]:
-    """The same requests, arriving at random over *seconds*; the first one at once."""
-    rng = random.Random(seed)
-    delays = [0.0, *sorted(rng.uniform(0, seconds) for _ in batch[1:])]
-    return [replace(ask, delay=delay) for ask, delay in zip(batch, delays, strict=True)]
 
 
 def prose(characters: int, seed: int = 0) -> str:

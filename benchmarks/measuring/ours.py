@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from llamaforge import get_backend
 from llamaforge.requests import read_request
 
-from . import waiting
+from . import under_load, waiting
 from .load import Ask
 from .work import Prompt
 
@@ -79,20 +78,20 @@ class Ours:
         engine = self._backend._engine
         return [Prompt(engine.tokenize(read_request(ask.prompt, None, {})).token_ids, ask.max_tokens) for ask in asks]
 
-    def texts(self, asks: Sequence[Ask]) -> list[tuple[str, int, float]]:
-        """The same requests as texts with all special tokens, and how long the answers may be, and delays."""
-        return [(self._backend.render(ask.prompt), ask.max_tokens, ask.delay) for ask in asks]
+    def texts(self, asks: Sequence[Ask]) -> list[Ask]:
+        """The same requests as texts with all special tokens."""
+        return [Ask(self._backend.render(ask.prompt), ask.max_tokens) for ask in asks]
+
+    def under_load(self, asks: Sequence[Ask], callers: int, a_second: float, seed: int) -> float:
+        """Tokens a second of the answers to requests that arrive at random, so many a second, by forge-bench."""
+        return under_load.rate(self._backend, asks, callers, arrival_rate=a_second, seed=seed)
 
     def in_turn(self, asks: Sequence[Ask]) -> int:
         """One caller asks one thing after another; the tokens of all answers."""
         return sum(self._answer(ask) for ask in asks)
 
     def at_once(self, asks: Sequence[Ask], callers: int) -> int:
-        """*callers* threads share the requests, each asks again once it has its answer; the tokens of all answers.
-
-        A request with a delay is asked no earlier.
-        """
-        start = time.perf_counter()
+        """*callers* threads share the requests, each asks again once it has its answer; the tokens of all answers."""
         left, lock, failures = iter(asks), threading.Lock(), []
         counts: list[int] = []
 
@@ -102,7 +101,6 @@ class Ours:
                     ask = next(left, None)
                 if ask is None:
                     return
-                time.sleep(max(0.0, start + ask.delay - time.perf_counter()))
                 try:
                     counts.append(self._answer(ask))
                 except Exception as error:  # noqa: BLE001 - a benchmark with a failure is none

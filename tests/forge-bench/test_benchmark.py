@@ -169,6 +169,21 @@ def test_what_can_be_measured(kind: str, tmp_path: Path) -> None:
     assert results.target.startswith("echo (")
 
 
+def test_as_many_are_under_way_as_are_wanted() -> None:
+    """However few prompts there are."""
+    results = measure({"type": "echo", "delay": 0.01}, prompts=["a b", "c d"], concurrency=[1, 8], trials=1, warmup=0)
+    assert [len(level.trials[0].records) for level in results.levels] == [2, 16]
+    sent = sorted(record.sent or 0.0 for record in results.levels[1].trials[0].records)
+    first_end = min(record.end or 0.0 for record in results.levels[1].trials[0].records)
+    assert sent[7] <= first_end
+    assert not any("under way" in note for note in results.notes)
+
+
+def test_too_few_requests_are_noted() -> None:
+    results = measure({"type": "echo"}, prompts=["a"], concurrency=[4], runs=3, trials=2, warmup=0)
+    assert "With 3 requests in a trial, 4 were never under way at once." in results.notes
+
+
 def test_a_conversation_goes_on_with_its_answers() -> None:
     given = [{"role": "user", "content": "first"}]
     load = Synthetic(prompt_tokens=4, output_tokens=4, turns=3)
@@ -204,7 +219,14 @@ def test_it_may_be_cancelled(server: str) -> None:
         ({"mode": "serve", "arrival_rate": -1}, "arrival_rate must be"),
         ({"mode": "serve", "arrival_rate": 1, "arrival_pattern": "trace"}, "no timestamps"),
         ({"trials": 0}, "trials must be"),
+        ({"trials": "3"}, "trials must be"),
+        ({"runs": True}, "runs must be"),
+        ({"seed": "x"}, "seed must be"),
         ({"confidence_level": 95}, "confidence_level must be"),
+        ({"confidence_level": "0.9"}, "confidence_level must be"),
+        ({"timeout": "10"}, "timeout must be"),
+        ({"burstiness": "x"}, "burstiness must be"),
+        ({"time_scale": float("nan")}, "time_scale must be"),
         ({"slo": {"tftt": 1}}, "ttft"),
         ({"slo": {"ttft": 0}}, "slo.ttft must be"),
         ({"sampling": {"temprature": 1}}, "temperature"),

@@ -181,7 +181,26 @@ def test_sharegpt(write: Write) -> None:
         {"from": "human", "value": "two"},
     ]
     (item,) = draw(read_dataset(write("s.json", json.dumps([{"id": "1", "conversations": turns}]))), 1)
+    begins = [{"role": "system", "content": "s"}, {"role": "user", "content": "one"}]
+    assert (item.call.prompt, item.call.messages, item.turns) == (None, begins, ["two"])
+    (item,) = draw(read_dataset(write("t.json", json.dumps([{"id": "1", "conversations": turns[1:]}]))), 1)
     assert (item.call.prompt, item.turns) == ("one", ["two"])
+
+
+def test_entries_of_a_trace_may_be_mappings() -> None:
+    own: dict[str, Any] = {"timestamp": 2, "prompt_tokens": 5, "output_tokens": 3}
+    mooncake: dict[str, Any] = {"timestamp": 1000, "input_length": 5, "output_length": 4}
+    load = Trace([own, mooncake, TraceEntry(timestamp=3, prompt_tokens=5, output_tokens=5)])
+    assert load.timestamps == [1, 2, 3]
+    assert [item.call.max_tokens for item in draw(load, 3)] == [4, 3, 5]
+
+
+@pytest.mark.parametrize(
+    "entry", [3, {}, {"timestamp": "x", "input_length": 1}, {"timestamp": 1, "prompt_tokens": "5", "output_tokens": 1}]
+)
+def test_other_entries_are_refused(entry: Any) -> None:
+    with pytest.raises(InvalidParameterError, match=r"entries\[1\] must be a TraceEntry"):
+        Trace([TraceEntry(timestamp=3, prompt_tokens=5, output_tokens=5), entry])
 
 
 def test_mooncake(write: Write) -> None:

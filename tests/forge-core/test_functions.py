@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
+import decimal
 import enum
 import json
 from typing import Annotated, Any, Literal, TypedDict
@@ -72,6 +74,21 @@ def test_the_schema_of_a_signature() -> None:
     assert properties["detail"] == {"enum": ["high", "low"]}
     assert schema["$defs"]["Unit"]["enum"] == ["c", "k"]
     assert schema["$defs"]["Place"]["required"] == ["city"]
+
+
+def test_objects_in_arguments_have_no_other_properties() -> None:
+    def move(when: dt.date, to: list[Place], price: decimal.Decimal) -> None: ...
+
+    schema = as_tool(move).parameters
+    assert schema["$defs"]["Place"]["additionalProperties"] is False
+    assert schema["properties"]["when"] == {"type": "string", "format": "date"}, "models read it: no long pattern"
+    assert "pattern" in schema["properties"]["price"], "the format would enforce nothing"
+
+
+@pytest.mark.parametrize("parameters", ["x", 5, [], True])
+def test_parameters_that_are_no_schema_are_refused(parameters: object) -> None:
+    with pytest.raises(InvalidParameterError, match=r"tools\[1\]\.function\.parameters must be a JSON schema"):
+        read_tools([get_weather, {"type": "function", "function": {"name": "f", "parameters": parameters}}])
 
 
 def test_arguments_have_the_types_of_the_signature() -> None:
@@ -225,3 +242,11 @@ def test_results_are_text() -> None:
     assert to_text(None) == "null"
     assert to_text(Place("Rome")) == '{"city":"Rome","country":"IT"}'
     assert "object" in to_text(object())
+
+
+@pytest.mark.parametrize("wrong", [{}, {"type": "function"}, {"function": {"name": ""}}, {"function": "f"}])
+def test_a_mapping_that_is_no_tool_is_refused(wrong: object) -> None:
+    with pytest.raises(InvalidParameterError, match=r"tools\[0\] must be a tool such as"):
+        read_tools([wrong])
+    custom = {"type": "custom", "custom": {"name": "f"}}
+    assert read_tools([custom]) == ([custom], {}), "a kind of tool that only some server knows"

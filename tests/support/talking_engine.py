@@ -33,9 +33,17 @@ class TalkingEngine(DiceEngine):
     *wants* says what it would like to answer to a prompt.
     """
 
-    def __init__(self, template: str, wants: Callable[[str], str], *, plain: bool = False, masks: bool = True) -> None:
+    def __init__(
+        self,
+        template: str,
+        wants: Callable[[str], str],
+        *,
+        plain: bool = False,
+        masks: bool = True,
+        context: int = 6000,
+    ) -> None:
         super().__init__()
-        self.n_ctx, self.n_batch = 6000, 512
+        self.n_ctx, self.n_batch = context, 512
         self.can_mask = masks
         self.markers = [] if plain else MARKERS
         self.end = 256 + len(self.markers)

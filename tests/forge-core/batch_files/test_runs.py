@@ -199,6 +199,25 @@ def test_errors_are_kept_apart_and_retried_when_asked(batch: Batch) -> None:
     assert {each["custom_id"] for each in batch.errors()} == {None}
 
 
+def test_a_row_that_stands_twice_and_fails_has_failed(batch: Batch) -> None:
+    rows = [row("bad", "break"), *(row(str(number)) for number in range(4)), row("bad", "break")]
+    summary = batch.run(rows, concurrency=1)
+    assert (summary.finished, summary.failed, summary.skipped, summary.failed_before) == (4, 1, 1, 1)
+
+
+def test_an_error_that_was_overcome_by_a_run_that_was_killed_is_none(batch: Batch) -> None:
+    """It was killed before it could leave the error out."""
+    batch.run([row("bad", "break")])
+    error = batch.failed.read_text()
+    batch.backend.broken = False  # type: ignore[attr-defined]
+    batch.run([row("bad", "break")], retry_errors=True)
+    batch.failed.write_text(error)
+    summary = batch.run([row("bad", "break")])
+    assert (summary.skipped, summary.failed_before) == (1, 0)
+    assert batch.errors() == []
+    assert len(batch.results()) == 1
+
+
 def test_a_failure_that_no_row_survives_ends_the_run(batch: Batch) -> None:
     with pytest.raises(AuthenticationError):
         batch.run([row("a"), row("b", "key"), row("c")], concurrency=1)

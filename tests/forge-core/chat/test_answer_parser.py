@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from llamaforge.chat import Answer, AnswerParser, ChatTemplate, parse_answer
+from llamaforge.chat.answer_reader import AnswerReader, Collector
 from llamaforge.errors import InvalidParameterError
 from llamaforge.results import TextDelta, ToolCallDelta
 from support.chat_templates import PLAIN, TEMPLATES
@@ -47,12 +49,19 @@ FIXTURES: list[tuple[str, str, str, str, Calls]] = [
 """Format, text, content, reasoning, calls. Texts of templates that open the reasoning begin within it."""
 
 
-def parse(name: str, text: str, cuts: list[int] | None = None, tools: list[dict[str, Any]] | None = None) -> Answer:
+def parse(
+    name: str,
+    text: str,
+    cuts: list[int] | None = None,
+    tools: list[dict[str, Any]] | None = None,
+    *,
+    cut: bool = False,
+) -> Answer:
     parser = AnswerParser(template=COMPILED[name], tools=TOOLS if tools is None else tools, id_seed=1)
     places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts or ())})
     for begin, end in itertools.pairwise(places):
         parser.feed(text[begin:end])
-    parser.finish()
+    parser.finish(cut=cut)
     return parser.answer
 
 
@@ -105,6 +114,70 @@ def test_a_cut_answer_keeps_its_parts(fixture: tuple[str, str, str, str, Calls],
             assert json.loads(call.function.arguments) == arguments
 
 
+ONLY_CALLS = [fixture for fixture in FIXTURES if fixture[4] and not fixture[2]]
+
+
+@pytest.mark.parametrize(("name", "text", "content", "reasoning", "calls"), ONLY_CALLS)
+def test_calls_that_are_cut_anywhere_leave_no_content(
+    name: str, text: str, content: str, reasoning: str, calls: Calls
+) -> None:
+    form = COMPILED[name].output_format(with_tools=True)
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters") for tool in TOOLS}
+    opened = COMPILED[name].is_reasoning(with_tools=True)
+
+    def read(pieces: Iterable[str], *, cut: bool) -> Answer:
+        reader, collector = AnswerReader(form, tools=schemas, is_reasoning=opened, only_calls=True), Collector()
+        for piece in pieces:
+            collector.add(reader.feed(piece))
+        collector.add(reader.finish(cut=cut))
+        return collector.answer
+
+    whole = read([text], cut=False)
+    assert calls_of(whole) == calls
+    told = ""
+    for stop in range(len(text) + 1):
+        answer = read([text[:stop]], cut=True)
+        assert answer.content == "", text[:stop]
+        assert answer.reasoning.startswith(reasoning) or reasoning.startswith(answer.reasoning)
+        for call, known in zip(answer.tool_calls, whole.tool_calls, strict=False):
+            assert call.function.name == known.function.name
+            assert known.function.arguments.startswith(call.function.arguments), text[:stop]
+        so_far = "".join(f"{call.function.name}{call.function.arguments}" for call in answer.tool_calls)
+        assert len(so_far) >= len(told), text[:stop]
+        told = so_far
+        assert shape(read(text[:stop], cut=True)) == shape(answer), "one character at a time"
+    assert shape(read([text], cut=True)) == shape(whole), "cut where it was whole"
+
+
+def shape(answer: Answer) -> Any:
+    calls = [(call.function.name, call.function.arguments) for call in answer.tool_calls]
+    return answer.content, answer.reasoning, calls
+
+
+@settings(max_examples=150, deadline=2000)
+@given(st.sampled_from(FIXTURES), st.integers(0, 400), st.lists(st.integers(0, 400), max_size=20))
+def test_a_call_that_was_begun_and_cut_is_no_content(
+    fixture: tuple[str, str, str, str, Calls], stop: int, cuts: list[int]
+) -> None:
+    name, text, content, *_ = fixture
+    stop = min(stop, len(text))
+    answer = parse(name, text[:stop], cuts, cut=True)
+    assert shape(answer) == shape(parse(name, text[:stop], cut=True))
+    begun = text[:stop]
+    markers = COMPILED[name].output_format(with_tools=True).markers()
+    assert len(answer.content) <= len(content) + max(map(len, markers), default=0)
+    if stop == len(text):
+        assert answer.content.strip() == content.strip(), begun
+
+
+def test_a_text_that_was_not_cut_keeps_everything() -> None:
+    for text in ("Use <tool_call>", "<tool_call>\n{", '<tool_call>\n{"name": "now", "arg'):
+        assert parse("hermes", text).content == text
+    assert parse("hermes", "1 <", cut=True).content == "1 <", "nothing was begun yet"
+    assert parse("hermes", "Look:\n<tool_call>\n{", cut=True).content == "Look:\n"
+    assert parse("hermes", "Write <tool_call> for", cut=True).content == "Write <tool_call> for"
+
+
 def test_long_arguments_stream() -> None:
     code = "print('hello')\n" * 200
     texts = {
@@ -122,6 +195,60 @@ def test_long_arguments_stream() -> None:
         parser.finish()
         assert longest < 12, name
         assert calls_of(parser.answer) == [("run", {"code": code})]
+    for key, written, value in (
+        ("rows", json.dumps([[1, "x", None]] * 300), [[1, "x", None]] * 300),
+        ("any", code, code),
+    ):
+        parser = AnswerParser(template=COMPILED["qwen3-coder"], tools=ROWS)
+        parser.feed(f"</think><tool_call>\n<function=rows>\n<parameter={key}>\n")
+        silent = [bool(parser.feed(written[begin : begin + 10])) for begin in range(0, len(written), 10)]
+        assert silent[:25] == [False] * 25, "it may yet be something else"
+        assert all(any(silent[begin : begin + 3]) for begin in range(27, len(silent) - 3))
+        parser.feed("\n</parameter>\n</function>\n")
+        parser.finish()
+        assert calls_of(parser.answer) == [("rows", {key: value.strip() if isinstance(value, str) else value})]
+
+
+_PARAMETERS = {
+    "rows": {"type": "array"},
+    "where": {"type": "object"},
+    "any": {},
+    "mixed": {"type": ["string", "integer"]},
+}
+ROWS = [{"type": "function", "function": {"name": "rows", "parameters": {"properties": _PARAMETERS}}}]
+MIXED_ROWS = [["é \\", 'say "x"', 1.5e3]] * 60
+ENDS = {f"k{number}": "</arg_value></parameter>" for number in range(30)}
+WORDS = [{"True": "None", "b": True}, None, *["true"] * 60, False]
+VALUES: list[tuple[str, str, Any]] = [
+    ("rows", json.dumps(MIXED_ROWS), MIXED_ROWS),
+    ("rows", '[{"True": "None", "b": True}, None, ' + '"true", ' * 60 + "False]", WORDS),
+    ("rows", "['a', True]", ["a", True]),
+    ("where", json.dumps(ENDS), ENDS),
+    ("any", "it is a long text, " * 30, ("it is a long text, " * 30).strip()),
+    ("any", "7" * 300, int("7" * 300)),
+    ("any", json.dumps([1] * 200), [1] * 200),
+    ("any", "{ not JSON, " * 30, ("{ not JSON, " * 30).strip()),
+    ("mixed", "5 times " * 50, ("5 times " * 50).strip()),
+    ("mixed", "12", 12),
+]
+
+
+@pytest.mark.parametrize(("key", "written", "value"), VALUES)
+def test_values_between_tags(key: str, written: str, value: Any) -> None:
+    texts = {
+        "qwen3-coder": f"</think><function=rows>\n<parameter={key}>\n{written}\n</parameter>\n</function>\n",
+        "glm-4": f"<tool_call>rows\n<arg_key>{key}</arg_key>\n<arg_value>{written}</arg_value>\n</tool_call>",
+    }
+    for name, text in texts.items():
+        answer = parse(name, text, tools=ROWS)
+        assert calls_of(answer) == [("rows", {key: value})]
+        for size in (1, 3, 40):
+            assert parse(name, text, list(range(0, len(text), size)), tools=ROWS) == answer
+        arguments = answer.tool_calls[0].function.arguments
+        for stop in range(20, len(text), 7):
+            cut = parse(name, text[:stop], tools=ROWS, cut=True)
+            assert cut.content == ""
+            assert all(arguments.startswith(call.function.arguments) for call in cut.tool_calls)
 
 
 def test_long_answers_take_linear_time() -> None:
@@ -208,3 +335,11 @@ def test_arguments_of_wrong_types_are_refused(wrong: dict[str, Any], name: str) 
     with pytest.raises(InvalidParameterError, match="text must be a string, not bytes"):
         parse_answer(b"", template=PLAIN)  # type: ignore[arg-type]
     assert parse_answer("Hi", template=PLAIN, tools=None).content == "Hi"
+
+
+def test_tools_of_gpt_oss_that_nobody_offered_are_left_out() -> None:
+    text = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>commentary to={}<|message|>{}<|call|>"
+    assert parse("harmony", text.format("python <|constrain|>code", 'print("hello")')) == Answer(reasoning="hm")
+    assert parse("harmony", text.format("container.exec", "ls")) == Answer(reasoning="hm")
+    for name in ("functions.now", "now"):
+        assert calls_of(parse("harmony", text.format(name, '{"a": 1}'))) == [("now", {"a": 1})]

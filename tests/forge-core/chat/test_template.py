@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -428,3 +429,28 @@ class TestReasoningOfEarlierTurns:
         turns = [self.CALL[0], {**self.CALL[1], "content": "Look:"}, self.CALL[2]]
         assert "Look:" in render(text, turns)
         assert "I should look." in render(text, self.CALL)
+
+
+def test_ids_of_calls_from_elsewhere_fit_a_template_that_insists_on_a_length() -> None:
+    text = (
+        FAMILIES["mistral-list"]
+        .replace(
+            '{"name": "{{ f.name }}"',
+            '{% if c.id | length != 9 %}{{ raise_exception(\'nine, please\') }}{% endif %}{"name": "{{ f.name }}"',
+        )
+        .replace("<|tool|>", "<|tool|>{{ m.tool_call_id }}=")
+    )
+    calls = [
+        {"id": each, "type": "function", "function": {"name": "now", "arguments": "{}"}}
+        for each in ("call_0123456789", "abcdefghi")
+    ]
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "", "tool_calls": calls},
+        *({"role": "tool", "tool_call_id": call["id"], "content": "noon"} for call in calls),
+    ]
+    prompt = ChatTemplate(text).render(read_request(messages=messages)).text
+    results = re.findall(r"<\|tool\|>(\w{9})=noon", prompt)
+    assert re.findall(r'"id": "(\w{9})"', prompt) == results
+    assert len(set(results)) == 2
+    assert results[1] == "abcdefghi", "an id that fits stays"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llamaforge.constraints import accepts, grammar_accepts
-from llamaforge.errors import ConstraintError
+from llamaforge.errors import ConstraintError, InvalidParameterError
 
 
 def schema_format(schema: Any) -> dict[str, Any]:
@@ -269,3 +270,31 @@ def test_any_regex_and_any_grammar_are_read_or_refused(pieces: list[str], words:
 def test_any_schema_is_read_or_refused(schema: Any) -> None:
     with suppress(ConstraintError):
         accepts(schema_format(schema), "{}")
+
+
+class City(msgspec.Struct):
+    name: str
+    size: Literal["small", "large"] = "small"
+
+
+def test_a_python_type_is_a_format() -> None:
+    assert accepts(City, '{"name": "Rome", "size": "large"}')
+    assert not accepts(City, '{"name": "Rome", "size": "huge"}')
+    assert not accepts(City, '{"name": "Rome", "area": 1285}')
+    assert accepts(list[int], "[1, 2]")
+    with pytest.raises(ConstraintError, match="complex"):
+        accepts(complex, "1")
+
+
+@pytest.mark.parametrize("wrong", ["json", None, 5, b"{}", ["a"]])
+def test_what_is_no_format_is_refused(wrong: Any) -> None:
+    with pytest.raises(ConstraintError, match="must be a mapping"):
+        accepts(wrong, "1")
+
+
+def test_what_is_no_text_is_refused_or_no_answer() -> None:
+    for wrong in (b"1", None, 1):
+        with pytest.raises(InvalidParameterError, match="text must be a string"):
+            accepts(schema_format({}), wrong)  # type: ignore[arg-type]
+    assert not accepts(schema_format({}), '"\ud800"'), "half of a surrogate pair"
+    assert accepts(schema_format({}), '"\\ud83d\\ude00"')

@@ -227,3 +227,15 @@ def test_streams_batches_and_loops_are_constrained_alike(backend: DiceBackend) -
 
 async def _twice(backend: DiceBackend, wanted: dict[str, Any]) -> list[str]:
     return [await backend.agenerate("x", wanted), await backend.achat([{"role": "user", "content": "x"}], wanted)]
+
+
+def test_an_answer_that_is_forced_leaves_what_was_computed(backend: DiceBackend) -> None:
+    prompt = "abcabcabcabc"
+    backend.generate(prompt, max_tokens=1)
+    steps = backend.engine.steps
+    forced = backend.generate(prompt, response_format={"type": "regex", "regex": "abc"})
+    assert (forced, backend.engine.steps) == ("abc", steps), "nothing had to be computed"
+    again = backend.generate(prompt, max_tokens=1)
+    assert forced.usage is not None
+    assert again.usage is not None
+    assert again.usage.cached_tokens == forced.usage.cached_tokens == len(prompt) - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from llamaforge.cancellation import CancellationToken
 from llamaforge.engine import BatchEntry, Choice, scheduler
 from llamaforge.engine.event_queue import ThreadEventQueue
 from llamaforge.engine.preparation import Preparation
+from llamaforge.engine.prompt_lookup import PromptLookup
 from llamaforge.engine.sequence import SequenceState
 from llamaforge.errors import GenerationError, ModelLoadError, ModelNotLoadedError, QueueFullError
 from llamaforge.requests import read_request
@@ -329,3 +331,101 @@ def test_unloading_within_the_engines_own_thread_does_not_wait_for_itself() -> N
     assert done.is_set()
     until(lambda: backend.engine.closed)
     backend.close()
+
+
+def test_what_came_of_guesses_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    learned: list[tuple[int, int]] = []
+    learn = PromptLookup.learn
+
+    def counted(lookup: PromptLookup, guessed: int, right: int) -> None:
+        learned.append((guessed, right))
+        learn(lookup, guessed, right)
+
+    monkeypatch.setattr(PromptLookup, "learn", counted)
+    with ToyBackend(lambda: ToyEngine(memory=2), prompt_lookup=4) as backend:
+        assert backend.generate("abc", max_tokens=200) == expected("abc", 200, memory=2)
+    assert learned
+    assert all(1 <= guessed <= 4 and 0 <= right <= guessed for guessed, right in learned)
+    assert max(right for _, right in learned) == 4
+
+
+def test_who_leaves_the_queue_has_used_nothing(brake: Brake) -> None:
+    with ToyBackend(lambda: ToyEngine(before=brake), n_parallel=1) as backend:
+        queue = backend._scheduler
+        assert queue is not None
+        running, waiting = (prepared(backend, letter, max_tokens=3) for letter in "ab")
+        queue.submit(running)
+        assert brake.stepping.wait(60)
+        queue.submit(waiting)
+        queue.drop(waiting)
+        end = outcome(waiting)
+        assert end.finish_reason == "cancelled"
+        assert end.usage is not None
+        counts = (end.usage.prompt_tokens, end.usage.completion_tokens, end.usage.cached_tokens)
+        assert (*counts, end.usage.truncated_tokens, end.usage.reasoning_tokens) == (1, 0, 0, 0, 0)
+        assert (end.stop, end.timings.queued, end.dropped) == (None, None, ())
+        brake.go.set()
+        assert outcome(running).finish_reason == "length"
+
+
+def test_the_engines_thread_has_a_name_and_its_openers_context() -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="none")
+    seen: list[str] = []
+
+    def make() -> ToyEngine:
+        seen.append(variable.get())
+        return ToyEngine()
+
+    variable.set("mine")
+    with ToyBackend(make) as backend:
+        queue = backend._scheduler
+        assert queue is not None
+        assert (queue._thread.name, queue._thread.daemon) == ("llamaforge-engine", True)
+    assert seen == ["mine"]
+
+
+def test_order_of_arrival_is_kept_when_memory_is_short() -> None:
+    """The newest makes room, and goes on before those that came after it."""
+    ended: list[str] = []
+    with ToyBackend(lambda: ToyEngine(capacity=60, n_slots=4), n_parallel=3, prefix_cache=0) as backend:
+        queue = backend._scheduler
+        assert queue is not None
+        letters = [letter for letter in LETTERS if len(expected(letter, 40)) == 40][:5]
+        sequences = [prepared(backend, letter, max_tokens=40) for letter in letters]
+        for letter, sequence in zip(letters, sequences, strict=True):
+            finish = sequence.finish
+
+            def told(letter: str = letter, finish: Callable[[], None] = finish) -> None:
+                ended.append(letter)
+                finish()
+
+            sequence.finish = told  # type: ignore[method-assign]
+        with queue._changed:
+            for sequence in sequences:
+                queue.submit(sequence)
+        for sequence in sequences:
+            assert outcome(sequence).finish_reason == "length"
+    assert ended == letters
+
+
+@pytest.mark.parametrize("first", ["finish", "cancel", "fail"])
+def test_a_request_ends_once(first: str) -> None:
+    with ToyBackend() as backend:
+        sequence = prepared(backend, "abc", max_tokens=1)
+        assert sequence.take(Choice(3), ends=False)
+        ends: dict[str, Callable[[], None]] = {
+            "finish": sequence.finish,
+            "cancel": sequence.cancel,
+            "fail": lambda: sequence.fail(GenerationError("x")),
+        }
+        assert not sequence.over
+        ends[first]()
+        assert sequence.over
+        for end in ends.values():
+            end()
+        queue = sequence.event_queue
+        assert isinstance(queue, ThreadEventQueue)
+        items = [queue.get(0.001) for _ in range(3)]
+        assert items[2] is None
+        told = {"finish": "length", "cancel": "cancelled"}.get(first)
+        assert getattr(items[1], "finish_reason", None) == told

@@ -36,3 +36,15 @@ def test_a_short_prompt_does_not_wait_for_a_long_one():
 
 def test_prompts_alike_go_in_order_of_arrival():
     assert split_budget([100, 100, 100], 150) == [100, 50, 0]
+
+
+def test_the_oldest_prompt_gets_half_and_no_more_while_others_wait():
+    assert split_budget([4000, 300, 300], 512) == [256, 256, 0]
+    assert split_budget([4000, 300, 300], 511) == [256, 255, 0]
+    assert split_budget([4000, 300, 1], 513) == [256, 256, 1]
+    assert split_budget([100, 300, 300], 512) == [100, 300, 112]
+
+
+def test_two_tokens_are_a_prompt():
+    assert split_budget([2, 1, 2], 4) == [2, 1, 1]
+    assert split_budget([1, 1, 1], 2) == [1, 1, 0]

@@ -9,7 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 
-from llamaforge.errors import ConflictingParametersError, ConstraintError, InvalidParameterError, UnsupportedError
+from llamaforge.errors import (
+    ConflictingParametersError,
+    ConstraintError,
+    ContextOverflowError,
+    InvalidParameterError,
+    UnsupportedError,
+)
 from llamaforge.results import Event, Finished, GeneratedText, ReasoningDelta, TextDelta, ToolCallDelta
 from support.chat_templates import PLAIN, TEMPLATES
 from support.talking_engine import TalkingBackend
@@ -117,10 +123,59 @@ def test_arguments_that_are_not_strict() -> None:
             )
 
 
+@pytest.mark.parametrize("name", [*TEMPLATES, "generic"])
+def test_a_function_without_parameters_has_no_arguments(name: str) -> None:
+    bare = [{"type": "function", "function": {"name": "now"}}]
+    with TalkingBackend(PLAIN if name == "generic" else TEMPLATES[name], "</think>") as backend:
+        answer = backend.chat(ASK, tools=bare, tool_choice="required", parallel_tool_calls=False, seed=1)
+        assert [call.function.arguments for call in answer.tool_calls] == ["{}"]
+        assert answer.finish_reason == "tool_calls"
+
+
+def test_arguments_are_objects() -> None:
+    with TalkingBackend(HERMES, CALL) as backend:
+        for kind in ("string", ["array", "null"]):
+            with pytest.raises(ConstraintError, match=r"tools at /0/function/parameters/type: arguments are an object"):
+                backend.chat(ASK, tools=[tool("get_weather", {"type": kind})])
+        for parameters in ({"title": "x"}, {"type": ["object", "null"]}, {"properties": {"city": {"type": "string"}}}):
+            answer = backend.chat(ASK, tools=[tool("get_weather", parameters)])
+            assert json.loads(answer.tool_calls[0].function.arguments)["city"] == "Rome"
+
+
 def test_a_cut_call_says_so() -> None:
     with TalkingBackend(HERMES, CALL) as backend:
         answer = backend.chat(ASK, tools=TOOLS, max_tokens=12, tool_choice="required")
         assert answer.finish_reason == "length"
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["special", "plain"])
+@pytest.mark.parametrize("name", [*TEMPLATES, "generic"])
+def test_a_forced_call_that_is_cut_anywhere_leaves_no_content(name: str, plain: bool) -> None:
+    template = PLAIN if name == "generic" else TEMPLATES[name]
+    with TalkingBackend(template, "<", plain=plain) as backend:
+        for limit in (1, 2, 3, 5, 8, 13, 21, 34, 55, 89):
+            more: dict[str, Any] = {"seed": 1, "max_tokens": limit, "tools": TOOLS, "tool_choice": "required"}
+            if name not in ("llama3-json", "pythonic", "generic"):
+                more["max_reasoning_tokens"] = 0
+            answer = backend.chat(ASK, **more)
+            assert answer == "", limit
+            assert answer.finish_reason in ("length", "tool_calls")
+            assert answer.usage is not None
+            assert answer.usage.completion_tokens <= limit
+            stream = backend.chat_stream(ASK, **more)
+            assert not any(isinstance(event, TextDelta) and event.text for event in stream.events())
+            assert (stream.result.tool_calls, stream.result.reasoning) == (answer.tool_calls, answer.reasoning)
+
+
+def test_a_call_that_the_model_began_itself_is_no_content_once_it_is_sure() -> None:
+    with TalkingBackend(HERMES, "Look:\n" + CALL, plain=True) as backend:
+        for limit in range(1, len(CALL) + 7):
+            answer = backend.chat(ASK, tools=TOOLS, max_tokens=limit)
+            begun = max(0, limit - len("Look:\n"))
+            assert answer.finish_reason == "length"
+            assert answer.startswith("Look:\n"[:limit].rstrip())
+            if begun >= len("<tool_call>"):
+                assert answer.strip() == "Look:", limit
 
 
 def test_events_of_a_call() -> None:
@@ -177,6 +232,9 @@ class TestReasoning:
                 assert len(answer.reasoning) <= max(limit, 1) + 8
                 assert answer.usage.reasoning_tokens <= limit + 12, "and the marker"
                 assert "thinking think" not in answer
+                counted = answer.usage.prompt_tokens + answer.usage.completion_tokens
+                held = max(map(len, backend.engine.slots))
+                assert held == counted - (answer.finish_reason == "length"), "each token counts once"
 
     def test_a_schema_holds_for_the_answer_after_it(self, plain: bool) -> None:
         wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
@@ -199,6 +257,20 @@ class TestReasoning:
             assert (answer, answer.reasoning, answer.stop) == ("Don't ", "stop here", "stop")
             called = backend.chat(ASK, stop=["Rome", " now"], tools=TOOLS)
             assert called == "Don't stop"
+
+
+def test_what_the_answer_begins_with_counts_against_the_context() -> None:
+    with TalkingBackend(TEMPLATES["qwen3-coder"], "Yes.") as backend:
+        whole = backend.chat(ASK, max_reasoning_tokens=0)
+        assert whole.usage is not None
+        tokens = whole.usage.prompt_tokens
+        backend.engine.n_ctx = tokens + 1
+        assert backend.chat(ASK, max_reasoning_tokens=0) == "Y"
+        backend.engine.n_ctx = tokens
+        with pytest.raises(ContextOverflowError) as caught:
+            backend.chat(ASK, max_reasoning_tokens=0)
+        assert (caught.value.prompt_tokens, caught.value.context_size) == (tokens, tokens)
+        backend.chat(ASK, max_tokens=1)  # fits, without that beginning
 
 
 def test_gpt_oss() -> None:

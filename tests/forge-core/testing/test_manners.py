@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ from llamaforge.testing import BackendConformance
 from llamaforge.testing.defects.proof import run_all
 from llamaforge.testing.fakes import ToyBackend
 from llamaforge.testing.fakes.language import ToyLanguage
+from llamaforge.testing.run import Run
 
 MOST_TOKENS = 30_000
 """docs/plugin-tutorial.md states it: what the whole kit lets a model generate, however many ways there are to ask."""
+OF_TIMES = 7_000
+"""What of it is for checks that measure time."""
 HEAD = "from llamaforge.testing import BackendConformance\nfrom llamaforge.testing.fakes import ToyBackend\n\n"
 
 
@@ -78,18 +83,26 @@ def test_what_can_not_be_right_is_said_when_the_class_is_made(settings: dict[str
 
 
 def test_the_whole_kit_generates_a_bounded_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = 0
-    logits = ToyLanguage.logits
+    """Checks that measure time try again on a busy machine: what they may take then is no part of the budget."""
+    counted: Counter[bool] = Counter()
+    repeats = False
+    logits, run = ToyLanguage.logits, Run.run
 
     def count(self: ToyLanguage, *given: Any) -> list[float]:
-        nonlocal counted
-        counted += 1
+        counted[repeats] += 1
         return logits(self, *given)
 
+    def run_it(self: Run, name: str, check: Callable[[], None]) -> None:
+        nonlocal repeats
+        repeats = hasattr(sys.modules[checks[name].__module__], "ATTEMPTS")
+        run(self, name, check)
+
+    checks = BackendConformance.checks()
     monkeypatch.setattr(ToyLanguage, "logits", count)
+    monkeypatch.setattr(Run, "run", run_it)
     assert not failures(outcomes_of(backend=ToyBackend, model="toy"))
-    print(f"{counted} tokens")
-    assert 1000 < counted <= MOST_TOKENS
+    print(f"{counted[False]} tokens, and {counted[True]} of checks that measure time")
+    assert 1000 < counted[False] <= MOST_TOKENS - OF_TIMES
 
 
 BROKEN = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -61,7 +62,7 @@ class Benchmark:
         burst_size: requests of a ``burst``.
         time_scale: for ``trace``: stretches time.
         warmup: requests before the first trial of each level, with other prompts. They count nowhere.
-        runs: requests in each trial. None: as many as there are prompts, or 50.
+        runs: requests in each trial. None: as many as there are prompts, or 50; but at least two for each one at once.
         trials: how often each level is measured, with fresh prompts; levels take turns, so that a machine that slows
             down changes all alike.
         confidence_level: of the intervals over trials.
@@ -125,13 +126,19 @@ class Benchmark:
             ("runs", runs, 1),
             ("trials", trials, 1),
             ("workers", workers, 1),
+            ("burst_size", burst_size, 1),
+            ("seed", seed, 0),
         ):
-            if value is not None and not (isinstance(value, int) and value >= least):
+            if value is not None and not (is_number(value, int) and value >= least):
                 raise InvalidParameterError(name, value, f"a whole number, at least {least}")
-        if not 0 < confidence_level < 1:
-            raise InvalidParameterError("confidence_level", confidence_level, "a number between 0 and 1, such as 0.95")
-        if not timeout > 0:
-            raise InvalidParameterError("timeout", timeout, "seconds, above 0")
+        for name, number, below, expected in (
+            ("confidence_level", confidence_level, 1.0, "a number between 0 and 1, such as 0.95"),
+            ("timeout", timeout, math.inf, "seconds, above 0"),
+            ("burstiness", burstiness, math.inf, "a number above 0"),
+            ("time_scale", time_scale, math.inf, "a number above 0"),
+        ):
+            if not is_number(number, int | float) or not 0 < number < below:
+                raise InvalidParameterError(name, number, expected)
         self._backend, self._model, self._load_parameters = backend, model, dict(load or {})
         self._via, self._forge = via, forge
         self._workload = _workload(prompts, dataset)
@@ -145,6 +152,7 @@ class Benchmark:
             "time_scale": time_scale,
             "warmup": warmup,
             "runs": runs if runs is not None else self._workload.size or _RUNS,
+            "fills": runs is None,
             "trials": trials,
             "level": confidence_level,
             "sampling": _sampling(sampling),
@@ -222,6 +230,11 @@ class Benchmark:
         )
 
 
+def is_number(value: object, kind: Any) -> bool:
+    """Whether it is a number of that *kind*; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def _quiet(line: str) -> None:
     """Nobody wants to hear of it."""
 
@@ -268,8 +281,8 @@ def _several(name: str, value: Any, kind: type) -> list[Any]:
     values = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     expected = "a whole number, at least 1" if kind is int else "a number above 0"
     for each in values:
-        right = isinstance(each, int) if kind is int else isinstance(each, int | float)
-        if each is not None and (not right or isinstance(each, bool) or not 0 < each < float("inf")):
+        right = is_number(each, int if kind is int else int | float)
+        if each is not None and (not right or not 0 < each < math.inf):
             raise InvalidParameterError(name, each, f"{expected}, or a list of such")
     if not values:
         raise InvalidParameterError(name, value, f"{expected}, or a list of such")

@@ -136,7 +136,12 @@ def workload_options(function: Any) -> Any:
             click.option(
                 "--warmup", type=int, default=2, show_default=True, help="Requests before, with other prompts."
             ),
-            click.option("-n", "--runs", type=int, help="Requests in each trial. Default: the prompts, or 50."),
+            click.option(
+                "-n",
+                "--runs",
+                type=int,
+                help="Requests in each trial. Default: the prompts, or 50, or two for each one at once.",
+            ),
             click.option("--trials", type=int, default=3, show_default=True, help="How often all is measured."),
             click.option("--confidence-level", type=float, default=0.95, show_default=True),
             click.option(

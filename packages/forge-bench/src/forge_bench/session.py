@@ -32,6 +32,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     arrival_rate: float | None = None
 
 
+_WAVES = 2
+"""For each request at once, how many there are in a trial at least."""
 _PROBES = (60, 240)
 """Words of the two texts by which an engine shows how it counts."""
 
@@ -52,6 +54,7 @@ class Session:
         time_scale: float,
         warmup: int,
         runs: int,
+        fills: bool,
         trials: int,
         level: float,
         sampling: dict[str, Any],
@@ -70,6 +73,8 @@ class Session:
         self._load, self._pattern = load, pattern
         self._burstiness, self._burst_size, self._time_scale = burstiness, burst_size, time_scale
         self._warmup, self._runs, self.trials = warmup, runs, trials
+        self.fills = fills
+        """Whether a trial has more requests where as many as are wanted at once would not be reached otherwise."""
         self._confidence, self._sampling, self._slo = level, sampling, slo
         self._seed, self._salt, self._count = seed, salt, workers
         self.progress = progress
@@ -151,7 +156,7 @@ class Session:
         """Send what counts nowhere. Raises GenerationError if nothing at all is answered."""
         if not self._warmup:
             return
-        self.progress(f"warming up: {_say(setting)}")
+        self.progress(f"warming up: {self._say(setting)}")
         items = self._items(self._warmup, trial=0, place=0, fresh=True)
         sent = await self._carry_out(items, min(setting.concurrency or self._warmup, self._warmup))
         errors = [record.error for each in sent for record in each.records if record.error is not None]
@@ -160,8 +165,11 @@ class Session:
 
     async def trial(self, setting: Setting, number: int, place: int) -> Trial:
         """One trial."""
-        self.progress(f"trial {number + 1} of {self.trials}: {_say(setting)}")
-        items = self._items(self._runs, trial=number, place=place, fresh=False)
+        self.progress(f"trial {number + 1} of {self.trials}: {self._say(setting)}")
+        items = self._items(self._requests(setting), trial=number, place=place, fresh=False)
+        if len(items) < (setting.concurrency or 0) and self._pattern is None:
+            note = f"With {len(items)} requests in a trial, {setting.concurrency} were never under way at once."
+            self._notes += [] if note in self._notes else [note]
         offered = None
         if self._pattern is not None:
             times = schedule(
@@ -207,6 +215,18 @@ class Session:
     async def measure(self, setting: Setting, place: int) -> Level:
         """All trials of one level."""
         return self.level(setting, [await self.trial(setting, number, place) for number in range(self.trials)])
+
+    def _requests(self, setting: Setting) -> int:
+        """Those of a trial: enough that as many are under way at once as are wanted."""
+        together = setting.concurrency or 1
+        if not self.fills or self._pattern is not None or together == 1:
+            return self._runs
+        return max(self._runs, _WAVES * together)
+
+    def _say(self, setting: Setting) -> str:
+        if self._pattern == "trace" and setting == Setting():
+            return "as recorded"
+        return Level(concurrency=setting.concurrency, arrival_rate=setting.arrival_rate).label
 
     def _items(self, count: int, *, trial: int, place: int, fresh: bool) -> list[Item]:
         """The requests of a trial: the same lengths at every level, texts that were never sent before."""
@@ -282,10 +302,6 @@ async def run_in_turn(sessions: Sequence[Session]) -> list[Results]:
             return [session.finish() for session in sessions]
 
     return await in_own_thread(work)
-
-
-def _say(setting: Setting) -> str:
-    return Level(concurrency=setting.concurrency, arrival_rate=setting.arrival_rate).label
 
 
 def _remarks(levels: Sequence[Level]) -> list[str]:

@@ -80,6 +80,7 @@ async def sweep(session: Session, *, factor: float, most: float | None) -> Resul
 async def _sweep(session: Session, factor: float, most: float) -> Results:
     (setting,) = session.settings
     levels: list[Level] = []
+    session.fills = True  # nobody can say beforehand how far it will rise
     async with session.ready():
         await session.warm_up(setting)
         while True:

@@ -142,6 +142,17 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         plain.append(each)
         function = each.get("function") if isinstance(each, Mapping) else None
         name = function.get("name") if isinstance(function, Mapping) else None
+        if (
+            isinstance(each, Mapping)
+            and each.get("type", "function") == "function"
+            and not (name and isinstance(name, str))
+        ):
+            expected = "a tool such as {'type': 'function', 'function': {'name': 'get_weather', 'parameters': {...}}}"
+            raise InvalidParameterError(f"tools[{index}]", each, expected, show_value=False)
+        parameters = function.get("parameters") if isinstance(function, Mapping) else None
+        if not isinstance(parameters, Mapping | None):
+            place = f"tools[{index}].function.parameters"
+            raise InvalidParameterError(place, parameters, "a JSON schema, a mapping")
         if isinstance(name, str):
             if name in names:
                 message = f"tools[{index}] has the name of another tool, {name!r}."
@@ -210,9 +221,11 @@ def _make(function: Any, name: str | None, description: str | None, strict: bool
 
 def _describe(name: str, fields: list[Any], about: Mapping[str, str]) -> tuple[type[msgspec.Struct], dict[str, Any]]:
     """The type that arguments are read into, and its schema."""
+    from .type_schemas import type_schema
+
     try:
         arguments = msgspec.defstruct(name.replace("-", "_"), fields, kw_only=True, forbid_unknown_fields=True)
-        whole = msgspec.json.schema(arguments, schema_hook=_foreign_schema)
+        whole = type_schema(arguments, brief=True)
     except (TypeError, NameError, ValueError, RuntimeError) as error:
         raise _refused(name, f"a function whose parameters have types that JSON can express ({error})") from error
     definitions: dict[str, Any] = dict(whole.get("$defs", {}))
@@ -230,14 +243,6 @@ def _describe(name: str, fields: list[Any], about: Mapping[str, str]) -> tuple[t
     if definitions:
         schema["$defs"] = definitions
     return arguments, schema
-
-
-def _foreign_schema(kind: Any) -> dict[str, Any]:
-    describe = getattr(kind, "model_json_schema", None)
-    if describe is None:
-        raise NotImplementedError
-    found: dict[str, Any] = describe()
-    return found
 
 
 def _read_docstring(text: str) -> tuple[str, dict[str, str]]:

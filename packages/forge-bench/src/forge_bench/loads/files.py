@@ -26,7 +26,8 @@ def read_dataset(reference: str | os.PathLike[str], *, column: str | None = None
     * ``prompts.txt``: a prompt in each line.
     * ``prompts.jsonl``: objects with ``prompt`` or ``messages``, and perhaps ``max_tokens``; or strings; or the
       ShareGPT shape; or a trace in Mooncake's shape.
-    * ``sharegpt.json``: a list of objects with ``conversations``, whose human turns are sent one after another.
+    * ``sharegpt.json``: a list of objects with ``conversations``, whose human turns are sent one after another, behind
+      its system turn.
     * ``trace.csv``: a trace in Azure's shape.
     * ``hf:NAME`` or ``hf:NAME:SPLIT``: a data set of the hub, with the extra ``datasets``.
 
@@ -113,6 +114,10 @@ def _given(row: Any, column: str | None, where: str) -> Given:
         messages = row.get("messages")
         if column is None and isinstance(turns, list):
             said = list(_said(turns))
+            system = [{"role": "system", "content": text} for text in _said(turns[:1], frozenset({"system"}))]
+            if said and system:
+                messages = [*system, {"role": "user", "content": said[0]}]
+                return Given(messages=messages, turns=said[1:], max_tokens=most)
             if said:
                 return Given(prompt=said[0], turns=said[1:], max_tokens=most)
         if column is None and isinstance(messages, list) and messages:
@@ -135,12 +140,12 @@ def _without_answer(messages: list[Any]) -> list[dict[str, Any]]:
     return kept
 
 
-def _said(turns: Iterable[Any]) -> Iterator[str]:
+def _said(turns: Iterable[Any], whose: frozenset[str] = _USERS) -> Iterator[str]:
     for turn in turns:
         if isinstance(turn, Mapping):
             who = turn.get("from", turn.get("role"))
             text = turn.get("value", turn.get("content"))
-            if who in _USERS and isinstance(text, str) and text.strip():
+            if who in whose and isinstance(text, str) and text.strip():
                 yield text
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -39,15 +40,28 @@ class TraceEntry(msgspec.Struct, frozen=True, kw_only=True):
 class Trace:
     """Requests as they were recorded, with texts of the same lengths. Each trial replays it from the beginning.
 
-    Raises InvalidParameterError for an empty trace.
+    Args:
+        entries: :class:`TraceEntry`, or mappings with its fields or with Mooncake's.
+        name: for reports.
+        block_size: tokens of a block.
+        exact_output: whether answers are to be exactly as long as they were.
+
+    Raises InvalidParameterError for an empty trace, or for other entries.
     """
 
     needs_wording = True
 
     def __init__(
-        self, entries: Iterable[TraceEntry], *, name: str = "trace", block_size: int = 512, exact_output: bool = True
+        self,
+        entries: Iterable[TraceEntry | Mapping[str, Any]],
+        *,
+        name: str = "trace",
+        block_size: int = 512,
+        exact_output: bool = True,
     ) -> None:
-        self.entries = sorted(entries, key=lambda entry: entry.timestamp)
+        self.entries = sorted(
+            (_entry(entry, index) for index, entry in enumerate(entries)), key=lambda entry: entry.timestamp
+        )
         if not self.entries:
             raise InvalidParameterError("dataset", name, "a trace with at least one request")
         self.name = name
@@ -94,6 +108,19 @@ class Trace:
         """For the report."""
         span = self.entries[-1].timestamp - self.entries[0].timestamp
         return {"kind": "trace", "name": self.name, "requests": self.size, "seconds": span}
+
+
+def _entry(entry: object, index: int) -> TraceEntry:
+    try:
+        if isinstance(entry, Mapping) and "input_length" in entry:
+            (entry,) = read_mooncake([entry])
+        found = msgspec.convert(entry, TraceEntry)
+        if math.isfinite(found.timestamp):
+            return found
+    except (KeyError, TypeError, ValueError):
+        pass
+    expected = "a TraceEntry, or a mapping with timestamp, prompt_tokens and output_tokens"
+    raise InvalidParameterError(f"entries[{index}]", entry, expected)
 
 
 def read_mooncake(lines: Iterable[Any]) -> list[TraceEntry]:

@@ -24,7 +24,7 @@ body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:1180px;paddin
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 table{border-collapse:collapse;margin:.5rem 0;font-variant-numeric:tabular-nums}
 td,th{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d8dee4}
-td:first-child,th:first-child{text-align:left}
+td{white-space:nowrap}td:first-child,th:first-child{text-align:left}
 .plots{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}figcaption{font-weight:600}
 .bad{color:#a40e26;font-weight:600}pre{background:#f6f8fa;padding:1rem;overflow:auto}
 svg text{font:12px system-ui,sans-serif;fill:#1b1f23}
@@ -153,7 +153,7 @@ def _timeline(level: Level) -> str:
     width, height = 1100, row * len(records) + 40
 
     def across(time: float) -> float:
-        return 10 + (width - 20) * max(0.0, time) / ticks[-1]
+        return 20 + (width - 40) * max(0.0, time) / ticks[-1]
 
     parts = []
     for number, record in enumerate(records):

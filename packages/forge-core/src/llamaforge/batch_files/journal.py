@@ -92,12 +92,12 @@ class Journal:
                     raise BatchFileError(message, str(self.path), number) from None
                 yield line, written
 
-    def append(self, line: bytes) -> None:
-        """Append *line* with its line break. Raises BatchFileError where it can't be written."""
+    def append(self, lines: bytes) -> None:
+        """Append one line or several, with their line breaks. Raises BatchFileError where they can't be written."""
         try:
-            written = os.write(self._file, line)
-            while written < len(line):
-                written += os.write(self._file, line[written:])
+            written = os.write(self._file, lines)
+            while written < len(lines):
+                written += os.write(self._file, lines[written:])
             if time.monotonic() - self._synced > _SYNC:
                 self.sync()
         except OSError as error:

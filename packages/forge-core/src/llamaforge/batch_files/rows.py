@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,20 +17,19 @@ URLS: Final = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1
 _DEPTH: Final = 64
 
 
-@dataclass(slots=True)
-class Row:
+class Row(msgspec.Struct):
     """One request of a batch."""
 
-    line: int
-    """Its line in the file, from 1."""
-    custom_id: str | None
+    line: int = msgspec.field(default=0, name="llamaforge:line")
+    """Its line in the file, from 1. This field's name in JSON, and those below, are none that anybody writes."""
+    custom_id: str | None = None
     """The caller's name for it; None if the line couldn't be read so far."""
     url: str = ""
     body: Mapping[str, Any] | None = None
     """What is asked; None for a line with a *problem*."""
-    problem: str = ""
+    problem: str = msgspec.field(default="", name="llamaforge:problem")
     """What is wrong with the line."""
-    raw: bytes = b""
+    raw: bytes = msgspec.field(default=b"", name="llamaforge:raw")
     """The line of a row with a problem."""
 
     @property
@@ -40,12 +39,30 @@ class Row:
 
     def key(self, about: bytes) -> bytes:
         """A digest of the request, with *about*: the model and the parameters of the whole run."""
-        asked = self.raw if self.body is None else _encode(self.body)
-        return hashlib.blake2b(b"%b %b %b" % (about, self.url.encode(), asked), digest_size=8).digest()
+        digest = _begun(about, self.url).copy()
+        digest.update(self.raw if self.body is None else _encode(self.body))
+        return digest.digest()
+
+
+@functools.lru_cache(maxsize=16)
+def _begun(about: bytes, url: str) -> hashlib.blake2b:
+    """A digest of what is the same in many rows."""
+    return hashlib.blake2b(b"%b %b " % (about, url.encode()), digest_size=8)
+
+
+class _Line(Row, kw_only=True):
+    """A line as it should be: read straight into a row, since most are so."""
+
+    custom_id: str
+    url: str
+    body: dict[str, Any]
+    method: Literal["POST"] = "POST"
 
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode = msgspec.json.Decoder().decode
+_decode_line = msgspec.json.Decoder(_Line).decode
+_OPENING: Final = b"[{"
 
 
 def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterator[Row]:
@@ -55,20 +72,35 @@ def read_rows(lines: Iterable[bytes], shard: tuple[int, int] = (1, 1)) -> Iterat
         lines: the lines of a file, with or without their line breaks.
         shard: (i, n): only each n-th row, beginning with the i-th.
     """
-    number, (mine, shards) = 0, shard
+    mine, shards = shard
+    skip = mine - 1
     for line, content in enumerate(lines, 1):
         text = content.strip()
         if line == 1:
             text = text.removeprefix(b"\xef\xbb\xbf")
-        if not text:
-            continue
-        number += 1
-        if (number - mine) % shards == 0:
-            yield read_row(line, text)
+        if text:
+            if skip:
+                skip -= 1
+            else:
+                skip = shards - 1
+                yield read_row(line, text)
 
 
 def read_row(line: int, text: bytes) -> Row:
     """The row in *text*, the line number *line*."""
+    try:
+        row = _decode_line(text)
+        brackets = len(text) - len(text.translate(None, _OPENING))
+        if row.custom_id and row.url in URLS and (brackets <= _DEPTH or not deeper(row.body, _DEPTH)):
+            row.line = line
+            return row
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pass
+    return _read_odd(line, text)
+
+
+def _read_odd(line: int, text: bytes) -> Row:
+    """A line that isn't as it should be, and why."""
     try:
         found = _decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -89,7 +121,7 @@ def read_row(line: int, text: bytes) -> Row:
         problem = f"url must be one of {', '.join(URLS)}."
     elif not isinstance(body, dict):
         problem = "body must be a JSON object: the request."
-    elif text.count(b"{") + text.count(b"[") > _DEPTH and deeper(body, _DEPTH):
+    elif deeper(body, _DEPTH):
         problem = f"body is nested too deeply: more than {_DEPTH} levels."
     if problem:
         return Row(line, custom_id, problem=problem, raw=text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import itertools
 import queue
 import secrets
 import threading
@@ -93,6 +94,7 @@ class BatchRun:
         concurrency: rows at once.
         in_order: write in the order of the input, not in that of the answers.
         retry_errors: do the rows again that have failed before.
+        expected: how many rows there are, about.
 
     What the files hold is done already: a row whose ``custom_id`` is there isn't repeated. Raises BatchFileError if
     they can't be read.
@@ -109,6 +111,7 @@ class BatchRun:
         concurrency: int = 8,
         in_order: bool = False,
         retry_errors: bool = False,
+        expected: int = 0,
     ) -> None:
         self.summary = Summary()
         self._backend = backend
@@ -119,13 +122,15 @@ class BatchRun:
         self._concurrency = concurrency
         self._in_order = in_order
         self._retry = retry_errors
-        self._finished, self._failed, self._retried = RowIndex(), RowIndex(), RowIndex()
-        self._under_way: dict[str, bytes] = {}
+        self._seen = RowIndex(expected)
+        """The rows that have an answer or were begun in this run."""
+        self._failed, self._failed_now = RowIndex(), RowIndex()
+        """Those that failed in an earlier run, and in this one."""
         self._live: set[TextStream] = set()
         self._lock = threading.Lock()
         self._stopping = False
         for _, written in results.lines():
-            self._finished.set(written.name, written.key)
+            self._seen.set(written.name, written.key)
         self._old_errors = 0
         for _, written in errors.lines():
             self._old_errors += 1
@@ -166,17 +171,16 @@ class BatchRun:
 
     def _to_do(self, rows: Iterable[Row], progress: Callable[[Summary], object] | None) -> Iterator[tuple[Row, bytes]]:
         summary = self.summary
+        skip_failed = self._old_errors > 0 and not self._retry
         for row in rows:
-            key = row.key(self._about)
-            finished = self._under_way.get(row.name) or self._finished.get(row.name)
-            known = finished or (None if self._retry else self._failed.get(row.name))
+            key, name = row.key(self._about), row.name
+            failed = self._failed.get(name) if skip_failed and self._seen.get(name) is None else None
+            known = failed or self._seen.add(name, key)
             if known is None:
-                if self._retry and self._failed.get(row.name) is not None:
-                    self._retried.set(row.name, key)
                 yield row, key
             elif known == key:
                 summary.skipped += 1
-                summary.failed_before += finished is None
+                summary.failed_before += failed is not None or self._failed_now.get(name) is not None
                 if progress is not None:
                     progress(summary)
             else:
@@ -208,55 +212,47 @@ class BatchRun:
                 except BatchFileError as error:  # what is under way is written first
                     refused, more = error, False
                     break
-                self._under_way[row.name] = key
                 tasks.put((given, row, key))
                 given += 1
             if written == given:
                 break
-            come = done.get()
-            if come.fatal is not None:
-                raise come.fatal
-            if not self._in_order:
-                self._write(come)
-                written += 1
-                yield
-                continue
-            waiting[come.order] = come
-            while (ready := waiting.pop(written, None)) is not None:
-                self._write(ready)
-                written += 1
-                yield
+            ready = [done.get()]
+            while not done.empty():  # what has come meanwhile is written with it
+                ready.append(done.get())
+            fatal = next((each.fatal for each in ready if each.fatal is not None), None)
+            ready = [each for each in ready if each.fatal is None]
+            if self._in_order:
+                waiting.update((each.order, each) for each in ready)
+                ready = list(_next(waiting, written))
+            self._write(ready)
+            written += len(ready)
+            if fatal is not None:
+                raise fatal
+            yield from itertools.repeat(None, len(ready))
         if refused is not None:
             raise refused
 
-    def _write(self, come: _Done) -> None:
-        if come.failed:
-            self._errors.append(come.line)
-            self._failed.set(come.row.name, come.key)
-            self.summary.failed += 1
-        else:
-            self._results.append(come.line)
-            self._finished.set(come.row.name, come.key)
-            self.summary.finished += 1
-        del self._under_way[come.row.name]
+    def _write(self, ready: list[_Done]) -> None:
+        for journal, failed in ((self._results, False), (self._errors, True)):
+            lines = [each.line for each in ready if each.failed == failed]
+            if lines:
+                journal.append(b"".join(lines))
+        for each in ready:
+            if each.failed:
+                self._failed_now.set(each.row.name, each.key)
+                self.summary.failed += 1
+            else:
+                self.summary.finished += 1
 
     def _clean(self) -> None:
         """Leave out errors that were overcome since, and earlier ones of rows that failed again."""
         if not self._old_errors:
             return
-        stale = [
-            number
-            for number, (_, written) in enumerate(self._errors.lines(), 1)
-            if self._is_stale(number, written.name)
-        ]
+        old = itertools.islice(self._errors.lines(), self._old_errors)
+        stale = [number for number, (_, written) in enumerate(old, 1) if self._seen.get(written.name) is not None]
         if stale:
             gone = frozenset(stale)
             self._errors.keep(lambda number, _: number not in gone)
-
-    def _is_stale(self, number: int, name: str) -> bool:
-        if self._finished.get(name) is not None:
-            return True
-        return number <= self._old_errors and self._retried.get(name) is not None
 
     def _work(self, tasks: queue.SimpleQueue[tuple[int, Row, bytes] | None], done: queue.SimpleQueue[_Done]) -> None:
         while (task := tasks.get()) is not None and not self._stopping:
@@ -315,6 +311,13 @@ class BatchRun:
         for stream in live:
             with contextlib.suppress(Exception):
                 stream.cancel()
+
+
+def _next(waiting: dict[int, _Done], first: int) -> Iterator[_Done]:
+    """Take those out of *waiting* whose turn it is."""
+    while (ready := waiting.pop(first, None)) is not None:
+        yield ready
+        first += 1
 
 
 def error_body(error: LlamaForgeError) -> tuple[int, dict[str, Any]]:

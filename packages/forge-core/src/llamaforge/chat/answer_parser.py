@@ -53,9 +53,12 @@ class AnswerParser:
         self._collector.add(events)
         return events
 
-    def finish(self) -> list[Event]:
-        """The remaining events, at the end of the answer."""
-        events = self._reader.finish()
+    def finish(self, *, cut: bool = False) -> list[Event]:
+        """The remaining events, at the end of the answer.
+
+        *cut* says that the answer was cut, by ``max_tokens``, say: what was begun as a call is then no content.
+        """
+        events = self._reader.finish(cut=cut)
         self._collector.add(events)
         return events
 
@@ -72,15 +75,16 @@ def parse_answer(
     tools: Sequence[Mapping[str, Any]] | None = None,
     prompt: str | None = None,
     id_seed: int | None = None,
+    cut: bool = False,
 ) -> Answer:
-    """The parts of a whole answer; arguments and errors as :class:`AnswerParser`."""
+    """The parts of an answer; arguments and errors as :class:`AnswerParser`, *cut* as :meth:`AnswerParser.finish`."""
     if not isinstance(text, str):
         raise InvalidParameterError(
             "text", None, "a text", message=f"text must be a string, not {type(text).__name__}."
         )
     parser = AnswerParser(template=template, tools=tools, prompt=prompt, id_seed=id_seed)
     parser.feed(text)
-    parser.finish()
+    parser.finish(cut=cut)
     return parser.answer
 
 

@@ -66,6 +66,7 @@ class AnswerReader:
         form: how the model writes.
         tools: the schemas of the tools' parameters, by name; None where calls aren't looked for.
         is_reasoning: whether the prompt opened the reasoning already.
+        only_calls: whether the answer has calls and no content, because its grammar says so.
         id_seed: makes the calls' ids reproducible; None: they are random.
     """
 
@@ -75,11 +76,12 @@ class AnswerReader:
         *,
         tools: Mapping[str, Any] | None = None,
         is_reasoning: bool = False,
+        only_calls: bool = False,
         id_seed: bytes | None = None,
     ) -> None:
         self._form = form
         self._reader = Reader()
-        self._sink = _Sink(form.calls, id_seed)
+        self._sink = _Sink(form.calls, id_seed, only_calls=only_calls)
         self._tools = tools
         self._is_over = False
         self._steps = self._read(is_reasoning)
@@ -93,7 +95,7 @@ class AnswerReader:
     @property
     def in_content(self) -> bool:
         """Whether the text so far ends within the content."""
-        return not self._sink.in_reasoning and not self._sink.in_call
+        return not (self._sink.in_reasoning or self._sink.in_call or self._sink.only_calls)
 
     @property
     def has_calls(self) -> bool:
@@ -107,8 +109,9 @@ class AnswerReader:
             self._advance()
         return self._sink.taken()
 
-    def finish(self) -> list[Event]:
-        """The remaining events: no more text will come."""
+    def finish(self, *, cut: bool = False) -> list[Event]:
+        """The remaining events: no more text will come. Where it was *cut*, a call that was begun is no content."""
+        self._reader.is_cut = cut
         self._reader.ended = True
         self._advance()
         self._sink.finish()
@@ -120,7 +123,7 @@ class AnswerReader:
 
     def _read(self, is_reasoning: bool) -> Steps[None]:
         if self._form.is_harmony:
-            yield from read_harmony(self._reader, self._sink)
+            yield from read_harmony(self._reader, self._sink, self._tools or ())
         else:
             yield from self._read_plain(is_reasoning)
 
@@ -191,8 +194,9 @@ class AnswerReader:
 class _Sink:
     """Makes events of what is read."""
 
-    def __init__(self, form: CallFormat | None, id_seed: bytes | None) -> None:
+    def __init__(self, form: CallFormat | None, id_seed: bytes | None, *, only_calls: bool) -> None:
         self._events: list[Event] = []
+        self.only_calls = only_calls
         self._id_seed = id_seed
         self._id_length = form.id_length if form is not None else 0
         self._ids: set[str] = set()
@@ -212,6 +216,8 @@ class _Sink:
 
     def content(self, text: str) -> None:
         """Text for the reader. White space is held back until it is known whether a call follows."""
+        if self.only_calls:  # the beginning of a call that was cut, or the end of one
+            return
         if self._trims:
             text = text.lstrip()
             if not text:

@@ -15,6 +15,8 @@ from .tagged_arguments import resolve
 from .values import kinds, to_json
 
 ANY_OBJECT: Final[Mapping[str, Any]] = {"type": "object"}
+NO_ARGUMENTS: Final[Mapping[str, Any]] = {"type": "object", "properties": {}, "additionalProperties": False}
+"""For a function without ``parameters``, as OpenAI's API has it."""
 _ANNOTATIONS: Final = frozenset(
     {"title", "description", "default", "examples", "$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly"}
 )
@@ -30,20 +32,23 @@ class ArgumentGrammar:
     Args:
         form: the notation.
         parts: the grammar that is being written.
-        schema: the schema of the arguments.
+        schema: the schema of the arguments; None: there are none.
         place: the JSON pointer to it, for errors.
     """
 
     def __init__(self, form: CallFormat, parts: LarkParts, schema: Any, place: str) -> None:
         self._form = form
         self._parts = parts
-        self._root: Mapping[str, Any] = schema if isinstance(schema, Mapping) else ANY_OBJECT
+        self._root: Mapping[str, Any] = schema if isinstance(schema, Mapping) else NO_ARGUMENTS
         self._place = place
+        kind = self._root.get("type", "object")
+        if kind != "object" and not (isinstance(kind, list | tuple) and "object" in kind):
+            raise self._refused(f"{place}/type", f"arguments are an object, so that the type can't be {kind!r}")
 
     def rule(self) -> str:
         """What stands in a rule for the arguments. Raises ConstraintError for what can't be enforced."""
         if self._form.arguments == "json":
-            return self._parts.rule(self._json({"type": "object", **self._root}, self._place))
+            return self._parts.rule(self._json({**self._root, "type": "object"}, self._place))
         members = self._members()
         if self._form.arguments == "braces":
             return self._object(members, "{", "}", lambda key: f"{key}:", ",", self._place, 0)

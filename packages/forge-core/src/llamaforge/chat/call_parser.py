@@ -65,11 +65,14 @@ class CallParser:
         return not self._section and not self._begin
 
     def bare(self) -> Steps[bool]:
-        """Read calls that begin at a brace or bracket. Returns whether there were any; else nothing is read."""
+        """Read calls that begin at a brace or bracket. Returns whether there were any; else nothing is read.
+
+        Where the text was cut while it was open whether a call comes, all of it is read, and nothing is told.
+        """
         return (yield from self._calls(known=True))
 
     def triggered(self, trigger: str) -> Steps[bool]:
-        """Read the calls after *trigger*. Returns whether there were any; else nothing is read."""
+        """Read the calls after *trigger*. Returns as :meth:`bare`."""
         name_begin = self._form.name_begin.strip()
         if trigger == name_begin:  # the text before it was left out
             return (yield from self._calls(begun=True, named=True))
@@ -111,7 +114,7 @@ class CallParser:
             empty = listed and (yield from reader.literal("]"))
             if not empty and not (self._section and not known and (yield from self._at_section_end())):
                 reader.reset(mark)
-                return False
+                return reader.was_short
             reader.keep()
         yield from self._close_section(listed)
         return True
@@ -317,7 +320,7 @@ class CallParser:
             reader.commit()
             self._sink.open_call(name, call_id)
             self._sink.arguments(early or "{}")
-        self._sink.close_call()
+        self._sink.close_call(is_whole=not reader.was_short)
         return True
 
     def _object_arguments(self, emit: Emit) -> Steps[bool]:

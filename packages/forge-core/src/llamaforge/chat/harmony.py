@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from .call_parser import CallSink
@@ -30,8 +31,12 @@ class HarmonySink(CallSink, Protocol):
         """It is over."""
 
 
-def read_harmony(reader: Reader, sink: HarmonySink) -> Steps[None]:
-    """Read the messages of one answer, which begins after ``<|start|>assistant``."""
+def read_harmony(reader: Reader, sink: HarmonySink, tools: Collection[str] = ()) -> Steps[None]:
+    """Read the messages of one answer, which begins after ``<|start|>assistant``.
+
+    Those to tools that are neither functions nor among *tools*, such as the model's own ``python``, are left out:
+    nobody offered them, and what they say is no JSON.
+    """
     header: list[str] = []
     first = yield from reader.peek()
     mark = reader.mark()
@@ -50,22 +55,25 @@ def read_harmony(reader: Reader, sink: HarmonySink) -> Steps[None]:
         if ended != _MESSAGE:  # a header that was begun again
             header = []
             continue
-        yield from _read_body(reader, sink, "".join(header))
+        yield from _read_body(reader, sink, "".join(header), tools)
         header = []
 
 
-def _read_body(reader: Reader, sink: HarmonySink, header: str) -> Steps[None]:
+def _read_body(reader: Reader, sink: HarmonySink, header: str, tools: Collection[str]) -> Steps[None]:
     *before, last = header.split(_CHANNEL)
     recipient = _RECIPIENT.search(header) if len(before) < 2 else _RECIPIENT.search(last)
     name = recipient[1] if recipient else ""
     channel = last.split(_CONSTRAIN)[0].split() if before else []
-    if name and name not in ("assistant", "user"):
+    is_function = name.startswith(_FUNCTIONS) or name in tools
+    if name and name not in ("assistant", "user") and not is_function:
+        yield from reader.until(_ENDS, lambda _: None)
+    elif is_function:
         sink.open_call(name.removeprefix(_FUNCTIONS))
         yield from reader.space()
         if (yield from reader.peek()) == "{":  # a string in it may spell an end
             yield from reader.json(sink.arguments)
             yield from reader.space()
-        ended = yield from reader.until(_ENDS, sink.arguments)
+        ended = yield from reader.until(_ENDS, sink.arguments, inside=True)
         sink.close_call(is_whole=bool(ended))
     elif channel[:1] == ["analysis"]:
         sink.begin_reasoning()

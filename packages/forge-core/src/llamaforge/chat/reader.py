@@ -29,6 +29,9 @@ class Reader:
         self._at = 0
         self.ended = False
         """Whether no more text will come."""
+        self.is_cut = False
+        """Whether the text ended because it was cut."""
+        self._is_short = False
         self._marks = 0
 
     def feed(self, piece: str) -> None:
@@ -43,15 +46,20 @@ class Reader:
         """What has come and was not read yet."""
         return self._text[self._at :]
 
+    @property
+    def was_short(self) -> bool:
+        """Whether the text was cut in the middle of something that was expected, so that nobody can say what it is."""
+        return self.is_cut and self._is_short
+
     def mark(self) -> int:
         """A place to come back to: :meth:`reset` or :meth:`keep` must follow."""
         self._marks += 1
         return self._at
 
     def reset(self, mark: int) -> None:
-        """Go back to *mark*."""
+        """Go back to *mark*. What was begun there and then cut is left out."""
         self._marks -= 1
-        self._at = mark
+        self._at = len(self._text) if self.was_short else mark
 
     def keep(self) -> None:
         """What was read since the last mark stays read."""
@@ -69,6 +77,7 @@ class Reader:
         """The next character; empty at the end."""
         while self._at >= len(self._text):
             if self.ended:
+                self._is_short = True
                 return ""
             yield
         return self._text[self._at]
@@ -98,7 +107,10 @@ class Reader:
             if have == expected:
                 self._at += len(expected)
                 return True
-            if not expected.startswith(have) or self.ended:
+            if not expected.startswith(have):
+                return False
+            if self.ended:
+                self._is_short = True
                 return False
             yield
 
@@ -109,10 +121,11 @@ class Reader:
                 return each
         return ""
 
-    def until(self, markers: tuple[str, ...], emit: Emit) -> Steps[str]:
+    def until(self, markers: tuple[str, ...], emit: Emit, *, inside: bool = False) -> Steps[str]:
         """Read up to and including the first of *markers*, and *emit* what stands before it, as soon as that is sure.
 
         Returns the marker; empty where the text ended without one. Of two that begin in one place, the longer counts.
+        *inside* says that one of them must follow, so that where the text was cut in it, its beginning is no text.
         """
         pattern, prefixes, longest = _compiled(markers)
         while True:
@@ -127,12 +140,14 @@ class Reader:
                 self._at = match.start()
             else:
                 stop = len(self._text)
-                if not self.ended:
+                if not self.ended or (inside and self.is_cut):
                     stop -= _held(self._text, self._at, prefixes, longest)
                 if stop > self._at:
                     emit(self._text[self._at : stop])
                     self._at = stop
                 if self.ended:
+                    self._at = len(self._text)
+                    self._is_short = True
                     return ""
             yield
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import string
+from collections.abc import Callable
 from typing import Any, Final
 
 from .output_format import Tags
 from .reader import Emit, Reader, Steps
-from .values import between_tags, escaped, kinds, to_json
+from .values import WORDS, between_tags, escaped, kinds, to_json
 
 _NULL: Final = "null"
+_SHORT: Final = 256
+"""Characters up to which a value is held back until its end, which shows what it is."""
+_LETTERS: Final = string.ascii_letters
+_WORD: Final = re.compile("[A-Za-z]+")
+_MAY_BE_A_VALUE: Final = re.compile(r"\s*(?:[\[{(\"']|[-+.\deE]*\s*$|$)")
+"""What is long and no text: something in brackets or quotes, or a number."""
 
 
 def read_tagged(reader: Reader, tags: Tags | None, schema: Any, emit: Emit) -> Steps[None]:
@@ -40,41 +49,122 @@ def read_tagged(reader: Reader, tags: Tags | None, schema: Any, emit: Emit) -> S
             allowed = frozenset({"string"}) if ended == tags.key_end.strip() else allowed
         if not (yield from _tagged_value(reader, tags, allowed, emitted)):
             return
-    if (yield from reader.peek()):  # it is at its end, and not cut
+    if (yield from reader.peek()) and not reader.was_short:  # it is at its end, and not cut
         emit("}")
 
 
 def _tagged_value(reader: Reader, tags: Tags, allowed: frozenset[str] | None, emit: Emit) -> Steps[bool]:
     if before := tags.value_begin.strip():
         yield from reader.space()
-        yield from reader.literal(before)
+        if not (yield from reader.literal(before)) and reader.was_short:
+            return False
     if (tags.key_end + tags.value_begin).endswith("\n"):
         yield from reader.literal("\n")
     ends = (tags.value_end, tags.value_end.strip())
     if allowed is not None and "string" in allowed and allowed <= {"string", "null"}:
         text = _TextValue(emit, maybe_null=len(allowed) > 1)
-        ended = yield from reader.until(ends, text.feed)
+        ended = yield from reader.until(ends, text.feed, inside=True)
         if ended:
             text.finish()
-        else:
+        elif not reader.is_cut:
             text.cut()
         return bool(ended)
-    said: list[str] = []
     mark = reader.mark()
     if allowed is not None and "string" not in allowed:  # the end may be spelled within its strings
+        value = _JsonValue(emit, reader.keep)
         yield from reader.space()
-        yield from reader.json(said.append)
+        yield from reader.json(value.feed)
         yield from reader.space()
         if (yield from reader.literal(tags.value_end.strip())):
-            reader.keep()
-            emit(between_tags("".join(said), allowed))
+            value.finish(allowed)
             return True
-        said.clear()
+        if value.is_told:
+            return bool((yield from reader.until(ends, _ignore)))
     reader.reset(mark)
-    if not (yield from reader.until(ends, said.append)):
+    loose = _LooseValue(emit, allowed)
+    if not (yield from reader.until(ends, loose.feed, inside=True)):
         return False
-    emit(between_tags("".join(said), allowed))
+    loose.finish()
     return True
+
+
+class _JsonValue:
+    """A value that ought to be JSON. A long one is passed on as it comes, with Python's words as JSON's; a short one is
+    looked at first, since it may be Python's altogether.
+
+    *on_told* is called once, when its text is no longer needed.
+    """
+
+    def __init__(self, emit: Emit, on_told: Callable[[], None]) -> None:
+        self._emit = emit
+        self._on_told = on_told
+        self._held: list[str] = []
+        self._length = 0
+        self._word = ""
+        self._in_string = False
+        self.is_told = False
+
+    def feed(self, piece: str) -> None:
+        """The next piece, as :meth:`.reader.Reader.json` has it: a quote that begins or ends a string is alone."""
+        if self.is_told:
+            self._emit(self._plain(piece))
+            return
+        self._held.append(piece)
+        self._length += len(piece)
+        if self._length > _SHORT:
+            self._tell()
+            self._emit("".join(map(self._plain, self._held)))
+            self._held.clear()
+
+    def finish(self, allowed: frozenset[str]) -> None:
+        if self.is_told:
+            self._emit(self._plain("\n").rstrip())
+        else:
+            self._tell()
+            self._emit(between_tags("".join(self._held), allowed))
+
+    def _plain(self, piece: str) -> str:
+        if not self._in_string and piece != '"':
+            run = self._word + piece
+            self._word = run[len(run.rstrip(_LETTERS)) :]
+            return _WORD.sub(lambda word: WORDS.get(word[0], word[0]), run[: len(run) - len(self._word)])
+        word, self._word = self._word, ""
+        self._in_string ^= piece == '"'
+        return WORDS.get(word, word) + piece
+
+    def _tell(self) -> None:
+        self.is_told = True
+        self._on_told()
+
+
+class _LooseValue:
+    """A value of any type. It is passed on as it comes once it can only be a text."""
+
+    def __init__(self, emit: Emit, allowed: frozenset[str] | None) -> None:
+        self._emit = emit
+        self._allowed = allowed
+        self._held = ""
+        self._is_text = False
+
+    def feed(self, text: str) -> None:
+        self._held += text
+        if not self._is_text:
+            if len(self._held) <= _SHORT or not self._must_be_text():
+                return
+            self._is_text = True
+            self._emit('"')
+            self._held = self._held.lstrip()
+        solid = self._held.rstrip()
+        self._emit(escaped(solid))
+        self._held = self._held[len(solid) :]
+
+    def finish(self) -> None:
+        self._emit('"' if self._is_text else between_tags(self._held, self._allowed))
+
+    def _must_be_text(self) -> bool:
+        if self._allowed is not None and "string" not in self._allowed:
+            return False
+        return not _MAY_BE_A_VALUE.match(self._held)
 
 
 class _TextValue:

@@ -22,7 +22,7 @@ from .described_tools import calls_as_text, describe_tools, with_system_text
 from .literals import ControlToken, ControlTokens, Placeholders, RenderedPrompt, every_text, map_texts
 from .output_format import OutputFormat
 from .probes import Turn
-from .turns import make_turns, plain, without_reasoning
+from .turns import make_turns, plain, with_fitting_ids, without_reasoning
 
 Templates = str | Mapping[str, str] | Sequence[Mapping[str, str]]
 """One Jinja text, or several with names: as a mapping, or as the list that tokenizer_config.json may hold."""
@@ -181,6 +181,8 @@ class _Rendering:
             return messages
         if any(shown) and not (template.probes.shows_calls and template.probes.shows_results):
             messages = calls_as_text(form, messages)
+        elif any(shown) and form.id_length:
+            messages = with_fitting_ids(messages, form.id_length)
         if request.tools and not template.abilities.shows_tools:
             text = describe_tools(form, request.tools, single=request.parallel_tool_calls is False)
             messages, self._shift = with_system_text(messages, text, has_system=template.abilities.shows_system)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import string
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+
+import msgspec
 
 from ..errors import InvalidParameterError
 from ..messages import ImagePart, Message, ToolCall
 from .probes import TemplateProbes, Turn
 
+_ALPHABET: Final = string.digits + string.ascii_letters
 REASONING_NAMES: Final = ("reasoning_content", "reasoning", "thinking")
 """Under which names templates read the reasoning of earlier turns: most the first; gpt-oss's the last."""
 
@@ -83,3 +88,29 @@ def _tool_call(call: ToolCall, probes: TemplateProbes, name: str) -> dict[str, A
             raise InvalidParameterError(name, text, "a turn with valid tool calls", message=message)
     function = {"name": plain(call.function.name), "arguments": arguments}
     return {"id": plain(call.id), "type": call.type, "function": function}
+
+
+def with_fitting_ids(messages: Sequence[Message], length: int) -> tuple[Message, ...]:
+    """*messages*, whose calls have ids of *length* letters and digits: the template refuses all others, and the
+    conversation may come from another model. Equal ids stay equal."""
+
+    def fitting(given: str | None) -> str | None:
+        if not given or (len(given) == length and given.isascii() and given.isalnum()):
+            return given
+        number, digits = int.from_bytes(hashlib.blake2b(given.encode("utf-8", "replace")).digest(), "big"), ""
+        for _ in range(length):
+            number, digit = divmod(number, len(_ALPHABET))
+            digits += _ALPHABET[digit]
+        return digits
+
+    replace = msgspec.structs.replace
+    return tuple(
+        replace(
+            message,
+            tool_call_id=fitting(message.tool_call_id),
+            tool_calls=tuple(replace(call, id=fitting(call.id) or call.id) for call in message.tool_calls),
+        )
+        if message.tool_calls or message.tool_call_id
+        else message
+        for message in messages
+    )

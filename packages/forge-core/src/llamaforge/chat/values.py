@@ -14,7 +14,7 @@ _DEPTH: Final = 48
 _LITERAL_LENGTH: Final = 20_000
 """Characters up to which a value is read as Python."""
 _NUMBER: Final = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
-_WORDS: Final = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
+WORDS: Final = {"True": "true", "False": "false", "None": "null", "true": "true", "false": "false", "null": "null"}
 _BARE_END: Final = ",}])\n"
 _ESCAPES: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "0": "\0", "a": "\a", "v": "\v", "\n": ""}
 
@@ -51,11 +51,12 @@ def read_string(reader: Reader, emit: Emit, quote: str, *, escapes: bool) -> Ste
     emit('"')
     markers = (quote, "\\") if escapes else (quote,)
     while True:
-        marker = yield from reader.until(markers, lambda text: emit(escaped(text)))
+        marker = yield from reader.until(markers, lambda text: emit(escaped(text)), inside=True)
         if marker == "\\":
             emit(escaped((yield from _escape(reader))))
         else:
-            emit('"')
+            if marker or not reader.is_cut:
+                emit('"')
             return bool(marker)
 
 
@@ -135,17 +136,17 @@ def _bare(reader: Reader, emit: Emit) -> Steps[bool]:
     while (character := (yield from reader.peek())) and character not in _BARE_END:
         word += yield from reader.take()
     word = word.strip()
-    if not word:
+    if not word or reader.was_short:
         return False
-    emit(_WORDS.get(word) or (word if _NUMBER.fullmatch(word) else to_json(word)))
+    emit(WORDS.get(word) or (word if _NUMBER.fullmatch(word) else to_json(word)))
     return True
 
 
 def loose_value(text: str) -> str:
     """The JSON of a value that stood between tags and that its schema doesn't call a string."""
     text = text.strip()
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in WORDS:
+        return WORDS[text]
     try:
         json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError):

@@ -109,6 +109,7 @@ def command(
         for journal in (results, errors):
             if journal.repaired:
                 say(f"Note: the last line of {journal.path} was torn, so it was removed; its row is done again.")
+        total = count_rows(file, shard) if progress and special_file(file) is None else None
         run = BatchRun(
             backend,
             results,
@@ -118,8 +119,8 @@ def command(
             concurrency=concurrency or default_concurrency,
             in_order=in_order,
             retry_errors=retry_errors,
+            expected=total or 0,
         )
-        total = count_rows(file, shard) if progress and special_file(file) is None else None
         with shown(total, wanted=progress) as advance:
             summary = run.run(read_rows(lines_of(file), shard), advance)
     say(_described(summary, output, errors_file))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ..errors import ConstraintError, InvalidParameterError
 from .formats import read_format
 from .grammar import Grammar, format_grammar, text_grammar
 from .library import bytes_tokenizer, compile_grammar
@@ -16,17 +17,18 @@ _ANY_SPACING: Final[Mapping[str, object]] = {
 """White space anywhere, and any spelling of a string: a text is judged by what it means."""
 
 
-def accepts(response_format: Mapping[str, Any], text: str) -> bool:
-    """Whether *text* is a complete answer under *response_format*.
+def accepts(response_format: Mapping[str, Any] | type[Any], text: str) -> bool:
+    """Whether *text* is a complete answer under *response_format*, a mapping or a Python type.
 
     A JSON text may have any white space around its values; properties come in the schema's order, as in every answer
     that an engine in this process gives.
 
-    Raises ConstraintError for a format that can't be enforced, and MissingDependencyError without llguidance.
+    Raises ConstraintError for a format that can't be enforced, InvalidParameterError for a text that is no string, and
+    MissingDependencyError without llguidance.
     """
-    wanted = read_format(response_format)
+    wanted = read_format(response_format if isinstance(response_format, Mapping) else _of_type(response_format))
     grammar = format_grammar(wanted, spacing=_ANY_SPACING)
-    return True if grammar is None else _matches(grammar, text.strip(" \t\r\n") if wanted.is_json else text)
+    return True if grammar is None else _matches(grammar, text, strips=wanted.is_json)
 
 
 def grammar_accepts(grammar: str, text: str) -> bool:
@@ -34,9 +36,24 @@ def grammar_accepts(grammar: str, text: str) -> bool:
     return _matches(text_grammar(grammar), text)
 
 
-def _matches(grammar: Grammar, text: str) -> bool:
+def _of_type(kind: Any) -> Mapping[str, Any]:
+    from ..type_schemas import is_answer_type, type_format
+
+    if not is_answer_type(kind):
+        reason = f"it must be a mapping such as {{'type': 'json_object'}}, or a Python type, not {type(kind).__name__}."
+        raise ConstraintError("response_format", "", reason)
+    return type_format(kind)
+
+
+def _matches(grammar: Grammar, text: str, *, strips: bool = False) -> bool:
+    if not isinstance(text, str):
+        message = f"text must be a string, not {type(text).__name__}."
+        raise InvalidParameterError("text", None, "a text", show_value=False, message=message)
     matcher, reason = compile_grammar(bytes_tokenizer(), grammar.resolved({}))
     if matcher is None:
         raise grammar.error(reason)
-    data = text.encode()
+    try:
+        data = (text.strip(" \t\r\n") if strips else text).encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which no answer has
+        return False
     return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())

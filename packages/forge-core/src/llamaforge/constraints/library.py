@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import re
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ _LIMITS: Final = {
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 200_000,
     "step_max_items": 50_000,
-    "max_lexer_states": 50_000,
+    "max_lexer_states": 1_000_000,  # a string of a bounded length takes some nine a character, 260 bytes each
     "max_grammar_size": 200_000,
     "verbose_errors": False,
 }
@@ -23,8 +24,10 @@ _LIMITS: Final = {
 _LONGEST: Final = 500
 """Characters of a reason."""
 _REMOTE = re.compile(r"Resource '([^']*)' is not present in a registry")
+_UNKNOWN = re.compile(r"Unimplemented keys: \[([^\]]*)\]")
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
+_NO_STATE: Final = "<non-verbose/>"
 _ENDLESS: Final = "no text satisfies it: it only refers to itself."
 
 
@@ -72,10 +75,14 @@ def compile_grammar(tokenizer: Any, text: str) -> tuple[Any, str]:
 
 def plain_reason(message: str) -> str:
     """llguidance's *message* without its state and without the grammar, which may be long."""
-    lines = [line.strip() for line in message.partition("\n<state>")[0].splitlines()]
+    lines = [line.strip() for line in message.partition("\n<state>")[0].removesuffix(_NO_STATE).splitlines()]
     reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason
+    unknown = _UNKNOWN.search(reason)
+    if unknown is not None:
+        names = ", ".join(json.loads(f"[{unknown[1]}]"))
+        reason = f"{names}: this can't be enforced token by token."
     remote = _REMOTE.search(reason)
     if remote is not None:
         reason = f"the $ref {remote[1]!r} is in another document, and nothing is fetched. Put it into $defs."

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import InvalidAnswerError
+from ..type_schemas import instance, is_answer_type, type_format
 from .formats import AnswerFormat, read_format
 from .partial import partial_json
-from .types import instance, is_answer_type, type_format
+from .validating import TOO_DEEP
 
 if TYPE_CHECKING:
     from .validating import Validator
@@ -86,10 +87,14 @@ def _decoded(text: str) -> Any:
     """What *text* says. A number that no float holds, such as 1e999, is JSON as well, and comes out as infinity."""
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidAnswerError(text, TOO_DEEP) from None
+    except msgspec.DecodeError as error:
         try:
             return json.loads(text, parse_constant=_refuse)
-        except (ValueError, RecursionError):
+        except RecursionError:
+            raise InvalidAnswerError(text, TOO_DEEP) from None
+        except ValueError:
             raise InvalidAnswerError(text, f"it is not JSON ({error}).") from None
 
 

@@ -102,10 +102,10 @@ class ParsedAnswer:
         self._limit = None
         return self._closing
 
-    def finish(self, data: bytes) -> list[Event]:
-        """The remaining events, after the last token."""
+    def finish(self, data: bytes, *, cut: bool) -> list[Event]:
+        """The remaining events, after the last token. *cut*: whether the answer would have gone on."""
         text = self._decoder.feed(data) + self._decoder.finish()
-        events = self._passed([*self._reader.feed(text), *self._reader.finish()])
+        events = self._passed([*self._reader.feed(text), *self._reader.finish(cut=cut)])
         if tail := self._stops.finish():
             events.append(TextDelta(tail))
         return events
@@ -167,6 +167,8 @@ class Answers:
             form,
             tools=schemas if schemas and request.tool_choice != "none" else None,
             is_reasoning=is_reasoning,
+            only_calls=bool(schemas)
+            and (request.tool_choice == "required" or isinstance(request.tool_choice, Mapping)),
             id_seed=_id_seed(request, prompt) if schemas else None,
         )
         parsed = ParsedAnswer(reader, self._special_of(form), request.stop or (), closing, limit)

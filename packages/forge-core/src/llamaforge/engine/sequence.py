@@ -60,8 +60,8 @@ class SequenceState:
         self.cancellation = cancellation
         self.tokens = list(prompt)
         """Prompt and answer. The last one is not computed yet."""
-        self.computed = 0
-        """How many of them the slot holds."""
+        self.computed: int
+        """How many of them the slot holds, once it has one."""
         self.count = 0
         """Tokens of the answer."""
         self.cached = 0
@@ -219,7 +219,7 @@ class SequenceState:
 
     def _complete(self, reason: FinishReason) -> None:
         if self._parsed is not None:
-            for event in self._parsed.finish(self._detokenizer.finish()):
+            for event in self._parsed.finish(self._detokenizer.finish(), cut=reason == "length"):
                 self.event_queue.put(event)
             if reason == "stop" and self._parsed.matched is None and self._parsed.has_calls:
                 reason = "tool_calls"

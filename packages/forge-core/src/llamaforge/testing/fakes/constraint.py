@@ -44,8 +44,9 @@ def from_response_format(wanted: Mapping[str, Any]) -> Constraint | None:
 
 
 def from_schema(schema: Any, place: str) -> Constraint:
-    """A JSON text that *schema* allows, which stands at *place* in ``tools``. Raises ConstraintError."""
-    rule, _ = json_rule(schema, parameter="tools", place=place)
+    """A JSON object that *schema* allows, which stands at *place* in ``tools``. Raises ConstraintError."""
+    wanted = {**(schema if isinstance(schema, Mapping) else {}), "type": "object"}
+    rule, _ = json_rule(wanted, parameter="tools", place=place)
     return Constraint(Grammar(f"start: {rule}", parameter="tools"))
 
 

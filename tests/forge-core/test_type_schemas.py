@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from llamaforge.constraints import accepts
 from llamaforge.constraints.partial import partial_json
-from llamaforge.constraints.types import instance, type_format
 from llamaforge.errors import ConstraintError, InvalidAnswerError
+from llamaforge.type_schemas import instance, type_format
 from support.dice_engine import DiceBackend
 
 

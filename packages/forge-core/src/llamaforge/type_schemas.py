@@ -1,4 +1,4 @@
-"""Python types as formats of answers: the schema of a type, and an instance from a JSON text.
+"""JSON schemas of Python types, for answers and for the arguments of functions; and instances from JSON texts.
 
 Types are what msgspec knows (Struct, dataclass, TypedDict, enum, ``list[...]`` and so on), and pydantic's models, of
 which only their own methods are used.
@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import inspect
 
-from ..errors import ConstraintError
+from .errors import ConstraintError
 
 _PLACE: Final = "$defs"
 _YEAR: Final = "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
@@ -44,7 +44,7 @@ def type_format(kind: Any) -> dict[str, Any]:
     Objects get no properties that the type doesn't have. Raises ConstraintError for a type without a JSON schema.
     """
     try:
-        schema = _schema(kind)
+        schema = type_schema(kind)
     except Exception as error:
         name = getattr(kind, "__name__", repr(kind))
         reason = str(error).strip().rpartition("\n")[2]  # before it stands advice to callers of msgspec
@@ -52,7 +52,20 @@ def type_format(kind: Any) -> dict[str, Any]:
             "response_format", "", f"the type {name} can't be written as a JSON schema: {reason}"
         ) from error
     name = getattr(kind, "__name__", "answer") if isinstance(kind, type) else "answer"
-    return {"type": "json_schema", "json_schema": {"name": name, "schema": _closed(schema)}}
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+def type_schema(kind: Any, *, brief: bool = False) -> dict[str, Any]:
+    """The JSON schema of *kind*. Objects with properties admit no others, unless the type says so.
+
+    Args:
+        kind: the type.
+        brief: for schemas that models read: without the long patterns for the dates that Python's types can hold. 30
+            February is then a text of the format ``date``.
+
+    Raises what msgspec or pydantic raise for a type that has none.
+    """
+    return typing.cast("dict[str, Any]", _closed(_schema(kind), {} if brief else _PATTERNS))
 
 
 def instance(kind: Any, text: str) -> Any:
@@ -164,22 +177,22 @@ def _hoisted(schema: Any, shared: dict[str, Any], model: str = "") -> Any:
     return {key: _hoisted(value, shared, model) for key, value in inner.items()}
 
 
-def _closed(schema: Any) -> Any:
+def _closed(schema: Any, patterns: Mapping[str, str]) -> Any:
     """*schema*, whose objects with properties admit no others unless they say so, and whose strings can be read."""
     if isinstance(schema, list):
-        return [_closed(each) for each in schema]
+        return [_closed(each, patterns) for each in schema]
     if not isinstance(schema, dict):
         return schema
     closed = {
-        key: value if key in {"enum", "const", "default", "examples"} else _closed(value)
+        key: value if key in {"enum", "const", "default", "examples"} else _closed(value, patterns)
         for key, value in schema.items()
     }
     if closed.get("type") == "object" and isinstance(closed.get("properties"), dict):
         closed.setdefault("additionalProperties", False)
     if closed.get("type") == "string" and "pattern" not in closed:
-        form = closed.get("format")
-        if form in _PATTERNS:
-            closed["pattern"] = _PATTERNS[form]
+        form: Any = closed.get("format")
+        if form in patterns:
+            closed["pattern"] = patterns[form]
         elif form in _INSTEAD:
             closed["pattern"] = _INSTEAD[closed.pop("format")]
         elif closed.get("contentEncoding") == "base64":
