@@ -8,7 +8,8 @@ llama.cpp's ``convert_hf_to_gguf.py FOLDER --outtype f16``. The texts are paragr
 the installed distributions' descriptions, cut at the same length on both sides.
 
 Each figure of cost is a ratio of processor time with one thread on each side, taken in turns, so that other work on the
-machine hardly counts. A run takes about two minutes of one processor.
+machine hardly counts. Callers at once stand beside the engine alone: a computation for each text, by one of them all,
+which is the most that they can gain. A run takes about two minutes of one processor; ``--callers`` measures only them.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from llamaforge import BaseBackend, get_backend
+from llamaforge.engine import EmbeddingEngine
 from llamaforge.models import DEFAULT_EMBEDDING_MODEL
 from llamaforge.sources import resolve
 
 ROOT = Path(__file__).parents[1]
 _CALLERS = 8
-_ROUNDS = 15
+_ROUNDS = 11
+_WORDS = (1, 3, 6, 12)
 _COMPARED, _SEARCHED = 256, 1000
 
 
@@ -58,12 +61,23 @@ def cost(work: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - began
 
 
-def at_once(backend: BaseBackend, queries: list[str]) -> float:
-    """Processor time of the queries one after another, as a multiple of that of as many callers at once."""
+def times_less(one_by_one: Callable[[], Any], together: Callable[[], Any]) -> tuple[float, float]:
+    """How many times *together* goes into *one_by_one*, in turns: by processor time, and by the clock."""
+    found: dict[Callable[[], Any], list[tuple[float, float]]] = {one_by_one: [], together: []}
+    for _ in range(_ROUNDS):
+        for work, seen in found.items():
+            began = time.perf_counter()
+            seen.append((cost(work)[1], time.perf_counter() - began))
+    processor, clock = (
+        statistics.median(each[kind] for each in found[one_by_one])
+        / statistics.median(each[kind] for each in found[together])
+        for kind in (0, 1)
+    )
+    return round(processor, 2), round(clock, 2)
 
-    def one_by_one() -> None:
-        for query in queries:
-            backend.embed(query)
+
+def callers(backend: BaseBackend, queries: list[str]) -> tuple[float, float]:
+    """The queries one after another, by as many callers at once."""
 
     def together() -> None:
         threads = [threading.Thread(target=backend.embed, args=(query,)) for query in queries]
@@ -72,11 +86,13 @@ def at_once(backend: BaseBackend, queries: list[str]) -> float:
         for thread in threads:
             thread.join()
 
-    costs: dict[str, list[float]] = {"alone": [], "together": []}
-    for _ in range(_ROUNDS):
-        costs["alone"].append(cost(one_by_one)[1])
-        costs["together"].append(cost(together)[1])
-    return statistics.median(costs["alone"]) / statistics.median(costs["together"])
+    return times_less(lambda: [backend.embed(query) for query in queries], together)
+
+
+def engine_alone(engine: EmbeddingEngine, queries: list[str]) -> tuple[float, float]:
+    """A computation for each query, by one computation of them all: what callers at once can gain at most."""
+    tokens = sorted(map(engine.tokenize, queries), key=len, reverse=True)
+    return times_less(lambda: [engine.compute([each]) for each in tokens], lambda: engine.compute(tokens))
 
 
 def overlap(ours: Any, reference: Any, queries: int = 100, top: int = 10) -> float:
@@ -112,11 +128,21 @@ def compare(backend: BaseBackend, model: SentenceTransformer) -> Iterator[tuple[
     among = embed(texts[:32])
     alone = np.concatenate([embed([text]) for text in texts[:32]])
     yield "alone and among 31, largest difference", float(np.abs(alone - among).max())
-    for words in (3, 12):
-        queries = [" ".join(text.split()[:words]) for text in texts[:_CALLERS]]
-        yield f"{_CALLERS} callers at once, {words} words each", round(at_once(backend, queries), 2)
+    yield from of_callers(backend, texts)
     searched = paragraphs(_SEARCHED, 80, 400)
     yield "top-10 overlap of 1,000", round(overlap(embed(searched), encode(searched)), 4)
+
+
+def of_callers(backend: Any, texts: list[str]) -> Iterator[tuple[str, float]]:
+    """What callers at once gain, and what they could gain."""
+    for words in _WORDS:
+        queries = [" ".join(text.split()[:words]) for text in texts[:_CALLERS]]
+        engine = backend._batcher.engine
+        size = sum(len(engine.tokenize(query)) for query in queries)
+        for name, measure, of in (("callers", callers, backend), ("computations", engine_alone, engine)):
+            processor, clock = measure(of, queries)
+            yield f"{_CALLERS} {name} at once, {words} words each, {size} tokens", processor
+            yield f"{_CALLERS} {name} at once, {words} words each, by the clock", clock
 
 
 def _tokens(backend: BaseBackend, texts: list[str]) -> int:
@@ -130,19 +156,22 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", help="a model of sentence-transformers; default: all-MiniLM-L6-v2")
     parser.add_argument("--engine", choices=["torch", "llama.cpp"], default="torch")
     parser.add_argument("--gguf", metavar="FILE", help="the same model as a GGUF file, for llama.cpp")
+    parser.add_argument("--threads", type=int, default=1, help="of each side; default: 1")
+    parser.add_argument("--callers", action="store_true", help="measure nothing but callers at once")
     given = parser.parse_args()
     if (given.engine == "llama.cpp") != (given.gguf is not None):
         parser.error("--engine llama.cpp and --gguf go together")
-    torch.set_num_threads(1)
+    torch.set_num_threads(given.threads)
     folder = given.folder or str(resolve(DEFAULT_EMBEDDING_MODEL.path).path)
     model = SentenceTransformer(folder, device="cpu")
     kind, path, parameters = "huggingface", folder, {"device": "cpu"}
     if given.gguf is not None:
         kind, path = "llama.cpp", given.gguf
-        parameters = {"n_threads": 1, "n_ctx": model.max_seq_length}  # type: ignore[dict-item]
+        parameters = {"n_threads": given.threads, "n_ctx": model.max_seq_length}  # type: ignore[dict-item]
     with get_backend(kind)() as backend:
         backend.load_model(path, parameters)
-        for name, value in compare(backend, model):
+        figures = of_callers(backend, paragraphs(_COMPARED, 200, 1000)) if given.callers else compare(backend, model)
+        for name, value in figures:
             print(json.dumps({"engine": kind, "model": Path(path).name, name: value}), flush=True)
 
 

@@ -25,16 +25,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-ARGUMENTS = (
-    "--no-sandbox",
-    "--disable-dev-shm-usage",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from support.browser import ARGUMENTS
+
 _LOADED = (
     "performance.getEntriesByType('navigation').concat(performance.getEntriesByType('resource'))"
     ".map((each) => [each.name, each.encodedBodySize, each.decodedBodySize])"

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import psutil
+from measuring.while_loading import while_loading
 
 from llamaforge import BackendSpec, BaseBackend, CancellationToken, Capabilities, Event, Finished, LlamaForge, TextDelta
 from llamaforge.backends.memory import MemoryUsage
@@ -425,6 +426,7 @@ CASES: dict[str, Callable[[bool], dict[str, float]]] = {
     "disconnects": disconnects,
     "memory": memory,
     "mixed": mixed,
+    "loading": while_loading,
     "llama-server": llama_server,
 }
 

@@ -130,6 +130,28 @@ def test_a_silent_stream_shows_that_it_lives(serve: Serve) -> None:
         assert content.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/responses"])
+def test_a_failure_after_a_sign_of_life_is_told(serve: Serve, forge: LlamaForge, path: str) -> None:
+    """The stream has begun although nothing was generated: its model took its time, and then couldn't be loaded."""
+    forge.add_model("late", "slow and broken", backend="scripted")
+    said: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": body()["messages"]},
+        "/v1/completions": {"prompt": "Hi"},
+        "/v1/messages": {"messages": body()["messages"], "max_tokens": 9},
+        "/v1/responses": {"input": "Hi"},
+    }
+    asked = {"model": "late", "stream": True, **said[path]}
+    with serve(ping=0.05) as server:
+        connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
+        connection.request("POST", path, json.dumps(asked))
+        answer = connection.getresponse()  # once the first sign of life has come
+        Scripted.gate.set()
+        told = answer.read()  # to the stream's own end: IncompleteRead otherwise
+        connection.close()
+    assert b"no such weights" in told
+    assert b'"error"' in told or b"response.failed" in told
+
+
 def test_a_deadline_from_a_header(server: Running) -> None:
     status, _, content = post(server, PATHS[0], body("think"), **{"x-request-timeout": "0.1"})
     assert status == 504, content
@@ -182,7 +204,9 @@ def test_no_other_origin_may_read(serve: Serve) -> None:
         headers = post(server, PATHS[0], body(), origin="https://ours.example")[1]
         assert headers["access-control-allow-origin"] == "https://ours.example"
         assert "llamaforge-ignored" in headers["access-control-expose-headers"]
-        assert "access-control-allow-origin" not in post(server, PATHS[0], body(), origin="https://evil.example")[1]
+        for evil in ("https://evil.example", "null", "http://[", "//", ""):
+            status, headers, _ = post(server, PATHS[0], body(), origin=evil)
+            assert (status, "access-control-allow-origin" in headers) == (403, False), evil
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -197,10 +221,11 @@ def test_no_other_origin_may_read(serve: Serve) -> None:
         (b'{"model": "one", "deep": ' + b"[" * 5000 + b"]" * 5000 + b"}", 400),
         (b'{"model": "one", "pad": "' + b"x" * 3000 + b'"}', 413),
         (b'{"model": 5, "messages": [], "max_tokens": 5, "prompt": "a"}', 400),
+        (b'{"model": "one", "deep": [' + b'"",' * 100_000 + b'""]}', 400),
     ],
 )
 def test_bad_bodies(serve: Serve, path: str, content: bytes, status: int) -> None:
-    with serve(max_body=20_000 if b"deep" in content else 2_000) as server:
+    with serve(max_body=400_000 if b"deep" in content else 2_000) as server:
         got, headers, told = post(server, path, content)
         assert got == status
         assert headers["content-type"] == "application/json"
@@ -238,6 +263,15 @@ def test_bodies_say_what_is_wrong_with_them(server: Running) -> None:
     assert "half of a surrogate pair" in json.loads(post(server, PATHS[0], half)[2])["error"]["message"]
     status, _, told = post(server, PATHS[0], gzip.compress(b"{}"), **{"content-encoding": "gzip"})
     assert (status, "without compression" in json.loads(told)["error"]["message"]) == (415, True)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("wrong", [{"chat_template_kwargs": 1.5}, {"messages": [{"role": "user", "content": "fail"}]}])
+def test_several_answers_fail_as_one_does(server: Running, stream: bool, wrong: dict[str, Any]) -> None:
+    told = [post(server, PATHS[0], body(n=count, stream=stream) | wrong) for count in (1, 3)]
+    assert told[0][0] == told[1][0]
+    if not stream:
+        assert json.loads(told[0][2])["error"] == json.loads(told[1][2])["error"]
 
 
 JSON = st.recursive(

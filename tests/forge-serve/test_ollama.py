@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import ollama
 import pytest
 
+from forge_serve.asked import seconds_of
+from forge_serve.errors import Problem
 from support.serving import Running, Scripted, until
 
 
@@ -117,3 +120,18 @@ def test_without_a_prompt_a_model_is_loaded_or_let_go(client: ollama.Client) -> 
     assert client.generate("one", keep_alive=0).done_reason == "unload"  # as `ollama stop` does it
     until(lambda: not client.ps().models)
     assert client.chat("one", []).done_reason == "load"
+
+
+@pytest.mark.parametrize(("said", "seconds"), [(None, None), (0, 0.0), ("5m", 300.0), (" 1.5 h", 5400.0), (2.5, 2.5)])
+def test_how_long_a_model_is_kept(said: object, seconds: float | None) -> None:
+    assert seconds_of(said) == seconds
+
+
+def test_for_ever_is_below_zero_or_beyond_all_numbers() -> None:
+    assert [seconds_of(said) for said in (-1, "-1s", 10**400, -(10**400), "9" * 400)] == [math.inf] * 5
+
+
+@pytest.mark.parametrize("said", ["soon", "5 weeks", True, [], float("nan")])
+def test_what_is_no_time_to_keep_a_model(said: object) -> None:
+    with pytest.raises(Problem, match="keep_alive must be"):
+        seconds_of(said)

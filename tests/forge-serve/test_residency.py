@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
@@ -24,7 +25,7 @@ from llamaforge.backends.memory import MemoryUsage
 from llamaforge.backends.registry import register_backend
 from llamaforge.errors import LlamaForgeError, MemoryBudgetError, ModelLoadError
 from llamaforge.memory_budget import is_out_of_memory
-from support.serving import Scripted, body, post, running
+from support.serving import Scripted, body, post, running, until
 
 SIZES = {"a": 4, "b": 5, "c": 6, "huge": 20}
 BUDGET = 10
@@ -147,6 +148,126 @@ TestInMemory = InMemory.TestCase
 TestInMemory.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
+class Gated(Scripted):
+    """Is loaded once its gate is open; counts with what it takes from the beginning of its load."""
+
+    inside: ClassVar[dict[str, int]] = {}
+    lock: ClassVar[threading.Lock] = threading.Lock()
+    gates: ClassVar[dict[str, threading.Event]] = {}
+
+    def load(self, model_path: str, config: Any) -> None:
+        self.held = Path(model_path).name
+        with self.lock:
+            self.inside[self.held] += 1
+        assert self.gates[self.held].wait(60)
+
+    def unload(self) -> None:
+        with self.lock:
+            self.inside[self.held] -= 1
+
+    def memory(self) -> MemoryUsage | None:
+        return MemoryUsage(host=SIZES[self.held], measured=True)
+
+
+class Promised(RuleBasedStateMachine):
+    """Requests that wait for loads, and loads that take their time: requests come, leave and end in any order.
+
+    What holds at every moment: what is loading, loaded or unloading fits into the budget; each model is there once; and
+    whoever has a model keeps it. At the end, when nothing holds the loads back, everybody who still waits gets a model.
+    """
+
+    @initialize()
+    def start(self) -> None:
+        register_backend("gated", Gated, replace=True)
+        Gated.inside.update(dict.fromkeys(SIZES, 0))
+        Gated.gates.update({name: threading.Event() for name in SIZES})
+        self.folder = TemporaryDirectory()
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.forge = LlamaForge(Path(self.folder.name) / "models.toml", memory_budget=BUDGET)
+        for name, size in SIZES.items():
+            path = Path(self.folder.name) / name
+            path.write_bytes(bytes(size))
+            self.forge.add_model(name, path, backend="gated")
+        self.residency = Residency(self.forge, ServeConfig(max_wait=120, turn=0.001), Watch())
+        self.has: dict[int, Any] = {}
+        """The backends that requests have now."""
+        self.asked: dict[int, tuple[Future[None], asyncio.Event]] = {}
+
+    def teardown(self) -> None:
+        if not hasattr(self, "loop"):
+            return
+        for gate in Gated.gates.values():
+            gate.set()
+        for name in SIZES:
+            self.residency.pin(name, False)
+        for number in self.asked:
+            self.end(number)
+        for waiting, _ in self.asked.values():
+            if not waiting.cancelled():
+                waiting.result(60)
+        self.forge.close()
+        assert not any(Gated.inside.values())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(20)
+        self.loop.close()
+        self.folder.cleanup()
+
+    async def use(self, number: int, name: str, end: asyncio.Event) -> None:
+        async with self.residency.lease(name) as backend:
+            self.has[number] = backend
+            try:
+                await end.wait()
+                assert backend.is_model_loaded()
+            finally:
+                del self.has[number]
+
+    @rule(name=st.sampled_from(["a", "b", "c"]))
+    def ask(self, name: str) -> None:
+        number, end = len(self.asked), asyncio.Event()
+        self.asked[number] = asyncio.run_coroutine_threadsafe(self.use(number, name, end), self.loop), end
+
+    @precondition(lambda self: self.asked)
+    @rule(number=st.integers(0, 99))
+    def end(self, number: int) -> None:
+        self.loop.call_soon_threadsafe(self.asked[number % len(self.asked)][1].set)
+
+    @precondition(lambda self: self.asked)
+    @rule(number=st.integers(0, 99))
+    def leave(self, number: int) -> None:
+        self.asked[number % len(self.asked)][0].cancel()
+
+    @rule(name=st.sampled_from(["a", "b", "c"]), opened=st.booleans())
+    def gate(self, name: str, opened: bool) -> None:
+        (Gated.gates[name].set if opened else Gated.gates[name].clear)()
+
+    @rule(name=st.sampled_from(["a", "b", "c"]), pinned=st.booleans())
+    def pin(self, name: str, pinned: bool) -> None:
+        self.residency.pin(name, pinned)
+
+    @rule()
+    def idle(self) -> None:
+        self.forge.pool.unload_idle(0)
+
+    @rule()
+    def time_passes(self) -> None:
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0.003), self.loop).result(20)
+
+    @invariant()
+    def holds(self) -> None:
+        if not hasattr(self, "forge"):
+            return
+        with Gated.lock:
+            assert sum(SIZES[name] * count for name, count in Gated.inside.items()) <= BUDGET
+            assert max(Gated.inside.values()) <= 1
+        assert all(backend.is_model_loaded() for backend in list(self.has.values()))
+
+
+TestPromised = Promised.TestCase
+TestPromised.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Any:
     register_backend("sized", Sized, replace=True)
@@ -181,11 +302,25 @@ def test_one_that_turns_out_too_large_is_unloaded_again(tmp_path: Path, small: L
 
 
 def test_models_that_do_not_fit_together_take_turns(small: LlamaForge) -> None:
-    """Forty requests in turn: each model is loaded a few times, not forty."""
-    with running(small, ServeConfig(max_wait=60, turn=0.05)) as server, ThreadPoolExecutor(8) as pool:
-        asks = [body(model=name) for name in ("b", "c") * 20]
-        answers = list(pool.map(lambda ask: post(server, PATH, ask), asks))
-    assert [status for status, _, _ in answers] == [200] * 40
+    """Forty requests in turn, all of which wait: each model is loaded once more, not twenty times."""
+
+    async def turns() -> None:
+        residency = Residency(small, ServeConfig(max_wait=60, turn=0.001), Watch())
+
+        async def ask(name: str) -> None:
+            async with residency.lease(name) as backend:
+                assert Path(str(backend.model_path)).name == name
+
+        async with residency.lease("b"):
+            asking = [asyncio.ensure_future(ask("c"))]
+            while not residency.held_up("c"):  # noqa: ASYNC110 - it is a state of threads
+                await asyncio.sleep(0.001)
+            asking += [asyncio.ensure_future(ask(name)) for name in ("b", "c") * 20]
+            await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(*asking), 60)
+
+    asyncio.run(turns())
+    assert Sized.loads == ["b", "c", "b"]
 
 
 def test_one_model_under_load_does_not_starve_another(small: LlamaForge) -> None:
@@ -209,6 +344,43 @@ def test_one_model_under_load_does_not_starve_another(small: LlamaForge) -> None
         return order
 
     assert asyncio.run(turns()) == ["c", "b"]
+
+
+def test_who_comes_after_all_others_have_left_waits_as_they_did(small: LlamaForge) -> None:
+    """The load that they gave up waits for room still; it isn't the newcomer's error that nobody wanted it."""
+
+    async def turns() -> None:
+        residency = Residency(small, ServeConfig(max_wait=60, turn=0.001), Watch())
+
+        async def ask() -> None:
+            async with residency.lease("c"):
+                pass
+
+        async with residency.lease("b"):
+            first = asyncio.ensure_future(ask())
+            while not residency.held_up("c"):  # noqa: ASYNC110 - it is a state of threads
+                await asyncio.sleep(0.001)
+            first.cancel()
+            await asyncio.wait([first])
+            second = asyncio.ensure_future(ask())
+            await asyncio.wait([second], timeout=0.8)  # longer than the load sleeps at once
+            assert not second.done()
+        await asyncio.wait_for(second, 60)
+
+    asyncio.run(turns())
+
+
+def test_loads_take_short_turns(tmp_path: Path, forge: LlamaForge) -> None:
+    """So that answers don't wait for the imports of a load; afterwards threads take their usual turns again."""
+    usual = sys.getswitchinterval()
+    with running(forge, ServeConfig()) as server, ThreadPoolExecutor(1) as pool:
+        loading = pool.submit(post, server, PATH, body(model="slow"))
+        until(lambda: sys.getswitchinterval() < usual)
+        assert post(server, PATH, body(model="broken"))[0] == 503  # the one that fails ends before the other
+        assert sys.getswitchinterval() < usual
+        Scripted.gate.set()
+        assert loading.result()[0] == 200
+    assert sys.getswitchinterval() == pytest.approx(usual)
 
 
 class Short(Scripted):

@@ -115,7 +115,8 @@ def test_each_row_has_its_answer(batch: Batch) -> None:
     assert set(bodies) == {str(number) for number in range(40)}
     for number in range(40):
         (choice,) = bodies[str(number)]["choices"]
-        assert choice["message"] == {"role": "assistant", "content": f"say {number}!", "refusal": None}
+        said = {"role": "assistant", "content": f"say {number}!", "refusal": None, "annotations": []}
+        assert choice["message"] == said
         assert choice["finish_reason"] == "stop"
         assert bodies[str(number)]["usage"]["total_tokens"] == 3
         assert bodies[str(number)]["model"] == "m"
@@ -312,7 +313,8 @@ def test_completions_and_responses(batch: Batch) -> None:
     ]
     assert batch.run(rows, concurrency=1) == Summary(finished=2), batch.errors()
     assert [each["text"] for each in batch.bodies()["a"]["choices"]] == ["x!", "y!"]
-    assert batch.bodies()["a"]["usage"] == {"prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6}
+    usage = batch.bodies()["a"]["usage"]
+    assert [usage[name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")] == [4, 2, 6]
     assert [(each.raw, each.max_tokens) for each in obeys.asked[:2]] == [(True, 16)] * 2
     asked = obeys.asked[2]
     assert [each.role for each in asked.messages] == ["system", "user", "assistant", "tool", "user"]

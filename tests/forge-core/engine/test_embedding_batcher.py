@@ -103,12 +103,22 @@ def test_each_text_is_chosen_once_and_nobody_waits_for_more_computations_than_th
         sizes = [len(call.texts[index]) for call, index in items]
         cost = max(sizes) * len(sizes) if padded else sum(sizes)
         assert len(items) == 1 or (cost <= engine.n_batch and len(items) <= engine.n_sequences)
+        assert cost - sum(sizes) <= engine.start_cost
         chosen += [(waiting.index(call), index) for call, index in items]
         for call, _ in items:
             call.served = steps
             served_at[waiting.index(call)] = steps
         assert all(steps - served_at[waiting.index(call)] < len(calls) for call in waiting if call.waiting)
     assert sorted(chosen) == [(number, index) for number, texts in enumerate(calls) for index in range(len(texts))]
+
+
+def test_texts_that_the_engine_packs_are_computed_together(backend: LengthBackend) -> None:
+    backend.engine.padded, backend.engine.start_cost = True, 4
+    texts = ["x" * length for length in (20, 1, 18, 17, 2)]
+    lengths(backend, texts)
+    backend.engine.packed_up_to = 20
+    lengths(backend, texts)
+    assert backend.engine.computed == [[20, 18], [17], [2, 1], [20, 18, 17, 2, 1]]
 
 
 class Gate:

@@ -14,10 +14,14 @@ import pytest
 
 from llamaforge import LlamaForge, register_backend
 from llamaforge.backends import registry
+from llamaforge.cancellation import CancellationToken
+from llamaforge.engine.event_queue import ThreadEventQueue
+from llamaforge.engine.preparation import Preparation
 from llamaforge.engine.scheduler import Scheduler
+from llamaforge.requests import read_request
 from support.forking import in_child
 
-from .toy import ToyBackend
+from .toy import ToyBackend, until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 
@@ -54,6 +58,26 @@ CALLS: dict[str, Callable[[ToyBackend], object]] = {
 def test_a_call_in_the_child_says_to_load_after_the_fork(backend: ToyBackend, call: str) -> None:
     assert in_child(lambda: CALLS[call](backend)).startswith(FORKED)
     assert CALLS[call](backend), "the parent goes on"
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_who_waits_is_told_in_the_child(backend: ToyBackend, used: bool) -> None:
+    queue = scheduler_of(backend)
+    if used:
+        backend.generate("abc", {"max_tokens": 3})
+        until(lambda: not queue._running)
+    events = ThreadEventQueue()
+    preparation = Preparation(backend.engine, queue, read_request("abc"), CancellationToken(), events, 0.0)
+    sequence = preparation.wait()
+    assert sequence is not None
+
+    def work() -> object:
+        queue._waiting.append(sequence)  # as if it had waited when the process was forked
+        queue.after_fork()
+        error = events.get(1)
+        return f"{type(error).__name__}: {error}"
+
+    assert in_child(work).startswith(FORKED)
 
 
 def test_the_child_may_unload_and_load_again(backend: ToyBackend) -> None:

@@ -429,3 +429,28 @@ def test_a_request_ends_once(first: str) -> None:
         assert items[2] is None
         told = {"finish": "length", "cancel": "cancelled"}.get(first)
         assert getattr(items[1], "finish_reason", None) == told
+
+
+def test_a_stop_string_in_what_was_held_back_to_the_end() -> None:
+    class Held:
+        def __init__(self) -> None:
+            self.data = b""
+
+        def feed(self, token: int) -> bytes:
+            self.data += LETTERS[token].encode()
+            return b""
+
+        def finish(self) -> bytes:
+            return self.data
+
+    class Late(ToyEngine):
+        def detokenizer(self, request: Any, prompt: Any) -> Held:
+            return Held()
+
+    whole = expected(TALKATIVE, 6)
+    with ToyBackend(Late) as backend:
+        plain = backend.generate(TALKATIVE, max_tokens=6)
+        assert (plain, plain.finish_reason, plain.stop) == (whole, "length", None)
+        stopped = backend.generate(TALKATIVE, max_tokens=6, stop=whole[3:5])
+        cut = whole[: whole.index(whole[3:5])]
+        assert (stopped, stopped.finish_reason, stopped.stop) == (cut, "stop", whole[3:5])

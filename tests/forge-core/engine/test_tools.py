@@ -259,6 +259,19 @@ class TestReasoning:
             assert called == "Don't stop"
 
 
+def test_guesses_save_steps_in_an_answer_with_parts() -> None:
+    text = f"<think>\n{'so it is, ' * 8}\n</think>\n\n{'Yes, it is. ' * 8}"
+    steps, told = {}, set()
+    for lookup in (0, 8):
+        with TalkingBackend(HERMES, text) as backend:
+            backend.load_model("talking", {"prompt_lookup": lookup})
+            answer = backend.chat(ASK, max_tokens=300)
+            steps[lookup] = backend.engine.steps
+            told.add((str(answer), answer.reasoning))
+    assert len(told) == 1
+    assert steps[8] < steps[0] / 2
+
+
 def test_what_the_answer_begins_with_counts_against_the_context() -> None:
     with TalkingBackend(TEMPLATES["qwen3-coder"], "Yes.") as backend:
         whole = backend.chat(ASK, max_reasoning_tokens=0)

@@ -11,6 +11,7 @@ from llamaforge.engine import EngineBackend
 
 from .config import HuggingFaceConfig
 from .plugin import SPEC
+from .torch_library import link_early
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,7 @@ class HuggingFaceBackend(EngineBackend):
 
     def check_model(self, model_path: str, config: HuggingFaceConfig) -> None:
         """Fetch the model's files, and refuse all that can be known to be wrong before its weights are read."""
+        link_early()
         for library in ("torch", "transformers", "transformers.models.auto.modeling_auto"):
             import_engine(library, backend=self.name, advice=_ADVICE)
         from .embedding_loading import chosen_task, prepare_embedder

@@ -102,7 +102,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         *Admin(service, cards).routes(),
         *Page().routes(),
     ]
-    routes += routes_of(routes)
+    routes += routes_of(routes, voice_of)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -125,6 +125,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         lifespan=lifespan,
         exception_handlers={404: _not_served, 405: _not_served},
     )
+    app.router.redirect_slashes = False  # such a redirect has the wrong scheme behind a proxy
     app.state.service = service
     observers.attach(metrics)
     weakref.finalize(app, observers.detach, metrics)  # within another application it has no lifespan

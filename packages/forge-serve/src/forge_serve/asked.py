@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 from llamaforge import BaseBackend, GeneratedText
@@ -47,6 +48,19 @@ class Asked:
     """Whether the model is only to be loaded, or let go by ``keep_alive``: a request of Ollama's without a prompt."""
     keep_alive: object = None
     """How long the model is to stay afterwards, as Ollama's clients say it; None: as the server is set."""
+
+    def take_others(
+        self, body: dict[str, Any], known: Collection[str], other_names: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Take the fields of *body* that aren't *known*: parameters by their own names or *other_names*. What is
+        neither is ignored, which the client is told."""
+        for name, value in body.items():
+            if name in known or value is None:
+                continue
+            if (parameter := other_names.get(name, name)) in PARAMETERS:
+                self.parameters[parameter] = value
+            else:
+                self.ignored.append(name)
 
 
 class Writer(Protocol):
@@ -151,7 +165,10 @@ def seconds_of(keep_alive: object) -> float | None:
     elif isinstance(keep_alive, bool) or not isinstance(keep_alive, (int, float)):
         value = None
     else:
-        value = float(keep_alive)
+        try:
+            value = float(keep_alive)
+        except OverflowError:  # a whole number of hundreds of digits
+            value = math.inf  # below 0 is for ever, too
     if value is None or math.isnan(value):
         raise Problem(400, "invalid_request", "keep_alive must be seconds, or a text such as '5m'.", "keep_alive")
     return math.inf if value < 0 else value

@@ -16,6 +16,8 @@ from .errors import Problem, invalid
 LEAST_RATE: Final = 10_000
 """Bytes that a body of any length must have each second, once its first seconds are over."""
 _DEPTH: Final = 64
+_MOST: Final = 100_000
+"""Fields of objects and items of lists in a body."""
 _HALF: Final = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _NO_HEADERS: Final[Mapping[str, str]] = {}
 
@@ -74,8 +76,7 @@ class Exchange:
             raise invalid("The body is nested too deeply.") from None
         if not isinstance(body, dict):
             raise invalid("The body must be a JSON object.")
-        if _deeper(body, _DEPTH):
-            raise invalid(f"The body is nested too deeply: more than {_DEPTH} levels.")
+        _check_shape(body)
         return body
 
     async def body(self) -> bytes:
@@ -155,16 +156,24 @@ class Exchange:
         return Problem(408, "timeout", what, headers={"connection": "close"})
 
 
-def _deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects are nested more than *levels* deep."""
-    row = [value]
-    for _ in range(levels):
-        row = [
-            inner
-            for each in row
-            if isinstance(each, (dict, list))
-            for inner in (each.values() if isinstance(each, dict) else each)
-        ]
+def _check_shape(body: dict[str, Any]) -> None:
+    """Raise Problem for lists and objects that are nested too deeply, or hold too much: all of it is looked at several
+    times. Numbers aren't counted, since token ids and images are many."""
+    row: list[Any] = [body]
+    held = 0
+    for _ in range(_DEPTH):
+        inner: list[Any] = []
+        for each in row:
+            if type(each) is dict:
+                held += len(each)
+                inner += each.values()
+            elif type(each) is list:
+                if each and type(each[0]) is not int:
+                    held += len(each)
+                inner += each
+        if held > _MOST:
+            raise invalid(f"The body holds too much: more than {_MOST:,} fields and items.")
+        row = [each for each in inner if type(each) is dict or type(each) is list]
         if not row:
-            return False
-    return True
+            return
+    raise invalid(f"The body is nested too deeply: more than {_DEPTH} levels.")

@@ -59,6 +59,15 @@ class Generation(Endpoint):
                 await exchange.write(sign)
 
     async def _answer(self, exchange: Exchange, asked: Asked, writer: Writer) -> None:
+        try:
+            await self._generate(exchange, asked, writer)
+        except Exception as error:
+            if asked.stream and exchange.started:  # perhaps by a sign of life alone, while the model was waited for
+                await exchange.write(writer.failure(problem(error)))
+                await exchange.end()
+            raise
+
+    async def _generate(self, exchange: Exchange, asked: Asked, writer: Writer) -> None:
         keep = seconds_of(asked.keep_alive)
         async with self.service.residency.lease(asked.model, keep) as backend, contextlib.AsyncExitStack() as stack:
             length = backend.context_length
@@ -79,25 +88,18 @@ class Generation(Endpoint):
                 await exchange.answer(writer.whole(answers), headers=ignored_header(asked.ignored))
 
     async def _stream(self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream]) -> None:
-        try:
-            async for choice, event in _events(streams):
-                if not exchange.started:
-                    await exchange.start(200, writer.content_type, _STREAMED | ignored_header(asked.ignored))
-                    await exchange.write(writer.start() + writer.event(choice, event))
-                else:
-                    content = writer.event(choice, event)
-                    if content:
-                        await exchange.write(content)
-            last = writer.end()
-            if last:
-                await exchange.write(last)
-            await exchange.end()
-        except Exception as error:
-            if exchange.started:
-                found = problem(error)
-                await exchange.write(writer.failure(found))
-                await exchange.end()
-            raise
+        async for choice, event in _events(streams):
+            if not exchange.started:
+                await exchange.start(200, writer.content_type, _STREAMED | ignored_header(asked.ignored))
+                await exchange.write(writer.start() + writer.event(choice, event))
+            else:
+                content = writer.event(choice, event)
+                if content:
+                    await exchange.write(content)
+        last = writer.end()
+        if last:
+            await exchange.write(last)
+        await exchange.end()
 
 
 def _streams(backend: BaseBackend, asked: Asked) -> list[AsyncTextStream]:
@@ -123,8 +125,11 @@ async def read_answers(backend: BaseBackend, asked: Asked) -> list[GeneratedText
 async def _read_all(streams: list[AsyncTextStream]) -> list[GeneratedText]:
     if len(streams) == 1:
         return [await streams[0].read()]
-    async with asyncio.TaskGroup() as group:
-        reading = [group.create_task(stream.read()) for stream in streams]
+    try:
+        async with asyncio.TaskGroup() as group:
+            reading = [group.create_task(stream.read()) for stream in streams]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # the others were cancelled, or failed alike
     return [task.result() for task in reading]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -83,7 +84,11 @@ class Guard:
         """Whether a web page of that origin may ask: it came from here, or is named in the settings. A page from
         elsewhere can't read answers, but what it asks for would be done."""
         permitted = self._service.config.cors_origins
-        return "*" in permitted or origin in permitted or urlsplit(origin).netloc.lower() == host.lower()
+        if "*" in permitted or origin in permitted:
+            return True
+        with contextlib.suppress(ValueError):  # http://[ is no URL
+            return urlsplit(origin).netloc.lower() == host.lower()
+        return False
 
 
 def _path(scope: Scope) -> str:

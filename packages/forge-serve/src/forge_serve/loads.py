@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, Final
 
 from llamaforge import BaseBackend, LlamaForge
 from llamaforge.errors import MemoryBudgetError
@@ -22,6 +25,10 @@ _LOOK = 0.5
 """Seconds between two looks at whether anybody still waits."""
 
 Lease = AbstractContextManager[BaseBackend]
+
+
+class _Abandoned(Exception):
+    """Nobody waited any more for a model that waited for room."""
 
 
 class _Load:
@@ -67,9 +74,12 @@ class Loads:
             if load is None:
                 load = self._begin(entry)
             load.waiting += 1
+            load.abandoned.clear()
             try:
                 await asyncio.shield(load.done)
                 leased = self._forge.pool.lease_loaded(entry, entry.parameters)
+            except _Abandoned:  # this one came too late to keep it up
+                continue
             finally:
                 load.waiting -= 1
                 if not load.waiting:
@@ -127,8 +137,9 @@ class Loads:
                 self.failures.pop(entry.name, None)
             except BaseException as error:  # noqa: BLE001 - it belongs to those who wait
                 failure = error
-                self.failures[entry.name] = str(error)
-                _log.warning("The model %r can't be loaded: %s", entry.name, error)
+                if not isinstance(error, _Abandoned):
+                    self.failures[entry.name] = str(error)
+                    _log.warning("The model %r can't be loaded: %s", entry.name, error)
             try:
                 loop.call_soon_threadsafe(finish, leased, failure)
             except RuntimeError:  # the server has ended meanwhile
@@ -147,7 +158,8 @@ class Loads:
             leased = pool.lease(entry, entry.parameters)
             changes = pool.changes
             try:
-                leased.__enter__()
+                with _short_turns():
+                    leased.__enter__()
             except Exception as error:
                 left = end - time.monotonic()
                 if not isinstance(error, MemoryBudgetError):
@@ -156,10 +168,34 @@ class Loads:
                     _log.warning("There is no memory for %r: idle models make room. (%s)", entry.name, error)
                     continue
                 too_large = pool.memory_budget is not None and error.needed > pool.memory_budget
-                if too_large or left <= 0 or load.abandoned.is_set():
+                if too_large or left <= 0:
                     raise
+                if load.abandoned.is_set():
+                    raise _Abandoned from None
                 load.held_up = load.held_up or time.monotonic()
                 pool.wait_for_change(min(left, _LOOK), since=changes)
             else:
                 load.held_up = None
                 return leased
+
+
+_TURN: Final = 0.0005
+_turns = threading.Lock()
+_shortened: list[float] = []
+"""The interpreter's usual turn, once for each load that shortened it."""
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """While models load, threads take the interpreter's lock in turns of half a millisecond instead of five. Loading is
+    work of Python's for the greater part, such as imports, and answers wait for its turns."""
+    with _turns:
+        _shortened.append(_shortened[0] if _shortened else sys.getswitchinterval())
+        sys.setswitchinterval(min(_TURN, _shortened[0]))
+    try:
+        yield
+    finally:
+        with _turns:
+            usual = _shortened.pop()
+            if not _shortened:
+                sys.setswitchinterval(usual)

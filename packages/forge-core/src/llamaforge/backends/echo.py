@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Sequence
 from typing import Annotated, Final
 
+import msgspec
 from msgspec import Meta
 
 from ..engine import (
@@ -38,6 +39,9 @@ class EchoConfig(EngineConfig, frozen=True, kw_only=True):
     n_ctx: Annotated[int, Meta(ge=2, description="Context length, in tokens (words).")] = 4096
     n_batch: Annotated[int, Meta(ge=1, description="Tokens that a step has at most.")] = 512
     delay: Annotated[float, Meta(ge=0, description="Seconds that each step takes.")] = 0.0
+    prompts: Annotated[
+        dict[str, str], Meta(description="With task embed: more texts to put before others, for prompt_name.")
+    ] = msgspec.field(default_factory=dict)
 
 
 SPEC = BackendSpec(
@@ -73,6 +77,7 @@ class EchoBackend(EngineBackend):
             n_batch=config.n_batch,
             delay=config.delay,
             task=config.task,
+            prompts=config.prompts,
         )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, Literal
 
 from ..engine import EmbeddingEngine, InterruptedStepError, TokenizedText
@@ -21,9 +22,8 @@ class EchoEmbeddingEngine(EmbeddingEngine):
         n_ctx, n_batch: the most tokens of a text, and of a computation.
         delay: seconds that each computation takes.
         task: whether it makes vectors or scores.
+        prompts: more of them, by name.
     """
-
-    prompts = {"query": "query: ", "document": "document: "}  # noqa: RUF012 - as the base class declares it
 
     def __init__(
         self,
@@ -33,7 +33,9 @@ class EchoEmbeddingEngine(EmbeddingEngine):
         n_batch: int,
         delay: float,
         task: Literal["embed", "rerank"],
+        prompts: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        self.prompts = {"query": "query: ", "document": "document: ", **prompts}
         self.n_ctx, self.n_batch, self.task = n_ctx, n_batch, task
         self.dimensions = _DIMENSIONS if task == "embed" else 1
         self._tokenize = tokenize

@@ -12,15 +12,20 @@ from typing import Any, Final
 
 from ..backends.base import BaseBackend
 from ..errors import ConflictingParametersError, InvalidParameterError
-from ..results import GeneratedText, TokenLogprob, Usage
+from ..openai_objects import (
+    HOUSEKEEPING,
+    chat_choice,
+    completion_choice,
+    embedding_usage,
+    sum_choices,
+    usage_object,
+)
+from ..results import GeneratedText, Usage
 from ..streams import TextStream
-from .responses import logprob_item, read_input, read_options, refused, response_body
+from .responses import read_input, read_options, refused, response_body
 
-SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""Fields about a provider's own housekeeping, which change no answer."""
 _MOST_CHOICES: Final = 16
 _SEED_LIMIT: Final = 2**32
-_REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 _EMPTY_FIELDS: Final = ("refusal", "annotations", "audio", "function_call", "tool_calls")
 """Fields of messages that clients send back as they got them; empty, they say nothing."""
 
@@ -48,7 +53,7 @@ def answer_body(
 
 def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that say something."""
-    fields = {name: value for name, value in body.items() if value is not None and name not in SILENT}
+    fields = {name: value for name, value in body.items() if value is not None and name not in HOUSEKEEPING}
     fields.pop("model", None)
     if fields.pop("stream", False) is not False:
         raise refused("the field stream", "Leave it out: a batch has whole answers.")
@@ -95,8 +100,8 @@ def _chat(
     answers = list(_several(functools.partial(backend.chat_stream, messages), choices, parameters, read))
     return {
         **_head("chatcmpl", "chat.completion", model),
-        "choices": [_choice(index, answer) for index, answer in enumerate(answers)],
-        "usage": _usage(answers),
+        "choices": [chat_choice(index, answer) for index, answer in enumerate(answers)],
+        "usage": usage_object(sum_choices([answer.usage for answer in answers])),
     }
 
 
@@ -118,25 +123,15 @@ def _completion(
     if best_of not in (None, choices):
         raise refused("the field best_of", "Leave it out; n asks for several answers.")
     parameters["raw"] = True
-    answers, parts = [], []
+    answers, counts = [], []
     for each in prompts:
         found = list(_several(functools.partial(backend.generate_stream, each), choices, parameters, read))
         answers += found
-        parts.append(_usage(found))
-    usages = [part for part in parts if part is not None]
-    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+        counts.append(sum_choices([answer.usage for answer in found]))
     return {
         **_head("cmpl", "text_completion", model),
-        "choices": [
-            {
-                "index": index,
-                "text": answer.text,
-                "logprobs": _old_logprobs(answer.logprobs),
-                "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
-            }
-            for index, answer in enumerate(answers)
-        ],
-        "usage": {name: sum(usage[name] for usage in usages) for name in names} if usages else None,
+        "choices": [completion_choice(index, answer) for index, answer in enumerate(answers)],
+        "usage": usage_object(_sum_prompts(counts)),
     }
 
 
@@ -158,12 +153,11 @@ def _embedding(
     def shaped(row: Sequence[float]) -> object:
         return base64.b64encode(array("f", row).tobytes()).decode() if encoding == "base64" else list(row)
 
-    tokens = found.usage.prompt_tokens if found.usage is not None else 0
     return {
         "object": "list",
         "data": [{"object": "embedding", "index": index, "embedding": shaped(row)} for index, row in enumerate(found)],
         "model": model,
-        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+        "usage": embedding_usage(found.usage),
     }
 
 
@@ -198,54 +192,10 @@ def _head(prefix: str, kind: str, model: str) -> dict[str, Any]:
     return {"id": f"{prefix}-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()), "model": model}
 
 
-def _choice(index: int, answer: GeneratedText) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
-    if answer.reasoning:
-        message["reasoning_content"] = answer.reasoning
-    if answer.tool_calls:
-        message["tool_calls"] = [
-            {
-                "id": call.id,
-                "type": "function",
-                "function": {"name": call.function.name, "arguments": call.function.arguments},
-            }
-            for call in answer.tool_calls
-        ]
-        message["content"] = answer.text or None
-    logprobs = {"content": [logprob_item(each) for each in answer.logprobs], "refusal": None}
-    return {
-        "index": index,
-        "message": message,
-        "logprobs": logprobs if answer.logprobs else None,
-        "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
-    }
-
-
-def _usage(answers: Sequence[GeneratedText]) -> dict[str, Any] | None:
-    """The counts of several answers to one prompt, which counts once."""
-    known: list[Usage] = [answer.usage for answer in answers if answer.usage is not None]
+def _sum_prompts(usages: Sequence[Usage | None]) -> Usage | None:
+    """The counts of answers to several prompts."""
+    known = [usage for usage in usages if usage is not None]
     if not known:
         return None
-    prompt, completion = known[0].prompt_tokens, sum(usage.completion_tokens for usage in known)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": known[0].cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": sum(usage.reasoning_tokens for usage in known)},
-    }
-
-
-def _old_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-    if not logprobs:
-        return None
-    offsets, at = [], 0
-    for each in logprobs:
-        offsets.append(at)
-        at += len(each.token)
-    return {
-        "tokens": [each.token for each in logprobs],
-        "token_logprobs": [each.logprob for each in logprobs],
-        "top_logprobs": [{one.token: one.logprob for one in each.top} for each in logprobs],
-        "text_offset": offsets,
-    }
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+    return Usage(**{name: sum(getattr(usage, name) for usage in known) for name in names})

@@ -7,7 +7,8 @@ import time
 from typing import Any, Final
 
 from ..errors import InvalidParameterError, UnsupportedError
-from ..results import GeneratedText, TokenLogprob
+from ..openai_objects import logprob_object, response_usage
+from ..results import GeneratedText
 
 _TEXTS: Final = frozenset({"input_text", "output_text", "text"})
 _LOGPROBS: Final = "message.output_text.logprobs"
@@ -125,12 +126,6 @@ def _tool(tool: Any, place: str) -> dict[str, Any]:
     return {"type": "function", "function": {name: value for name, value in tool.items() if name != "type"}}
 
 
-def logprob_item(each: TokenLogprob) -> dict[str, Any]:
-    """A token's log-probability as OpenAI writes it."""
-    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
-    return {"token": each.token, "logprob": each.logprob, "bytes": list(each.token.encode()), "top_logprobs": top}
-
-
 def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
     """The response that *answer* is."""
     output: list[dict[str, Any]] = []
@@ -138,7 +133,7 @@ def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
         summary = [{"type": "summary_text", "text": answer.reasoning}]
         output.append({"type": "reasoning", "id": _id("rs"), "summary": summary})
     if answer.text or not answer.tool_calls:
-        logprobs = [logprob_item(each) for each in answer.logprobs]
+        logprobs = [logprob_object(each) for each in answer.logprobs]
         content = [{"type": "output_text", "text": answer.text, "annotations": [], "logprobs": logprobs}]
         output.append(
             {"type": "message", "id": _id("msg"), "status": "completed", "role": "assistant", "content": content}
@@ -155,15 +150,6 @@ def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
         for call in answer.tool_calls
     ]
     reason = _INCOMPLETE.get(answer.finish_reason)
-    usage = None
-    if answer.usage is not None:
-        usage = {
-            "input_tokens": answer.usage.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": answer.usage.cached_tokens},
-            "output_tokens": answer.usage.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": answer.usage.reasoning_tokens},
-            "total_tokens": answer.usage.total_tokens,
-        }
     return {
         "id": _id("resp"),
         "object": "response",
@@ -173,7 +159,7 @@ def response_body(answer: GeneratedText, model: str) -> dict[str, Any]:
         "incomplete_details": {"reason": reason} if reason else None,
         "model": model,
         "output": output,
-        "usage": usage,
+        "usage": response_usage(answer.usage),
     }
 
 

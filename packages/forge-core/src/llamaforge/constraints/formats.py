@@ -102,9 +102,10 @@ def _read_schema(given: Any) -> AnswerFormat:
         if value is not None:
             _text(f"{place}/{field}", value)
     try:
-        check_length("response_format", f"{place}/schema", json.dumps(schema, ensure_ascii=False, allow_nan=False))
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise _error(f"{place}/schema", f"it is not JSON: {error}.") from None
+    check_length("response_format", f"{place}/schema", text)
     return AnswerFormat("json_schema", schema=schema, name=name or "answer", description=description, strict=strict)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from ..errors import GenerationError
+from ..errors import ConstraintError, GenerationError
 from .library import plain_reason
+
+_NOT_ALLOWED = "doesn't satisfy the grammar"
+"""What llguidance says of a token that it didn't allow; all its other errors are about the grammar."""
 
 
 class Matcher:
@@ -16,12 +19,21 @@ class Matcher:
         native: llguidance's matcher, at the beginning of the answer.
         end_tokens: every token that ends an answer.
         mask_bytes: the length of a mask.
+        error: makes the error of the request's grammar, for a reason.
         notes: what of the request's format is not enforced.
     """
 
-    __slots__ = ("_end_tokens", "mask_bytes", "native", "notes")
+    __slots__ = ("_end_tokens", "_error", "mask_bytes", "native", "notes")
 
-    def __init__(self, native: Any, end_tokens: Collection[int], mask_bytes: int, notes: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        native: Any,
+        end_tokens: Collection[int],
+        mask_bytes: int,
+        error: Callable[[str], ConstraintError],
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self._error = error
         self.notes = notes
         self.native = native
         self.mask_bytes = mask_bytes
@@ -38,9 +50,10 @@ class Matcher:
         return bool(self.native.is_accepting())
 
     def check(self) -> None:
-        """Raise GenerationError if it failed, at filling a mask, say."""
+        """Raise ConstraintError if the grammar turned out to need more than :mod:`.library` allows, at filling a mask,
+        say."""
         if self.native.is_error():
-            raise GenerationError(f"The constraint on this answer can't go on: {plain_reason(self.native.get_error())}")
+            raise self._error(f"it can't be followed to the end of an answer: {plain_reason(self.native.get_error())}")
 
     def forced(self) -> list[int]:
         """The tokens that must come next; empty where there is a choice."""
@@ -54,9 +67,10 @@ class Matcher:
         return count
 
     def accept(self, token: int) -> None:
-        """The answer goes on with *token*. Raises GenerationError if it can't."""
+        """The answer goes on with *token*. Raises ConstraintError like :meth:`check`, GenerationError if it can't."""
         if not self.native.consume_token(token):
-            self.check()
+            if _NOT_ALLOWED not in (self.native.get_error() or ""):
+                self.check()
             raise GenerationError("The engine chose a token that the constraint on this answer doesn't allow.")
 
     def fill(self, address: int, mask_bytes: int, guesses: Sequence[int]) -> None:

@@ -75,7 +75,7 @@ class Vocabulary:
                 self._compiled[grammar] = compiled
                 while len(self._compiled) > _KEPT:
                     self._compiled.popitem(last=False)
-        return Matcher(compiled.deep_copy(), self._end_tokens, self.mask_bytes, grammar.notes)
+        return Matcher(compiled.deep_copy(), self._end_tokens, self.mask_bytes, grammar.error, grammar.notes)
 
 
 class _Tokens:

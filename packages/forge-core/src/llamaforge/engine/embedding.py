@@ -43,8 +43,13 @@ class EmbeddingEngine(abc.ABC):
     n_sequences: int = 256
     """The most texts of one computation."""
     padded: bool = False
-    """Whether :meth:`compute` fills all texts up to the longest. Then those of similar length are computed together,
-    and padding counts for :attr:`n_batch`."""
+    """Whether :meth:`compute` fills all texts up to the longest. Then padding counts for :attr:`n_batch`, and texts are
+    computed together where that fills up no more than :attr:`start_cost`."""
+    packed_up_to: int = 0
+    """Where texts are filled up: those of at most so many tokens are not, for several of them share a row."""
+    start_cost: int = 32
+    """What another computation costs besides its tokens, as a number of tokens: of a small encoder on a processor, of
+    torch and its operators, about 30."""
     vocab_size: int | None = None
     """Token ids are 0 to ``vocab_size - 1``, where the engine knows it; callers' own ids are checked against it."""
     task: Literal["embed", "rerank"] = "embed"

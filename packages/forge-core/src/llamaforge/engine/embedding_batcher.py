@@ -24,11 +24,6 @@ _logger = logging.getLogger("llamaforge")
 _PATIENCE: Final = 30.0
 """Seconds that closing waits for what can't be broken off."""
 _BYTES: Final = 4
-_SIMILAR: Final = 0.5
-"""Where an engine pads, texts share a computation if the shorter one has at least this part of the longer one's
-tokens, or if both are short."""
-_SHORT: Final = 64
-"""Tokens; texts up to this length share a computation whatever their lengths: it costs more to start than to fill."""
 UNLOADED: Final = "The model was unloaded before these texts were computed."
 
 
@@ -300,23 +295,23 @@ class _Share:
     """How full a computation is."""
 
     def __init__(self, engine: EmbeddingEngine, first: int) -> None:
-        self._budget, self._padded = engine.n_batch, engine.padded
+        self._engine = engine
         self._texts, self._tokens = 1, first
-        self._shortest = self._longest = first
+        self._longest = first
 
     def fits(self, length: int) -> bool:
         """Whether another text of *length* tokens may join."""
-        if not self._padded:
-            return self._tokens + length <= self._budget
-        longest, shortest = max(self._longest, length), min(self._shortest, length)
-        similar = longest <= _SHORT or shortest >= longest * _SIMILAR
-        return similar and longest * (self._texts + 1) <= self._budget
+        engine, tokens, longest = self._engine, self._tokens + length, max(self._longest, length)
+        if not engine.padded or longest <= engine.packed_up_to:
+            return tokens <= engine.n_batch
+        places = longest * (self._texts + 1)
+        return places <= engine.n_batch and places - tokens <= engine.start_cost
 
     def add(self, length: int) -> None:
         """It joins."""
         self._texts += 1
         self._tokens += length
-        self._longest, self._shortest = max(self._longest, length), min(self._shortest, length)
+        self._longest = max(self._longest, length)
 
 
 def _typed(error: Exception) -> Exception:

@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 
 from .checks.rankings import RankingChecks
 from .checks.tasks import TaskChecks
+from .checks.vector_callers import VectorCallerChecks
+from .checks.vector_options import VectorOptionChecks
+from .checks.vector_texts import VectorTextChecks
 from .checks.vectors import VectorChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -31,7 +34,7 @@ class _Suite(Kit):
             expect(found is original or excused, f"the kit's own {name}", Told(f"{found!r}"))
 
 
-class EmbeddingConformance(VectorChecks, TaskChecks, _Suite):
+class EmbeddingConformance(VectorChecks, VectorTextChecks, VectorOptionChecks, VectorCallerChecks, TaskChecks, _Suite):
     """The conformance test of a backend that makes vectors. A plugin's whole test file::
 
         from llamaforge.testing import EmbeddingConformance
@@ -72,4 +75,5 @@ class RerankConformance(RankingChecks, TaskChecks, _Suite):
 
 
 EmbeddingConformance.suite, RerankConformance.suite = EmbeddingConformance, RerankConformance
-annotate({**checks_of(VectorChecks), **checks_of(RankingChecks), **checks_of(_Suite)})
+for _checks in (VectorChecks, VectorTextChecks, VectorOptionChecks, VectorCallerChecks, RankingChecks, _Suite):
+    annotate(checks_of(_checks))

@@ -54,13 +54,7 @@ class Messages:
         if stops:
             asked.parameters["stop"] = stops
         _tools(body, asked)
-        for name, value in body.items():
-            if name in _KNOWN or name in _SILENT or value is None:
-                continue
-            if name in PARAMETERS:
-                asked.parameters[name] = value
-            else:
-                asked.ignored.append(name)
+        asked.take_others(body, _KNOWN | _SILENT)
         _format(body, asked)
         thinking = take(body, "thinking", dict, "an object")
         if thinking is not None and thinking.get("type") not in ("enabled", "adaptive", "disabled"):

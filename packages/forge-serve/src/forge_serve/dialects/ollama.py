@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import msgspec
 
 from llamaforge import GeneratedText
+from llamaforge.openai_objects import logprob_object
 from llamaforge.results import Event, ReasoningDelta, TextDelta, Timings, ToolCallDelta, Usage
 
 from .. import sse
 from ..asked import Asked, needed, seconds_of, take
 from ..errors import Problem, invalid
-from .openai import logprob_of
 
 if TYPE_CHECKING:
     from llamaforge.observers import Operation
@@ -116,7 +116,7 @@ def _common(body: dict[str, Any], known: frozenset[str]) -> Asked:
     elif isinstance(form, dict):
         schema = {"name": "answer", "schema": form, "strict": True}
         asked.parameters["response_format"] = {"type": "json_schema", "json_schema": schema}
-    elif form:
+    elif form is not None and form != "":
         raise invalid("format must be 'json' or a JSON schema.", "format")
     think = take(body, "think", (bool, str), "true, false, 'low', 'medium' or 'high'")
     if think is not None:
@@ -183,7 +183,7 @@ class OllamaWriter:
         """A piece of the answer, or its end."""
         if isinstance(event, TextDelta):
             if event.logprobs:
-                return self._line(event.text, beside={"logprobs": [logprob_of(each) for each in event.logprobs]})
+                return self._line(event.text, beside={"logprobs": [logprob_object(each) for each in event.logprobs]})
             return self._line(event.text) if event.text else b""
         if isinstance(event, ReasoningDelta):
             return self._line("", thinking=event.text)
@@ -213,7 +213,7 @@ class OllamaWriter:
             more["tool_calls"] = [_call(call.function.name, call.function.arguments) for call in answer.tool_calls]
         told = self._answer(answer.text, **more) | _ended(answer.finish_reason, answer.usage, answer.timings)
         if answer.logprobs:
-            told["logprobs"] = [logprob_of(each) for each in answer.logprobs]
+            told["logprobs"] = [logprob_object(each) for each in answer.logprobs]
         return sse.encode(told)
 
     def _called(self) -> bytes:

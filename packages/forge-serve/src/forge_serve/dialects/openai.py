@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import GeneratedText, __version__
+from llamaforge.openai_objects import (
+    HOUSEKEEPING,
+    chat_choice,
+    chat_logprobs,
+    completion_choice,
+    completion_logprobs,
+    finish_reason_of,
+    sum_choices,
+    usage_object,
+)
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
 
 from .. import sse
-from ..asked import PARAMETERS, Asked, inner_names, needed, take
+from ..asked import Asked, inner_names, needed, take
 from ..errors import Problem, invalid
 
 if TYPE_CHECKING:
@@ -24,12 +34,9 @@ _OTHER_NAMES: Final = {
     "thinking_budget_tokens": "max_reasoning_tokens",
 }
 """Names that vLLM and llama-server have for parameters."""
-_SILENT: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
-"""Fields that are about the provider's own housekeeping and change no answer."""
 _OF_MESSAGES: Final = frozenset(
     {"role", "content", "reasoning_content", "reasoning", "name", "tool_calls", "tool_call_id"}
 )
-_REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 _KINDS: Final = {
     "authentication": "authentication_error",
     "permission": "permission_error",
@@ -64,13 +71,7 @@ class _OpenAI(OpenAIVoice):
         asked.choices = take(body, "n", int, "a whole number", 1)
         if not 1 <= asked.choices <= _MOST_CHOICES:
             raise invalid(f"n must be from 1 to {_MOST_CHOICES}.", "n")
-        for name, value in body.items():
-            if name in known or value is None:
-                continue
-            if name in PARAMETERS or name in _OTHER_NAMES:
-                asked.parameters[_OTHER_NAMES.get(name, name)] = value
-            elif name not in _SILENT:
-                asked.ignored.append(name)
+        asked.take_others(body, known | HOUSEKEEPING, _OTHER_NAMES)
         limit = body.get("max_completion_tokens")
         if limit is not None:
             if body.get("max_tokens") not in (None, limit):
@@ -145,6 +146,7 @@ class _Writer:
 
     content_type = sse.CONTENT_TYPE
     prefix, stream_object, whole_object = "", "", ""
+    _choice: Callable[[int, GeneratedText], dict[str, Any]]
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -177,7 +179,7 @@ class _Writer:
         """What comes after everything else."""
         if not self._asked.include_usage:
             return sse.DONE
-        return sse.data(self._chunk([]) | {"usage": _usage(_sum(self._usages))}) + sse.DONE
+        return sse.data(self._chunk([]) | {"usage": usage_object(sum_choices(self._usages))}) + sse.DONE
 
     def failure(self, problem: Problem) -> bytes:
         """An error amid the stream."""
@@ -198,13 +200,10 @@ class _Writer:
             "system_fingerprint": _FINGERPRINT,
         }
 
-    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
-        raise NotImplementedError
-
     def whole(self, answers: list[GeneratedText]) -> bytes:
         """The answer in one piece."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        usage = _usage(_sum([answer.usage for answer in answers]))
+        usage = usage_object(sum_choices([answer.usage for answer in answers]))
         return sse.encode(self._head(self.whole_object) | {"choices": choices, "usage": usage})
 
 
@@ -212,6 +211,7 @@ class ChatWriter(_Writer):
     """Chat completions."""
 
     prefix, stream_object, whole_object = "chatcmpl", "chat.completion.chunk", "chat.completion"
+    _choice = staticmethod(chat_choice)
 
     def start(self) -> bytes:
         """What comes before everything else."""
@@ -223,14 +223,13 @@ class ChatWriter(_Writer):
         if isinstance(event, TextDelta):
             if not event.logprobs:
                 return self._text(choice, event.text)
-            logprobs = {"content": [logprob_of(each) for each in event.logprobs], "refusal": None}
-            return self._delta(choice, {"content": event.text}, logprobs=logprobs)
+            return self._delta(choice, {"content": event.text}, logprobs=chat_logprobs(event.logprobs))
         if isinstance(event, ReasoningDelta):
             return self._delta(choice, {"reasoning_content": event.text})
         if isinstance(event, ToolCallDelta):
             return self._delta(choice, {"tool_calls": [_piece_of_call(event)]})
         self._usages.append(event.usage)
-        return self._delta(choice, {}, finish_reason=_reason(event))
+        return self._delta(choice, {}, finish_reason=finish_reason_of(event.finish_reason))
 
     def _written(self, choice: int, text: str) -> bytes:
         return self._delta(choice, {"content": text})
@@ -239,26 +238,12 @@ class ChatWriter(_Writer):
         whole = {"index": choice, "delta": delta, "logprobs": None, "finish_reason": None, **more}
         return sse.data(self._chunk([whole]))
 
-    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None, "annotations": []}
-        if answer.reasoning:
-            message["reasoning_content"] = answer.reasoning
-        if answer.tool_calls:
-            message["tool_calls"] = [_call(call) for call in answer.tool_calls]
-            message["content"] = answer.text or None
-        logprobs = {"content": [logprob_of(each) for each in answer.logprobs], "refusal": None}
-        return {
-            "index": index,
-            "message": message,
-            "logprobs": logprobs if answer.logprobs else None,
-            "finish_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
-        }
-
 
 class TextWriter(_Writer):
     """Completions."""
 
     prefix, stream_object, whole_object = "cmpl", "text_completion", "text_completion"
+    _choice = staticmethod(completion_choice)
 
     def event(self, choice: int, event: Event) -> bytes:
         """A piece of the answer, or its end."""
@@ -266,7 +251,7 @@ class TextWriter(_Writer):
             return self._piece(choice, event.text, event.logprobs) if event.logprobs else self._text(choice, event.text)
         if isinstance(event, Finished):
             self._usages.append(event.usage)
-            return self._piece(choice, "", (), _reason(event))
+            return self._piece(choice, "", (), finish_reason_of(event.finish_reason))
         return b""
 
     def _written(self, choice: int, text: str) -> bytes:
@@ -275,13 +260,13 @@ class TextWriter(_Writer):
     def _piece(
         self, choice: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: str | None = None
     ) -> bytes:
-        whole = {"index": choice, "text": text, "logprobs": _old_logprobs(logprobs), "finish_reason": finish_reason}
+        whole = {
+            "index": choice,
+            "text": text,
+            "logprobs": completion_logprobs(logprobs),
+            "finish_reason": finish_reason,
+        }
         return sse.data(self._chunk([whole]))
-
-    def _choice(self, index: int, answer: GeneratedText) -> dict[str, Any]:
-        reason = _REASONS.get(answer.finish_reason, answer.finish_reason)
-        logprobs = _old_logprobs(answer.logprobs)
-        return {"index": index, "text": answer.text, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _message(message: Any, place: int, asked: Asked) -> dict[str, Any]:
@@ -296,82 +281,11 @@ def _message(message: Any, place: int, asked: Asked) -> dict[str, Any]:
     return kept
 
 
-def _reason(end: Finished) -> str:
-    return _REASONS.get(end.finish_reason, end.finish_reason)
-
-
 def _piece_of_call(piece: ToolCallDelta) -> dict[str, Any]:
     if not piece.id:
         return {"index": piece.index, "function": {"arguments": piece.arguments}}
     function = {"name": piece.name, "arguments": piece.arguments}
     return {"index": piece.index, "id": piece.id, "type": "function", "function": function}
-
-
-def _call(call: Any) -> dict[str, Any]:
-    function = {"name": call.function.name, "arguments": call.function.arguments}
-    return {"id": call.id, "type": "function", "function": function}
-
-
-def logprob_of(each: TokenLogprob) -> dict[str, Any]:
-    """A token with its log-probability."""
-    top = [{"token": one.token, "logprob": one.logprob, "bytes": list(one.token.encode())} for one in each.top]
-    return {
-        "token": each.token,
-        "logprob": each.logprob,
-        "bytes": list(each.token.encode()),
-        "top_logprobs": top,
-    }
-
-
-def _old_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, Any] | None:
-    if not logprobs:
-        return None
-    offsets, at = [], 0
-    for each in logprobs:
-        offsets.append(at)
-        at += len(each.token)
-    return {
-        "tokens": [each.token for each in logprobs],
-        "token_logprobs": [each.logprob for each in logprobs],
-        "top_logprobs": [{one.token: one.logprob for one in each.top} for each in logprobs],
-        "text_offset": offsets,
-    }
-
-
-def _sum(usages: Sequence[Usage | None]) -> Usage | None:
-    """The counts of several answers to one prompt, which counts once."""
-    known = [usage for usage in usages if usage is not None]
-    if not known:
-        return None
-    return Usage(
-        prompt_tokens=known[0].prompt_tokens,
-        completion_tokens=sum(usage.completion_tokens for usage in known),
-        cached_tokens=known[0].cached_tokens,
-        reasoning_tokens=sum(usage.reasoning_tokens for usage in known),
-    )
-
-
-def _usage(usage: Usage | None) -> dict[str, Any] | None:
-    if usage is None:
-        return None
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": usage.reasoning_tokens,
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
-def usage_of_input(usage: Usage | None) -> dict[str, int]:
-    """The counts of what has no answer in tokens."""
-    tokens = usage.prompt_tokens if usage is not None else 0
-    return {"prompt_tokens": tokens, "total_tokens": tokens}
 
 
 def error_kind(problem: Problem) -> str:

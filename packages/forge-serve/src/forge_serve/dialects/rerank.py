@@ -7,6 +7,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import BaseBackend
+from llamaforge.openai_objects import embedding_usage
 from llamaforge.results import Usage
 
 from .. import sse
@@ -56,8 +57,7 @@ class Rerank(OpenAIVoice):
         return Work(model=model, run=run, ignored=ignored)
 
     def _whole(self, model: str, results: list[dict[str, Any]], usage: Usage | None) -> dict[str, Any]:
-        tokens = usage.prompt_tokens if usage is not None else 0
-        return {"model": model, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}, "results": results}
+        return {"model": model, "usage": embedding_usage(usage), "results": results}
 
 
 class CohereRerank(Rerank):

@@ -7,12 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from llamaforge import GeneratedText
+from llamaforge.openai_objects import logprob_object, response_usage
 from llamaforge.results import Event, ReasoningDelta, TextDelta, ToolCallDelta, Usage
 
 from .. import sse
 from ..errors import Problem
 from ..store import Kept, Store
-from .openai import error_kind, logprob_of
+from .openai import error_kind
 from .response_items import item_id
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class ResponseWriter:
         if answer.reasoning:
             self._output.append(self._reasoning(item_id("reasoning"), answer.reasoning))
         if answer.text or not (answer.reasoning or answer.tool_calls):
-            logprobs = [logprob_of(each) for each in answer.logprobs]
+            logprobs = [logprob_object(each) for each in answer.logprobs]
             self._output.append(_message(item_id("message"), answer.text, logprobs, "completed"))
         for call in answer.tool_calls:
             function = call.function
@@ -137,7 +138,7 @@ class ResponseWriter:
             begun = self._close()
             begun += self._begin(_message(item_id("message"), "", [], "in_progress"), _text_part("", []))
         self._texts.append(event.text)
-        logprobs = [logprob_of(each) for each in event.logprobs]
+        logprobs = [logprob_object(each) for each in event.logprobs]
         self._logprobs += logprobs
         return begun + self._at("response.output_text.delta", content_index=0, delta=event.text, logprobs=logprobs)
 
@@ -259,7 +260,7 @@ class ResponseWriter:
         self.response["incomplete_details"] = {"reason": cut} if cut else None
         self.response["completed_at"] = None if cut else int(time.time())
         self.response["output"] = self._output
-        self.response["usage"] = _usage(usage)
+        self.response["usage"] = response_usage(usage)
 
 
 def _message(name: str, text: str, logprobs: list[dict[str, Any]], status: str) -> dict[str, Any]:
@@ -274,15 +275,3 @@ def _text_part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
 def _call(name: str, call_id: str, function: str, arguments: str) -> dict[str, Any]:
     told = {"type": "function_call", "id": name, "call_id": call_id, "name": function, "arguments": arguments}
     return told | {"status": "completed"}
-
-
-def _usage(usage: Usage | None) -> dict[str, Any] | None:
-    if usage is None:
-        return None
-    return {
-        "input_tokens": usage.prompt_tokens,
-        "output_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "input_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
-    }

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
-from ..asked import PARAMETERS, Asked, inner_names, needed, take
+from ..asked import Asked, inner_names, needed, take
 from ..errors import Problem, invalid
 from ..store import Store
 from .openai import OpenAIVoice
@@ -67,16 +67,11 @@ class Responses(OpenAIVoice):
         asked.messages = self._turns(body, asked)
         _read_tools(body, asked)
         _read_format(body, asked)
-        for name, value in body.items():
-            if name in _KNOWN or name in _SILENT or value is None:
-                continue
-            if name in PARAMETERS:
-                asked.parameters[name] = value
-            else:
-                asked.ignored.append(name)
+        asked.take_others(body, _KNOWN | _SILENT)
         limit = take(body, "max_output_tokens", int, "a whole number")
         if limit is not None:
             asked.parameters["max_tokens"] = limit
+        take(body, "metadata", dict, "an object")
         wanted = take(body, "include", list, "a list of names", [])
         if _LOGPROBS in wanted:
             asked.parameters |= {"logprobs": True, "top_logprobs": body.get("top_logprobs") or 0}

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import BaseBackend
 from llamaforge.embeddings import Embeddings
+from llamaforge.openai_objects import embedding_usage
 from llamaforge.vectors import Row
 
 from .. import sse
 from ..asked import Work, needed, take
 from ..errors import invalid
 from .ollama import OllamaVoice
-from .openai import OpenAIVoice, usage_of_input
+from .openai import OpenAIVoice
 
 if TYPE_CHECKING:
     from llamaforge.observers import Operation
@@ -46,7 +47,7 @@ class OpenAIEmbeddings(OpenAIVoice):
             found = await backend.aembed(texts, timeout=seconds, **options)
             write = _base64 if form == "base64" else list
             data = [{"object": "embedding", "index": index, "embedding": write(row)} for index, row in enumerate(found)]
-            return sse.encode({"object": "list", "data": data, "model": model, "usage": usage_of_input(found.usage)})
+            return sse.encode({"object": "list", "data": data, "model": model, "usage": embedding_usage(found.usage)})
 
         ignored = [name for name, value in body.items() if name not in self._KNOWN | _SILENT and value is not None]
         return Work(model=model, run=run, ignored=ignored)

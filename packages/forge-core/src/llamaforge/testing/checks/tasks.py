@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from ...backends.basic import BasicBackendAdapter
@@ -32,8 +32,16 @@ class TaskChecks(Kit):
         able = TASKS if spec is None or not subject.full else spec.capabilities.tasks
         expect(tasks <= able <= TASKS, f"tasks among those of the spec, which are among {sorted(TASKS)}", (tasks, able))
         if len(tasks) == 1 and "task" in self.config_class().__struct_fields__:
-            with self.fresh(task=next(iter(tasks))) as named:
-                expect_equal(named.backend.capabilities.tasks, tasks, "the tasks of a model that is loaded for one")
+            (task,) = tasks
+            with self.fresh(task=task) as named:
+                other = named.backend
+                expect_equal(other.capabilities.tasks, tasks, "the tasks of a model that is loaded for one")
+                works: dict[str, Callable[[], object]] = {
+                    "generate": lambda: named.say(1),
+                    "embed": lambda: other.embed(["fog"]),
+                    "rerank": lambda: other.rerank("fog", ["fog"]),
+                }
+                named.answered(works[task], f"a model that is loaded with task={task!r} to do that")
 
         def texts() -> Iterator[str]:
             raise AssertionError("The texts were read.")

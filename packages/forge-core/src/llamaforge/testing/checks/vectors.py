@@ -7,10 +7,10 @@ import contextlib
 import itertools
 import math
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from typing import Any, Final
 
-from ...backends.base import BaseBackend
 from ...embeddings import Embeddings
 from ...errors import (
     ContextOverflowError,
@@ -21,18 +21,10 @@ from ...errors import (
     UnsupportedError,
 )
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
-from ..kit import Kit
 from ..subject import Subject
+from .comparing_vectors import LONG, TEXTS, VectorKit, declares, embed
 from .memory import does_not_grow
 
-TEXTS: Final = (
-    "The tide comes in twice a day.",
-    "A lighthouse keeper and his dog watch the sea.",
-    "Whisk two eggs with flour and milk.",
-    "Trains to the coast leave every hour, on the hour, and take two hours and a half to reach the old harbour.",
-    "fog",
-    "The lamp burns all day.",
-)
 ODD: Final = (
     "Grüße aus Köln",
     "你好世界。",
@@ -45,50 +37,41 @@ ODD: Final = (
     "\ufeffbyte order mark",
     "<s> </s> [CLS] [SEP] <|im_end|>",
 )
-LONG: Final = "tide " * 100_000
-NEAR: Final = 1e-4
-"""How much a component of a vector of length 1 may differ by rounding, if the author allows nothing else."""
 _CALLERS: Final = 8
 _ROUNDS: Final = 10
 
 
-class VectorChecks(Kit):
+class VectorChecks(VectorKit):
     """``embed``, its stream and its asynchronous twins."""
-
-    @property
-    def near(self) -> float:
-        """How much two vectors of one text may differ in a component, by rounding."""
-        return self.rounding or NEAR
 
     def test_each_text_has_a_vector_of_its_own(self, subject: Subject) -> None:
         """There is a vector for each text, all of one length, and different texts have different ones.
 
         Why: a pooling that reads the wrong token gives every text the same vector. Look at: ``compute_embeddings``.
         """
-        vectors = _embed(subject, TEXTS)
+        vectors = embed(subject, TEXTS)
         expect_equal(len(vectors), len(TEXTS), "the number of vectors")
         expect(vectors.vectors.dimensions > 0, "vectors with components", vectors)
         for one, other in itertools.combinations(range(len(TEXTS)), 2):
-            away = _distance(vectors[one], vectors[other])
-            expect(away > self.near, f"other vectors for {TEXTS[one]!r} and {TEXTS[other]!r}", away)
+            self.differ(vectors[one], vectors[other], f"{TEXTS[one]!r} and {TEXTS[other]!r}")
 
     def test_vectors_come_in_order(self, subject: Subject) -> None:
         """Vectors come in the order of the texts, whatever their lengths.
 
         Why: batching by length reorders texts. Look at: putting rows back in their places.
         """
-        forward, backward = _embed(subject, TEXTS), _embed(subject, TEXTS[::-1])
+        forward, backward = embed(subject, TEXTS), embed(subject, TEXTS[::-1])
         for index, text in enumerate(TEXTS):
-            self._same(forward[index], backward[len(TEXTS) - 1 - index], f"the vector of {text!r} in another order")
+            self.same(forward[index], backward[len(TEXTS) - 1 - index], f"the vector of {text!r} in another order")
 
     def test_a_text_has_the_same_vector_each_time(self, subject: Subject) -> None:
         """A text has the same vector each time.
 
         Why: stored vectors are compared with new ones. Look at: dropout that is still on; state between calls.
         """
-        first = _embed(subject, TEXTS[0])
+        first = embed(subject, TEXTS[0])
         for _ in range(3):
-            self._same(first[0], _embed(subject, TEXTS[0])[0], "the vector of a text, asked again")
+            self.same(first[0], embed(subject, TEXTS[0])[0], "the vector of a text, asked again")
 
     def test_a_text_has_the_same_vector_alone_and_among_others(self, subject: Subject) -> None:
         """A text has the same vector alone and among others, within rounding.
@@ -96,33 +79,33 @@ class VectorChecks(Kit):
         Why: padding that is attended to changes every vector of a batch. Look at: the attention mask; the mean over
         padding; positions that go on from one text to the next.
         """
-        among = _embed(subject, TEXTS)
+        among = embed(subject, TEXTS)
         for index, text in enumerate(TEXTS):
-            self._same(_embed(subject, text)[0], among[index], f"the vector of {text!r} alone and among others")
+            self.same(embed(subject, text)[0], among[index], f"the vector of {text!r} alone and among others")
 
     def test_vectors_have_length_one_on_request(self, subject: Subject) -> None:
         """``normalize=True`` gives vectors of length 1 and ``False`` the same directions, or is refused.
 
         Why: searches use the dot product if vectors have length 1. Look at: ``request.normalize``.
         """
-        if not _declares(subject, "normalize"):
+        if not declares(subject, "normalize"):
             return
-        for vector in _embed(subject, TEXTS, normalize=True):
+        for vector in embed(subject, TEXTS, normalize=True):
             expect(abs(math.hypot(*vector) - 1) < 1e-3, "a vector of length 1", math.hypot(*vector))
         with contextlib.suppress(UnsupportedError):
             raw = subject.backend.embed(TEXTS, normalize=False)
-            for vector, unit in zip(raw, _embed(subject, TEXTS, normalize=True), strict=True):
+            for vector, unit in zip(raw, embed(subject, TEXTS, normalize=True), strict=True):
                 length = math.hypot(*vector) or 1.0
-                self._same([each / length for each in vector], unit, "the direction of a vector")
+                self.same([each / length for each in vector], unit, "the direction of a vector")
 
     def test_dimensions_are_the_first_components(self, subject: Subject) -> None:
         """``dimensions`` gives that many first components; more than there are is refused.
 
         Why: indexes are made for one length. Look at: ``request.dimensions``; scale after cutting, not before.
         """
-        if not _declares(subject, "dimensions"):
+        if not declares(subject, "dimensions"):
             return
-        whole = _embed(subject, TEXTS[0])[0]
+        whole = embed(subject, TEXTS[0])[0]
         try:
             short = subject.backend.embed(TEXTS[0], dimensions=max(1, len(whole) // 2))
         except InvalidParameterError:  # a model that can't be shortened at all, or not to this
@@ -131,7 +114,7 @@ class VectorChecks(Kit):
             expect_equal(short.vectors.dimensions, max(1, len(whole) // 2), "the length of a shortened vector")
             first = list(whole[: short.vectors.dimensions])
             scale = (math.hypot(*short[0]) or 1.0) / (math.hypot(*first) or 1.0)
-            self._same([each * scale for each in first], short[0], "the direction of a shortened vector")
+            self.same([each * scale for each in first], short[0], "the direction of a shortened vector")
         expect_refusal(RequestError, lambda: subject.backend.embed(TEXTS[0], dimensions=10**6), "a million dimensions")
 
     def test_an_unknown_prompt_is_refused(self, subject: Subject) -> None:
@@ -139,7 +122,7 @@ class VectorChecks(Kit):
 
         Why: a query without its prompt finds less, and nobody notices. Look at: ``request.prompt_name``.
         """
-        if _declares(subject, "prompt_name"):
+        if declares(subject, "prompt_name"):
             expect_refusal(
                 InvalidParameterError,
                 lambda: subject.backend.embed("x", prompt_name="no such prompt"),
@@ -204,7 +187,7 @@ class VectorChecks(Kit):
         else:
             read = whole.usage.prompt_tokens if whole.usage is not None else 10**5
             expect(read >= 10**5, "all words to be read, or the text to be refused", whole.usage)
-        if _declares(subject, "truncation"):
+        if declares(subject, "truncation"):
             cut = subject.backend.embed([LONG, "short"], truncation="auto", timeout=self.patience)
             expect_equal(len(cut), 2, "the number of vectors")
             if cut.usage is not None and not cut.usage.estimated:
@@ -216,7 +199,7 @@ class VectorChecks(Kit):
 
         Why: servers embed for many users. Look at: shared buffers; rows that are views of memory used again.
         """
-        alone = [list(vector) for vector in _embed(subject, TEXTS)]
+        alone = [list(vector) for vector in embed(subject, TEXTS)]
         found: dict[int, Embeddings] = {}
 
         def ask(caller: int) -> None:
@@ -227,14 +210,14 @@ class VectorChecks(Kit):
         for caller, vectors in found.items():
             for place in range(2):
                 wanted = alone[(caller + place) % len(TEXTS)]
-                self._same(vectors[place], wanted, f"vector {place} of caller {caller}")
+                self.same(vectors[place], wanted, f"vector {place} of caller {caller}")
 
     def test_asynchronous_vectors_agree(self, subject: Subject) -> None:
         """``aembed`` and the streams give what ``embed`` gives, and the loop goes on meanwhile.
 
         Why: one program uses both. Look at: ``acompute_embeddings``; blocking calls in it.
         """
-        known = _embed(subject, TEXTS)
+        known = embed(subject, TEXTS)
         ticks = 0
 
         async def work() -> tuple[Embeddings, list[Any]]:
@@ -259,7 +242,7 @@ class VectorChecks(Kit):
         for way, vectors in (("aembed", list(whole)), ("aembed_stream", streamed), ("embed_stream", plain)):
             expect_equal(len(vectors), len(TEXTS), f"the number of vectors of {way}")
             for vector, wanted in zip(vectors, known, strict=True):
-                self._same(vector, wanted, f"a vector of {way}")
+                self.same(vector, wanted, f"a vector of {way}")
 
     def test_texts_are_read_as_needed(self, subject: Subject) -> None:
         """With an endless iterator of texts, the first vectors come, and only a bounded number of texts is read ahead.
@@ -295,38 +278,41 @@ class VectorChecks(Kit):
         backend = subject.backend
         ended = comes_true(lambda: backend.requests_in_flight == 0, self.grace)
         expect(ended, "no request in flight after a cancellation", backend.requests_in_flight)
-        _embed(subject, TEXTS[0])
+        embed(subject, TEXTS[0])
 
     def test_an_embedding_has_a_deadline(self, subject: Subject) -> None:
         """A deadline that has passed ends the call with GenerationTimeoutError, and the next one is served.
 
         Why: a stuck engine must not hold its callers. Look at: ``cancellation.remaining()``.
         """
+        began = time.perf_counter()
         expect_refusal(
             GenerationTimeoutError,
             lambda: subject.backend.embed(itertools.repeat(TEXTS[3]), timeout=0.05),
             "texts without end in 50 ms",
         )
+        took = time.perf_counter() - began
+        expect(took < 0.05 + self.grace, f"an end within {self.grace:g} s of the deadline", Told(f"{took:.1f} s"))
         expect_refusal(
             GenerationTimeoutError,
             lambda: asyncio.run(subject.backend.aembed(itertools.repeat(TEXTS[3]), timeout=0.05)),
             "the same in an event loop",
         )
-        _embed(subject, TEXTS[0])
+        embed(subject, TEXTS[0])
 
     def test_embedding_leaves_nothing_behind(self, subject: Subject) -> None:
         """Many calls take no more memory, threads or files than a few.
 
         Why: an index has millions of texts. Look at: caches of texts; results that keep their batch alive.
         """
-        does_not_grow(self, lambda: _embed(subject, TEXTS), _ROUNDS, "calls of embed")
+        does_not_grow(self, lambda: embed(subject, TEXTS), _ROUNDS, "calls of embed")
 
     def test_embedding_usage_is_told(self, subject: Subject) -> None:
         """Tokens of all texts are counted, and more for longer texts; or usage is None.
 
         Why: providers bill by it. Look at: the ``usage`` of ``EmbeddingBatch``.
         """
-        one, all_of_them = _embed(subject, TEXTS[0]), _embed(subject, TEXTS)
+        one, all_of_them = embed(subject, TEXTS[0]), embed(subject, TEXTS)
         if one.usage is None or all_of_them.usage is None:
             expect_equal(one.usage, all_of_them.usage, "usage, which is told always or never")
             return
@@ -356,27 +342,3 @@ class VectorChecks(Kit):
             other.backend.unload_model()
             thread.join(self.patience)
             expect(errors and isinstance(errors[0], LlamaForgeError), "a typed error", errors)
-
-    def _same(self, one: Sequence[float], other: Sequence[float], what: str) -> None:
-        __tracebackhide__ = True
-        away = _distance(one, other)
-        expect(away <= self.near, f"{what} to be the same, within {self.near:g}", Told(f"it is {away:.3g} away"))
-
-
-def _embed(subject: Subject, texts: Any, **options: Any) -> Embeddings:
-    """The vectors; any error is a failure of the check."""
-    __tracebackhide__ = True
-    backend: BaseBackend = subject.backend
-    return subject.answered(lambda: backend.embed(texts, **options), f"vectors with {options}")
-
-
-def _declares(subject: Subject, option: str) -> bool:
-    return option in subject.backend.capabilities.embedding
-
-
-def _distance(one: Sequence[float], other: Sequence[float]) -> float:
-    """The largest difference of a component, relative to vectors of length 1."""
-    if len(one) != len(other):
-        return math.inf
-    scale = max(1.0, math.hypot(*one))
-    return max(abs(a - b) for a, b in zip(one, other, strict=True)) / scale

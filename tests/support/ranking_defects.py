@@ -1,0 +1,235 @@
+"""Backends for rankings, each with one defect, by the check of the kit that has to see it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+from typing import Any, ClassVar
+
+from llamaforge import BaseBackend, CancellationToken, RerankRequest, ScoreBatch, Usage
+from llamaforge.backends.echo import EchoBackend
+from llamaforge.engine import EmbeddingEngine, TokenizedText
+from llamaforge.errors import LlamaForgeError
+
+from .toy_vectors import Toy
+
+
+class RanksForOtherTasks(EchoBackend):
+    """Ranks with whatever model is loaded."""
+
+    def rerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        return list(documents)
+
+
+class RanksByTaste(Toy):
+    def score(self, query: str, document: str) -> float:
+        return len(document) / 200
+
+
+class RanksAmongOthers(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        scores = super().compute_scores(request, cancellation).scores
+        return ScoreBatch([score / max(scores) * len(scores) for score in scores])
+
+
+class RanksEverythingAlike(Toy):
+    def score(self, query: str, document: str) -> float:
+        return 0.5
+
+
+class CutsTheRanking(Toy):
+    def rerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        return super().rerank(query, documents, **{**options, "top_n": 3})
+
+
+class RanksLetters(Toy):
+    def rerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        return super().rerank(query or "x", [document or "x" for document in documents], **options)
+
+
+class RanksForEver(Toy):
+    def rerank(self, query: Any, documents: Any, *, timeout: Any = None, **options: Any) -> Any:
+        return super().rerank(query, documents, **options)
+
+
+class OneAtATime(Toy):
+    """Confuses callers that ask at the same time."""
+
+    asked = 0
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        type(self).asked += 1
+        mine = self.asked
+        threading.Event().wait(0.005)
+        batch = super().compute_scores(request, cancellation)
+        return batch if mine == self.asked else ScoreBatch([-score for score in batch.scores])
+
+
+class TopIsLast(Toy):
+    def rerank(self, query: Any, documents: Any, *, top_n: Any = None, **options: Any) -> Any:
+        ranking = super().rerank(query, documents, **options)
+        return ranking if top_n is None else ranking[-top_n:]
+
+
+class ReversesTheSecondRequest(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        batch = super().compute_scores(request, cancellation)
+        return ScoreBatch([*batch.scores][::-1], batch.usage) if request.first else batch
+
+
+class TurnsTiesRound(Toy):
+    def rerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        ranking = super().rerank(query, documents, **options)
+        order = sorted(ranking, key=lambda each: (-each.score, -each.index))
+        return type(ranking)(
+            documents=tuple(order), usage=ranking.usage, timings=ranking.timings, parameters=ranking.parameters
+        )
+
+
+class KeepsTheQuery(Toy):
+    query = ""
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        self.query = request.query
+        threading.Event().wait(0.005)
+        return super().compute_scores(request, cancellation)
+
+    def score(self, query: str, document: str) -> float:
+        return super().score(self.query, document)
+
+
+class GivesUpRankings(Toy):
+    """A task that is cancelled takes those with it that are computed together."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        self.tasks: set[Any] = set()
+
+    async def arerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        self.tasks.add(own := asyncio.current_task())
+        try:
+            await asyncio.sleep(0.01)
+            return self.rerank(query, documents, **options)
+        except asyncio.CancelledError:
+            for task in self.tasks - {own}:
+                task.cancel()
+            raise
+        finally:
+            self.tasks.discard(own)
+
+
+class RanksUpToNul(Toy):
+    def score(self, query: str, document: str) -> float:
+        return super().score(query.partition("\x00")[0], document.partition("\x00")[0])
+
+
+class RanksInAscii(Toy):
+    def score(self, query: str, document: str) -> float:
+        return super().score(*(text.encode("ascii", "ignore").decode() for text in (query, document)))
+
+
+class CutsDocumentsSilently(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        batch = super().compute_scores(request, cancellation)
+        tokens = sum(len(request.query) + min(len(document), 512) for document in request.documents)
+        return ScoreBatch(batch.scores, Usage(prompt_tokens=tokens, completion_tokens=0))
+
+
+class CutsTheQuery(EchoBackend):
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine = super().open_engine(model_path, config)
+        assert isinstance(engine, EmbeddingEngine)
+        engine.truncate = (
+            lambda text, length: TokenizedText(  # type: ignore[method-assign]
+                text.token_ids[-length:], (text.token_types or [])[-length:]
+            )
+        )
+        return engine
+
+
+class CountsTheLastDocument(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        batch = super().compute_scores(request, cancellation)
+        return ScoreBatch(batch.scores, Usage(prompt_tokens=len(request.documents[-1]), completion_tokens=0))
+
+
+class CountsTheLongestDocument(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        batch = super().compute_scores(request, cancellation)
+        tokens = (len(request.query) + max(map(len, request.documents))) * len(request.documents)
+        return ScoreBatch(batch.scores, Usage(prompt_tokens=tokens, completion_tokens=0))
+
+
+class MakesUpItsClassifier(Toy):
+    weight = 1.0
+
+    def load(self, model_path: str, config: Any) -> None:
+        self.weight = random.SystemRandom().random()
+
+    def score(self, query: str, document: str) -> float:
+        return super().score(query, document) * self.weight
+
+
+class RanksOn(Toy):
+    """The thread that does a task's work is not told that the task was cancelled."""
+
+    async def arerank(self, query: Any, documents: Any, **options: Any) -> Any:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+
+        def work() -> None:
+            with self._in_flight, contextlib.suppress(LlamaForgeError, RuntimeError):  # the loop is closed then
+                found = self.rerank(query, documents, **options)
+                threading.Event().wait(1.5)
+                loop.call_soon_threadsafe(done.set_result, found)
+
+        threading.Thread(target=work, daemon=True).start()
+        return await done
+
+
+class KeepsAllQueries(Toy):
+    kept: ClassVar[list[Any]] = []
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        self.kept.append(bytearray(2**20))
+        return super().compute_scores(request, cancellation)
+
+
+class TakesNoneForAll(Toy):
+    def rerank(self, query: Any, documents: Any, *, top_n: Any = None, **options: Any) -> Any:
+        return super().rerank(query, documents, top_n=top_n or None, **options)
+
+
+class IgnoresTruncation(Toy):
+    async def arerank(self, query: Any, documents: Any, *, truncation: Any = None, **options: Any) -> Any:
+        return await super().arerank(query, documents, **options)
+
+
+class CutsTheMarksOff(EchoBackend):
+    """Of what was cut, nobody knows which part is the query."""
+
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine: Any = super().open_engine(model_path, config)
+        engine.truncate = lambda text, length: TokenizedText(text.token_ids[:length], [0] * length)
+        return engine
+
+
+RANKINGS: dict[str, list[type[BaseBackend]]] = {
+    "test_a_ranking_is_sorted_and_whole": [RanksEverythingAlike, CutsTheRanking],
+    "test_top_n_keeps_the_best": [TopIsLast],
+    "test_a_document_has_the_same_score_alone_and_among_others": [RanksAmongOthers],
+    "test_the_query_counts": [RanksByTaste],
+    "test_rankings_agree_in_threads_and_loops": [OneAtATime],
+    "test_a_long_document_is_cut_on_request": [CutsTheMarksOff],
+    "test_what_cannot_be_ranked_is_refused": [RanksLetters],
+    "test_a_ranking_has_a_deadline_and_usage": [RanksForEver],
+    "test_many_documents_have_their_own_scores": [ReversesTheSecondRequest, TurnsTiesRound],
+    "test_threads_rank_for_their_own_queries": [KeepsTheQuery, GivesUpRankings],
+    "test_the_whole_of_a_document_counts": [RanksUpToNul, RanksInAscii],
+    "test_a_long_document_is_refused_or_cut": [CutsDocumentsSilently, CutsTheQuery],
+    "test_usage_of_rankings_adds_up": [CountsTheLastDocument, CountsTheLongestDocument],
+    "test_scores_are_the_same_after_loading_again": [MakesUpItsClassifier],
+    "test_a_ranking_ends_with_its_caller": [RanksOn, KeepsAllQueries],
+    "test_options_of_rankings_are_honoured_or_refused": [TakesNoneForAll, IgnoresTruncation],
+}
