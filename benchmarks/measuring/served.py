@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -63,6 +64,7 @@ class Served:
 @contextlib.contextmanager
 def serving(folder: Path, models: str, *arguments: str) -> Iterator[Served]:
     """A server over the models of that TOML text, with those arguments."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the server ends with whoever is told to end
     (folder / "models.toml").write_text(models)
     log = folder / "log"
     with log.open("wb") as output:

@@ -32,6 +32,8 @@ class Wanted:
     choice: Choice
     parallel: bool
     """Whether there may be several calls."""
+    first: int = 0
+    """The place of the first of the tools in the request: of a single one that was chosen. Errors name it."""
 
 
 def wanted_tools(request: GenerationRequest) -> Wanted | None:
@@ -41,8 +43,9 @@ def wanted_tools(request: GenerationRequest) -> Wanted | None:
     name = chosen_tool(request.tool_choice)
     parallel = request.parallel_tool_calls is not False
     if name is not None:
-        named = [tool for tool in request.tools if tool["function"]["name"] == name]
-        return Wanted(named, "required", parallel=False)
+        places = [place for place, tool in enumerate(request.tools) if tool["function"]["name"] == name]
+        named = [request.tools[place] for place in places]
+        return Wanted(named, "required", parallel=False, first=places[0] if places else 0)
     choice: Choice = "auto"
     if request.tool_choice == "required" or request.tool_choice == "none":
         choice = request.tool_choice  # type: ignore[assignment]
@@ -146,7 +149,9 @@ class _Writer:
     def _section(self, form: CallFormat, wanted: Wanted, begun: str = "") -> str:
         """All calls together; *begun* of them is written already."""
         parts = self._parts
-        any_call = parts.rule(" | ".join(self._call(form, tool, number) for number, tool in enumerate(wanted.tools)))
+        any_call = parts.rule(
+            " | ".join(self._call(form, tool, number) for number, tool in enumerate(wanted.tools, wanted.first))
+        )
         begin = form.begin + _before_name(form)
         opening = (form.section + begin).lstrip()[len(begun) :]
         pieces = [parts.text(opening)] if opening else []
@@ -191,7 +196,7 @@ class _Writer:
         if wanted.choice == "none":
             return f"{analysis} {final}"
         calls = []
-        for number, tool in enumerate(wanted.tools):
+        for number, tool in enumerate(wanted.tools, wanted.first):
             function = tool["function"]
             schema = function.get("parameters") if is_strict(tool) else ANY_OBJECT
             form = CallFormat(arguments="json")

@@ -116,8 +116,8 @@ class Kit:
             raise NotAsExpected(f"{made.__name__}() to make a backend without a model", error) from error
 
     @classmethod
-    def wrap(cls, backend: BaseBackend, printed: str = "") -> Subject:
-        """*backend* with the ways to ask it."""
+    def wrap(cls, backend: BaseBackend, printed: str = "", loaded: Mapping[str, Any] | None = None) -> Subject:
+        """*backend* with the ways to ask it; *loaded* are load parameters beyond the author's."""
         return Subject(
             backend,
             prompt=cls.prompt,
@@ -125,6 +125,8 @@ class Kit:
             patience=cls.patience,
             rounding=cls.rounding,
             printed=printed,
+            audit=run_of(cls).audit,
+            loaded=loaded,
         )
 
     @classmethod
@@ -146,7 +148,7 @@ class Kit:
         backend = cls.make()
         try:
             cls.load(backend, **more)
-            yield cls.wrap(backend)
+            yield cls.wrap(backend, loaded=more)
         except Hangs:
             run_of(cls).hurried = True
             raise

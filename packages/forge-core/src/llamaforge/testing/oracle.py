@@ -110,6 +110,8 @@ class Drawn:
     """What the tokens have together that are not among them, but may be drawn as well."""
     sharp: bool = True
     """False where rounding decides which tokens may be drawn."""
+    excluded: bool = False
+    """Whether a filter leaves the chosen one out, whatever rounding does."""
 
 
 def drawn(step: Step, parameters: Mapping[str, Any]) -> Drawn | None:
@@ -144,14 +146,22 @@ def drawn(step: Step, parameters: Mapping[str, Any]) -> Drawn | None:
         least = min_p * weights[0]
         sharp = sharp and all(abs(weight / weights[0] - min_p) > 1e-2 * min_p for weight in weights)
         kept = max(1, min(kept, sum(weight >= least for weight in weights)))
+    # Of tokens that are as probable as each other, any may be left out.
+    sharp = sharp and (step.chosen in ranked[:kept] or adjusted.chosen < values[kept - 1] - NEAR)
     total = math.fsum(weights[:kept])
-    return Drawn(step.chosen, {token: weights[place] / total for place, token in enumerate(ranked[:kept])}, sharp=sharp)
+    probabilities = {token: weights[place] / total for place, token in enumerate(ranked[:kept])}
+    excluded = adjusted.chosen < values[top_k - 1] - NEAR
+    if step.chosen in ranked[:top_k]:
+        alike = next(place for place, value in enumerate(values) if value <= adjusted.chosen + NEAR)
+        beyond = math.fsum(weights[:alike]) > top_p + 1e-3
+        excluded = beyond or weights[ranked.index(step.chosen)] < 0.99 * min_p * weights[0]
+    return Drawn(step.chosen, probabilities, sharp=sharp, excluded=excluded)
 
 
 def forbidden(draws: Sequence[Drawn]) -> Drawn | None:
     """A draw of a token that could not come."""
     for draw in draws:
-        if draw.sharp and not draw.rest and draw.chosen not in draw.probabilities:
+        if draw.excluded or (draw.sharp and not draw.rest and draw.chosen not in draw.probabilities):
             return draw
     return None
 

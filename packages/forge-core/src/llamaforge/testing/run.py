@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import pytest
 
 from ..errors import LlamaForgeError
+from .audit import Audit
 from .expect import Hangs, NotAsExpected, Told, within
 from .patience import NAME, Patient
 from .plugin import KEYWORD
@@ -34,6 +35,8 @@ class Run:
 
     def __init__(self, cls: type[Kit]) -> None:
         self._cls = weakref.ref(cls)
+        self.audit = Audit()
+        """What is wrong with any answer."""
         self.hurried = False
         """Whether the check that runs now hangs somewhere: its clean-up gets little time."""
         self.has_imported = False

@@ -15,6 +15,7 @@ from ..errors import LlamaForgeError, NoChatTemplateError, UnsupportedError
 from ..messages import Message
 from ..results import GeneratedText
 from ..streams import TextStream
+from .audit import FEW, Asked, Audit, canonically
 from .expect import NotAsExpected, expect, expect_refusal, shown, within
 from .heartbeat import beat
 
@@ -42,6 +43,8 @@ class Subject:
         patience: seconds that one request may take before it counts as hung.
         rounding: the difference of two tokens' log-probabilities up to which either may be chosen.
         printed: what loading printed.
+        audit: what looks at every answer.
+        loaded: load parameters that are not the author's.
     """
 
     def __init__(
@@ -53,7 +56,11 @@ class Subject:
         patience: float,
         rounding: float = 0.0,
         printed: str = "",
+        audit: Audit | None = None,
+        loaded: Mapping[str, Any] | None = None,
     ) -> None:
+        self.audit = audit or Audit()
+        self._loaded = dict(loaded or {})
         self.backend = backend
         self.prompt = prompt
         self.patience = patience
@@ -89,6 +96,11 @@ class Subject:
             self._has_template = self._find_template()
         return self._has_template
 
+    def knows(self, other: Subject) -> None:
+        """Take over what *other* knows of the model, so that nothing has to be asked for it."""
+        self._has_template = other.has_template
+        self.remembered["renders"] = other.remembered.get("renders", {})
+
     def _find_template(self) -> bool:
         if not self.full:
             return False
@@ -116,7 +128,26 @@ class Subject:
         beat()
         given = self.prompt if prompt is None else prompt
         answer: GeneratedText = self._caller.generate(given, parameters)
+        self.note("generate()", given, parameters, answer)
         return answer
+
+    def note(self, way: str, prompt: Any, parameters: Mapping[str, Any] | None, answer: Any) -> None:
+        """Have the *answer* of a call looked at."""
+        given = canonically(parameters) if self.full and not self.audit.paused else None
+        if given is None or not isinstance(answer, GeneratedText):
+            return
+        effective = {name: value for name, value in answer.parameters.items() if value is not None}
+        asked = Asked(
+            way,
+            prompt,
+            given,
+            {name: value for name, value in (effective | given).items() if name not in answer.dropped},
+            context=self._loaded.get("n_ctx", FEW),
+            instance=f"{self.backend.model_path} {self._loaded or ''}",
+            rounding=self.rounding,
+            server=self.backend.capabilities.server_defaults,
+        )
+        self.audit.note(asked, answer)
 
     def stream(self, prompt: str | None = None, /, **parameters: Any) -> TextStream:
         """The same as :meth:`generate`, as a stream."""
@@ -130,6 +161,7 @@ class Subject:
         __tracebackhide__ = True
         turns = list(messages)
         answer = self.answered(lambda: self.backend.chat(messages, parameters), f"an answer to {turns}")
+        self.note("chat()", turns, parameters, answer)
         if self.rounding:
             self._askings[id(answer)] = answer, lambda: self.backend.chat(turns, {**parameters, **self._ties})
         return answer

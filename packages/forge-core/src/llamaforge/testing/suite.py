@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .checks.alternatives import AlternativeChecks
+from .checks.answers import AnswerChecks
 from .checks.arithmetic import ArithmeticChecks
 from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
@@ -44,6 +45,7 @@ from .checks.sampling import SamplingChecks
 from .checks.secrecy import SecretChecks
 from .checks.spelling import SpellingChecks
 from .checks.starting import StartingChecks
+from .checks.states import StateChecks
 from .checks.stopping import StoppingChecks
 from .checks.stops import StopChecks
 from .checks.tasks import TaskChecks
@@ -55,6 +57,7 @@ from .checks.tool_choices import ToolChoiceChecks
 from .checks.tooling import ToolingChecks
 from .checks.unloading import UnloadingChecks
 from .checks.usage import UsageChecks
+from .checks.values import ValueChecks
 from .checks.widths import WidthChecks
 from .expect import Told, expect
 from .guard import checks_of, guard, kit_members
@@ -62,8 +65,10 @@ from .kit import Kit
 from .promises import annotate
 
 
-# pytest collects the last base first. The checks that load models of their own run before the shared one is loaded.
+# pytest collects the last base first: AnswerChecks come last. The checks that load models of their own run before the
+# shared one is loaded.
 class BackendConformance(
+    AnswerChecks,
     CrowdChecks,
     ThreadChecks,
     AsyncChecks,
@@ -82,6 +87,8 @@ class BackendConformance(
     ArithmeticChecks,
     DrawChecks,
     WidthChecks,
+    ValueChecks,
+    StateChecks,
     PathChecks,
     BatchChecks,
     ContextChecks,

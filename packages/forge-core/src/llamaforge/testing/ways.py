@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from ..backends.base import BaseBackend
@@ -32,22 +32,31 @@ class Way:
     """Whether the prompt goes rendered and raw. Tools are not asked for then: the template puts them into words."""
 
 
+def first_way(subject: Subject) -> Way:
+    """``generate``, which every backend has."""
+    return _blocking("generate()", subject.generate)
+
+
 def ways(subject: Subject) -> list[Way]:
     """The ways that *subject* has, ``generate`` first. A backend of four methods has one."""
-    backend = subject.backend
-    made = [_blocking("generate()", subject.generate)]
+    made = [first_way(subject)]
     if not subject.full:
         return made
     patience = subject.patience
-    made += [
+    made += _noted(subject, _others(subject, patience))
+    return made
+
+
+def _others(subject: Subject, patience: float) -> list[Way]:
+    """All but the first."""
+    backend = subject.backend
+    made = [
         _blocking("generate_stream()", lambda prompt, given: backend.generate_stream(prompt, given).read()),
         _in_a_loop("agenerate()", backend.agenerate, patience),
         _in_a_loop(
             "agenerate_stream()", lambda prompt, given: backend.agenerate_stream(prompt, given).read(), patience
         ),
-        _blocking(
-            "generate_batch()", lambda prompt, given: next(iter(backend.generate_batch([prompt, prompt], given))).text
-        ),
+        _blocking("generate_batch()", lambda prompt, given: next(iter(backend.generate_batch([prompt], given))).text),
         _in_a_loop("agenerate_batch()", lambda prompt, given: _from_a_batch(backend, prompt, given), patience),
     ]
     if subject.has_template:
@@ -80,6 +89,25 @@ def ways(subject: Subject) -> list[Way]:
             ),
         ]
     return made
+
+
+def _noted(subject: Subject, made: Sequence[Way]) -> list[Way]:
+    """These ways; the subject looks at each answer."""
+    return [_note(subject, way) for way in made]
+
+
+def _note(subject: Subject, way: Way) -> Way:
+    def note(prompt: str, given: Given, answer: GeneratedText) -> GeneratedText:
+        if way.is_raw:
+            subject.note(way.name, ("rendered", prompt), {**given, "raw": True}, answer)
+        else:
+            subject.note(way.name, prompt, given, answer)
+        return answer
+
+    async def later(prompt: str, given: Given) -> GeneratedText:
+        return note(prompt, given, await way.later(prompt, given))
+
+    return replace(way, ask=lambda prompt, given: note(prompt, given, way.ask(prompt, given)), later=later)
 
 
 def spread(cells: Sequence[T], most: int) -> list[T]:

@@ -22,8 +22,8 @@ AT_ONCE: Final = 4
 """Requests at once: more may be too many for a small queue."""
 SEEDS: Final = (0, 1, 2, 3, 4, 5, 6, 2**32 - 1)
 """Seeds of the answers that are drawn; the smallest and the largest among them."""
-MOST: Final = 48
-"""Answers in which a filter that leaves out one draw in twenty is seen."""
+MOST: Final = 16
+"""Answers whose draws are looked at where nothing is set; what filters leave out is another check's matter."""
 ENOUGH: Final = 32
 """Draws that tell something of a distribution."""
 REPEATS: Final = 7
@@ -222,7 +222,7 @@ class ArithmeticChecks(Kit):
     def _pulls(self, subject: Subject) -> Iterator[dict[str, Any]]:
         """Biases and penalties that are declared."""
         yield {}
-        for name, values in {"presence_penalty": (1.3, -1.1), "frequency_penalty": (0.7, -0.4)}.items():
+        for name, values in {"presence_penalty": (1.3, -1.1), "frequency_penalty": (0.7, -0.4, -2.0)}.items():
             if subject.declares(name):
                 yield from ({name: value} for value in values)
         if subject.declares("presence_penalty", "frequency_penalty"):
@@ -282,6 +282,7 @@ _EXAMPLES: Final[dict[str, Any]] = {
     "max_tokens": 4,
     "repetition_penalty": 1.2,
     "logit_bias": {65: 1.0},
+    "response_format": {"type": "json_object"},
 }
 _FRACTIONS: Final[tuple[dict[str, float], ...]] = ({"presence_penalty": 0.6}, {"frequency_penalty": 0.45})
 _LOOSE: Final[Mapping[str, Any]] = {"top_k": 1000, "top_p": 0.999, "min_p": 1e-4}

@@ -27,7 +27,11 @@ IMPROBABLE: Final = -16.0
 """The logarithm of a probability at which two equal draws are no accident."""
 STEPS: Final = (2**8, 2**16, 2**24, 2**31, 10**3, 10**6, 2**16 - 1, 2**31 - 1)
 """What is added to a seed: in each, something that is smaller than a seed may be comes round again."""
+NEIGHBOURS: Final = (2**32 - 3, 2**32 - 2, 2**31 + 7, 2**31 + 8)
+"""Large seeds that differ in their last bits."""
 MANY: Final = 400
+MANY_TOKENS: Final = 300
+"""More than the usual limits of 128 and 256."""
 NEUTRAL: Final = {name: DEFAULTS[name] for name in ("temperature", "top_p", "top_k", "min_p") if name in DEFAULTS}
 
 
@@ -138,6 +142,10 @@ class DrawChecks(Kit):
         for step in STEPS:
             other = subject.ask(**given, seed=5 + step)
             expect(str(other) != str(first), f"another answer with seed {5 + step} than with seed 5", other)
+        large = [subject.ask(**given, seed=seed) for seed in NEIGHBOURS]
+        told = {str(answer) for answer in large}
+        if all(_logprob(answer) < IMPROBABLE for answer in large):
+            expect(len(told) == len(large), f"another answer with each of the seeds {NEIGHBOURS}", told)
 
     def test_the_largest_seed_is_a_seed(self, subject: Subject) -> None:
         """Seeds 0 and 4294967295, the smallest and the largest, repeat their answers as any other does.
@@ -163,7 +171,7 @@ class DrawChecks(Kit):
         if lacks(subject, "temperature", "logprobs"):
             return
         every = ways(subject)
-        asked = min(26, cells_within(subject, 2 * LONG, least=len(every)))
+        asked = min(15, cells_within(subject, 2 * LONG, least=len(every)))
         given = {**subject.limit(2 * LONG), "temperature": 1.0, "logprobs": True}
         seen: dict[str, str] = {}
         for number in range(asked):
@@ -210,7 +218,7 @@ class DrawChecks(Kit):
         ids = [token for _, token in self._words(subject)] or subject.first_ids()[1:]
         if not ids:
             pytest.skip("could not be measured: the backend tells no ids of tokens")
-        tokens = max(40, subject.lasting(1.0, 400))
+        tokens = max(40, subject.lasting(1.0, MANY_TOKENS))
         given = {**subject.greedy, "logit_bias": {ids[0]: 100.0}}
         if not self._has_n_ctx():
             with subject.stream(**given) as stream:
@@ -225,7 +233,9 @@ class DrawChecks(Kit):
             pytest.skip("could not be measured: the engine counts no tokens")
         with self.fresh(n_ctx=used.prompt_tokens + tokens) as tight:
             every = ways(tight)
-            for way in spread(every, max(3, cells_within(tight, tokens) if tight.lasting(1.0, 400) == 400 else 3)):
+            for way in spread(
+                every, max(3, cells_within(tight, tokens) if tight.lasting(1.0, MANY_TOKENS) == MANY_TOKENS else 3)
+            ):
                 answer = tight.answered(lambda: way.ask(tight.prompt, given), f"{way.name} without max_tokens")  # noqa: B023
                 if answer.finish_reason == "stop":
                     continue  # it ended by itself nevertheless

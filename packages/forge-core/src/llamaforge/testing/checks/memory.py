@@ -12,6 +12,7 @@ from typing import Final
 
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
+from ..run import run_of
 from ..subject import Subject
 from ..watching import Usage, traced, usage
 
@@ -155,8 +156,9 @@ def does_not_grow(
     """
     __tracebackhide__ = True
     grown: dict[str, int] = {}
+    audit = run_of(type(kit)).audit
     work()
-    with traced():
+    with audit.pause(), traced():
         work()
         for number in range(rounds):
             before = usage()

@@ -19,6 +19,7 @@ from ..subject import Subject
 from ..watching import captured_output
 from .secrecy import CANARY, canaries, everything_logged, told_of
 
+SMALL: Final = 96
 TURNS: Final = [{"role": "user", "content": "Hello"}]
 
 
@@ -35,6 +36,10 @@ class OutputChecks(Kit):
             with captured_output() as output, contextlib.suppress(Exception):
                 ask()
             expect_equal(output.text, "", f"what {way} printed")
+        if "n_ctx" in self.config_class().__struct_fields__:
+            with self.fresh(n_ctx=SMALL) as small, captured_output() as output, contextlib.suppress(Exception):
+                small.generate("Nobody saw the boats. " * SMALL, small.limit(2))
+            expect_equal(output.text, "", "what a prompt that doesn't fit printed")
 
     def test_loading_again_and_unloading_print_nothing(self, tmp_path: Path) -> None:
         """Loading over a model, loads that fail, unloading, closing and health print nothing.

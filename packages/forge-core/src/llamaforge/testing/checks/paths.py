@@ -18,6 +18,8 @@ from ..ways import cells_within, spread, ways
 
 TOKENS: Final = 6
 COLD: Final = 5
+MOST: Final = 32
+"""Requests of prompts that were never read before: all kinds of them, on all paths."""
 COLOURS: Final = {
     "type": "object",
     "properties": {"colour": {"type": "string", "enum": ["red", "green"]}},
@@ -136,7 +138,7 @@ class PathChecks(Kit, slow=True):
             return
         cells = [(way, place) for place, _ in enumerate(self._mixtures(subject)) for way in ways(subject)]
         mixtures = list(self._mixtures(subject))
-        for number, (way, place) in enumerate(spread(cells, cells_within(subject, 2 * COLD))):
+        for number, (way, place) in enumerate(spread(cells, min(MOST, cells_within(subject, 2 * COLD)))):
             given = mixtures[place]
             if way.is_raw and "tools" in given:
                 continue

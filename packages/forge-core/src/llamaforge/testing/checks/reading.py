@@ -50,6 +50,14 @@ ODD: Final = (
     "\\n escaped",
     "{{ braces }}",
     "\U0001f98a\U0001f3fd fox",
+    "it\u2019s late",
+    "\u201cone",
+    "\U0001f98a comes",
+    "tab\tstop",
+    "\u00e9t\u00e9",
+    "one\n\n\n\ntwo",
+    "trail  \nend",
+    "heart \u2764\ufe0f",
 )
 
 
@@ -179,6 +187,14 @@ class ReadingChecks(Kit):
             "\n escaped",
             "{ braces }",
             "\U0001f98a fox",
+            "it's late",
+            '"one',
+            "? comes",
+            "tab    stop",
+            "ete",
+            "one\n\ntwo",
+            "trail\nend",
+            "heart \u2764",
         )
         for odd, other in zip(ODD, plain, strict=True):
             if self._normal(odd) == self._normal(other):

@@ -39,7 +39,7 @@ class SpellingChecks(Kit, slow=True):
             return
         given = {**subject.greedy, **subject.limit(4 * len(TEXT)), **asked}
         counts: dict[str, int] = {}
-        for way in spread(ways(subject), min(7, cells_within(subject, len(TEXT), 4.0, least=3))):
+        for way in spread(ways(subject), min(6, cells_within(subject, len(TEXT), 4.0, least=3))):
             answer = subject.answered(lambda: way.ask("Say it.", given), f"{way.name} with {asked}")  # noqa: B023
             expect_equal(str(answer), TEXT, f"the answer of {way.name} that can be but one text")
             expect_equal(answer.finish_reason, "stop", f"finish_reason of {way.name} at the end of a text")
@@ -101,7 +101,7 @@ class SpellingChecks(Kit, slow=True):
             expect_equal(answer.finish_reason, "stop", f"finish_reason with {limit or 'no max_tokens'}")
         short = self._only(subject, text[:SHORT])
         given = {**subject.greedy, **(short or {})}
-        for way in spread(ways(subject)[1:], min(5, cells_within(subject, SHORT, 4.0, least=3))):
+        for way in spread(ways(subject)[1:], min(4, cells_within(subject, SHORT, 4.0, least=3))):
             answer = subject.answered(lambda: way.ask("Count.", given), f"{way.name} with {short}")  # noqa: B023
             expect_equal(str(answer), text[:SHORT], f"the answer of {way.name} that can be but one text")
 

@@ -122,6 +122,25 @@ class StopChecks(Kit):
             subject.agrees(answer, whole, f"the answer with the stop string {stop!r}, which it never has")
             expect_equal(answer.finish_reason, subject.known(TOKENS).finish_reason, "finish_reason")
 
+    def test_a_stop_string_at_the_limit_is_the_reason(self, subject: Subject) -> None:
+        """Where the last token that max_tokens allows completes a stop string, the reason is "stop".
+
+        Why: whoever reads "length" asks for the rest, and there is none. Look at: which of the two is looked at first.
+        """
+        if not subject.declares("stop", "max_tokens"):
+            subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"max_tokens": 3})
+            return
+        for tokens in (1, 2, 4, 7, 10):
+            whole = subject.known(tokens)
+            end = whole[-2:]
+            if whole.finish_reason != "length" or "\ufffd" in end or len(end) < 2 or whole.index(end) < len(whole) - 2:
+                continue
+            answer = subject.say(tokens, stop=[end])
+            subject.agrees(answer, whole[:-2], f"the answer with max_tokens={tokens} and the stop string {end!r}")
+            if answer == whole[:-2]:
+                came = (answer.finish_reason, answer.stop or end)
+                expect_equal(came, ("stop", end), f"finish_reason and stop with max_tokens={tokens} and {end!r}")
+
     def test_a_string_is_as_good_as_a_list(self, subject: Subject) -> None:
         """``stop="x"`` is ``stop=["x"]``.
 

@@ -52,8 +52,8 @@ class TaskChecks(Kit):
             "embed": lambda: backend.embed(texts()),
             "rerank": lambda: backend.rerank("query", texts()),
         }
-        for task in sorted(TASKS - tasks):
-            error = expect_refusal(UnsupportedError, calls[task], f"{task}, which is not declared")
-            expect(task in str(error), f"the error to name the task {task}", error)
+        for missing in sorted(TASKS - tasks):
+            error = expect_refusal(UnsupportedError, calls[missing], f"{missing}, which is not declared")
+            expect(missing in str(error), f"the error to name the task {missing}", error)
         if "embed" not in tasks:
             expect_refusal(UnsupportedError, lambda: asyncio.run(backend.aembed(texts())), "aembed, not declared")

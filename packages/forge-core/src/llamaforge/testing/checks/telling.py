@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from typing import Any, Final
 
 import pytest
 
+from ...errors import LlamaForgeError
 from ...results import TextDelta
+from ..battery import TOOLS
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
@@ -61,12 +64,25 @@ class TellingChecks(Kit):
                 pytest.skip("could not be measured: the engine counts no tokens")
             counts[way.name] = usage.prompt_tokens
         expect(len(set(counts.values())) == 1, "the same prompt_tokens on each path", counts)
+        if subject.declares("tools", "tool_choice"):
+            beside_tools = {"tools": TOOLS, "tool_choice": "none"}
+            with contextlib.suppress(LlamaForgeError):  # this model's template knows no tools
+                more: list[int] = []
+                for prompt in (text, subject.prompt):
+                    without, beside = (subject.generate(prompt, {**given, **each}).usage for each in ({}, beside_tools))
+                    if without is not None and beside is not None:
+                        more.append(beside.prompt_tokens - without.prompt_tokens)
+                expect(
+                    not more or max(more) - min(more) <= SHARED, "as many prompt_tokens more with tools each time", more
+                )
         if not subject.has_template or not any(way.is_raw for way in ways(subject)):
             return
         raw = subject.ask(text, raw=True, **given).usage
-        more = raw is not None and raw.prompt_tokens < counts["generate()"]
+        longer = raw is not None and raw.prompt_tokens < counts["generate()"]
         rendered = subject.backend.render(text)
-        expect(more or rendered == text, f"more prompt_tokens for {rendered!r} than for {text!r} alone", (raw, counts))
+        expect(
+            longer or rendered == text, f"more prompt_tokens for {rendered!r} than for {text!r} alone", (raw, counts)
+        )
 
     def test_counts_are_not_made_up(self, subject: Subject) -> None:
         """Without reasoning in the answer there are no reasoning tokens, and without truncation no truncated ones; on
@@ -181,15 +197,24 @@ class TellingChecks(Kit):
             subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
             return
         stop = f"{NEVER}{'x' * 60}"
-        with subject.stream(**subject.greedy, **subject.limit(16), stop=[stop], logprobs=True) as stream:
-            events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
-        spelled = shown = ""
-        for event in events:
-            if isinstance(event, TextDelta):
+        for more in ({"stop": [stop]}, {}):
+            with subject.stream(**subject.greedy, **subject.limit(16), **more, logprobs=True) as stream:
+                events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
+            deltas = [event for event in events if isinstance(event, TextDelta)]
+            spelled = shown = ""
+            behind = tokens = 0
+            for event in deltas:
                 shown += event.text
                 spelled += "".join(entry.token for entry in event.logprobs)
-                late = _plain(spelled) - _plain(shown) > FEW
-                expect(not late, f"text that can't begin {stop[:4]!r}... to come with its tokens", (shown, spelled))
+                lag = _plain(spelled) - _plain(shown)
+                behind += lag > 0
+                tokens += len(event.logprobs)
+                expect(lag <= FEW, f"text that can't begin {stop[:4]!r}... to come with its tokens", (shown, spelled))
+            if subject.backend.capabilities.server_defaults or tokens < 8:
+                continue
+            told = Told(f"{behind} of {len(deltas)} late: {[event.text for event in deltas]}")
+            expect(behind <= len(deltas) // 2, f"text that comes with its token, not with the next one, {more}", told)
+            expect(len(deltas) > tokens // 2, f"about as many pieces as tokens, {tokens}, with {more}", told)
 
 
 def _plain(text: str) -> int:

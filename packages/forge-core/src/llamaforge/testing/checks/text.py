@@ -152,7 +152,8 @@ class TextChecks(Kit):
         expect(grows, "answers of 1, 2, 3 ... tokens, each longer than the one before", Told(f"{lengths} characters"))
 
     def test_the_end_of_an_answer_is_not_lost(self, subject: Subject) -> None:
-        """An answer that ends by itself is complete: with one token less allowed, it is shorter.
+        """An answer that ends by itself is complete: with one token less allowed, it is shorter, and with one more it
+        ends by itself as well.
 
         Why: what ends the answer must not take the last token with it. Look at: what is still held back at the end.
         """
@@ -164,7 +165,10 @@ class TextChecks(Kit):
             pytest.skip("could not be measured: the engine counts no tokens")
         tokens = whole.usage.completion_tokens
         if whole.finish_reason == "stop" and tokens > 1:
-            exact, less = subject.known(tokens), subject.known(tokens - 1)
+            exact, less, more = (subject.known(number) for number in (tokens, tokens - 1, tokens + 1))
+            subject.agrees(more, whole, f"the answer with max_tokens={tokens + 1}, one more than its length")
+            if more == whole and not whole.usage.estimated:
+                expect_equal(more.finish_reason, "stop", f"finish_reason with max_tokens={tokens + 1}")
             subject.agrees(exact, whole, f"the answer with max_tokens={tokens}, which is its length")
             expect(
                 len(less.encode()) < len(whole.encode()), f"a shorter answer than {whole!r} with one token less", less

@@ -59,13 +59,13 @@ class WidthChecks(Kit, slow=True):
             wanted = _draws_to_tell(size, size // 2)
             if cells_within(subject, 1, 4.0, least=1) < wanted:
                 wanted = DRAWS
-            came = _drawn(subject, wanted, given)
+            came = drawn_tokens(subject, wanted, given)
             others = [token for token in came if token not in some]
             expect(not others, f"only the {size} tokens that a top_k of {size} leaves", Told(f"{others} as well"))
             told = Told(f"{len(set(came))} of them in {len(came)} draws")
             expect(not _too_few(len(set(came)), size, len(came)), f"all of the {size} tokens", told)
             count, share = sum(token in low for token in came), len(low) / size
-            chance = max(_tail(count, len(came), share * factor) for factor in (0.9, 0.95, 1.0, 1.05))
+            chance = max(tail(count, len(came), share * factor) for factor in (0.9, 0.95, 1.0, 1.05))
             told = Told(f"{count} of {len(came)} draws")
             expect(chance > SURELY, f"about {share:.0%} of the tokens with a bias of {LOW:g} instead of 100", told)
             measured += 1
@@ -81,16 +81,16 @@ class WidthChecks(Kit, slow=True):
         """
         if lacks(subject, "min_p", "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
-        best = self._likely_first_tokens(subject)
+        best = likely_first_tokens(subject)
         one, gap = best[0], math.log(1 / 0.04)
         bias = {one.token_id: 60.0}
         bias |= {each.token_id: 60.0 + one.logprob - each.logprob - gap for each in best[1:]}
         share = 0.04 * (len(best) - 1) / (1 + 0.04 * (len(best) - 1))
         for least, expected in ((0.045, 0.0), (0.035, share)):
-            came = _drawn(subject, FEW, {"temperature": 1.0, "min_p": least, "logit_bias": bias}, tokens=1)
+            came = drawn_tokens(subject, FEW, {"temperature": 1.0, "min_p": least, "logit_bias": bias}, tokens=1)
             count = sum(token != one.token_id for token in came)
             told = Told(f"{count} of {len(came)} draws")
-            right = not count if not expected else _tail(count, len(came), expected) > SURELY
+            right = not count if not expected else tail(count, len(came), expected) > SURELY
             expect(right, f"tokens at 4% of the best one in {expected:.0%} of the draws with min_p={least}", told)
 
     def test_a_low_temperature_is_taken_as_it_is(self, subject: Subject) -> None:
@@ -102,15 +102,15 @@ class WidthChecks(Kit, slow=True):
         """
         if lacks(subject, "logit_bias", "temperature", "top_logprobs", "logprobs"):
             return
-        best = self._likely_first_tokens(subject)
+        best = likely_first_tokens(subject)
         one, other = best[0], best[1]
         for gap in (COLD, 5 * COLD):  # the second best comes with a probability of 27%, and of 0.7%
             pull = one.logprob - other.logprob - gap
             bias = {one.token_id: 60.0, other.token_id: 60.0 + pull}
-            came = _drawn(subject, FEW, {"temperature": COLD, "logit_bias": bias}, tokens=1)
+            came = drawn_tokens(subject, FEW, {"temperature": COLD, "logit_bias": bias}, tokens=1)
             count = sum(token == other.token_id for token in came)
             share = 1 / (1 + math.exp(gap / COLD))
-            chance = _tail(count, len(came), share)
+            chance = tail(count, len(came), share)
             told = Told(f"{count} times in {len(came)} draws, where {share:.2%} are expected")
             expect(
                 chance > SURELY,
@@ -119,29 +119,6 @@ class WidthChecks(Kit, slow=True):
             )
             stray = [token for token in came if token not in bias]
             expect(not stray, f"tokens {list(bias)} alone", Told(f"{stray}"))
-
-    def _likely_first_tokens(self, subject: Subject) -> list[TokenLogprob]:
-        """The most probable first tokens, whose log-probabilities are known; skips where they don't help."""
-        if subject.backend.capabilities.server_defaults or subject.rounding:
-            pytest.skip("could not be measured: the server decides, or logits depend on rounding")
-        if cells_within(subject, 4, 4.0, least=1) < FEW:
-            pytest.skip("could not be measured: the engine is too slow for so many draws")
-        first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
-        best = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
-        best = [each for each in best if self._is_told(subject, each.token_id)]
-        if (
-            len(best) < 12
-            or best[-1].logprob < best[0].logprob - 38
-            or len({each.token_id for each in best}) < len(best)
-        ):
-            pytest.skip("could not be measured: the backend tells no ids of tokens, or the model is too certain")
-        return best
-
-    @staticmethod
-    def _is_told(subject: Subject, token: int | None) -> bool:
-        """Whether an answer with this token alone tells of it: one that ends the answer is part of none."""
-        answer = subject.ask(**subject.limit(1), temperature=0, logit_bias={token: 100.0}, logprobs=True)
-        return bool(answer.logprobs) and answer.logprobs[0].token_id == token
 
     def test_a_penalty_counts_the_whole_of_a_long_answer(self, subject: Subject) -> None:
         """A frequency_penalty ends the repetition of a token when it outweighs the bias, be it after eighty times.
@@ -197,6 +174,29 @@ class WidthChecks(Kit, slow=True):
             expect(right, f"a word at the {what} of a long prompt to be divided by 2", Told(f"tokens and {seen}"))
 
 
+def likely_first_tokens(subject: Subject) -> list[TokenLogprob]:
+    """The most probable first tokens, whose numbers are known; skips where they don't help. Asked only once."""
+    if subject.backend.capabilities.server_defaults or subject.rounding:
+        pytest.skip("could not be measured: the server decides, or logits depend on rounding")
+    if cells_within(subject, 4, 4.0, least=1) < FEW:
+        pytest.skip("could not be measured: the engine is too slow for so many draws")
+    known = subject.remembered.setdefault("likely first tokens", {})
+    if "it" not in known:
+        first = subject.ask(**subject.limit(1), temperature=0, **LOGPROBS).logprobs
+        top = [each for each in (first[0].top if first else ()) if each.token_id is not None and each.token]
+        known["it"] = [each for each in top if _is_told(subject, each.token_id)]
+    best: list[TokenLogprob] = known["it"]
+    if len(best) < 12 or best[-1].logprob < best[0].logprob - 38 or len({each.token_id for each in best}) < len(best):
+        pytest.skip("could not be measured: the backend tells no ids of tokens, or the model is too certain")
+    return best
+
+
+def _is_told(subject: Subject, token: int | None) -> bool:
+    """Whether an answer with this token alone tells of it: one that ends the answer is part of none."""
+    answer = subject.ask(**subject.limit(1), temperature=0, logit_bias={token: 100.0}, logprobs=True)
+    return bool(answer.logprobs) and answer.logprobs[0].token_id == token
+
+
 _PLACES: Final[dict[str, Callable[[str, str], str]]] = {
     "beginning": lambda filler, word: f"Say{word}{word}. {filler}",
     "end": lambda filler, word: f"{filler} Say{word}{word}.",
@@ -215,7 +215,7 @@ def _weakest_bias(gaps: Sequence[float], penalty: float, margin: float) -> tuple
     return None
 
 
-def _drawn(subject: Subject, count: int, given: dict[str, Any], tokens: int = DRAWS) -> list[int | None]:
+def drawn_tokens(subject: Subject, count: int, given: dict[str, Any], tokens: int = DRAWS) -> list[int | None]:
     """So many sampled tokens, a few answers at a time."""
     answers: list[list[int | None]] = []
     most = 2 * math.ceil(count / tokens) + 8  # what ends an answer may be among them
@@ -267,7 +267,7 @@ def _draws_to_tell(size: int, seen: int) -> int:
     return math.ceil((SURELY - math.log(math.comb(size, seen))) / math.log(1.05 * seen / size)) + 8
 
 
-def _tail(count: int, draws: int, share: float) -> float:
+def tail(count: int, draws: int, share: float) -> float:
     """The logarithm of a bound on the chance of a count as far from what is expected (Chernoff, 1952)."""
     rate = count / draws if draws else share
     terms: Sequence[tuple[float, float]] = ((rate, share), (1 - rate, 1 - share))

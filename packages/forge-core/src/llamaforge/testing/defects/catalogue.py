@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import doors, edging, probabilities, reading, samplers, sizes, telling
+from . import doors, edging, everywhere, probabilities, reading, samplers, sizes, telling
 from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
@@ -306,6 +306,7 @@ DEFECTS: Final = (
     *telling.DEFECTS,
     *edging.DEFECTS,
     *doors.DEFECTS,
+    *everywhere.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_REASONING,

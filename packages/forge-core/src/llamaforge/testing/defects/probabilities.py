@@ -61,7 +61,10 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("no logprobs of raw prompts", PATHS, where=in_raw_prompts, entry=_nothing),
     plant("no logprobs of new prompts", COLD, where=when_cold, entry=_nothing),
     plant(
-        "no logprobs of sampled answers in loops", COLD, where=lambda m: in_loops(m) and when_sampled(m), entry=_nothing
+        "no logprobs of sampled answers in loops",
+        "test_every_answer_is_told_truthfully",
+        where=lambda m: in_loops(m) and when_sampled(m),
+        entry=_nothing,
     ),
     plant("decimal logarithms", "test_tokens_are_drawn_as_often_as_they_should_be", entry=_scaled(1 / math.log(10))),
     plant("decimal logarithms in chats", PATHS, where=in_chats, entry=_scaled(1 / math.log(10))),

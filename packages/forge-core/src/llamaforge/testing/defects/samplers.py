@@ -181,6 +181,7 @@ OFTEN: Final = "test_tokens_are_drawn_as_often_as_they_should_be"
 ALLOWED: Final = "test_sampled_tokens_are_allowed_ones"
 GREEDILY: Final = "test_greedy_answers_follow_the_arithmetic"
 REPEATING: Final = "test_penalties_end_a_repetition_when_they_should"
+OFF: Final = "test_what_is_off_filters_nothing"
 UNSET: Final = "test_unset_parameters_filter_nothing"
 REPETITION: Final = "test_repetition_penalty_counts_prompt_and_answer"
 HELD: Final = "test_penalties_hold_when_sampled"
@@ -309,7 +310,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         "test_a_filter_wider_than_the_vocabulary_is_none",
         change=_change(top_k=lambda k: k or 40),
     ),
-    plant("top_p of 0.9 by default", UNSET, change=_change(top_p=lambda p: 0.9 if p in (None, 1.0) else p)),
+    plant("top_p of 0.9 by default", OFF, change=_change(top_p=lambda p: 0.9 if p in (None, 1.0) else p)),
     plant("min_p of 0.05 by default", UNSET, change=_change(min_p=lambda p: p or 0.05)),
     plant(
         "repetition of 1.1 by default",

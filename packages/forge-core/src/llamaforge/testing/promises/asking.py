@@ -45,6 +45,8 @@ PROMISES: Final = (
         "C7",
         "sampling has one order, and draws from the distribution that results",
         (
+            "test_every_answer_follows_the_arithmetic",
+            "test_a_form_comes_before_the_filters",
             "test_penalties_hold_when_sampled",
             "test_sampled_tokens_are_allowed_ones",
             "test_tokens_are_drawn_as_often_as_they_should_be",
@@ -67,6 +69,7 @@ PROMISES: Final = (
         "C9",
         "temperature 0 is greedy",
         (
+            "test_every_answer_comes_again",
             "test_temperature_zero_is_greedy",
             "test_temperature_zero_wins_over_filters",
             "test_the_same_request_has_the_same_answer",
@@ -85,6 +88,7 @@ PROMISES: Final = (
         "C11",
         "the same seed gives the same answer",
         (
+            "test_every_answer_comes_again",
             "test_a_seed_repeats_the_answer",
             "test_seeds_hold_in_threads",
             "test_seeds_differ",
@@ -122,13 +126,21 @@ PROMISES: Final = (
         "C15",
         "core's defaults apply, or a server's where it chooses",
         (
+            "test_what_is_off_filters_nothing",
             "test_what_is_not_set_is_neutral_on_every_path",
             "test_defaults_are_reported",
             "test_unset_parameters_filter_nothing",
         ),
         capability="server_defaults",
     ),
-    Promise("C16", "results report the parameters in effect", ("test_effective_parameters_are_reported",)),
+    Promise(
+        "C16",
+        "results report the parameters in effect",
+        (
+            "test_every_answer_keeps_to_its_request",
+            "test_effective_parameters_are_reported",
+        ),
+    ),
     Promise("C17", "what a backend can't do is refused", ("test_what_is_not_declared_is_refused",)),
     Promise(
         "C18",
@@ -169,6 +181,8 @@ PROMISES: Final = (
         "C23",
         "finish_reason says why the answer ended",
         (
+            "test_every_answer_is_told_truthfully",
+            "test_a_stop_string_at_the_limit_is_the_reason",
             "test_the_finish_reason_is_a_known_one",
             "test_an_answer_that_ends_by_itself_says_stop",
             "test_max_tokens_is_exact",
@@ -188,6 +202,7 @@ PROMISES: Final = (
         "C27",
         "log-probabilities are natural logarithms, one a token, with their alternatives",
         (
+            "test_every_answer_follows_the_arithmetic",
             "test_log_probabilities_are_the_same_on_every_path",
             "test_numbers_do_not_depend_on_what_is_asked",
             "test_sampled_answers_tell_the_same_numbers",
@@ -220,6 +235,7 @@ PROMISES: Final = (
         "C30",
         "usage counts tokens and not pieces",
         (
+            "test_every_answer_is_told_truthfully",
             "test_tokens_are_counted_and_not_pieces",
             "test_the_stream_has_the_same_usage",
         ),
@@ -228,6 +244,7 @@ PROMISES: Final = (
         "C31",
         "prompt_tokens are those of the rendered prompt",
         (
+            "test_every_answer_is_told_truthfully",
             "test_the_template_is_counted",
             "test_a_longer_prompt_has_more_tokens",
             "test_prompt_tokens_depend_on_the_prompt_alone",
@@ -330,6 +347,7 @@ PROMISES: Final = (
         "C45",
         "no part of a stop string comes out",
         (
+            "test_every_answer_keeps_to_its_request",
             "test_stop_strings_of_every_shape",
             "test_stop_strings_on_every_path",
             "test_no_part_of_a_stop_string_is_streamed",

@@ -27,6 +27,7 @@ PROMISES: Final = (
         "E8",
         "an error affects only its request",
         (
+            "test_every_parameter_holds_whatever_came_before",
             "test_one_failure_spoils_nobody_elses_answer",
             "test_failures_stay_in_their_thread",
         ),

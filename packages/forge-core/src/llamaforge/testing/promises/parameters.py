@@ -11,6 +11,9 @@ PROMISES: Final = (
         "P1",
         "each name means the same, on every path",
         (
+            "test_every_answer_keeps_to_its_request",
+            "test_every_parameter_holds_on_every_path",
+            "test_every_parameter_holds_after_any_prompt",
             "test_a_long_conversation_takes_every_parameter",
             "test_a_stream_takes_every_parameter",
             "test_chat_takes_every_parameter",
@@ -39,6 +42,7 @@ PROMISES: Final = (
         "P4",
         "max_tokens",
         (
+            "test_every_parameter_holds_whatever_the_limit",
             "test_a_long_text_is_not_cut",
             "test_max_tokens_is_exact",
             "test_an_answer_never_exceeds_max_tokens",
@@ -49,6 +53,7 @@ PROMISES: Final = (
         "P5",
         "temperature",
         (
+            "test_a_temperature_is_taken_as_it_is",
             "test_a_low_temperature_is_taken_as_it_is",
             "test_temperature_zero_is_greedy",
             "test_temperature_gives_variety",
@@ -141,6 +146,8 @@ PROMISES: Final = (
         "P14",
         "logit_bias",
         (
+            "test_the_end_of_an_answer_can_be_biased",
+            "test_the_strongest_bans_are_ordered",
             "test_logit_bias_can_force_a_token",
             "test_logit_bias_can_ban_a_token",
             "test_biases_have_their_full_range",
@@ -263,6 +270,7 @@ PROMISES: Final = (
         "P30",
         "defaults apply where nothing else is set",
         (
+            "test_what_is_off_filters_nothing",
             "test_defaults_are_reported",
             "test_defaults_are_the_documented_ones",
             "test_unset_parameters_filter_nothing",

@@ -72,6 +72,7 @@ PROMISES: Final = (
         "C62",
         "asynchronous calls take the same parameters and give the same results",
         (
+            "test_every_parameter_holds_on_every_path",
             "test_no_path_collects_an_answer",
             "test_the_asynchronous_twins_agree",
             "test_asynchronous_calls_take_every_parameter",
@@ -123,6 +124,7 @@ PROMISES: Final = (
         "C70",
         "each request gets the answer that it would get alone",
         (
+            "test_every_parameter_holds_beside_open_streams",
             "test_threads_keep_their_own_text",
             "test_streams_in_threads_keep_their_own_text",
             "test_many_at_once_keep_their_own_text",
@@ -140,6 +142,7 @@ PROMISES: Final = (
         "C72",
         "a stream that nobody reads delays nobody",
         (
+            "test_every_parameter_holds_beside_open_streams",
             "test_many_unread_streams_stop_nobody",
             "test_a_stream_that_nobody_reads_stops_nobody",
         ),
@@ -324,6 +327,9 @@ PROMISES: Final = (
         "C104",
         "calls are independent",
         (
+            "test_every_answer_comes_again",
+            "test_every_request_in_a_row_means_the_same",
+            "test_every_parameter_holds_whatever_came_before",
             "test_different_conversations_leave_nothing_behind",
             "test_conversations_do_not_mix",
             "test_chat_and_its_stream_agree",
