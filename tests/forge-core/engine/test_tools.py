@@ -351,3 +351,15 @@ def test_python_functions_run() -> None:
             done = backend.run_tools(ASK, [get_weather])
             assert done.answer == "It is sunny."
             assert [result.content for result in done.steps[0].results] == ["sunny in Rome for 3"]
+
+
+@pytest.mark.parametrize("template", ["hermes", "harmony"])
+def test_an_error_about_a_tools_schema_says_which_tool(template: str) -> None:
+    wrong = {"type": "object", "properties": {"a": {"type": "no-such-type"}}, "required": ["a"]}
+    tools = [TOOLS[0], {"type": "function", "function": {"name": "paint", "parameters": wrong}}]
+    with TalkingBackend(TEMPLATES[template], "x") as backend:
+        for choice in ("required", {"type": "function", "function": {"name": "paint"}}):
+            with pytest.raises(ConstraintError) as caught:
+                backend.chat(ASK, tools=tools, tool_choice=choice)
+            error = caught.value
+            assert (error.parameter, error.place) == ("tools", "/1/function/parameters/properties/a")
