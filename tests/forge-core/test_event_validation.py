@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from llamaforge import BackendSpec, BaseBackend, Finished, GenerationRequest, TextDelta
+from llamaforge import BackendSpec, BaseBackend, Capabilities, Finished, GenerationRequest, TextDelta, ToolCallDelta
 from llamaforge.cancellation import CancellationToken
-from llamaforge.errors import GenerationError
+from llamaforge.errors import GenerationError, InvalidAnswerError
 
 
 def _spec(name: str) -> BackendSpec:
@@ -88,3 +88,61 @@ def test_a_failure_after_the_terminal_event_is_typed() -> None:
         backend.generate("hello")
     with pytest.raises(GenerationError, match="ZeroDivisionError: while cleaning up"):
         asyncio.run(backend.agenerate("hello"))
+
+
+class _Calls(BaseBackend):
+    """Calls the functions that its prompt names, whatever ``tool_choice`` says, as servers do that ignore it."""
+
+    spec = BackendSpec(
+        name="_Calls",
+        target=f"{__name__}:_Calls",
+        config="llamaforge:BackendConfig",
+        summary="For a test",
+        capabilities=Capabilities(parameters=frozenset({"tools", "tool_choice", "max_tokens"})),
+    )
+
+    def load(self, model_path: str, config: Any) -> None: ...
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Any]:
+        names = [word for word in request.as_messages()[-1].text.split() if word in "fg"]
+        yield TextDelta("Well.")
+        for index, name in enumerate(names):
+            yield ToolCallDelta(index=index, id=f"c{index}", name=name, arguments="{}")
+        reason = "length" if request.max_tokens == 1 else "tool_calls" if names else "stop"
+        yield Finished(finish_reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "choice", "says"),
+    [
+        ("hm", "required", "it calls no function, and tool_choice wants a call"),
+        ("hm", "f", "wants a call of 'f'"),
+        ("g", "f", "it calls 'g', and tool_choice wants a call of 'f'"),
+        ("f g", "f", "it calls 'g'"),
+        ("f", "none", "it calls 'f', and tool_choice allows no call"),
+        ("f", "f", ""),
+        ("f g", "required", ""),
+        ("hm", "none", ""),
+        ("hm", "auto", ""),
+        ("f", None, ""),
+    ],
+)
+def test_an_answer_that_breaks_tool_choice_is_an_error(prompt: str, choice: str | None, says: str) -> None:
+    backend = _loaded(_Calls())
+    tools = [{"type": "function", "function": {"name": name}} for name in "fg"]
+    wanted: Any = {"type": "function", "function": {"name": choice}} if choice == "f" else choice
+    more: dict[str, Any] = {"tools": tools, "tool_choice": wanted}
+    if not says:
+        assert backend.generate(prompt, **more) == "Well."
+        return
+    for ask in (lambda: backend.generate(prompt, **more), lambda: list(backend.generate_stream(prompt, **more))):
+        with pytest.raises(InvalidAnswerError, match=says) as caught:
+            ask()
+        assert caught.value.text == "Well."
+    with pytest.raises(InvalidAnswerError, match=says):
+        asyncio.run(_later(backend, prompt, more))
+    assert backend.generate(prompt, max_tokens=1, **more).finish_reason == "length", "a cut answer breaks nothing"
+
+
+async def _later(backend: BaseBackend, prompt: str, more: dict[str, Any]) -> str:
+    return await backend.agenerate(prompt, **more)

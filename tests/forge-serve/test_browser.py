@@ -212,6 +212,114 @@ def test_answers_are_untrusted(visit: Open) -> None:
     ]
 
 
+MATH = r"""The root is $x = \frac{-b \pm \sqrt{b^2 - 4ac}}{2a}$, and \(a \neq 0\); it costs $5, or $6 in `$HOME$`.
+
+$$
+\begin{pmatrix} 1 & 0 \\ 0 & 1 \end{pmatrix}
+$$
+
+\[ \sum_{n=1}^\infty \frac{1}{n^2} = \frac{\pi^2}{6} \]
+
+No formula: $\frac{1$, and <math href="javascript:alert(1)"><mtext><script>alert(1)</script></mtext></math>
+"""
+
+
+def test_formulas(visit: Open, picture: Picture) -> None:
+    seen = visit("echo")
+    seen.say(MATH)
+    seen.answered()
+    shown = seen.page.locator("article.answer .markdown")
+    expect(shown.locator("math")).to_have_count(4)
+    expect(shown.locator("math[display=block]")).to_have_count(2)
+    expect(shown.locator("mfrac").first).to_be_visible()
+    expect(shown.locator("mtd")).to_have_count(4)
+    expect(shown).to_contain_text("it costs $5, or $6 in $HOME$.")
+    expect(shown.locator("code")).to_have_text(["$HOME$", r"$\frac{1$"])
+    expect(shown.locator("script, [href]")).to_have_count(0)
+    seen.fits()
+    seen.accessible()
+    picture(seen, "math")
+
+
+def test_a_conversation_has_an_address(visit: Open) -> None:
+    seen = visit("echo")
+    seen.say("The first")
+    seen.answered()
+    seen.page.get_by_role("button", name="New chat").first.click()
+    seen.say("The second")
+    seen.answered()
+    questions = seen.page.locator(".bubble")
+    expect(questions).to_have_text(["The second"])
+    seen.page.reload()
+    expect(questions).to_have_text(["The second"])
+    seen.page.go_back()
+    expect(questions).to_have_text(["The first"])
+    seen.page.go_forward()
+    expect(questions).to_have_text(["The second"])
+    seen.page.goto(f"{seen.page.url.partition('#')[0]}#no-such-conversation")
+    expect(questions).to_have_count(0)
+
+
+def test_what_is_set_is_seen(visit: Open) -> None:
+    seen = visit("one")
+    expect(seen.page.locator(".system, .dot")).to_have_count(0)
+    seen.settings()
+    seen.page.get_by_label("System prompt", exact=True).fill("Be brief.")
+    expect(seen.page.locator(".dot")).to_be_visible()
+    seen.section("Tools")
+    seen.page.get_by_role("button", name="Insert an example").click()
+    seen.page.get_by_label("Functions, as JSON").fill("")
+    expect(seen.page.get_by_label("Functions, as JSON")).to_be_focused()
+    seen.page.get_by_role("button", name="Close the settings").click()
+    seen.page.locator(".system").click()
+    expect(seen.page.get_by_label("System prompt", exact=True)).to_be_focused()
+    seen.accessible()
+
+
+def test_long_questions_are_folded(visit: Open) -> None:
+    seen = visit("one")
+    seen.say("\n".join(f"Line {number}" for number in range(200)))
+    seen.answered()
+    bubble = seen.page.locator(".bubble")
+    height = bubble.bounding_box()
+    assert height is not None
+    assert height["height"] < 400
+    bubble.get_by_role("button", name="Show all of it").click()
+    expect(bubble.get_by_role("button", name="Show less")).to_be_visible()
+    unfolded = bubble.bounding_box()
+    assert unfolded is not None
+    assert unfolded["height"] > 3000
+
+
+def test_text_files_are_put_into_the_message(visit: Open, tmp_path: Path) -> None:
+    code = "def add(a, b):\n    return a + b  # ```"
+    (tmp_path / "add.py").write_text(f"{code}\n", "utf-8")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\x00\xff")
+    seen = visit("echo")
+    box = seen.page.get_by_label("Message", exact=True)
+    box.fill("What is this?")
+    seen.page.locator("#file").set_input_files([tmp_path / "add.py", tmp_path / "picture.png"])
+    expect(seen.page.locator(".toast")).to_contain_text("“picture.png” is no text file")
+    expect(box).to_have_value(f"What is this?\n\nadd.py\n````py\n{code}\n````\n")
+    box.press("Enter")
+    seen.answered()
+    expect(seen.page.locator("article.answer .code .hljs-keyword").first).to_have_text("def")
+
+
+def test_a_load_is_followed(visit: Open, server: Running) -> None:
+    server.forge.pool.unload_idle(0, "slow")
+    seen = visit("slow")
+    seen.say("Hi")
+    expect(seen.page.locator(".waiting")).to_contain_text("Loading slow")
+    Scripted.gate.set()
+    seen.answered()
+    seen.say("think")
+    until(Scripted.begun.is_set)
+    expect(seen.page.locator(".waiting")).to_have_text("Reading…")
+    seen.page.keyboard.press("Escape")
+    seen.answered(2)
+
+
 def test_stopping_and_answering_again(visit: Open) -> None:
     seen = visit("one")
     seen.say("wait")
@@ -343,7 +451,7 @@ def test_reasoning_is_folded(visit: Open) -> None:
     seen.say("reason")
     seen.answered()
     expect(seen.page.get_by_text("Let me see.")).to_be_hidden()
-    seen.page.get_by_text("Thought first").click()
+    seen.page.get_by_text(re.compile(r"Thought for \d")).click()
     expect(seen.page.get_by_text("Let me see.")).to_be_visible()
     seen.say("again")
     seen.answered(2)
@@ -385,6 +493,8 @@ def test_conversations_stay_are_found_and_travel(visit: Open, tmp_path: Path) ->
     expect(titles).to_have_text(["The hare sleeps", "The tortoise wins"])
     seen.page.get_by_label("Search conversations").fill("WINS tortoise")
     expect(titles).to_have_text(["The tortoise wins"])
+    seen.page.get_by_label("Search conversations").fill("tortoise")
+    expect(seen.page.locator(".hit")).to_have_count(0)
     seen.page.get_by_label("Search conversations").fill("")
     seen.page.get_by_role("button", name="Export and import").click()
     with seen.page.expect_download() as download:

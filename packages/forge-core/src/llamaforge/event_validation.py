@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from .cancellation import CancellationToken
-from .errors import ContractError, GenerationError, LlamaForgeError, RequestError
+from .errors import ContractError, GenerationError, InvalidAnswerError, LlamaForgeError, RequestError
+from .functions import chosen_tool
 from .requests import GenerationRequest
 from .results import Event, Finished, ReasoningDelta, TextDelta, Timings, ToolCallDelta
 from .text import TextBuffer
@@ -73,7 +74,11 @@ class EventValidator:
         self._dropped = dropped
         self.say_where = say_where
         self.reader = reader
-        self._keeps_text = reader is not None or cancellation.deadline is not None
+        self._called: list[str] | None = None
+        """The functions that were called, where ``tool_choice`` says something of them."""
+        if request.tools and request.tool_choice not in (None, "auto"):
+            self._called = []
+        self._keeps_text = reader is not None or cancellation.deadline is not None or self._called is not None
         self._started = cancellation.started
         self._first: float | None = None
         self._text = TextBuffer()
@@ -100,6 +105,8 @@ class EventValidator:
         if isinstance(event, _DELTAS):
             if self._first is None:
                 self._first = time.perf_counter() - self._started
+            if self._called is not None and isinstance(event, ToolCallDelta) and event.name:
+                self._called.append(event.name)
             return event
         if isinstance(event, Finished):
             self._end = event
@@ -144,9 +151,11 @@ class EventValidator:
     def terminal(self) -> Finished:
         """The terminal event, completed: timings, the parameters in effect, what was dropped.
 
-        Raises InvalidAnswerError for a whole answer that breaks its format.
+        Raises InvalidAnswerError for a whole answer that breaks its format, or ``tool_choice``.
         """
         end = self._end or Finished(finish_reason="cancelled")
+        if self._called is not None and end.finish_reason in ("stop", "tool_calls"):
+            self._check_calls(self._called)
         if self.reader is not None and end.finish_reason == "stop":
             self.reader.finish(str(self._text))
         queued = end.timings.queued if end.timings else None
@@ -156,6 +165,21 @@ class EventValidator:
             parameters=end.parameters or self._request.parameters(),
             dropped=(*self._dropped, *end.dropped),
         )
+
+    def _check_calls(self, called: list[str]) -> None:
+        """Servers may ignore ``tool_choice``. Raises InvalidAnswerError."""
+        choice = self._request.tool_choice
+        name = chosen_tool(choice)
+        reason = ""
+        if choice == "none":
+            reason = f"it calls {called[0]!r}, and tool_choice allows no call." if called else ""
+        elif not called:
+            reason = f"it calls no function, and tool_choice wants a call{f' of {name!r}' if name else ''}."
+        elif name is not None and set(called) != {name}:
+            other = next(each for each in called if each != name)
+            reason = f"it calls {other!r}, and tool_choice wants a call of {name!r}."
+        if reason:
+            raise InvalidAnswerError(str(self._text), reason)
 
 
 def validated(source: Iterator[Event], checker: EventValidator) -> Iterator[Event]:

@@ -183,7 +183,9 @@ function take(written: Step, chunk: Chunk, begun: number): void {
   if (chunk.usage) written.usage = chunk.usage;
   for (const choice of chunk.choices ?? []) {
     const { delta } = choice;
-    if (delta.content || delta.reasoning_content || delta.tool_calls) written.first ??= performance.now() - begun;
+    const now = performance.now() - begun;
+    if (delta.content || delta.reasoning_content || delta.tool_calls) written.first ??= now;
+    if (written.reasoning && (delta.content || delta.tool_calls)) written.thought ??= now - (written.first ?? now);
     written.text += delta.content ?? "";
     written.reasoning += delta.reasoning_content ?? "";
     for (const piece of delta.tool_calls ?? []) {

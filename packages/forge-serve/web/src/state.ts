@@ -1,6 +1,6 @@
 /** What the page shows, and what is done with conversations. */
 import { batch, computed, effect, signal } from "@preact/signals";
-import { json } from "./api";
+import { ApiError, json } from "./api";
 import * as storage from "./storage";
 import { newId, newSettings, type Conversation, type Model, type ParameterSchema, type Parameters } from "./types";
 
@@ -110,6 +110,11 @@ export function open(conversation: Conversation): void {
   conversation.models.forEach((model) => void loadParameters(model));
 }
 
+/** Whether anything is set that a new chat hasn't. */
+export function isSet({ system, parameters, format, tools, probabilities }: Conversation["settings"]): boolean {
+  return !!system.trim() || Object.keys(parameters).length > 0 || format.kind !== "text" || !!tools.trim() || probabilities;
+}
+
 export function startNew(): void {
   open(blank());
   if (!current.value.models.length) chooseFirst();
@@ -129,10 +134,22 @@ export function rename(conversation: Conversation, title: string): void {
   changes.value++;
 }
 
+/** Whether the browser's database has been read. */
+export const ready = signal(false);
+
 export async function readConversations(): Promise<void> {
   const stored = (await storage.all()).sort((a, b) => b.updated - a.updated);
   // What is shown may be streaming: it stays the object that it is.
   conversations.value = stored.map((each) => (each.id === current.value.id ? current.value : each));
+  if (!ready.value) openAddressed();
+  ready.value = true;
+}
+
+/** Show the conversation that the page's address names, or a new one. */
+export function openAddressed(): void {
+  const named = conversations.value.find((each) => `#${each.id}` === location.hash);
+  if (named) open(named);
+  else if (Object.keys(current.value.turns).length) startNew();
 }
 
 function chooseFirst(): void {
@@ -156,6 +173,20 @@ export async function readModels(): Promise<void> {
   } catch (error) {
     modelsError.value = (error as Error).message;
   }
+}
+
+let administers = true;
+
+/** Read them again while one is waited for: with the progress of loads, where the server tells us. */
+export async function followModels(): Promise<void> {
+  if (administers)
+    try {
+      setModels((await json<{ data: Model[] }>("admin/models")).data);
+      return;
+    } catch (error) {
+      administers = !(error instanceof ApiError && error.status === 403);
+    }
+  await readModels();
 }
 
 interface Described {

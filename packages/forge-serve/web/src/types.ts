@@ -34,6 +34,8 @@ export interface Step {
   /** Milliseconds until the first piece, and until the end. */
   first?: number;
   took?: number;
+  /** Milliseconds from the first piece of reasoning to what follows it. */
+  thought?: number;
   /** Fields that the server said mean nothing to it. */
   ignored?: string;
 }

@@ -18,7 +18,7 @@ class GenerationError(EngineError, RuntimeError):
 
 
 class InvalidAnswerError(EngineError, ValueError):
-    """An answer breaks the constraint that the request set. Servers may ignore constraints.
+    """An answer breaks the constraint that the request set, or its ``tool_choice``. Servers may ignore them.
 
     Attributes: ``text`` (the answer); ``reason``; ``place`` (a JSON pointer into the answer; empty for all of it).
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from .gguf import DamagedFileError, Header, read_header
 from .local import CONFIG, is_gguf, is_model_folder, local_path
+
+if TYPE_CHECKING:
+    from .gguf import Header
 
 ENCODERS: Final = frozenset(
     {"bert", "nomic-bert", "nomic-bert-moe", "jina-bert-v2", "jina-bert-v3", "modern-bert", "neo-bert", "eurobert"}
@@ -28,10 +30,19 @@ def model_task(location: str | os.PathLike[str]) -> Task | None:
         if is_model_folder(path):
             return folder_task(path)
         if is_gguf(path) and path.is_file():
-            return gguf_task(read_header(path))
-    except (DamagedFileError, OSError, ValueError):
+            return _file_task(path)
+    except (OSError, ValueError):
         pass
     return None
+
+
+def _file_task(path: Path) -> Task | None:
+    from .gguf import DamagedFileError, read_header  # with the first file: starting doesn't need it
+
+    try:
+        return gguf_task(read_header(path))
+    except DamagedFileError:
+        return None
 
 
 def gguf_task(header: Header) -> Task:

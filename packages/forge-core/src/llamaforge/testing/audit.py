@@ -38,7 +38,11 @@ IMPROBABLE: Final = -16.0
 """The logarithm of a probability at which two equal draws are no accident."""
 _REASONS: Final = frozenset({"stop", "length", "tool_calls", "content_filter", "unknown"})
 _FORMS: Final = frozenset({"response_format", "grammar", "tools"})
-_READ: Final = _FORMS | {"chat_template_kwargs", "reasoning_effort", "max_reasoning_tokens", "parse_special"}
+_READ: Final = (
+    _FORMS
+    | {"tool_choice", "parallel_tool_calls"}
+    | {"chat_template_kwargs", "reasoning_effort", "max_reasoning_tokens", "parse_special"}
+)
 """What may change the text that the model reads."""
 _SILENT: Final = frozenset({"timeout", "on_unsupported"})
 """What changes nothing in an answer that comes."""
@@ -312,7 +316,9 @@ def _told(asked: Asked, answer: GeneratedText) -> Found:
     usage, timings = answer.usage, answer.timings
     if answer.finish_reason not in _REASONS:
         yield "told", f"the reason is {answer.finish_reason!r}"
-    if bool(answer.tool_calls) != (answer.finish_reason == "tool_calls") and not asked.server:
+    # The limit may come after a first call.
+    called = ("tool_calls", "length", "content_filter") if answer.tool_calls else _REASONS - {"tool_calls"}
+    if answer.finish_reason not in called and not asked.server:
         yield "told", f"the reason is {answer.finish_reason!r} with {len(answer.tool_calls)} tool calls"
     if usage is not None:
         counts = (usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens, usage.reasoning_tokens)

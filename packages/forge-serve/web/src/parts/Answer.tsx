@@ -1,6 +1,6 @@
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { goOn, regenerate } from "../chat";
-import { changed, changes, current, keep, modelOf } from "../state";
+import { changed, changes, current, followModels, keep, modelOf } from "../state";
 import type { Answer, Step, ToolCall, Turn } from "../types";
 import { Icon } from "./icons";
 import { Code, Markdown } from "./Markdown";
@@ -48,11 +48,16 @@ function StepView({ turn, lane, answer, step, last, busy }: Props & { step: Step
 
 function Waiting({ model }: { model: string }) {
   changes.value;
-  const state = modelOf(model)?.state;
+  const { state, progress } = modelOf(model) ?? {};
+  useEffect(() => {
+    const timer = setInterval(() => void followModels(), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const share = progress?.total ? ` ${Math.floor((progress.done / progress.total) * 100)}%` : "";
   return (
     <p class="waiting">
       <span class="dots" aria-hidden="true"><i /><i /><i /></span>
-      {state && state !== "loaded" ? `Loading ${model}…` : "Reading…"}
+      {state && state !== "loaded" ? `Loading ${model}…${progress ? ` ${progress.what}${share}` : ""}` : "Reading…"}
     </p>
   );
 }
@@ -64,7 +69,14 @@ function Reasoning({ step, busy }: { step: Step; busy: boolean }) {
     <details class="reasoning">
       <summary>
         <Icon name="right" />
-        {busy ? <span class="shimmer">Thinking…</span> : <>Thought first{count ? `, ${count.toLocaleString()} tokens` : ""}</>}
+        {busy ? (
+          <span class="shimmer">Thinking…</span>
+        ) : (
+          <>
+            {step.thought === undefined ? "Thought first" : `Thought for ${seconds(step.thought)}`}
+            {count ? `, ${count.toLocaleString()} tokens` : ""}
+          </>
+        )}
       </summary>
       <div class="reasoning-text">{step.reasoning}</div>
     </details>

@@ -1,9 +1,9 @@
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { keyWanted } from "../api";
 import { stopAll, writing } from "../chat";
 import {
-  announcement, changes, conversations, current, dialog, drawer, loadParameters, models, open, panel, readConversations, readModels,
-  startNew, toast,
+  announcement, changes, conversations, current, dialog, drawer, loadParameters, models, open, openAddressed, panel, readConversations,
+  readModels, ready, startNew, toast,
 } from "../state";
 import { onOtherTab } from "../storage";
 import { Chat } from "./Chat";
@@ -30,6 +30,7 @@ export function App() {
   useEffect(() => {
     document.title = Object.keys(current.value.turns).length ? `${current.value.title} · LlamaForge` : "LlamaForge";
   }, [current.value, current.value.title]);
+  useAddress();
   useEffect(() => {
     addEventListener("keydown", shortcut);
     return () => removeEventListener("keydown", shortcut);
@@ -57,6 +58,23 @@ export function App() {
       <div class="hidden" role="status" aria-live="polite">{announcement.value}</div>
     </div>
   );
+}
+
+/** The address names the conversation: it is there again after a reload, and the browser's back button works. */
+function useAddress(): void {
+  const { id, turns } = current.value;
+  const shown = useRef(id);
+  const wanted = Object.keys(turns).length ? `#${id}` : "";
+  useEffect(() => {
+    if (!ready.value) return;
+    const place = wanted || location.pathname + location.search;
+    if (location.hash !== wanted) history[shown.current === id ? "replaceState" : "pushState"](null, "", place);
+    shown.current = id;
+  }, [wanted, ready.value]);
+  useEffect(() => {
+    addEventListener("popstate", openAddressed);
+    return () => removeEventListener("popstate", openAddressed);
+  }, []);
 }
 
 function Toast() {

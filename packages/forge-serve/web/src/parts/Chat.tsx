@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { branchOff, edit, regenerate, send, stop, writing } from "../chat";
-import { changed, changes, current, keep, modelOf } from "../state";
+import { changed, changes, current, keep, modelOf, panel } from "../state";
 import * as tree from "../tree";
 import type { Answer, Turn } from "../types";
 import { AnswerView } from "./Answer";
@@ -47,6 +47,7 @@ export function Chat() {
         setAtEnd(stuck.current);
       }}
     >
+      <SystemPrompt />
       {turns.length ? (
         <ol ref={list} class={`turns ${turns.some((turn) => turn.lanes.length > 1) ? "two" : ""}`} aria-label="Conversation">
           {turns.map((turn, place) => <TurnView key={turn.id} turn={turn} last={place === turns.length - 1} />)}
@@ -57,6 +58,38 @@ export function Chat() {
       {!atEnd && turns.length > 0 && (
         <button class="to-end" onClick={toEnd} aria-label="To the end"><Icon name="down" /></button>
       )}
+    </div>
+  );
+}
+
+/** What the model is told before everything else: a conversation is hard to read without it. */
+function SystemPrompt() {
+  changes.value;
+  const text = current.value.settings.system.trim();
+  if (!text) return null;
+  return (
+    <button
+      class="system" title={text}
+      onClick={() => {
+        panel.value = true;
+        requestAnimationFrame(() => document.getElementById("system")?.focus());
+      }}
+    >
+      <strong>System prompt</strong> <span>{text}</span>
+    </button>
+  );
+}
+
+const LONG = { lines: 16, characters: 1500 };
+
+/** What was asked; a long one is folded, so that a pasted file doesn't bury the answer. */
+function Question({ text }: { text: string }) {
+  const [whole, show] = useState(false);
+  const long = text.length > LONG.characters || text.split("\n").length > LONG.lines;
+  return (
+    <div class={`bubble ${long && !whole ? "folded" : ""}`}>
+      <div class="said">{text}</div>
+      {long && <button class="link" aria-expanded={whole} onClick={() => show(!whole)}>{whole ? "Show less" : "Show all of it"}</button>}
     </div>
   );
 }
@@ -115,7 +148,7 @@ function TurnView({ turn, last }: { turn: Turn; last: boolean }) {
       <article class="question" aria-label="You">
         {!editing ? (
           <>
-            <div class="bubble">{turn.text}</div>
+            <Question text={turn.text} />
             <div class="actions">
               <Chooser
                 what="Version" count={beside.length} place={beside.indexOf(turn)}

@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { send, stopAll, writing } from "../chat";
-import { changes, current, startNew } from "../state";
+import { changes, current, startNew, toast } from "../state";
 import * as tree from "../tree";
 import { Icon } from "./icons";
 
@@ -10,6 +10,17 @@ const drafts = new Map<string, string>();
 export function grow(box: HTMLTextAreaElement): void {
   box.style.height = "auto";
   box.style.height = `${box.scrollHeight}px`;
+}
+
+const LARGEST = 1_000_000;
+
+/** A text file as it is put into a message; throws an Error where it is none. */
+async function quoted(file: File): Promise<string> {
+  if (file.size > LARGEST) throw new Error(`“${file.name}” has more than a million bytes.`);
+  const text = await file.text();
+  if (/[\0\uFFFD]/.test(text)) throw new Error(`“${file.name}” is no text file. Models are given text here.`);
+  const ticks = (text.match(/`{3,}/g) ?? []).reduce((longest, each) => (each.length >= longest.length ? `${each}\`` : longest), "```");
+  return `${file.name}\n${ticks}${/\.(\w+)$/.exec(file.name)?.[1] ?? ""}\n${text.trimEnd()}\n${ticks}\n`;
 }
 
 export function Composer() {
@@ -36,6 +47,33 @@ export function Composer() {
     drafts.set(conversation.id, value);
     setText(value);
   };
+  const insert = async (files: Iterable<File>): Promise<void> => {
+    for (const file of files)
+      try {
+        const added = await quoted(file);
+        const before = drafts.get(conversation.id) ?? "";
+        type(before && !before.endsWith("\n") ? `${before}\n\n${added}` : before + added);
+      } catch (error) {
+        toast.value = { text: (error as Error).message, bad: true };
+      }
+    box.current?.focus();
+  };
+  const picker = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // Anywhere in the window: a file that misses the box would otherwise replace the page.
+    const over = (event: DragEvent): void => event.preventDefault();
+    const drop = (event: DragEvent): void => {
+      if (!event.dataTransfer?.files.length) return;
+      event.preventDefault();
+      void insert(event.dataTransfer.files);
+    };
+    addEventListener("dragover", over);
+    addEventListener("drop", drop);
+    return () => {
+      removeEventListener("dragover", over);
+      removeEventListener("drop", drop);
+    };
+  }, [conversation.id]);
   const submit = (): void => {
     if (busy || !text.trim()) return;
     if (send(text.trim())) type("");
@@ -43,6 +81,19 @@ export function Composer() {
   return (
     <form class="composer" onSubmit={(event) => { event.preventDefault(); submit(); }}>
       <div class="composer-box">
+        <button
+          type="button" class="icon-button" aria-label="Insert a text file" title="Insert a text file, or drop one here"
+          onClick={() => picker.current!.click()}
+        >
+          <Icon name="clip" />
+        </button>
+        <input
+          ref={picker} id="file" type="file" multiple hidden aria-label="Text files"
+          onChange={(event) => {
+            void insert([...(event.currentTarget.files ?? [])]);
+            event.currentTarget.value = "";
+          }}
+        />
         <label class="hidden" for="composer">Message</label>
         <textarea
           id="composer"

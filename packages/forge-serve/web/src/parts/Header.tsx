@@ -1,5 +1,5 @@
 import { compare } from "../chat";
-import { changes, chatModels, current, dialog, drawer, modelOf, models, modelsError, panel, readModels, setModel } from "../state";
+import { changes, chatModels, current, dialog, drawer, isSet, modelOf, models, modelsError, panel, readModels, setModel } from "../state";
 import * as tree from "../tree";
 import { Icon } from "./icons";
 
@@ -29,8 +29,12 @@ export function Header() {
         >
           <Icon name="columns" />
         </button>
-        <button class="icon-button" aria-label="Settings" title="Settings" aria-expanded={panel.value} onClick={() => (panel.value = !panel.value)}>
+        <button
+          class="icon-button" aria-label="Settings" title={isSet(conversation.settings) ? "Settings; some are set" : "Settings"}
+          aria-expanded={panel.value} onClick={() => (panel.value = !panel.value)}
+        >
           <Icon name="sliders" />
+          {isSet(conversation.settings) && <span class="dot" />}
         </button>
       </div>
     </header>

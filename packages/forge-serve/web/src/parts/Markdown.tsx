@@ -1,6 +1,6 @@
 import { Component } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import { blocks, highlighted } from "../markdown";
+import { blocks, highlighted, loadMath, missesMath } from "../markdown";
 import { Icon } from "./icons";
 
 /** Markdown, block by block: while a text grows, what stands already is left alone. */
@@ -29,7 +29,9 @@ class Html extends Component<{ raw: string; html: () => string }> {
     return next.raw !== this.props.raw;
   }
   override render() {
-    return <div dangerouslySetInnerHTML={{ __html: this.props.html() }} />;
+    const __html = this.props.html();
+    if (missesMath()) void loadMath().then(() => this.forceUpdate());
+    return <div dangerouslySetInnerHTML={{ __html }} />;
   }
 }
 

@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import { change, changes, current } from "../state";
 import type { Parameters, ParameterSchema } from "../types";
 import { Typed } from "./fields";
@@ -15,6 +16,7 @@ const title = (name: string): string => {
 /** A form made from the schema that the server has of its parameters. */
 export function ParameterForm({ known }: { known: Parameters[] }) {
   changes.value;
+  const [unfolded, unfold] = useState(Object.keys(current.value.settings.parameters).some((name) => !FIRST.includes(name)));
   if (!known.length) return <p class="note">This server doesn't say which parameters the model has.</p>;
   const schemas: Record<string, ParameterSchema> = Object.assign({}, ...known.map((each) => each.schemas));
   const names = Object.keys(schemas).filter((name) => !ELSEWHERE.has(name));
@@ -26,7 +28,7 @@ export function ParameterForm({ known }: { known: Parameters[] }) {
   return (
     <div class="form">
       {shared.filter((name) => FIRST.includes(name)).map(field)}
-      <details class="more" open={more.some((name) => name in current.value.settings.parameters)}>
+      <details class="more" open={unfolded} onToggle={(event) => unfold(event.currentTarget.open)}>
         <summary><Icon name="right" /> More parameters</summary>
         <div class="form">{more.map(field)}</div>
       </details>

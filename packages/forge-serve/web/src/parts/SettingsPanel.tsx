@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import { change, changes, current, keepAsDefault, panel, parameters } from "../state";
 import { newSettings } from "../types";
 import { FormatEditor } from "./FormatEditor";
@@ -37,7 +38,7 @@ export function SettingsPanel() {
         <h2>Settings</h2>
         <button class="icon-button" aria-label="Close the settings" onClick={() => (panel.value = false)}><Icon name="close" /></button>
       </header>
-      <div class="panel-body">
+      <div class="panel-body" key={current.value.id}>
         <Section title="System prompt" open mark={settings.system.trim() ? "set" : ""}>
           <label class="hidden" for="system">System prompt</label>
           <textarea
@@ -77,8 +78,9 @@ export function SettingsPanel() {
 }
 
 function Section({ title, mark, open, children }: { title: string; mark: string; open?: boolean; children: preact.ComponentChildren }) {
+  const [shown, show] = useState(open || !!mark); // what is set unfolds it once; emptying a box must not fold it away
   return (
-    <details class="section" open={open || !!mark}>
+    <details class="section" open={shown} onToggle={(event) => show(event.currentTarget.open)}>
       <summary><Icon name="right" /><h3>{title}</h3>{mark && <span class="mark">{mark}</span>}</summary>
       <div class="section-body">{children}</div>
     </details>

@@ -29,6 +29,21 @@ function matches(conversation: Conversation, words: string[]): boolean {
   return words.every((word) => text.includes(word));
 }
 
+/** Where the words stand, if not in the title: what is before, the words, and what is after. */
+function place(conversation: Conversation, words: string[]): [string, string, string] | null {
+  const word = words.find((each) => !conversation.title.toLowerCase().includes(each));
+  if (!word) return null;
+  for (const turn of Object.values(conversation.turns))
+    for (const text of [turn.text, ...turn.lanes.flat().flatMap((answer) => answer.steps.map((step) => step.text))]) {
+      const at = text.toLowerCase().indexOf(word);
+      if (at < 0) continue;
+      const from = Math.max(0, text.lastIndexOf(" ", Math.max(0, at - 12)));
+      const end = at + word.length;
+      return [(from ? "…" : "") + text.slice(from, at), text.slice(at, end), text.slice(end, end + 60)];
+    }
+  return null;
+}
+
 const THEMES: [Theme, string, "half" | "sun" | "moon"][] = [
   ["auto", "As the system", "half"],
   ["light", "Light", "sun"],
@@ -38,7 +53,8 @@ const THEMES: [Theme, string, "half" | "sun" | "moon"][] = [
 export function Sidebar() {
   const [sought, seek] = useState("");
   changes.value;
-  const found = conversations.value.filter((each) => matches(each, sought.toLowerCase().split(/\s+/).filter(Boolean)));
+  const words = sought.toLowerCase().split(/\s+/).filter(Boolean);
+  const found = conversations.value.filter((each) => matches(each, words));
   const groups = Map.groupBy ? Map.groupBy(found, (each) => group(each.updated)) : new Map([["All", found]]);
   return (
     <nav class="sidebar" aria-label="Conversations">
@@ -62,7 +78,7 @@ export function Sidebar() {
         {[...groups].map(([name, each]) => (
           <section key={name}>
             <h2>{name}</h2>
-            <ul>{each.map((conversation) => <Entry key={conversation.id} conversation={conversation} />)}</ul>
+            <ul>{each.map((conversation) => <Entry key={conversation.id} conversation={conversation} words={words} />)}</ul>
           </section>
         ))}
       </div>
@@ -82,10 +98,11 @@ export function Sidebar() {
   );
 }
 
-function Entry({ conversation }: { conversation: Conversation }) {
+function Entry({ conversation, words }: { conversation: Conversation; words: string[] }) {
   changes.value;
   const [renaming, setRenaming] = useState(false);
   const shown = current.value.id === conversation.id;
+  const hit = place(conversation, words);
   const busy = Object.values(conversation.turns).some((turn) => turn.lanes.flat().some((answer) => writing.value.has(answer.id)));
   if (renaming)
     return (
@@ -111,6 +128,7 @@ function Entry({ conversation }: { conversation: Conversation }) {
       <button class="title" aria-current={shown ? "page" : undefined} onClick={() => open(conversation)}>
         {busy && <span class="pulse" aria-hidden="true" />}
         {conversation.title}
+        {hit && <span class="hit">{hit[0]}<mark>{hit[1]}</mark>{hit[2]}</span>}
       </button>
       <button class="icon-button" aria-label={`Rename “${conversation.title}”`} onClick={() => setRenaming(true)}>
         <Icon name="edit" />

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from ...errors import LlamaForgeError, RequestError
+from ...errors import InvalidAnswerError, LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
 from ..kit import Kit
@@ -116,7 +116,10 @@ class ToolingChecks(Kit):
         for way in ways(subject):
             if way.is_raw:
                 continue
-            came = way.ask(subject.prompt, {**subject.greedy, **subject.limit(TOKENS), **given})
+            try:
+                came = way.ask(subject.prompt, {**subject.greedy, **subject.limit(TOKENS), **given})
+            except InvalidAnswerError as error:
+                raise NotAsExpected(f"a call on the path {way.name}", error) from error
             self._is_sound(came)
             if not subject.rounding:
                 calls = [[(c.function.name, c.function.arguments) for c in each.tool_calls] for each in (came, wanted)]
