@@ -23,6 +23,7 @@ class Digits:
     """An engine that always says the digits of *told*."""
 
     is_basic = False
+    model_path = "digits"
     capabilities = SimpleNamespace(
         parameters={"temperature", "max_tokens", "logprobs", "top_logprobs"}, server_defaults=False
     )
