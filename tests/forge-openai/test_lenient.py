@@ -22,6 +22,9 @@ from forge_openai.answer.lenient import LenientReader, whole
 
 Reports = list[tuple[str, object]]
 
+TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+CALLS = ("tool_calls", "function_call")
+
 
 def read(found: dict[str, Any]) -> tuple[Chunk, Reports]:
     """The chunk, and what was reported of it."""
@@ -115,8 +118,7 @@ def test_nothing_is_reported_of_null() -> None:
     assert read({"choices": None, "usage": None}) == (Chunk(choices=[]), [])
     assert read({"choices": [None]}) == (Chunk(choices=[]), [])
     empty = Delta(content="", refusal="", reasoning_content="", tool_calls=[])
-    names = ("content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call")
-    assert delta(dict.fromkeys(names)) == (empty, [])
+    assert delta(dict.fromkeys(TEXTS + CALLS)) == (empty, [])
     assert delta({}) == (empty, [])
 
 
@@ -152,7 +154,9 @@ def test_a_delta_of_another_type(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["delta", "message"])
-@pytest.mark.parametrize("name", ["content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call"])
+@pytest.mark.parametrize(
+    "name", ["content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call"]
+)
 def test_a_field_of_a_delta_is_reported_by_its_place(place: str, name: str) -> None:
     made, reports = choice(**{place: {name: True}})
     assert getattr(made, place) == Delta(content="", refusal="", reasoning_content="", tool_calls=[])
@@ -224,10 +228,20 @@ def test_tool_calls_of_other_shapes() -> None:
         ({"id": [1]}, ToolCallPart(), "[].id", [1]),
         ({"index": "x"}, ToolCallPart(), "[].index", "x"),
         ({"function": 5}, ToolCallPart(), "[].function", 5),
-        ({"function": {"name": 5, "arguments": "{}"}}, ToolCallPart(function=FunctionPart(None, "{}")), "[].function.name", 5),
-        ({"function": {"name": "f", "arguments": 5}}, ToolCallPart(function=FunctionPart("f")), "[].function.arguments", 5),
+        (
+            {"function": {"name": 5, "arguments": "{}"}},
+            ToolCallPart(function=FunctionPart(None, "{}")),
+            "[].function.name",
+            5,
+        ),
+        (
+            {"function": {"name": "f", "arguments": 5}},
+            ToolCallPart(function=FunctionPart("f")),
+            "[].function.arguments",
+            5,
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_part_of_a_call_is_reported(call: Any, left: ToolCallPart | None, reported: str, value: object) -> None:
     made, reports = delta({"tool_calls": [call, {"index": 3}]})
     assert made is not None
