@@ -149,25 +149,15 @@ TestInMemory = InMemory.TestCase
 TestInMemory.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
-class Gated(Scripted):
+class Gated(Sized):
     """Is loaded once its gate is open; counts with what it takes from the beginning of its load."""
 
     inside: ClassVar[dict[str, int]] = {}
-    lock: ClassVar[threading.Lock] = threading.Lock()
     gates: ClassVar[dict[str, threading.Event]] = {}
 
     def load(self, model_path: str, config: Any) -> None:
-        self.held = Path(model_path).name
-        with self.lock:
-            self.inside[self.held] += 1
+        super().load(model_path, config)
         assert self.gates[self.held].wait(60)
-
-    def unload(self) -> None:
-        with self.lock:
-            self.inside[self.held] -= 1
-
-    def memory(self) -> MemoryUsage | None:
-        return MemoryUsage(host=SIZES[self.held], measured=True)
 
 
 class Promised(RuleBasedStateMachine):
