@@ -9,6 +9,8 @@ from llamaforge.testing.fakes import QueueingToyBackend
 
 
 class TestSlowQueueingToy(BackendConformance):
+    """Two milliseconds a token."""
+
     backend = QueueingToyBackend
     model = "toy"
     parameters: ClassVar = {"delay": 0.002}
