@@ -476,6 +476,25 @@ def test_every_cut_of_a_text(text: str, cuts: list[int], as_bytes: bool) -> None
     assert "".join(map(joiner.feed, pieces)) + joiner.finish() == text
 
 
+def test_what_is_complete_comes_at_once_and_no_more() -> None:
+    half, other = "\ud83c", "\udf0a"
+    bytes_of = "é€🌊".encode().decode("ascii", "surrogateescape")
+    for pieces, told in (
+        (["a" + half + other + "é", "b"], ["a🌊é", "b", ""]),
+        (["a" + half, other, "b"], ["a", "🌊", "b", ""]),
+        ([half, half], ["", "\ufffd", "\ufffd"]),
+        ([half, "x"], ["", "\ufffdx", ""]),
+        ([other, "x"], ["\ufffd", "x", ""]),
+        ([bytes_of, "!"], ["é€🌊", "!", ""]),
+        (["a" + bytes_of[0], bytes_of[1], bytes_of[2:4], bytes_of[4] + "!"], ["a", "é", "", "€!", ""]),
+        ([bytes_of[5], bytes_of[6], bytes_of[7], bytes_of[8]], ["", "", "", "🌊", ""]),
+        ([bytes_of[5:8], "!"], ["", "\ufffd!", ""]),
+        ([bytes_of[1], bytes_of[0] * 2], ["\ufffd", "\ufffd", "\ufffd"]),
+    ):
+        joiner = CharacterJoiner()
+        assert [*map(joiner.feed, pieces), joiner.finish()] == told
+
+
 @given(st.text(st.characters(categories=None)))
 def test_mended_text_can_be_encoded(text: str) -> None:
     mend(text).encode()

@@ -78,6 +78,12 @@ def test_an_event_of_several_lines_among_others() -> None:
     assert [data for _, data in parse([stream])] == [b"x", b"{}", b"a\nb", b"y"]
 
 
+def test_a_byte_order_mark_counts_at_the_start_alone() -> None:
+    mark = b"\xef\xbb\xbf"
+    assert parse([mark + b"data: x\n\n" + mark + b"data: y\n\ndata: z\n\n"]) == [("message", b"x"), ("message", b"z")]
+    assert parse([b"\n" + mark + b"data: x\n\n"]) == parse([mark + mark + b"data: x\n\n"]) == []
+
+
 def test_a_servers_stream() -> None:
     stream = b': ping\n\ndata: {"a":1}\n\nevent: error\ndata: first\ndata:second\n\ndata: [DONE]\n\ndata: never ended\n'
     assert parse([stream]) == [
