@@ -250,9 +250,13 @@ def _child(
         outcome = "import"
     said = plugin.said if outcome != "broken" else f"pytest's exit status {status}: {printed[-1500:]}"
     modules = sorted(name for name in sys.modules if list_modules)
-    verdict = Verdict(outcome=outcome, test=plugin.test, said=said, modules=modules)
+    verdict = Verdict(outcome=outcome, test=_encodable(plugin.test), said=_encodable(said), modules=modules)
     report.write_bytes(msgspec.json.encode(verdict))
     os._exit(0)
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _check_places(workplace: Workplace) -> None:

@@ -319,6 +319,7 @@ def test_guesses_where_the_content_is_searched() -> None:
         ([delta("<think>a"), delta("b</think>END")], 2, 2),
         ([spelt("<think>", "a", text="<think>a!"), spelt("b</", "think>END", text="b</think>END!")], 4, 4),
         ([delta("<thi"), delta("s>"), delta("END")], 3, 0),
+        ([delta("<"), delta("th"), delta("is>"), delta("END")], 4, 0),
         ([spelt("<thi"), spelt("s>"), spelt("END")], 3, 0),
         ([delta("a"), delta("END")], 2, 0),
     ):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, get_args
 
 import pytest
@@ -180,6 +181,7 @@ def test_an_engine_option_is_refused_in_these_words(field: str) -> None:
     error = caught.value
     assert (error.name, error.value, error.expected) == (f"engine[{field!r}]", None, "left out")
     assert str(error) == f"engine can't contain {field!r}: {SET_BY_US[field]}."
+    assert re.fullmatch("[a-z_() ]+", SET_BY_US[field]), "the end of a sentence"
 
 
 def test_an_engine_option_that_is_a_parameter() -> None:

@@ -84,6 +84,14 @@ def test_a_byte_order_mark_counts_at_the_start_alone() -> None:
     assert parse([b"\n" + mark + b"data: x\n\n"]) == parse([mark + mark + b"data: x\n\n"]) == []
 
 
+def test_a_line_end_that_is_cut_in_two_is_one() -> None:
+    for end in (b"\r\n", b"\r", b"\n"):
+        stream = end.join([b"event: e", b"data: x", b"data: y", b"", b"data: z", b"", b""])
+        events = [("e", b"x\ny"), ("message", b"z")]
+        assert parse([stream]) == parse([stream[index : index + 1] for index in range(len(stream))]) == events
+        assert all(parse([stream[:cut], b"", stream[cut:]]) == events for cut in range(len(stream)))
+
+
 def test_a_servers_stream() -> None:
     stream = b': ping\n\ndata: {"a":1}\n\nevent: error\ndata: first\ndata:second\n\ndata: [DONE]\n\ndata: never ended\n'
     assert parse([stream]) == [
