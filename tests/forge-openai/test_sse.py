@@ -84,6 +84,12 @@ def test_a_byte_order_mark_counts_at_the_start_alone() -> None:
     assert parse([b"\n" + mark + b"data: x\n\n"]) == parse([mark + mark + b"data: x\n\n"]) == []
 
 
+def test_a_name_that_ends_like_another_is_no_data() -> None:
+    for begin in (b"", b"\n\n", b"data: x\n\n"):
+        assert [data for _, data in parse([begin + b"xdata: y\n\ndata: z\n\n"])][-1:] == [b"z"]
+        assert b"y" not in [data for _, data in parse([begin + b"xdata: y\n\n"])]
+
+
 def test_a_line_end_that_is_cut_in_two_is_one() -> None:
     for end in (b"\r\n", b"\r", b"\n"):
         stream = end.join([b"event: e", b"data: x", b"data: y", b"", b"data: z", b"", b""])

@@ -9,8 +9,8 @@ from llamaforge.testing.fakes import QueueingToyBackend
 
 
 class TestSlowQueueingToy(BackendConformance):
-    """Two milliseconds a token."""
+    """Ten milliseconds a token: only answers that take a third of a second have a queue to look at."""
 
     backend = QueueingToyBackend
     model = "toy"
-    parameters: ClassVar = {"delay": 0.002}
+    parameters: ClassVar = {"delay": 0.01}
