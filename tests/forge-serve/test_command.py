@@ -151,6 +151,12 @@ def test_the_access_log_tells_no_prompt(tmp_path: Path) -> None:
         assert (told["model"], told["ending"], told["completion_tokens"]) == ("echo", "finished", 2)
 
 
+def test_a_broken_file_of_models_is_told_at_the_start(tmp_path: Path) -> None:
+    with started(tmp_path, models="[x\n") as server:
+        assert server.ended() == 2
+        assert "models.toml, line 1: it is not valid TOML" in server.said()
+
+
 def test_of_an_engine_only_warnings_are_logged(tmp_path: Path) -> None:
     file = make_tiny_gguf(tmp_path / "tiny.gguf")
     models = f'[models.tiny]\npath = "{file}"\nparameters = {{ n_threads = 1 }}\n'

@@ -135,6 +135,7 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
     from .connections import Connections
 
     _begin_log(settings["access_log"])
+    forge.list_models()  # a file of models that can't be read is told now
     names = tuple(_known(forge, model) for model in settings["models"])
     config = _config(forge, settings, names)
     app = create_app(forge, config)
