@@ -39,8 +39,11 @@ class SpellingChecks(Kit, slow=True):
             return
         given = {**subject.greedy, **subject.limit(4 * len(TEXT)), **asked}
         counts: dict[str, int] = {}
-        for way in spread(ways(subject), min(6, cells_within(subject, len(TEXT), 4.0, least=3))):
-            answer = subject.answered(lambda: way.ask("Say it.", given), f"{way.name} with {asked}")  # noqa: B023
+        sampled = {"temperature": 0.7, "seed": 1} if subject.declares("temperature", "seed") else {}
+        heats: tuple[dict[str, Any], ...] = (subject.greedy, {**subject.greedy, **sampled})
+        for place, way in enumerate(spread(ways(subject), min(6, cells_within(subject, len(TEXT), 4.0, least=3)))):
+            given = {**given, **heats[place % 2]}
+            answer = subject.answered(lambda: way.ask("Say it.", given), f"{way.name} with {given}")  # noqa: B023
             expect_equal(str(answer), TEXT, f"the answer of {way.name} that can be but one text")
             expect_equal(answer.finish_reason, "stop", f"finish_reason of {way.name} at the end of a text")
             expect_equal(answer.stop, None, f"result.stop of {way.name}, which was given no stop string")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
@@ -14,6 +15,9 @@ from ..subject import Subject
 from ..ways import ways
 
 TOKENS: Final = 24
+LONGER: Final = 56
+LONG_STOP: Final = 120
+"""Characters of a stop string that some limit might cut."""
 NEVER: Final = "\u2603"
 SPECIAL: Final = ".*+?[](){}|^$\\"
 
@@ -32,6 +36,11 @@ class StoppingChecks(Kit):
             subject.refuses(stop=["x"])
             return
         whole = str(subject.material())
+        longer = str(subject.known(LONGER)).rstrip("\ufffd")
+        if len(longer) > LONG_STOP + 20 and longer.startswith(whole.rstrip("\ufffd")):
+            stop = longer[10 : 10 + LONG_STOP]
+            answer = subject.say(LONGER, stop=[stop])
+            expect_equal(str(answer), longer[:10], f"the answer with a stop string of {LONG_STOP} characters")
         for stops in _shapes(whole.rstrip("\ufffd")):  # there, a further token completes a character
             wanted, met = _ended(whole, stops)
             answer = subject.say(TOKENS, stop=stops)
@@ -116,6 +125,11 @@ def _shapes(whole: str) -> Iterator[list[str]]:
         if one == two and place > 1:  # the search must not start again after the second of them
             yield [whole[place + 1 : place + 4]]
             yield [one + whole[place + 2 : place + 4]]
+            break
+    for letter in sorted(set(whole)):
+        apart = unicodedata.normalize("NFD", letter)
+        if apart not in whole:
+            yield [apart, NEVER]  # it looks alike, and is another text
             break
     for place, letter in enumerate(whole):
         if not letter.isascii() and place > 2 and letter != "\ufffd":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,7 @@ from ..subject import Subject
 from ..ways import ways
 
 NEVER: Final = "\u2603\u2603"
+STREAMED: Final = 16
 SHARED: Final = 4
 """Tokens that two raw prompts with other first words may have in common: one that begins a text, half a word."""
 SLOW: Final = 0.25
@@ -188,7 +190,8 @@ class TellingChecks(Kit):
         expect(len(seen) < ATTEMPTS, "a first token well before the end", Told(", ".join(seen)))
 
     def test_log_probabilities_come_with_their_text(self, subject: Subject) -> None:
-        """While streaming, text comes with the tokens that spell it: no more is held back than may begin a stop string.
+        """While streaming, text comes with the tokens that spell it, on every path: no more is held back than what may
+        begin a stop string.
 
         Why: text that comes late is a slow model to those who wait. Look at: as many characters held back as the
         longest stop string has; events collected for a rhythm of their own.
@@ -197,9 +200,8 @@ class TellingChecks(Kit):
             subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
             return
         stop = f"{NEVER}{'x' * 60}"
-        for more in ({"stop": [stop]}, {}):
-            with subject.stream(**subject.greedy, **subject.limit(16), **more, logprobs=True) as stream:
-                events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
+        for what, read in self._streams_of_events(subject, stop).items():
+            events = Subject.answered(read, f"the events of {what} to their end")
             deltas = [event for event in events if isinstance(event, TextDelta)]
             spelled = shown = ""
             behind = tokens = 0
@@ -213,8 +215,33 @@ class TellingChecks(Kit):
             if subject.backend.capabilities.server_defaults or tokens < 8:
                 continue
             told = Told(f"{behind} of {len(deltas)} late: {[event.text for event in deltas]}")
-            expect(behind <= len(deltas) // 2, f"text that comes with its token, not with the next one, {more}", told)
-            expect(len(deltas) > tokens // 2, f"about as many pieces as tokens, {tokens}, with {more}", told)
+            expect(behind <= len(deltas) // 2, f"text of {what} that comes with its token, not with the next one", told)
+            expect(len(deltas) > tokens // 2, f"about as many pieces of {what} as tokens, {tokens}", told)
+
+    def _streams_of_events(self, subject: Subject, stop: str) -> dict[str, Callable[[], list[Any]]]:
+        """The streams of all paths, sampled and with stop strings; each read to its end."""
+        backend, prompt = subject.backend, subject.prompt
+        turns = [{"role": "user", "content": prompt}]
+        given = {**subject.greedy, **subject.limit(STREAMED), "logprobs": True}
+        heat = {"temperature": 0.7, "seed": 3}
+
+        async def later(stream: Any) -> list[Any]:
+            return [event async for event in stream.events()]
+
+        made: dict[str, Callable[[], list[Any]]] = {
+            "a stream with stop strings": lambda: list(subject.stream(**given, stop=[stop]).events()),
+            "a stream": lambda: list(subject.stream(**given).events()),
+            "agenerate_stream()": lambda: self.run_async(lambda: later(backend.agenerate_stream(prompt, given))),
+        }
+        if subject.declares(*heat):
+            made["a sampled stream"] = lambda: list(subject.stream(**(given | heat)).events())
+        if subject.has_template:
+            made["chat_stream()"] = lambda: list(backend.chat_stream(turns, given).events())
+            made["achat_stream()"] = lambda: self.run_async(lambda: later(backend.achat_stream(turns, given)))
+        if any(way.is_raw for way in ways(subject)):
+            raw = {**given, "raw": True}
+            made["a raw stream"] = lambda: list(backend.generate_stream(backend.render(prompt), raw).events())
+        return made
 
 
 def _plain(text: str) -> int:
