@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from ...backends.batch import BatchItem
 from ...errors import EmptyPromptError
@@ -33,7 +33,7 @@ class BatchChecks(Kit):
             for item, prompt in zip(items, prompts, strict=True):
                 subject.agrees(item.text, subject.known(TOKENS, prompt), f"the answer of {way} to {prompt!r}")
         many = [prompts[number % len(prompts)] for number in range(MANY)]
-        for way, items in self._both(subject, many, {**subject.greedy, **subject.limit(1)}):
+        for way, items in self._both(subject, many, {**subject.greedy, **subject.limit(1)}, concurrency=2):
             expect_equal([item.index for item in items], list(range(MANY)), f"the indices of {way}, of {MANY} prompts")
             for item, prompt in zip(items, many, strict=True):
                 subject.agrees(item.text, subject.known(1, prompt), f"the answer of {way} to {prompt!r} among {MANY}")
@@ -94,7 +94,7 @@ class BatchChecks(Kit):
         expect(ahead <= 2 * FAR, f"at most {2 * FAR} prompts taken by agenerate_batch() for the first answer", ahead)
 
     def _both(
-        self, subject: Subject, prompts: list[str], given: dict[str, object]
+        self, subject: Subject, prompts: list[str], given: dict[str, object], **more: Any
     ) -> Iterator[tuple[str, list[BatchItem]]]:
         """The items of both ways."""
         __tracebackhide__ = True
@@ -102,10 +102,10 @@ class BatchChecks(Kit):
             self._basic(subject)
             return
         backend = subject.backend
-        yield "generate_batch", subject.in_time(lambda: list(backend.generate_batch(prompts, given)), "a batch")
+        yield "generate_batch", subject.in_time(lambda: list(backend.generate_batch(prompts, given, **more)), "a batch")
 
         async def items() -> list[BatchItem]:
-            return [item async for item in backend.agenerate_batch(prompts, given)]
+            return [item async for item in backend.agenerate_batch(prompts, given, **more)]
 
         yield "agenerate_batch", subject.answered(lambda: self.run_async(items), "an asynchronous batch")
 
