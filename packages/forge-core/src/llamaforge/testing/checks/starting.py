@@ -62,6 +62,8 @@ class StartingChecks(Kit):
             began = time.perf_counter()
             subject.in_time(stream.read, f"a {name}() that is read late")
             took = time.perf_counter() - began
+            if took <= whole / 4:  # the machine may have been busy when that was measured
+                whole = min(whole, subject.whole(given))
             told = Told(
                 f"read in {took:.2f} s, made in {made:.2f} s; an answer takes {whole:.2f} s (busy: {busy:.2f} s)"
             )
