@@ -180,9 +180,12 @@ def test_many_small_loads_leak_nothing(tiny_gguf: Path) -> None:
         backend.unload_model()
 
     cycles(10)
-    before = memory_held()
-    cycles(80)
-    assert memory_held() - before < 5e6
+    grown: list[int] = []
+    while not grown or grown[-1] >= 5e6:  # a leak grows each time; what the rest of the process keeps doesn't
+        assert len(grown) < 3, grown
+        before = memory_held()
+        cycles(80)
+        grown.append(memory_held() - before)
 
 
 def test_a_failed_load_gives_everything_back(gguf_model: Path) -> None:

@@ -85,6 +85,16 @@ def server(served: Running) -> Running:
     return served
 
 
+def unload(server: Running, name: str) -> None:
+    """Unload a model that an earlier test may have left loaded, as soon as nothing uses it."""
+
+    def is_unloaded() -> bool:
+        server.forge.pool.unload_idle(0, name)
+        return not server.forge.is_model_loaded(name)
+
+    until(is_unloaded)
+
+
 @pytest.fixture
 def visit(server: Running, browser: Browser) -> Iterator[Open]:
     """Opens the page in a new profile; at the end it must not have complained."""
@@ -307,7 +317,7 @@ def test_text_files_are_put_into_the_message(visit: Open, tmp_path: Path) -> Non
 
 
 def test_a_load_is_followed(visit: Open, server: Running) -> None:
-    server.forge.pool.unload_idle(0, "slow")
+    unload(server, "slow")
     seen = visit("slow")
     seen.say("Hi")
     expect(seen.page.locator(".waiting")).to_contain_text("Loading slow")
@@ -524,23 +534,24 @@ def test_conversations_stay_are_found_and_travel(visit: Open, tmp_path: Path) ->
 
 
 def test_models_are_loaded_and_unloaded(visit: Open, server: Running) -> None:
+    unload(server, "slow")
     seen = visit("echo")
     seen.page.get_by_role("button", name="Models", exact=True).click()
     dialog = seen.page.get_by_role("dialog")
-    dialog.get_by_role("button", name="Load slow").click()
+    dialog.get_by_role("button", name="Load slow", exact=True).click()
     expect(dialog.get_by_role("progressbar", name="Loading slow")).to_be_visible()
     Scripted.gate.set()
-    expect(dialog.get_by_role("button", name="Unload slow")).to_be_enabled()
+    expect(dialog.get_by_role("button", name="Unload slow", exact=True)).to_be_enabled()
     expect(dialog.locator("li", has_text="slow")).to_contain_text("Loaded")
     pin = dialog.get_by_role("button", name="Keep slow in memory")
     pin.click()
     expect(pin).to_have_attribute("aria-pressed", "true")
     pin.click()
     expect(pin).to_have_attribute("aria-pressed", "false")
-    dialog.get_by_role("button", name="Unload slow").click()
-    expect(dialog.get_by_role("button", name="Load slow")).to_be_enabled()
+    dialog.get_by_role("button", name="Unload slow", exact=True).click()
+    expect(dialog.get_by_role("button", name="Load slow", exact=True)).to_be_enabled()
     assert not server.forge.is_model_loaded("slow")
-    dialog.get_by_role("button", name="Load broken").click()
+    dialog.get_by_role("button", name="Load broken", exact=True).click()
     expect(dialog.get_by_role("alert")).to_contain_text("no such weights")
     seen.page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()

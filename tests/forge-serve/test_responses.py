@@ -105,12 +105,12 @@ def test_schemas_tools_and_reasoning_reach_the_model(client: openai.OpenAI) -> N
     assert [item.type for item in answer.output] == ["reasoning", "message"]
     assert json.loads(answer.output_text) == {"a": 1}
     named: Any = {"type": "function", "name": "weather"}
-    client.responses.create(model="one", input="Hi", tools=[TOOL], tool_choice=named, parallel_tool_calls=False)
+    client.responses.create(model="one", input="call", tools=[TOOL], tool_choice=named, parallel_tool_calls=False)
     assert Scripted.asked[-1].tool_choice == {"type": "function", "function": {"name": "weather"}}
     assert Scripted.asked[-1].parallel_tool_calls is False
     allowed: Any = {"type": "allowed_tools", "mode": "required", "tools": [named]}
     other = {**TOOL, "name": "other"}
-    client.responses.create(model="one", input="Hi", tools=[TOOL, other], tool_choice=allowed)
+    client.responses.create(model="one", input="call", tools=[TOOL, other], tool_choice=allowed)
     asked = Scripted.asked[-1]
     assert asked.tools is not None
     assert ([tool["function"]["name"] for tool in asked.tools], asked.tool_choice) == (["weather"], "required")

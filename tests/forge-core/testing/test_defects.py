@@ -64,7 +64,6 @@ HARD_TO_BREAK = {
     "C124": "tests/forge-core/testing/test_guard.py breaks it",
     "E2": "reading in steps is the scheduler's, and tests/forge-core/engine/test_scheduler.py breaks it",
     "E3": "as for C60: a queue that prefers what it knows",
-    "E8": "as for C60: a table that loses a row too many",
 }
 
 

@@ -160,16 +160,26 @@ function chooseFirst(): void {
   if (!Object.keys(current.value.turns).length) setModel(0, first.id);
 }
 
+/** Counts what was asked and told of the models: an answer that comes after newer news is old. */
+let news = 0;
+
 /** What the server last said of all models. */
 export function setModels(listed: Model[]): void {
+  news += 1;
   models.value = listed;
   modelsError.value = "";
   chooseFirst();
 }
 
+async function readFrom(path: string): Promise<void> {
+  const asked = ++news;
+  const { data } = await json<{ data: Model[] }>(path);
+  if (asked === news) setModels(data);
+}
+
 export async function readModels(): Promise<void> {
   try {
-    setModels((await json<{ data: Model[] }>("v1/models")).data);
+    await readFrom("v1/models");
   } catch (error) {
     modelsError.value = (error as Error).message;
   }
@@ -181,7 +191,7 @@ let administers = true;
 export async function followModels(): Promise<void> {
   if (administers)
     try {
-      setModels((await json<{ data: Model[] }>("admin/models")).data);
+      await readFrom("admin/models");
       return;
     } catch (error) {
       administers = !(error instanceof ApiError && error.status === 403);

@@ -9,6 +9,7 @@ from typing import Any, Final
 import pytest
 
 from ...results import TokenLogprob
+from ..battery import words_of
 from ..expect import Told, expect, expect_equal, together
 from ..kit import Kit
 from ..subject import Subject
@@ -159,7 +160,7 @@ class WidthChecks(Kit, slow=True):
         if subject.backend.capabilities.server_defaults:
             pytest.skip("could not be measured: what a server counts is up to the server")
         quiet = unthinking(subject)
-        words = _words(subject)
+        words = words_of(subject)
         if len(words) < 2:
             pytest.skip("could not be measured: the answer has no words whose tokens are known")
         filler = " ".join([subject.prompt] * 3)
@@ -243,18 +244,6 @@ def _known_tokens(subject: Subject) -> list[int]:
         known["it"] = list(dict.fromkeys(token for token in found if token is not None))
     tokens: list[int] = known["it"]
     return tokens
-
-
-def _words(subject: Subject) -> list[tuple[str, int]]:
-    """Words that are one token each and don't stand in the prompt."""
-    found: dict[int, str] = {}
-    for entry in subject.say(24, **LOGPROBS).logprobs:
-        for each in entry.top[:5]:
-            word = each.token
-            plain = word.startswith(" ") and word[1:].isalpha() and word.isascii() and len(word) > 3
-            if each.token_id is not None and plain and word.strip() not in subject.prompt.lower():
-                found[each.token_id] = word
-    return [(word, token) for token, word in found.items()][:5]
 
 
 def _too_few(seen: int, size: int, draws: int) -> bool:

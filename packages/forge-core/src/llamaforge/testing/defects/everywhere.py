@@ -330,7 +330,7 @@ DEFECTS: Final = (
     plant("loses seeds in the first request of all", ROW, where=at_first, seed=77),
     _own("LosesPenaltiesInEverySecondInstance", "loses a penalty in every second instance", ROW),
     plant("loses frequency_penalty in asynchronous chats", PATH, where=in_chats_in_loops, frequency_penalty=None),
-    plant("loses min_p in streams", PATH, where=in_streams, min_p=None),
+    plant("says nothing of min_p in streams", PATH, where=in_streams, min_p=None),
     plant("loses top_p of raw prompts", PATH, where=in_raw_prompts, top_p=None),
     _own("LosesBiasesAfterFailures", "loses biases after failures", BEFORE),
     _own("LosesStopsAfterLeaving", "loses stops after streams that were left", BEFORE),
