@@ -39,8 +39,9 @@ class StoppingChecks(Kit):
         longer = str(subject.known(LONGER)).rstrip("\ufffd")
         if len(longer) > LONG_STOP + 20 and longer.startswith(whole.rstrip("\ufffd")):
             stop = longer[10 : 10 + LONG_STOP]
+            wanted, _ = _ended(longer, [stop])
             answer = subject.say(LONGER, stop=[stop])
-            expect_equal(str(answer), longer[:10], f"the answer with a stop string of {LONG_STOP} characters")
+            expect_equal(str(answer), wanted, f"the answer with a stop string of {LONG_STOP} characters")
         for stops in _shapes(whole.rstrip("\ufffd")):  # there, a further token completes a character
             wanted, met = _ended(whole, stops)
             answer = subject.say(TOKENS, stop=stops)
