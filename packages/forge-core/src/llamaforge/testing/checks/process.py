@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import pytest
 
+from ...backends.base import BaseBackend
+from ...backends.batch import BatchItem
 from ...errors import LlamaForgeError
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
@@ -63,7 +65,7 @@ class ProcessChecks(Kit, slow=True):
                 _unchanged(before, what)
 
     def test_unloading_leaves_the_process_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After unloading, nothing of the whole process has changed, and no temporary file is left.
+        """After requests and unloading, nothing of the whole process has changed, and no temporary file is left.
 
         Why: programs load and unload models for weeks. Look at: ``unload``; files in :mod:`tempfile`'s folder; exit
         hooks that are registered with each load.
@@ -71,7 +73,8 @@ class ProcessChecks(Kit, slow=True):
         with self._watched(monkeypatch, tmp_path) as before:
             files, hooks = set(tmp_path.rglob("*")), exit_hooks()
             with self._loaded(before) as subject:
-                on_main_thread(lambda: subject.say(2))
+                for what, ask in _requests(self, subject):
+                    on_main_thread(lambda ask=ask, what=what: Subject.answered(ask, what))  # type: ignore[misc]
                 on_main_thread(lambda: self.release(subject.backend))
                 _unchanged(before, "unloading")
 
@@ -152,5 +155,22 @@ def _requests(kit: ProcessChecks, subject: Subject) -> Iterator[tuple[str, Calla
     if subject.has_template:
         yield "a conversation", lambda: backend.chat(_TURNS, given)
         yield "an asynchronous conversation", lambda: kit.run_async(lambda: backend.achat(_TURNS, given))
+        yield "a streamed conversation", lambda: backend.chat_stream(_TURNS, given).read()
+        yield "a rendered conversation", lambda: _rendered(backend)
     yield "an asynchronous request", lambda: kit.run_async(lambda: backend.agenerate(subject.prompt, given))
+    yield (
+        "an asynchronous stream",
+        lambda: kit.run_async(lambda: backend.agenerate_stream(subject.prompt, given).read()),
+    )
     yield "a batch", lambda: list(backend.generate_batch([subject.prompt], given))
+    yield "an asynchronous batch", lambda: kit.run_async(lambda: _all_items(backend, subject.prompt, given))
+    yield "a question after its health", lambda: bool(backend.health())
+
+
+def _rendered(backend: BaseBackend) -> None:
+    with contextlib.suppress(LlamaForgeError):
+        backend.render(messages=_TURNS)
+
+
+async def _all_items(backend: BaseBackend, prompt: str, given: dict[str, Any]) -> list[BatchItem]:
+    return [item async for item in backend.agenerate_batch([prompt], given)]
