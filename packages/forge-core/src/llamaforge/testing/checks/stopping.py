@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -12,12 +12,13 @@ import pytest
 from ..expect import expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
-from ..ways import ways
+from ..ways import cells_within, spread, ways
 
 TOKENS: Final = 24
 LONGER: Final = 56
 LONG_STOP: Final = 120
 """Characters of a stop string that some limit might cut."""
+PROMPTS: Final = 6
 NEVER: Final = "\u2603"
 SPECIAL: Final = ".*+?[](){}|^$\\"
 
@@ -86,6 +87,30 @@ class StoppingChecks(Kit):
             subject.agrees(answer, wanted, f"the answer of {way.name} with the stop strings {stops}")
             subject.begins(answer, whole, f"the answer of {way.name} with the stop strings {stops}")
 
+    def test_a_stop_string_may_hold_any_character(self, subject: Subject) -> None:
+        """On every path, a stop string with a line end in it, or with a character beyond ASCII, ends the answer.
+
+        Why: "\\n\\n" is the commonest stop string of all. Look at: stop strings that are split at lines, or stripped;
+        a header or a protocol that takes them.
+        """
+        if not subject.declares("stop"):
+            subject.refuses(stop=["x"])
+            return
+        measured = False
+        for what, is_wanted in (("a line end", "\n".__eq__), ("a character beyond ASCII", lambda each: each > "~")):
+            prompt, place = _with(subject, is_wanted)
+            if prompt is None:
+                continue
+            measured = True
+            whole = str(subject.known(TOKENS, prompt))
+            stops = [whole[place - 1 : place + 2], NEVER]
+            wanted, _ = _ended(whole, stops)
+            for way in spread(ways(subject), cells_within(subject, TOKENS, least=6)):
+                answer = way.ask(prompt, {**subject.greedy, **subject.limit(TOKENS), "stop": stops})
+                subject.agrees(answer, wanted, f"the answer of {way.name} with {what} in the stop strings {stops}")
+        if not measured:
+            pytest.skip("could not be measured: no answer has a line end, or a character beyond ASCII")
+
     def test_a_stop_string_never_met_holds_nothing_back(self, subject: Subject) -> None:
         """With a long stop string that the answer never begins, the first piece comes as it does without.
 
@@ -107,6 +132,16 @@ class StoppingChecks(Kit):
             pytest.skip("could not be measured: the answer comes in few pieces")
         expect(len(held) >= len(plain) // 2, f"about {len(plain)} pieces, as without the stop string", held)
         expect(len(held[0]) <= 4 * max(map(len, plain)), f"a first piece like {plain[0]!r}", held[0])
+
+
+def _with(subject: Subject, is_wanted: Callable[[str], bool]) -> tuple[str | None, int]:
+    """A prompt whose answer has such a character, and where; None if there is none."""
+    for prompt in (subject.prompt, *subject.prompts(PROMPTS)):
+        whole = str(subject.known(TOKENS, prompt)).rstrip("\ufffd")
+        for place, letter in enumerate(whole[:-2]):
+            if place > 3 and is_wanted(letter) and letter != "\ufffd":
+                return prompt, place
+    return None, 0
 
 
 def _shapes(whole: str) -> Iterator[list[str]]:

@@ -147,6 +147,31 @@ class TellingChecks(Kit):
             answered = answer.usage.completion_tokens - answer.usage.reasoning_tokens
             expect_equal(answered, tokens, f"completion_tokens of an answer up to {stop!r}")
 
+    def test_a_form_is_no_part_of_the_prompt(self, subject: Subject) -> None:
+        """usage.prompt_tokens of a request that demands a form are those of what ``render`` shows of it.
+
+        Why: what is counted is paid for. Look at: a form's tokens that are added to those of the prompt.
+        """
+        forms = {"response_format": {"type": "choice", "choice": ["red", "green"]}, "grammar": 'root ::= "yes" | "no"'}
+        declared = [name for name in forms if subject.declares(name)]
+        if not declared:
+            subject.refuses(response_format=forms["response_format"])
+            return
+        if not any(way.is_raw for way in ways(subject)):
+            pytest.skip("could not be measured: the backend takes no raw prompt")
+        given = {**subject.greedy, **subject.limit(1)}
+        for name in declared:
+            asked = {**given, name: forms[name]}
+            try:
+                usage = subject.generate(subject.prompt, asked).usage
+                text = subject.backend.render(subject.prompt, parameters=asked)
+            except LlamaForgeError:  # another spelling of grammars; test_a_grammar_is_followed looks at it
+                continue
+            plain = subject.ask(text, raw=True, **given).usage
+            if usage is None or plain is None or usage.estimated or plain.estimated:
+                pytest.skip("could not be measured: the engine counts no tokens")
+            expect_equal(usage.prompt_tokens, plain.prompt_tokens, f"prompt_tokens with {name}, beside the text itself")
+
     def test_a_lone_request_does_not_queue(self, subject: Subject) -> None:
         """Of a request that nothing waits before, ``timings.queued`` is next to nothing, and never beyond first_token.
 
