@@ -13,7 +13,7 @@ from ..subject import Subject
 
 LETTERS: Final = (("q", "#"), ("x", "~"), ("z", "^"), ("k", "@"), ("j", "%"), ("v", "&"))
 """One that the prompt has, many times over, and one that it doesn't have."""
-RULER: Final = 32
+RULER: Final = 64
 """Letters. After half of them, the more frequent token is favoured by more than any model's taste."""
 SPELLINGS: Final = ('root ::= "{}" | "{}"', 'start: "{}" | "{}"')
 

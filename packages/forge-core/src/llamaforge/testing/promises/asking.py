@@ -330,6 +330,7 @@ PROMISES: Final = (
         "a stream, joined, is what generate returns",
         (
             "test_a_text_comes_out_as_it_is",
+            "test_a_nul_does_not_end_a_text",
             "test_the_stream_joined_is_the_whole",
             "test_stream_and_generate_agree_on_every_field",
             "test_a_shorter_answer_is_the_beginning_of_the_longer_one",
