@@ -147,9 +147,7 @@ def _parts() -> dict[str, Part]:
             lambda: _context(decimal.DefaultContext), lambda was: _set_context(decimal.DefaultContext, was)
         ),
         "codecs": Part(lambda: {name: codecs.lookup_error(name) for name in _ENCODING_ERRORS}, _set_codecs),
-        "types of files": Part(
-            _types_of_files, lambda was: (mimetypes.types_map.clear(), mimetypes.types_map.update(was))
-        ),
+        "types of files": Part(_types_of_files, _set_types_of_files),
         **of_the_system(),
         **of_libraries(),
     }
@@ -160,12 +158,9 @@ def _parts_of_a_thread() -> dict[str, Part]:
         "decimal's context": Part(
             lambda: _context(decimal.getcontext()), lambda was: _set_context(decimal.getcontext(), was)
         ),
-        "tracing of the main thread": Part(
-            lambda: (sys.gettrace(), sys.getprofile()), lambda was: (sys.settrace(was[0]), sys.setprofile(was[1]))
-        ),
+        "tracing of the main thread": Part(lambda: (sys.gettrace(), sys.getprofile()), _set_own_tracing),
         "hooks of asynchronous generators": Part(
-            lambda: (*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()),
-            lambda was: (sys.set_asyncgen_hooks(*was[:2]), sys.set_coroutine_origin_tracking_depth(was[2])),
+            lambda: (*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()), _set_hooks_of_generators
         ),
         **of_the_system_in_threads(),
         **of_libraries_in_threads(),
@@ -289,6 +284,21 @@ def _types_of_files() -> dict[str, str]:
     if not mimetypes.inited:
         mimetypes.init()
     return dict(mimetypes.types_map)
+
+
+def _set_types_of_files(was: Mapping[str, str]) -> None:
+    mimetypes.types_map.clear()
+    mimetypes.types_map.update(was)
+
+
+def _set_own_tracing(was: tuple[Any, Any]) -> None:
+    sys.settrace(was[0])
+    sys.setprofile(was[1])
+
+
+def _set_hooks_of_generators(was: tuple[Any, ...]) -> None:
+    sys.set_asyncgen_hooks(*was[:2])
+    sys.set_coroutine_origin_tracking_depth(was[2])
 
 
 def _refill(kept: list[Any], values: list[Any]) -> None:
