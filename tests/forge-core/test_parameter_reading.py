@@ -259,6 +259,12 @@ def test_contradictions_are_named(given: dict[str, Any], names: set[str]) -> Non
     assert "None" not in str(error)
 
 
+def test_stop_strings_are_bounded() -> None:
+    assert len(read_parameters({"stop": ["x" * 8192, "y" * 8192]}).stop or ()) == 2
+    error: Any = refused(lambda: read_parameters({"stop": ["x" * 8192, "y" * 8193]}))
+    assert str(error) == "stop must be strings of at most 16,384 characters in all."
+
+
 def test_a_format_of_any_text_leaves_stop_strings_alone() -> None:
     assert read_parameters({"response_format": {"type": "text"}, "stop": "x"}).stop == ("x",)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,17 @@ def test_many_small_loads_leak_nothing(tiny_gguf: Path) -> None:
         before = memory_held()
         cycles(80)
         grown.append(memory_held() - before)
+
+
+def test_nothing_of_an_unloaded_model_stays(tiny_gguf: Path) -> None:
+    backend = LlamaCppBackend()
+    backend.load_model(tiny_gguf, SMALL)
+    backend.generate("x", max_tokens=9, response_format={"type": "choice", "choice": ["a", "b"]})
+    backend.chat([{"role": "user", "content": "x"}], max_tokens=3)
+    engine = weakref.ref(engine_of(backend))
+    backend.unload_model()
+    gc.collect()
+    assert engine() is None
 
 
 def test_a_failed_load_gives_everything_back(gguf_model: Path) -> None:

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from forge_serve.config import ServeConfig
+from forge_serve.errors import UNFORESEEN
 from forge_serve.keys import Key, read_keys
 from llamaforge import LlamaForge
 from llamaforge.errors import InvalidParameterError
@@ -239,6 +240,17 @@ def test_paths_that_are_not_there(server: Running) -> None:
     assert get(server, "/v1/chat/completions")[0] == 405
     status, headers, _ = post(server, "/v1/models", {})
     assert (status, sorted(headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
+
+
+@pytest.mark.parametrize("path", ["/api/ps", "/v1/models"])
+def test_what_nobody_foresaw_is_told_as_an_error(server: Running, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    def fails(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("forge_serve.cards.Cards.loaded", fails)
+    status, told = get(server, path)
+    error = json.loads(told)["error"]
+    assert (status, error if path.startswith("/api/") else error["message"]) == (500, UNFORESEEN)
 
 
 def test_events_have_a_head(server: Running) -> None:

@@ -97,6 +97,13 @@ def test_what_is_asked_of_memory(client: ollama.Client, server: Running) -> None
         client.chat("echo", messages=[{"role": "user", "content": "Hi"}], keep_alive="soon")
 
 
+def test_a_time_beyond_all_dates(client: ollama.Client) -> None:
+    client.chat("echo", messages=say("Hi"), keep_alive=10.0**30)
+    (running,) = client.ps().models
+    assert running.expires_at is not None
+    assert running.expires_at.year == 9999
+
+
 def test_thinking_and_logprobs(client: ollama.Client) -> None:
     answer = client.chat(
         "one", messages=[{"role": "user", "content": "Hi"}], think="low", logprobs=True, top_logprobs=2

@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import pytest
 
+from llamaforge.batch_files.bodies import answer_body
 from support.serving import Running, Scripted, Serve, body, get, post, until
 
 TOOL: Any = {
@@ -17,6 +18,7 @@ TOOL: Any = {
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     "strict": False,
 }
+SHAPE: Any = {"type": "json_schema", "name": "a", "schema": {"type": "object"}, "strict": True}
 
 
 @pytest.fixture
@@ -77,6 +79,74 @@ def test_items_of_all_kinds(client: openai.OpenAI) -> None:
         ("c1", '{"city":"Oslo"}'),
         ("c2", '{"city":"Rome"}'),
     ]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"input": "Hi", "instructions": "Be brief.", "max_output_tokens": 9, "top_k": 3, "metadata": {"a": "b"}},
+        {"input": "Hi", "instructions": "", "text": {"format": {"type": "json_object"}}},
+        {"input": "Hi", "prompt_cache_retention": "24h", "safety_identifier": "me"},
+        {"input": "reason", "reasoning": {"effort": "low", "summary": "auto"}},
+        {"input": "reason", "include": ["message.output_text.logprobs"], "top_logprobs": 2, "user": "me"},
+        {
+            "input": [
+                {"role": "user", "content": "Weather?"},
+                {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "x"},
+                {"type": "reasoning", "id": "rs_2", "summary": [{"type": "summary_text", "text": "hm"}]},
+                {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]},
+                {"type": "function_call", "call_id": "c1", "name": "weather", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c1", "output": [{"type": "input_text", "text": "sun"}]},
+                {"role": "user", "content": [{"type": "input_text", "text": "And?"}]},
+            ],
+            "tools": [{**TOOL, "description": None}, {**TOOL, "name": "other"}],
+            "tool_choice": {"type": "allowed_tools", "mode": "required", "tools": [{"name": "weather"}]},
+            "parallel_tool_calls": False,
+        },
+        {"input": "call", "tools": [TOOL], "tool_choice": {"type": "function", "name": "weather"}},
+        {"input": "Hi", "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "background": None},
+        {"input": [{"role": "user", "content": "Hi", "name": "x"}], "text": {"format": {**SHAPE, "description": None}}},
+    ],
+)
+def test_a_request_means_the_same_in_a_batch(server: Running, asked: dict[str, Any]) -> None:
+    asked = {"seed": 1, **asked}
+    status, _, told = post(server, "/v1/responses", {"model": "one", **asked})
+    assert status == 200, told
+    served, backend = Scripted.asked[-1], Scripted()
+    backend.load_model("one")
+    in_batch = answer_body(backend, "/v1/responses", asked, "one", {}, lambda stream: stream.read())
+    assert Scripted.asked[-1] == served
+    assert _without_ids(in_batch) == _without_ids({**json.loads(told), "store": False})
+
+
+def _without_ids(response: Any) -> Any:
+    if isinstance(response, list):
+        return [_without_ids(each) for each in response]
+    if isinstance(response, dict):
+        own = ("id", "created_at", "completed_at")
+        return {name: _without_ids(value) for name, value in response.items() if name not in own}
+    return response
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        ({"max_output_tokens": 5, "max_tokens": 6}, "max_output_tokens"),
+        ({"text": {"format": SHAPE}, "response_format": {"type": "text"}}, "text.format"),
+        ({"reasoning": {"effort": "low"}, "reasoning_effort": "high"}, "reasoning.effort"),
+    ],
+)
+def test_what_is_said_twice_must_agree(server: Running, asked: dict[str, Any], named: str) -> None:
+    status, _, told = post(server, "/v1/responses", {"model": "one", "input": "Hi", **asked})
+    assert status == 400, told
+    assert named in json.loads(told)["error"]["message"]
+
+
+def test_an_error_names_its_own_item(client: openai.OpenAI) -> None:
+    first = client.responses.create(model="one", input="Hi")
+    wrong: Any = [{"role": "user", "content": "And?"}, {"type": "web_search_call"}]
+    with pytest.raises(openai.BadRequestError, match=r"input\[1\]"):
+        client.responses.create(model="one", input=wrong, previous_response_id=first.id)
 
 
 def test_calls_and_the_conversation_that_goes_on(client: openai.OpenAI) -> None:

@@ -10,10 +10,14 @@ from typing import Any, ClassVar
 
 from llamaforge import BaseBackend, CancellationToken, RerankRequest, ScoreBatch, Usage
 from llamaforge.backends.echo import EchoBackend
-from llamaforge.engine import EmbeddingEngine, TokenizedText
+from llamaforge.engine import TokenizedText
 from llamaforge.errors import LlamaForgeError
 
-from .toy_vectors import Toy
+from .toy_vectors import Cuts, GivesUp, Keeps, Toy
+
+
+def recounted(batch: ScoreBatch, tokens: int) -> ScoreBatch:
+    return ScoreBatch(batch.scores, Usage(prompt_tokens=tokens, completion_tokens=0))
 
 
 class RanksForOtherTasks(EchoBackend):
@@ -100,23 +104,9 @@ class KeepsTheQuery(Toy):
         return super().score(self.query, document)
 
 
-class GivesUpRankings(Toy):
-    """A task that is cancelled takes those with it that are computed together."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        self.tasks: set[Any] = set()
-
+class GivesUpRankings(GivesUp):
     async def arerank(self, query: Any, documents: Any, **options: Any) -> Any:
-        self.tasks.add(own := asyncio.current_task())
-        try:
-            await asyncio.sleep(0.01)
-            return self.rerank(query, documents, **options)
-        except asyncio.CancelledError:
-            for task in self.tasks - {own}:
-                task.cancel()
-            raise
-        finally:
-            self.tasks.discard(own)
+        return await self.together(lambda: self.rerank(query, documents, **options))
 
 
 class RanksUpToNul(Toy):
@@ -133,32 +123,26 @@ class CutsDocumentsSilently(Toy):
     def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
         batch = super().compute_scores(request, cancellation)
         tokens = sum(len(request.query) + min(len(document), 512) for document in request.documents)
-        return ScoreBatch(batch.scores, Usage(prompt_tokens=tokens, completion_tokens=0))
+        return recounted(batch, tokens)
 
 
-class CutsTheQuery(EchoBackend):
-    def open_engine(self, model_path: str, config: Any) -> Any:
-        engine = super().open_engine(model_path, config)
-        assert isinstance(engine, EmbeddingEngine)
-        engine.truncate = (
-            lambda text, length: TokenizedText(  # type: ignore[method-assign]
-                text.token_ids[-length:], (text.token_types or [])[-length:]
-            )
-        )
-        return engine
+class CutsTheQuery(Cuts):
+    @staticmethod
+    def cut(text: TokenizedText, length: int) -> TokenizedText:
+        return TokenizedText(text.token_ids[-length:], (text.token_types or [])[-length:])
 
 
 class CountsTheLastDocument(Toy):
     def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
         batch = super().compute_scores(request, cancellation)
-        return ScoreBatch(batch.scores, Usage(prompt_tokens=len(request.documents[-1]), completion_tokens=0))
+        return recounted(batch, len(request.documents[-1]))
 
 
 class CountsTheLongestDocument(Toy):
     def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
         batch = super().compute_scores(request, cancellation)
         tokens = (len(request.query) + max(map(len, request.documents))) * len(request.documents)
-        return ScoreBatch(batch.scores, Usage(prompt_tokens=tokens, completion_tokens=0))
+        return recounted(batch, tokens)
 
 
 class MakesUpItsClassifier(Toy):
@@ -188,12 +172,8 @@ class RanksOn(Toy):
         return await done
 
 
-class KeepsAllQueries(Toy):
+class KeepsAllQueries(Keeps):
     kept: ClassVar[list[Any]] = []
-
-    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
-        self.kept.append(bytearray(2**20))
-        return super().compute_scores(request, cancellation)
 
 
 class TakesNoneForAll(Toy):
@@ -206,13 +186,12 @@ class IgnoresTruncation(Toy):
         return await super().arerank(query, documents, **options)
 
 
-class CutsTheMarksOff(EchoBackend):
+class CutsTheMarksOff(Cuts):
     """Of what was cut, nobody knows which part is the query."""
 
-    def open_engine(self, model_path: str, config: Any) -> Any:
-        engine: Any = super().open_engine(model_path, config)
-        engine.truncate = lambda text, length: TokenizedText(text.token_ids[:length], [0] * length)
-        return engine
+    @staticmethod
+    def cut(text: TokenizedText, length: int) -> TokenizedText:
+        return TokenizedText(text.token_ids[:length], [0] * length)
 
 
 RANKINGS: dict[str, list[type[BaseBackend]]] = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from llamaforge import (
     Usage,
     Vectors,
 )
+from llamaforge.backends.echo import EchoBackend
+from llamaforge.engine import EmbeddingEngine, TokenizedText
 from llamaforge.errors import InvalidParameterError
 
 
@@ -63,3 +67,50 @@ class Toy(BaseBackend):
 
     def score(self, query: str, document: str) -> float:
         return len(set(query) & set(document)) / len(set(query))
+
+
+class GivesUp(Toy):
+    """A task that is cancelled takes those with it that are computed together."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        self.tasks: set[Any] = set()
+
+    async def together(self, work: Callable[[], Any]) -> Any:
+        self.tasks.add(own := asyncio.current_task())
+        try:
+            await asyncio.sleep(0.01)
+            return work()
+        except asyncio.CancelledError:
+            for task in self.tasks - {own}:
+                task.cancel()
+            raise
+        finally:
+            self.tasks.discard(own)
+
+
+class Keeps(Toy):
+    """A megabyte with each request."""
+
+    kept: ClassVar[list[Any]] = []
+
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        self.kept.append(bytearray(2**20))
+        return super().compute_embeddings(request, cancellation)
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        self.kept.append(bytearray(2**20))
+        return super().compute_scores(request, cancellation)
+
+
+class Cuts(EchoBackend):
+    """Cuts texts that are too long in its own way."""
+
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine = super().open_engine(model_path, config)
+        assert isinstance(engine, EmbeddingEngine)
+        engine.truncate = self.cut  # type: ignore[method-assign]
+        return engine
+
+    @staticmethod
+    def cut(text: TokenizedText, length: int) -> TokenizedText:
+        raise NotImplementedError

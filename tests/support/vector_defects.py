@@ -25,7 +25,15 @@ from llamaforge.errors import (
 )
 
 from .ranking_defects import RanksForOtherTasks
-from .toy_vectors import Toy
+from .toy_vectors import Cuts, GivesUp, Keeps, Toy
+
+
+def changed(batch: EmbeddingBatch, rows: Any) -> EmbeddingBatch:
+    return EmbeddingBatch(Vectors.of(rows), batch.usage)
+
+
+def recounted(batch: EmbeddingBatch, tokens: int, cut: int = 0) -> EmbeddingBatch:
+    return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=tokens, completion_tokens=0, truncated_tokens=cut))
 
 
 class OneVectorForAll(Toy):
@@ -37,7 +45,7 @@ class Reorders(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         order = sorted(range(len(request.inputs)), key=lambda index: len(request.inputs[index]))
         batch = super().compute_embeddings(request, cancellation)
-        return EmbeddingBatch(Vectors.of(batch.vectors[index] for index in order), batch.usage)
+        return changed(batch, (batch.vectors[index] for index in order))
 
 
 class DropsOut(Toy):
@@ -58,7 +66,7 @@ class AttendsToPadding(Toy):
 class ForgetsToNormalize(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
-        return EmbeddingBatch(Vectors.of([each * 3 for each in row] for row in batch.vectors), batch.usage)
+        return changed(batch, ([each * 3 for each in row] for row in batch.vectors))
 
 
 class TakesTheLastComponents(Toy):
@@ -104,7 +112,7 @@ class CutsSilently(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
         tokens = sum(min(len(str(text)), 512) for text in request.inputs)
-        return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=tokens, completion_tokens=0))
+        return recounted(batch, tokens)
 
 
 class ReadsAllFirst(Toy):
@@ -115,15 +123,11 @@ class ReadsAllFirst(Toy):
 class CountsNothing(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
-        return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=1, completion_tokens=0))
+        return recounted(batch, 1)
 
 
-class KeepsAllTexts(Toy):
+class KeepsAllTexts(Keeps):
     kept: ClassVar[list[Any]] = []
-
-    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
-        self.kept.append(bytearray(2**20))
-        return super().compute_embeddings(request, cancellation)
 
 
 class BlocksTheLoop(Toy):
@@ -160,20 +164,20 @@ class SwapsTheLastTwo(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
         rows = list(batch.vectors)
-        return EmbeddingBatch(Vectors.of([*rows[:-2], *rows[-2:][::-1]]), batch.usage)
+        return changed(batch, [*rows[:-2], *rows[-2:][::-1]])
 
 
 class HidesWhatItCuts(EchoBackend):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
         assert batch.usage is not None
-        return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=batch.usage.prompt_tokens, completion_tokens=0))
+        return recounted(batch, batch.usage.prompt_tokens)
 
 
 class DividesByTheSum(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
-        return EmbeddingBatch(Vectors.of([each / sum(row) for each in row] for row in batch.vectors), batch.usage)
+        return changed(batch, ([each / sum(row) for each in row] for row in batch.vectors))
 
 
 class LooksPromptsUp(EchoBackend):
@@ -191,7 +195,7 @@ class DropsInSilence(Toy):
 class CountsTheLastText(Toy):
     def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
         batch = super().compute_embeddings(request, cancellation)
-        return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=len(request.inputs[-1]), completion_tokens=0))
+        return recounted(batch, len(request.inputs[-1]))
 
 
 class GoesOnAfterCancelling(Toy):
@@ -235,14 +239,6 @@ class EmbedsNothing(Toy):
         if isinstance(texts, list):
             texts = [text or "nothing" for text in texts]
         return super().embed(texts, **options)
-
-
-def changed(batch: EmbeddingBatch, rows: Any) -> EmbeddingBatch:
-    return EmbeddingBatch(Vectors.of(rows), batch.usage)
-
-
-def recounted(batch: EmbeddingBatch, tokens: int, cut: int = 0) -> EmbeddingBatch:
-    return EmbeddingBatch(batch.vectors, Usage(prompt_tokens=tokens, completion_tokens=0, truncated_tokens=cut))
 
 
 class ShiftsTheSecondRequest(Toy):
@@ -335,12 +331,10 @@ class TellsWrongCounts(EchoBackend):
             raise ContextOverflowError(most + 1, most, input_name="a text") from None
 
 
-class CutsTheBeginning(EchoBackend):
-    def open_engine(self, model_path: str, config: Any) -> Any:
-        engine = super().open_engine(model_path, config)
-        assert isinstance(engine, EmbeddingEngine)
-        engine.truncate = lambda text, length: TokenizedText(text.token_ids[-length:])  # type: ignore[method-assign]
-        return engine
+class CutsTheBeginning(Cuts):
+    @staticmethod
+    def cut(text: TokenizedText, length: int) -> TokenizedText:
+        return TokenizedText(text.token_ids[-length:])
 
 
 class CutsShortTexts(EchoBackend):
@@ -450,23 +444,9 @@ class TakesZeroForAll(Toy):
         return super().embed(texts, dimensions=dimensions or None, **options)
 
 
-class GivesUpTheBatch(Toy):
-    """A task that is cancelled takes those with it that are computed together."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        self.tasks: set[Any] = set()
-
+class GivesUpTheBatch(GivesUp):
     async def aembed(self, texts: Any, **options: Any) -> Any:
-        self.tasks.add(own := asyncio.current_task())
-        try:
-            await asyncio.sleep(0.01)
-            return self.embed(texts, **options)
-        except asyncio.CancelledError:
-            for task in self.tasks - {own}:
-                task.cancel()
-            raise
-        finally:
-            self.tasks.discard(own)
+        return await self.together(lambda: self.embed(texts, **options))
 
 
 class BreaksDown(Toy):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -147,6 +149,18 @@ def test_a_special_token_in_a_grammar(backend: DiceBackend) -> None:
     assert matcher.forced()[0] == CALL
     matcher.accept(CALL)
     assert matcher.valid(list(b"<none>x")) == 7
+
+
+def test_an_unloaded_engine_is_forgotten() -> None:
+    """llguidance's tokenizer and ours hold each other, and the engine, where the garbage collector doesn't see it."""
+    with DiceBackend() as made:
+        assert made.generate("x", response_format={"type": "choice", "choice": ["yes", "no"]}) in {"yes", "no"}
+        scheduler = made._scheduler
+        assert scheduler is not None
+        engine = weakref.ref(scheduler.engine)
+    del made, scheduler
+    gc.collect()
+    assert engine() is None
 
 
 def test_bias_counts_only_among_allowed_tokens(backend: DiceBackend) -> None:

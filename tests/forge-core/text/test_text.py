@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise, product
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
@@ -106,6 +107,22 @@ def test_nothing_is_held_back_longer_than_a_stop_could_match(text: str, stops: l
             return
         certain = min(len(reference(text[:end] + future, stops)[0]) for future in futures)
         assert passed == text[:end][:certain]
+
+
+def test_many_stop_strings_cost_what_one_as_long_does() -> None:
+    """Each is looked at once, and not once for each other one."""
+
+    class Counted(str):
+        looks = 0
+
+        def __getitem__(self, place: Any) -> str:
+            type(self).looks += 1
+            return super().__getitem__(place)
+
+    matcher = StopMatcher([Counted(f"<{number}>") for number in range(300)])
+    assert Counted.looks <= 300
+    assert matcher.feed("a <7 <299> b") == "a <7 "
+    assert matcher.matched == "<299>"
 
 
 def test_a_stop_at_the_very_end_and_one_cut_short() -> None:

@@ -126,9 +126,16 @@ class EventValidator:
         self._check_deadline()
         if self.say_where is not None and isinstance(error, RequestError):
             self.say_where(error)
-        if isinstance(error, LlamaForgeError):
-            raise error
-        raise engine_failure(self._backend, error) from error
+        try:
+            if isinstance(error, LlamaForgeError):
+                raise error
+            raise engine_failure(self._backend, error) from error
+        finally:
+            del error  # its traceback has this frame, which would keep it alive
+
+    def release(self) -> None:
+        """No further event comes."""
+        self._cancellation.release()
 
     def _check_deadline(self) -> None:
         if self._cancellation.expired:  # so that the text is put together once, not for every event
@@ -206,6 +213,7 @@ def validated(source: Iterator[Event], checker: EventValidator) -> Iterator[Even
         close: Any = getattr(events, "close", None)
         if close is not None:
             close()
+        checker.release()
     yield checker.terminal()
 
 
@@ -237,4 +245,5 @@ async def avalidated(source: AsyncIterator[Event], checker: EventValidator) -> A
         close: Any = getattr(events, "aclose", None)
         if close is not None:
             await close()
+        checker.release()
     yield checker.terminal()

@@ -9,7 +9,9 @@ from typing import Any, Final
 from .messages import ToolCall
 from .results import GeneratedText, TokenLogprob, Usage
 
-HOUSEKEEPING: Final = frozenset({"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"})
+HOUSEKEEPING: Final = frozenset(
+    {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_retention"}
+)
 """Fields of requests that are about the provider's own housekeeping and change no answer."""
 _FINISH_REASONS: Final = {"cancelled": "stop", "unknown": "stop"}
 

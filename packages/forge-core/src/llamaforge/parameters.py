@@ -19,6 +19,8 @@ from .errors import ConflictingParametersError, InvalidParameterError, UnknownPa
 from .functions import Tool, check_tool_choice, read_tools
 from .validation import EXPECTED, convert, plain_value
 
+_STOPS = 16_384
+
 
 class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Generation parameters. None means that a parameter is not set."""
@@ -67,7 +69,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             tuple[Annotated[str, Meta(min_length=1)], ...],
             Meta(
-                description="A string or a list of strings that end the answer and are not part of it.",
+                description=f"A string or a list of strings that end the answer, in all at most {_STOPS:,} characters.",
                 extra={EXPECTED: "a non-empty string, or a list of them"},
             ),
         ]
@@ -370,6 +372,8 @@ def check_combinations(parameters: Parameters) -> None:
         raise ConflictingParametersError(["top_logprobs", "logprobs"], "top_logprobs needs logprobs=True.")
     if parameters.response_format is not None and parameters.grammar is not None:
         raise ConflictingParametersError(["response_format", "grammar"])
+    if parameters.stop and sum(map(len, parameters.stop)) > _STOPS:
+        raise InvalidParameterError("stop", None, f"strings of at most {_STOPS:,} characters in all", show_value=False)
     if parameters.stop and (constraint := constrained_by(parameters)) is not None:
         reason = f"stop can't be used with {constraint}: a stop string would end the answer before it is complete."
         raise ConflictingParametersError([constraint, "stop"], reason)
@@ -378,11 +382,8 @@ def check_combinations(parameters: Parameters) -> None:
             message = f"chat_template_kwargs can't contain {name!r}: {_NO_TEMPLATE_KWARGS[name]}."
             raise InvalidParameterError("chat_template_kwargs", name, "variables of the chat template", message=message)
     if not parameters.tools:
-        for name, value in (
-            ("tool_choice", parameters.tool_choice),
-            ("parallel_tool_calls", parameters.parallel_tool_calls),
-        ):
-            if value is not None:
+        for name in ("tool_choice", "parallel_tool_calls"):
+            if getattr(parameters, name) is not None:
                 raise ConflictingParametersError([name, "tools"], f"{name} needs tools.")
     if parameters.tool_choice is not None:
         check_tool_choice(parameters.tool_choice, parameters.tools or ())

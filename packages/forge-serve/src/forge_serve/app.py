@@ -29,7 +29,7 @@ from .dialects.rerank import CohereRerank, Rerank
 from .dialects.responses import Responses
 from .dialects.tokens import ApplyTemplate, CountTokens, Detokenize, Tokenize
 from .dialects.vectors import OllamaEmbed, OllamaEmbeddings, OpenAIEmbeddings
-from .errors import Problem
+from .errors import UNFORESEEN, Problem
 from .generation import Generation
 from .guard import Cors, Guard
 from .metrics import Metrics
@@ -123,7 +123,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         routes=routes,
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={404: _not_served, 405: _not_served},
+        exception_handlers={404: _not_served, 405: _not_served, Exception: _failed},
     )
     app.router.redirect_slashes = False  # such a redirect has the wrong scheme behind a proxy
     app.state.service = service
@@ -142,6 +142,12 @@ async def _not_served(request: Request, error: Exception) -> Response:
     body = voice_of(path).error(Problem(status, "not_found", what))
     headers = error.headers if isinstance(error, HTTPException) else None  # Allow, with 405
     return Response(body, status, headers, media_type="application/json")
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The answer where something failed that nobody foresaw, in the dialect of the path. uvicorn logs the error."""
+    told = Problem(500, "internal", UNFORESEEN)
+    return Response(voice_of(request.url.path).error(told), told.status, media_type="application/json")
 
 
 async def _unload_idle(residency: Residency) -> None:

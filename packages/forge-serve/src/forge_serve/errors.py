@@ -27,6 +27,9 @@ from llamaforge.errors import (
 
 _log = logging.getLogger(__name__)
 
+UNFORESEEN = "The server failed unexpectedly; its log says why."
+"""What clients are told of an error that nobody foresaw."""
+
 _OF_PYTHON = ', or pass on_unsupported="drop" to ignore it'
 """Advice that helps in Python only: requests to the server can't set it."""
 _PARAMETER = "the parameter "
@@ -61,7 +64,7 @@ def problem(error: BaseException) -> Problem:
         return error
     if not isinstance(error, LlamaForgeError):
         _log.error("A request failed unexpectedly.", exc_info=error)
-        return Problem(500, "internal", "The server failed unexpectedly; its log says why.")
+        return Problem(500, "internal", UNFORESEEN)
     message = str(error)
     if isinstance(error, UnknownModelError):
         return Problem(404, "not_found", message, "model", "model_not_found")

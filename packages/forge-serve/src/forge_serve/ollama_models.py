@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import math
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -27,6 +26,7 @@ _FILE_TYPES: Final = {0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K"
 } | {32: "BF16"}  # fmt: skip
 """llama.cpp's ``general.file_type``."""
+_LAST: Final = dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC).timestamp()
 
 
 class OllamaListings:
@@ -137,7 +137,7 @@ class OllamaListings:
 
 
 def _time(seconds: float) -> str:
-    """Unix time as Ollama writes it; infinity is far away."""
-    if math.isinf(seconds):
+    """Unix time as Ollama writes it; what is later than any date, such as infinity, is the last one."""
+    if seconds >= _LAST:
         return "9999-12-31T23:59:59Z"
     return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat().replace("+00:00", "Z")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from ..backends.base import BaseBackend
-from ..errors import ConflictingParametersError, InvalidParameterError
+from ..errors import ConflictingParametersError, InvalidParameterError, UnsupportedError
 from ..openai_objects import (
     HOUSEKEEPING,
     chat_choice,
@@ -20,9 +20,9 @@ from ..openai_objects import (
     sum_choices,
     usage_object,
 )
+from ..openai_responses import READ, begin_response, end_response, output_items, read_request, summarizes
 from ..results import GeneratedText, Usage
 from ..streams import TextStream
-from .responses import read_input, read_options, refused, response_body
 
 _MOST_CHOICES: Final = 16
 _SEED_LIMIT: Final = 2**32
@@ -48,7 +48,7 @@ def answer_body(
 
     Raises a RequestError for what can't be done, or an EngineError.
     """
-    return _ANSWERS[url](backend, _fields(body), model, defaults, read)
+    return _ANSWERS[url](backend, body, model, defaults, read)
 
 
 def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def _fields(body: Mapping[str, Any]) -> dict[str, Any]:
     fields = {name: value for name, value in body.items() if value is not None and name not in HOUSEKEEPING}
     fields.pop("model", None)
     if fields.pop("stream", False) is not False:
-        raise refused("the field stream", "Leave it out: a batch has whole answers.")
+        raise _refused("the field stream", "Leave it out: a batch has whole answers.")
     fields.pop("stream_options", None)
     return fields
 
@@ -90,8 +90,9 @@ def _several(
 
 
 def _chat(
-    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+    backend: BaseBackend, body: Mapping[str, Any], model: str, defaults: Mapping[str, Any], read: Read
 ) -> dict[str, Any]:
+    fields = _fields(body)
     messages = fields.pop("messages", None)
     if not isinstance(messages, list):
         raise InvalidParameterError("messages", messages, "a list of messages", show_value=False)
@@ -106,14 +107,15 @@ def _chat(
 
 
 def _completion(
-    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+    backend: BaseBackend, body: Mapping[str, Any], model: str, defaults: Mapping[str, Any], read: Read
 ) -> dict[str, Any]:
+    fields = _fields(body)
     prompt = fields.pop("prompt", None)
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list) or not prompts or not all(isinstance(each, str) for each in prompts):
         raise InvalidParameterError("prompt", prompt, "a text, or a list of texts", show_value=False)
     if fields.pop("echo", False) or fields.get("suffix"):
-        raise refused("the fields echo and suffix", "Leave them out.")
+        raise _refused("the fields echo and suffix", "Leave them out.")
     fields.pop("suffix", None)
     wanted = fields.pop("logprobs", None)
     if wanted is not None:
@@ -121,7 +123,7 @@ def _completion(
     best_of = fields.pop("best_of", None)
     choices, parameters = _generation(fields, {"max_tokens": 16, **defaults})  # this endpoint's default
     if best_of not in (None, choices):
-        raise refused("the field best_of", "Leave it out; n asks for several answers.")
+        raise _refused("the field best_of", "Leave it out; n asks for several answers.")
     parameters["raw"] = True
     answers, counts = [], []
     for each in prompts:
@@ -136,8 +138,9 @@ def _completion(
 
 
 def _embedding(
-    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+    backend: BaseBackend, body: Mapping[str, Any], model: str, defaults: Mapping[str, Any], read: Read
 ) -> dict[str, Any]:
+    fields = _fields(body)
     texts = fields.pop("input", None)
     encoding = fields.pop("encoding_format", "float")
     if encoding not in ("float", "base64"):
@@ -162,12 +165,22 @@ def _embedding(
 
 
 def _response(
-    backend: BaseBackend, fields: dict[str, Any], model: str, defaults: Mapping[str, Any], read: Read
+    backend: BaseBackend, body: Mapping[str, Any], model: str, defaults: Mapping[str, Any], read: Read
 ) -> dict[str, Any]:
-    messages = read_input(fields.pop("input", None), fields.pop("instructions", None))
-    parameters = {**defaults, **read_options(fields)}
-    answer = read(backend.chat_stream(messages, parameters))
-    return response_body(answer, model)
+    fields = _fields(body)
+    for name in ("previous_response_id", "conversation", "prompt"):
+        if name in fields:
+            raise _refused(f"the field {name}", "Put the whole conversation into input.")
+    fields.pop("background", None)  # a batch is one
+    asked = read_request(fields)
+    for name in asked.ignored:
+        raise _refused(f"the field {name}", "Leave it out.")
+    others = {name: value for name, value in fields.items() if name not in READ}
+    answer = read(backend.chat_stream(asked.messages, {**defaults, **others, **asked.parameters}))
+    response = begin_response(body, model, asked.tools)
+    output = output_items(answer, summarize=summarizes(fields))
+    end_response(response, output, answer.finish_reason, answer.usage, answer.parameters)
+    return response
 
 
 _ANSWERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
@@ -176,6 +189,11 @@ _ANSWERS: Final[dict[str, Callable[..., dict[str, Any]]]] = {
     "/v1/embeddings": _embedding,
     "/v1/responses": _response,
 }
+
+
+def _refused(what: str, advice: str) -> UnsupportedError:
+    """The error for *what* rows of a batch can't ask for."""
+    return UnsupportedError(what, "batch", message=f"A batch does not support {what}. {advice}")
 
 
 def _message(message: Any) -> Any:

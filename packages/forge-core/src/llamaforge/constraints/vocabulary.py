@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -49,6 +50,8 @@ class Vocabulary:
         library = llguidance()
         self.tokenizer: Any = library.LLTokenizer(wrapper, eos_token=ends or None)
         wrapper.greedy = self.tokenizer.greedy_tokenize
+        # The tokenizer and what it reads hold each other, which the garbage collector can't see: it isn't Python's.
+        weakref.finalize(self, wrapper.release).atexit = False
         self.mask_bytes: int = (self.tokenizer.vocab_size + 31) // 32 * 4
         """The length of a mask."""
         self._compiled: OrderedDict[Grammar, Any] = OrderedDict()
@@ -112,12 +115,17 @@ class _Tokens:
             known = self._known[text] = self._find(text)
         return known
 
+    def release(self) -> None:
+        """Forget the model's tokenizer, and with it the engine, and llguidance's."""
+        self.greedy = self._encode = None
+
     def _find(self, text: str) -> list[int]:
+        encode, greedy = self._encode, self.greedy
         try:
-            tokens = None if self._encode is None else self._encode(text)
+            tokens = None if encode is None else encode(text)
         except Exception:  # noqa: BLE001 - a tokenizer may raise anything; the text's tokens are found without it
             tokens = None
         # Some tokenizers put a space before a text, or change it.
         if tokens and b"".join(self._token_bytes[token] for token in tokens) == text.encode():
             return list(tokens)
-        return [] if self.greedy is None else self.greedy(text)
+        return [] if greedy is None else greedy(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class _State:
@@ -18,24 +18,43 @@ class _State:
         self.shorter: _State | None = None
         """The next longest beginning of a stop string that the text ends with, too. None: this is the empty one."""
         self.stop: str | None = None
-        """The stop string that is complete here."""
+        """The stop string that is complete here; of several, the longest."""
 
 
-def _automaton(stops: tuple[str, ...]) -> _State:
-    """All stop strings as one automaton: Aho and Corasick 1975, https://doi.org/10.1145/360825.360855."""
+def _automaton(stops: Sequence[str]) -> _State:
+    """All stop strings as one automaton, without those that end after another one always."""
+    root = _tree(stops)
+    first = [stop for stop in stops if not _is_late(root, stop)]
+    return root if len(first) == len(stops) else _tree(first)
+
+
+def _is_late(state: _State, stop: str) -> bool:
+    """Whether another stop string is complete before *stop*."""
+    for character in stop[:-1]:
+        state = state.then[character]
+        if state.stop is not None:
+            return True
+    return False
+
+
+def _tree(stops: Iterable[str]) -> _State:
+    """All *stops* as an automaton: Aho and Corasick 1975, https://doi.org/10.1145/360825.360855."""
     root = _State(0)
     for stop in stops:
-        if any(other in stop[:-1] for other in stops):
-            continue  # the other one is complete before it, always
         state = root
         for character in stop:
-            state = state.then.setdefault(character, _State(state.depth + 1))
+            longer = state.then.get(character)
+            if longer is None:
+                longer = state.then[character] = _State(state.depth + 1)
+            state = longer
         state.stop = stop
     waiting = deque([root])
     while waiting:
         parent = waiting.popleft()
         for character, state in parent.then.items():
             state.shorter = root if parent.shorter is None else _step(parent.shorter, character)
+            if state.stop is None:
+                state.stop = state.shorter.stop
             waiting.append(state)
     return root
 

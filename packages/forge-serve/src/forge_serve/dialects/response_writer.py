@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from llamaforge import GeneratedText
-from llamaforge.openai_objects import logprob_object, response_usage
-from llamaforge.results import Event, ReasoningDelta, TextDelta, ToolCallDelta, Usage
+from llamaforge.openai_objects import logprob_object
+from llamaforge.openai_responses import (
+    begin_response,
+    call_item,
+    end_response,
+    item_id,
+    message_item,
+    output_items,
+    reasoning_item,
+    summarizes,
+    text_part,
+)
+from llamaforge.results import Event, ReasoningDelta, TextDelta, ToolCallDelta
 
 from .. import sse
 from ..errors import Problem
 from ..store import Kept, Store
 from .openai import error_kind
-from .response_items import item_id
 
 if TYPE_CHECKING:
     from .responses import AskedResponse
-
-_REPEATED: Final = {
-    "temperature": 1.0,
-    "top_p": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "top_logprobs": 0,
-    "max_output_tokens": None,
-    "max_tool_calls": None,
-    "parallel_tool_calls": True,
-    "instructions": None,
-    "previous_response_id": None,
-    "safety_identifier": None,
-    "prompt_cache_key": None,
-    "user": None,
-}
-"""Fields of the request that the answer repeats, with what they are where the request has none."""
 
 
 class ResponseWriter:
@@ -50,23 +41,18 @@ class ResponseWriter:
         self._open: dict[str, Any] | None = None
         self._texts: list[str] = []
         self._logprobs: list[dict[str, Any]] = []
-        self._summarizes = bool((asked.body.get("reasoning") or {}).get("summary"))
-        self.response = self._begun()
+        self._summarizes = summarizes(asked.body)
+        self.response = begin_response(
+            asked.body, asked.model, asked.tools, store=asked.store, background=asked.background
+        )
 
     # In one piece.
 
     def whole(self, answers: list[GeneratedText]) -> bytes:
         """The answer in one piece."""
         answer = answers[0]
-        if answer.reasoning:
-            self._output.append(self._reasoning(item_id("reasoning"), answer.reasoning))
-        if answer.text or not (answer.reasoning or answer.tool_calls):
-            logprobs = [logprob_object(each) for each in answer.logprobs]
-            self._output.append(_message(item_id("message"), answer.text, logprobs, "completed"))
-        for call in answer.tool_calls:
-            function = call.function
-            self._output.append(_call(item_id("function_call"), call.id, function.name, function.arguments))
-        self._end(answer.finish_reason, answer.usage, answer.parameters)
+        self._output += output_items(answer, summarize=self._summarizes)
+        end_response(self.response, self._output, answer.finish_reason, answer.usage, answer.parameters)
         self.keep()
         return sse.encode(self.response)
 
@@ -113,9 +99,9 @@ class ResponseWriter:
             return self._piece_of_call(event)
         closed = self._close(incomplete=event.finish_reason in ("length", "content_filter"))
         if not self._output:  # clients expect one
-            closed += self._begin(_message(item_id("message"), "", [], "in_progress"), _text_part("", []))
+            closed += self._begin(message_item(item_id("message"), "", status="in_progress"), text_part(""))
             closed += self._close()
-        self._end(event.finish_reason, event.usage, event.parameters)
+        end_response(self.response, self._output, event.finish_reason, event.usage, event.parameters)
         self.keep()
         return closed + self._event(f"response.{self.response['status']}", response=self.response)
 
@@ -136,7 +122,7 @@ class ResponseWriter:
         begun = b""
         if self._open is None or self._open["type"] != "message":
             begun = self._close()
-            begun += self._begin(_message(item_id("message"), "", [], "in_progress"), _text_part("", []))
+            begun += self._begin(message_item(item_id("message"), "", status="in_progress"), text_part(""))
         self._texts.append(event.text)
         logprobs = [logprob_object(each) for each in event.logprobs]
         self._logprobs += logprobs
@@ -145,7 +131,8 @@ class ResponseWriter:
     def _thought(self, text: str) -> bytes:
         begun = b""
         if self._open is None or self._open["type"] != "reasoning":
-            begun = self._close() + self._begin(self._reasoning(item_id("reasoning"), ""), None)
+            item = reasoning_item(item_id("reasoning"), "", summarize=self._summarizes)
+            begun = self._close() + self._begin(item, None)
             if self._summarizes:
                 part = {"type": "summary_text", "text": ""}
                 begun += self._at("response.reasoning_summary_part.added", summary_index=0, part=part)
@@ -161,7 +148,7 @@ class ResponseWriter:
         begun = b""
         if piece.id:
             begun = self._close()
-            call = _call(item_id("function_call"), piece.id, piece.name, "") | {"status": "in_progress"}
+            call = call_item(item_id("function_call"), piece.id, piece.name, "", "in_progress")
             begun += self._begin(call, None)
         if not piece.arguments:
             return begun
@@ -183,24 +170,24 @@ class ResponseWriter:
         item, text = self._open, "".join(self._texts)
         kind = item["type"]
         if kind == "message":
-            part = _text_part(text, self._logprobs)
+            part = text_part(text, self._logprobs)
             done = self._at("response.output_text.done", content_index=0, text=text, logprobs=self._logprobs)
             done += self._at("response.content_part.done", content_index=0, part=part)
-            item = _message(item["id"], text, self._logprobs, "incomplete" if incomplete else "completed")
+            item = message_item(item["id"], text, self._logprobs, "incomplete" if incomplete else "completed")
         elif kind == "reasoning" and self._summarizes:
             part = {"type": "summary_text", "text": text}
             done = self._at("response.reasoning_summary_text.done", summary_index=0, text=text)
             done += self._at("response.reasoning_summary_part.done", summary_index=0, part=part)
-            item = self._reasoning(item["id"], text)
+            item = reasoning_item(item["id"], text, summarize=self._summarizes)
         elif kind == "reasoning":
             part = {"type": "reasoning_text", "text": text}
             done = self._at("response.reasoning_text.done", content_index=0, text=text)
             done += self._at("response.content_part.done", content_index=0, part=part)
-            item = self._reasoning(item["id"], text)
+            item = reasoning_item(item["id"], text, summarize=self._summarizes)
         else:
             done = self._at("response.function_call_arguments.done", name=item["name"], arguments=text)
-            item = _call(item["id"], item["call_id"], item["name"], text)
-            item["status"] = "incomplete" if incomplete else "completed"
+            status = "incomplete" if incomplete else "completed"
+            item = call_item(item["id"], item["call_id"], item["name"], text, status)
         done += self._event("response.output_item.done", output_index=len(self._output), item=item)
         self._output.append(item)
         self._open, self._texts, self._logprobs = None, [], []
@@ -215,63 +202,3 @@ class ResponseWriter:
         told = {"type": name, "sequence_number": self._number, **more}
         self._number += 1
         return sse.named(name, told)
-
-    def _reasoning(self, name: str, text: str) -> dict[str, Any]:
-        """Reasoning. A model writes no summary of it: who asks for one gets the reasoning itself."""
-        summary = [{"type": "summary_text", "text": text}] if self._summarizes and text else []
-        content = [{"type": "reasoning_text", "text": text}] if text and not self._summarizes else []
-        return {"type": "reasoning", "id": name, "summary": summary, "content": content, "encrypted_content": None}
-
-    def _begun(self) -> dict[str, Any]:
-        body = self._asked.body
-        repeated = {name: body[name] if body.get(name) is not None else default for name, default in _REPEATED.items()}
-        reasoning, form = body.get("reasoning") or {}, (body.get("text") or {}).get("format") or {"type": "text"}
-        if form.get("type") == "json_schema":
-            form = {"description": None, "strict": False, **form}
-        return {
-            "id": f"resp_{secrets.token_hex(24)}",
-            "object": "response",
-            "created_at": int(time.time()),
-            "completed_at": None,
-            "status": "in_progress",
-            "background": self._asked.background,
-            "error": None,
-            "incomplete_details": None,
-            "model": self._asked.model,
-            "output": [],
-            "usage": None,
-            "reasoning": {"effort": reasoning.get("effort"), "summary": reasoning.get("summary")},
-            "text": {"format": form},
-            "tools": self._asked.tools,
-            "tool_choice": body.get("tool_choice") or "auto",
-            "truncation": body.get("truncation") or "disabled",
-            "store": self._asked.store,
-            "service_tier": "default",
-            "metadata": body.get("metadata") or {},
-            **repeated,
-        }
-
-    def _end(self, finish_reason: str, usage: Usage | None, parameters: dict[str, Any]) -> None:
-        reasons = {"length": "max_output_tokens", "content_filter": "content_filter"}
-        cut = reasons.get(finish_reason)
-        known = {name: value for name, value in parameters.items() if name in _REPEATED and value is not None}
-        self.response |= known
-        self.response["status"] = "incomplete" if cut else "completed"
-        self.response["incomplete_details"] = {"reason": cut} if cut else None
-        self.response["completed_at"] = None if cut else int(time.time())
-        self.response["output"] = self._output
-        self.response["usage"] = response_usage(usage)
-
-
-def _message(name: str, text: str, logprobs: list[dict[str, Any]], status: str) -> dict[str, Any]:
-    content = [_text_part(text, logprobs)]
-    return {"type": "message", "id": name, "status": status, "role": "assistant", "content": content}
-
-
-def _text_part(text: str, logprobs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs}
-
-
-def _call(name: str, call_id: str, function: str, arguments: str) -> dict[str, Any]:
-    told = {"type": "function_call", "id": name, "call_id": call_id, "name": function, "arguments": arguments}
-    return told | {"status": "completed"}

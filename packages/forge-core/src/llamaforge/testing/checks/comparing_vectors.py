@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from ...backends.base import BaseBackend
 from ...embeddings import Embeddings
-from ..expect import Told, expect
+from ..expect import Told, comes_true, expect
 from ..kit import Kit
 from ..subject import Subject
 
@@ -50,6 +52,23 @@ def embed(subject: Subject, texts: Any, **options: Any) -> Embeddings:
     __tracebackhide__ = True
     backend: BaseBackend = subject.backend
     return subject.answered(lambda: backend.embed(texts, **options), f"vectors with {options}")
+
+
+def leaves_nothing_running(kit: Kit, subject: Subject, call: Callable[[], Awaitable[object]]) -> None:
+    """Fail if a task that awaits *call* leaves a request running when it is cancelled."""
+    __tracebackhide__ = True
+
+    async def work() -> None:
+        task = asyncio.ensure_future(call())
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    kit.run_async(work)
+    backend: BaseBackend = subject.backend
+    ended = comes_true(lambda: backend.requests_in_flight == 0, kit.grace)
+    expect(ended, "no request in flight after a cancellation", backend.requests_in_flight)
 
 
 def declares(subject: Subject, option: str) -> bool:

@@ -21,7 +21,7 @@ from ...errors import (
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
 from ..kit import Kit
 from ..subject import Subject
-from .comparing_vectors import LONG, NEAR, TEXTS, declares
+from .comparing_vectors import LONG, NEAR, TEXTS, declares, leaves_nothing_running
 from .memory import REQUESTS, does_not_grow
 from .vector_texts import MANY, WHOLE
 
@@ -269,18 +269,7 @@ class RankingChecks(Kit):
         Why: clients leave, servers swap models. Look at: ``cancellation``; ``unload`` while ``compute_scores`` runs.
         """
         many = list(TEXTS) * 3000
-
-        async def work() -> None:
-            task = asyncio.create_task(subject.backend.arerank(QUERY, many))
-            await asyncio.sleep(0.05)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        self.run_async(work)
-        backend = subject.backend
-        ended = comes_true(lambda: backend.requests_in_flight == 0, self.grace)
-        expect(ended, "no request in flight after a cancellation", backend.requests_in_flight)
+        leaves_nothing_running(self, subject, lambda: subject.backend.arerank(QUERY, many))
         with self.fresh() as other:
             ends: list[object] = []
 

@@ -22,7 +22,7 @@ from ...errors import (
 )
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
 from ..subject import Subject
-from .comparing_vectors import LONG, TEXTS, VectorKit, declares, embed
+from .comparing_vectors import LONG, TEXTS, VectorKit, declares, embed, leaves_nothing_running
 from .memory import does_not_grow
 
 ODD: Final = (
@@ -266,18 +266,7 @@ class VectorChecks(VectorKit):
 
         Why: clients leave. Look at: ``cancellation.stopped``; waiting for the engine without a deadline.
         """
-
-        async def work() -> None:
-            task = asyncio.create_task(subject.backend.aembed(itertools.repeat(TEXTS[3])))
-            await asyncio.sleep(0.05)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-        self.run_async(work)
-        backend = subject.backend
-        ended = comes_true(lambda: backend.requests_in_flight == 0, self.grace)
-        expect(ended, "no request in flight after a cancellation", backend.requests_in_flight)
+        leaves_nothing_running(self, subject, lambda: subject.backend.aembed(itertools.repeat(TEXTS[3])))
         embed(subject, TEXTS[0])
 
     def test_an_embedding_has_a_deadline(self, subject: Subject) -> None:
