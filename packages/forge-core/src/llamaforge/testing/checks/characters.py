@@ -56,7 +56,7 @@ class CharacterChecks(Kit, slow=True):
 
         Why: text after a NUL, or a line's indentation, is lost where text passes through native code. Look at:
         ``strip``, ``lower``, normalisation, C strings, line endings. What the model's own tokenizer normalizes is
-        named by the setting ``normalizes``.
+        named by the setting ``normalizes``. A model made for tests needs an embedding of its own for each token.
         """
         if not subject.full:
             subject.refuses_the_full_contract()
