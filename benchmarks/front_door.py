@@ -1,12 +1,15 @@
-"""What a call costs before the engine sees it, and what other models wait for while one loads.
+"""What a call costs before the engine sees it, a token and an import in core; and what other models wait for while one
+loads.
 
     hatch run bench:front-door
     hatch run bench:front-door --against ../other-checkout
 
 The time ends where the backend's stream begins; the second line of each kind has the whole call, with an answer of one
-piece. Processor time of this thread, the best of several rounds. With *--against*, another checkout of the project does
-the same, each in processes of its own that take turns, and the table shows the ratios. The second table has the 99th
-percentile of the time that requests to one model take, while another one loads for a second and while none does.
+piece. Processor time of this thread, the best of several rounds. A token's is the whole process's, with an engine that
+costs nothing (measuring/overhead.py); an import's is what a process takes beyond bare Python. With *--against*, another
+checkout of the project does the same, each in processes of its own that take turns, and the table shows the ratios. The
+second table has the 99th percentile of the time that requests to one model take, while another one loads for a second
+and while none does.
 """
 
 from __future__ import annotations
@@ -24,11 +27,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from measuring import overhead
+
 from llamaforge import BackendSpec, BaseBackend, Capabilities, Event, Finished, LlamaForge, TextDelta
 from llamaforge.backends.registry import register_backend
 from llamaforge.requests import GenerationRequest
 
 CALLS = 2_000
+TOKENS = 8_000
 MESSAGES = [{"role": "user", "content": "Hello"}]
 OPTIONS = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 20, "stop": ["###"], "seed": 1}
 LOAD_SECONDS = 1.0
@@ -100,7 +106,28 @@ def round_of_calls() -> dict[str, float]:
             times = [microseconds(call, CALLS // 5) for _ in range(5)]
             found[name] = min(before for before, _ in times)
             found[f"{name}, whole"] = min(whole for _, whole in times)
-        return found
+    for kind, callers in (("threads", 1), ("threads", 8), ("tasks", 8)):
+        measured = [overhead.microseconds(kind, callers, TOKENS // callers) for _ in range(5)]
+        found[f"a token, {callers} {kind}"] = min(measured)
+    return found
+
+
+def importing(environment: dict[str, str], statement: str) -> float:
+    """Processor time of a statement, in microseconds: the least of several processes, less bare Python's. All modules
+    are compiled before."""
+
+    def least(code: str) -> float:
+        times = []
+        for _ in range(8):
+            child = subprocess.Popen([sys.executable, "-c", code], env=environment)
+            _, status, used = os.wait4(child.pid, 0)
+            child.returncode = os.waitstatus_to_exitcode(status)
+            if child.returncode:
+                sys.exit(f"{code!r} failed.")
+            times.append(used.ru_utime + used.ru_stime)
+        return min(times) * 1e6
+
+    return least(statement) - least("pass")
 
 
 def waits() -> tuple[float, float]:
@@ -129,11 +156,16 @@ def apart(checkout: Path) -> dict[str, float]:
     """:func:`round_of_calls` of a checkout, in a process of its own."""
     path = os.pathsep.join(str(source) for source in sorted(checkout.resolve().glob("packages/*/src")))
     command = [sys.executable, __file__, "--calls"]
-    run = subprocess.run(command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHONPATH": path}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if run.returncode:
         sys.exit(f"{checkout}: {run.stderr.strip().splitlines()[-1]}")
     found: dict[str, float] = json.loads(run.stdout)
-    return found
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory() as folder:
+        environment["PYTHONPYCACHEPREFIX"] = folder
+        statements = ("import llamaforge", "from llamaforge import LlamaForge")
+        return {**found, **{statement: importing(environment, statement) for statement in statements}}
 
 
 def main() -> None:
@@ -153,10 +185,10 @@ def main() -> None:
     if options.json:
         print(json.dumps({"calls": rounds, "p99_while_loading": waited}, indent=2))
         return
-    print(f"{'processor time of a call, µs':<30} {'ours':>8} {'theirs':>8} {'ratio':>7}  of the rounds")
+    print(f"{'processor time of a call, µs':<34} {'ours':>8} {'theirs':>8} {'ratio':>7}  of the rounds")
     for name in rounds[0][0]:
         ours = [each[0][name] for each in rounds]
-        line = f"{name:<30} {min(ours):>8.2f}"
+        line = f"{name:<34} {min(ours):>8.2f}"
         if options.against is not None:
             ratios = [each[0][name] / each[1][name] for each in rounds]
             theirs = min(each[1][name] for each in rounds)

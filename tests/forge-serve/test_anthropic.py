@@ -58,6 +58,10 @@ def test_tools(client: anthropic.Anthropic) -> None:
     with client.messages.stream(**ask, messages=say("call")) as stream:
         streamed: Any = stream.get_final_message()
     assert next(block for block in streamed.content if block.type == "tool_use").input == {"city": "Oslo"}
+    for strict in (False, True):
+        client.messages.create(**{**ask, "tools": [{**TOOL, "strict": strict}]}, messages=say("call"))
+        (sent,) = Scripted.asked[-1].tools or ()
+        assert sent["function"]["strict"] is strict
     result = {"type": "tool_result", "tool_use_id": call.id, "content": [{"type": "text", "text": "sunny"}]}
     turns: Any = [
         *say("call"),

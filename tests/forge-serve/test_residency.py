@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import sys
 import threading
@@ -362,15 +363,30 @@ def test_who_comes_after_all_others_have_left_waits_as_they_did(small: LlamaForg
 
 def test_loads_take_short_turns(tmp_path: Path, forge: LlamaForge) -> None:
     """So that answers don't wait for the imports of a load; afterwards threads take their usual turns again."""
-    usual = sys.getswitchinterval()
+    usual, thresholds = sys.getswitchinterval(), gc.get_threshold()
     with running(forge, ServeConfig()) as server, ThreadPoolExecutor(1) as pool:
         loading = pool.submit(post, server, PATH, body(model="slow"))
         until(lambda: sys.getswitchinterval() < usual)
         assert post(server, PATH, body(model="broken"))[0] == 503  # the one that fails ends before the other
         assert sys.getswitchinterval() < usual
+        assert gc.get_threshold()[2] > 1_000_000  # no look at all objects
         Scripted.gate.set()
         assert loading.result()[0] == 200
     assert sys.getswitchinterval() == pytest.approx(usual)
+    assert gc.get_threshold() == thresholds
+
+
+def test_a_process_that_only_serves_hides_backends_from_the_collector(tmp_path: Path, forge: LlamaForge) -> None:
+    before = gc.get_freeze_count()
+    with running(forge, ServeConfig()) as server:
+        assert post(server, PATH, body(model="one"))[0] == 200
+    assert gc.get_freeze_count() == before  # a host's objects are its own
+    with running(forge, ServeConfig(owns_process=True)) as server:
+        assert post(server, PATH, body(model="two"))[0] == 200
+    try:
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
 
 
 class Short(Scripted):

@@ -110,3 +110,16 @@ def test_damaged_templates_do_no_harm(name: str, changes: list[tuple[int, int, s
         return
     compiled.capabilities  # noqa: B018 - it is found now
     compiled.is_reasoning()
+
+
+def test_reasoning_that_is_shown_with_calls_alone() -> None:
+    """As Kimi K2 Thinking does: earlier answers lose it."""
+    shown = (
+        "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}<think>"
+        "{{ m.reasoning_content if m.tool_calls }}</think>{% endif %}{{ m.content or '' }}"
+        "{% for c in m.tool_calls or [] %}<call>{{ c.function | tojson }}</call>{% endfor %}<|end|>{% endfor %}"
+    )
+    compiled = ChatTemplate(shown)
+    assert compiled.capabilities.reasoning
+    answer = parse_answer("<think>hm</think>Hi.", template=compiled)
+    assert (answer.content, answer.reasoning) == ("Hi.", "hm")

@@ -380,7 +380,6 @@ class TestBroken:
             "{{ 1 / 0 }}",
             "{{ messages[0].content + 1 }}",
             "{{ ''.__class__.__mro__ }}",
-            "{{ messages.append(1) }}",
             "{% include 'x' %}",
             "{{ nothing.at_all }}",
             "{% set ns = namespace(_x=1) %}",
@@ -454,3 +453,53 @@ def test_ids_of_calls_from_elsewhere_fit_a_template_that_insists_on_a_length() -
     assert re.findall(r'"id": "(\w{9})"', prompt) == results
     assert len(set(results)) == 2
     assert results[1] == "abcdefghi", "an id that fits stays"
+
+
+class TestChanges:
+    """Templates that were written for llama.cpp keep lists and mappings that they change."""
+
+    QUEUE = (
+        "{% set q = namespace(ids=[]) %}{% for m in messages %}<{{ m.role }}>{{ m.content or '' }}"
+        "{% for c in m.tool_calls or [] %}"
+        "{% set id = 'functions.' + c.function.name + ':' + (q.ids | length | string) %}"
+        "{% set _ = q.ids.append(id) %}<|call|>{{ id }}<|args|>{{ c.function.arguments | tojson }}<|end|>{% endfor %}"
+        "{% if m.role == 'tool' %} returned by {{ q.ids.pop(0) }}{% endif %}{% endfor %}"
+        "{% if tools %}{{ tools | tojson }}{% endif %}{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    """Like Kimi K2's: the ids of calls wait for the results."""
+
+    def test_a_queue_of_calls(self) -> None:
+        told = render(self.QUEUE, [USER, CALL, RESULT, turn("user", "So?")])
+        assert told == (
+            '<user>Hi<assistant><|call|>functions.look:0<|args|>{"city": "Köln"}<|end|>'
+            "<tool>It rains. returned by functions.look:0<user>So?<assistant>"
+        )
+
+    def test_what_the_template_does_to_its_input_is_lost(self) -> None:
+        rude = (
+            "{% for m in messages %}{{ m.pop('content') }}{% set _ = m.update(role='x') %}{% endfor %}"
+            "{% set _ = tools.clear() %}{{ documents.pop().text }}{{ messages.pop().role }}{{ messages | length }}"
+        )
+        made = ChatTemplate(rude)
+        documents = [{"text": "Rivers."}]
+        given = {"tools": TOOLS, "chat_template_kwargs": {"documents": documents}}
+        request = read_request(messages=[USER], parameters=given)
+        for _ in range(2):
+            assert made.render(request).text == "HiRivers.x0"
+        assert documents == [{"text": "Rivers."}]
+        assert request.tools
+
+    @pytest.mark.parametrize(
+        "reached",
+        [
+            "l.__class__",
+            "l.append.__self__",
+            "{}.update.__self__",
+            "namespace.__init__",
+            "raise_exception.__globals__",
+            "(l | attr('__class__'))",
+        ],
+    )
+    def test_the_rest_of_the_sandbox_holds(self, reached: str) -> None:
+        template = "{% set l = [1] %}{{ l.append(1) }}{{ REACHED.x }}{{ messages[0].content }}"
+        assert "unsafe" in str(refused(template.replace("REACHED", reached), [USER]))

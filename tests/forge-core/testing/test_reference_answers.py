@@ -3,6 +3,7 @@ but the model itself."""
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from llamaforge import BaseBackend
-from llamaforge.errors import ContextOverflowError
+from llamaforge.errors import ConstraintError, ContextOverflowError
 from llamaforge.testing.fakes import AsyncToyBackend, QueueingToyBackend, ToyBackend, ToyLanguage
 from llamaforge.testing.subject import Subject
 from llamaforge.testing.ways import ways
@@ -169,3 +170,23 @@ def test_every_way_answers_as_the_contract_says(subject: Subject, number: int) -
     assert came.usage.completion_tokens == wanted.completion_tokens
     told = [(entry.token_id, entry.logprob, len(entry.top)) for entry in came.logprobs]
     assert told == [(token, pytest.approx(value), top) for token, value, top in wanted.logprobs]
+
+
+@pytest.mark.parametrize("backend", [ToyBackend, AsyncToyBackend, QueueingToyBackend])
+def test_arguments_that_are_not_strict(backend: type[BaseBackend]) -> None:
+    """They are an object all the same, also where nothing could enforce the schema."""
+    function = {"name": "look", "parameters": {"properties": {"a": {"uniqueItems": True}}, "required": ["a"]}}
+    with backend() as toy:
+        toy.load_model("toy")
+
+        def called(seed: int, strict: bool) -> list[Any]:
+            tools = [{"type": "function", "function": {**function, "strict": strict}}]
+            came = toy.generate("Look.", tools=tools, tool_choice="required", seed=seed, max_tokens=99)
+            whole = came.finish_reason == "tool_calls"
+            return [json.loads(call.function.arguments) for call in came.tool_calls if whole]
+
+        found = [arguments for seed in range(9) for arguments in called(seed, strict=False)]
+        assert found
+        assert all(isinstance(each, dict) and "a" not in each for each in found)
+        with pytest.raises(ConstraintError, match="tools at /0/function/parameters/properties/a"):
+            called(0, strict=True)

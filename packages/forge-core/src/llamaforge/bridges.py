@@ -71,7 +71,10 @@ async def in_thread(source: Callable[[], Iterator[Event]], cancellation: Cancell
             event, error = arrived.popleft()
             room.release()
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # here and below: its traceback has this frame, which would keep it alive
             if event is None:
                 return
             yield event
@@ -103,17 +106,16 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
     waiting: list[concurrent.futures.Future[Any]] = []
     stepping: list[asyncio.Task[Any]] = []
 
-    def give_up() -> None:
-        for future in waiting:
-            future.cancel()
-
-    cancellation.on_cancel(give_up)
+    cancellation.on_cancel(lambda: _give_up(waiting))
 
     async def step() -> Any:
         # All steps share one context, the reader's: a context variable that the generator sets stays set.
         task = loop.create_task(_anext(events, end), context=context)
         stepping[:] = [task]
-        return await task
+        try:
+            return await task
+        finally:
+            del task
 
     async def close() -> None:
         # A cancelled step ends in its own time, and a generator that still runs can't be closed.
@@ -140,6 +142,8 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
                 return
             except BaseException:
                 future.cancel()
+                waiting.clear()
+                del future
                 raise
             if event is end:
                 return
@@ -149,6 +153,7 @@ def in_loop(source: Callable[[], AsyncIterator[Event]], cancellation: Cancellati
             closed = asyncio.run_coroutine_threadsafe(close(), loop)
             if not _runs_here(loop):  # the garbage collector may be at work in the loop's own thread, which must go on
                 closed.result()
+                stepping.clear()
 
 
 def call_in_loop(work: Callable[[], Awaitable[T]], cancellation: CancellationToken) -> T:
@@ -165,21 +170,23 @@ def call_in_loop(work: Callable[[], Awaitable[T]], cancellation: CancellationTok
     async def start() -> T:
         return await loop.create_task(run(), context=context)
 
-    future = asyncio.run_coroutine_threadsafe(start(), loop)
-    cancellation.on_cancel(lambda: _discard(future))
+    waiting = [asyncio.run_coroutine_threadsafe(start(), loop)]
+    cancellation.on_cancel(lambda: _give_up(waiting))
     try:
-        concurrent.futures.wait([future], cancellation.remaining())
-        if not future.done():
+        concurrent.futures.wait(waiting, cancellation.remaining())
+        if not waiting[0].done():
             cancellation.check()
-        return future.result()
+        return waiting[0].result()
     except concurrent.futures.CancelledError:
         raise GenerationError("The call was cancelled.") from None
     finally:
+        _give_up(waiting)
+        waiting.clear()
+
+
+def _give_up(waiting: list[concurrent.futures.Future[Any]]) -> None:
+    for future in waiting:
         future.cancel()
-
-
-def _discard(future: concurrent.futures.Future[Any]) -> None:
-    future.cancel()
 
 
 async def call_in_thread(work: Callable[[], T], cancellation: CancellationToken) -> T:
@@ -188,6 +195,19 @@ async def call_in_thread(work: Callable[[], T], cancellation: CancellationToken)
     The caller cancels *cancellation* when it leaves; the thread ends when the engine next checks that. Raises
     GenerationTimeoutError at the deadline.
     """
+    waited_for = asyncio.wrap_future(_started(work))
+    waited_for.add_done_callback(_retrieved)
+    await asyncio.wait([waited_for], timeout=cancellation.remaining())
+    if not waited_for.done():
+        cancellation.check()
+    try:
+        return waited_for.result()
+    finally:
+        del waited_for
+
+
+def _started(work: Callable[[], T]) -> concurrent.futures.Future[T]:
+    """The result of *work*, which runs in a thread of its own."""
     done: concurrent.futures.Future[T] = concurrent.futures.Future()
     done.set_running_or_notify_cancel()  # a task that waits for it, and is cancelled, leaves it alone
 
@@ -199,12 +219,7 @@ async def call_in_thread(work: Callable[[], T], cancellation: CancellationToken)
 
     enter = contextvars.copy_context().run
     threading.Thread(target=enter, args=(run,), name="llamaforge-call", daemon=True).start()
-    waited_for = asyncio.wrap_future(done)
-    waited_for.add_done_callback(_retrieved)
-    await asyncio.wait([waited_for], timeout=cancellation.remaining())
-    if not waited_for.done():
-        cancellation.check()
-    return waited_for.result()
+    return done
 
 
 def _retrieved(future: asyncio.Future[Any]) -> None:

@@ -78,6 +78,12 @@ class CancellationToken:
         for callback in callbacks:
             callback()
 
+    def release(self) -> None:
+        """Forget the callbacks: the request has ended. They refer to what refers to this token, and would keep all of
+        it in memory until the garbage collector comes."""
+        with self._lock:
+            self._callbacks = []
+
     def on_cancel(self, callback: Callable[[], None]) -> None:
         """Run *callback* on cancellation, for example to interrupt a wait or to close a connection.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -176,6 +177,8 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
         message = f"--tls-cert {settings['tls_cert']} and --tls-key {settings['tls_key']} can't be used: {error}"
         raise click.UsageError(message) from None
     sockets = _listen(settings)
+    gc.collect()
+    gc.freeze()  # all this stays: no pause of the collector's has to look at it
     click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
@@ -268,6 +271,7 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         idle=settings["idle"],
         pinned=frozenset(settings["pin"]),
         access_log=None if log == "off" else log,
+        owns_process=True,
     )
 
 

@@ -59,6 +59,9 @@ class ServeConfig:
     """Connections at once. To make room, idle ones are closed; more are refused with 503."""
     ping: float = 10.0
     """Seconds of silence after which a stream sends a sign of life."""
+    owns_process: bool = False
+    """Whether the process does nothing but serve: then what the first load of a backend leaves in memory is hidden from
+    the garbage collector (``gc.freeze``), whose looks at it would hold up all answers."""
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:

@@ -58,11 +58,16 @@ class Endpoint:
                 counted.ending = "disconnected"
                 raise
             except Exception as error:  # noqa: BLE001 - each has an answer
-                found = problem(error)
-                counted.ending = found.kind
-                if not exchange.started:  # otherwise the stream has told it
-                    with contextlib.suppress(OSError):
-                        await exchange.answer(self.voice.error(found), found.status, found.headers)
+                await self._fail(exchange, error, counted)
+
+    async def _fail(self, exchange: Exchange, error: Exception, counted: Counted) -> None:
+        """Answer with an error. Not in the frame that caught it: a variable there would keep the error, its traceback
+        and all frames of it alive until the garbage collector comes."""
+        found = problem(error)
+        counted.ending = found.kind
+        if not exchange.started:  # otherwise the stream has told it
+            with contextlib.suppress(OSError):
+                await exchange.answer(self.voice.error(found), found.status, found.headers)
 
     def arriving(self, exchange: Exchange) -> contextlib.AbstractContextManager[arriving | None]:
         """Let observers hear of a request that ends before it reaches a model."""

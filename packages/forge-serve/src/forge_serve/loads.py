@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import gc
 import logging
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any
 
 from llamaforge import BaseBackend, LlamaForge
 from llamaforge.errors import MemoryBudgetError
 from llamaforge.memory_budget import is_out_of_memory
 from llamaforge.models import ModelEntry
 
+from .responsive import responsive
 from .watch import Watch
 
 _log = logging.getLogger(__name__)
@@ -52,15 +51,19 @@ class Loads:
         max_wait: seconds to wait for models in use to make room.
         turn: seconds that a model goes on answering new requests while another one waits for its room. After that it
             finishes what it has begun, and new requests wait, so that models which don't fit together take turns.
+        freezes: hide what the first load of a backend leaves from the garbage collector.
     """
 
-    def __init__(self, forge: LlamaForge, watch: Watch, *, max_wait: float, turn: float) -> None:
+    def __init__(self, forge: LlamaForge, watch: Watch, *, max_wait: float, turn: float, freezes: bool = False) -> None:
         self.max_wait = max_wait
         self.turn = turn
         self.failures: dict[str, str] = {}
         """Why the last load of a model failed."""
         self._forge = forge
         self._watch = watch
+        self._freezes = freezes
+        self._frozen: set[str] = set()
+        """The backends whose first load is over."""
         self._loads: dict[str, _Load] = {}
 
     async def lease(self, entry: ModelEntry) -> Lease:
@@ -159,8 +162,8 @@ class Loads:
             leased = pool.lease(entry, entry.parameters)
             changes = pool.changes
             try:
-                with _short_turns():
-                    leased.__enter__()
+                with responsive():
+                    backend = leased.__enter__()
             except Exception as error:
                 left = end - time.monotonic()
                 if not isinstance(error, MemoryBudgetError):
@@ -177,26 +180,7 @@ class Loads:
                 pool.wait_for_change(min(left, _LOOK), since=changes)
             else:
                 load.held_up = None
+                if self._freezes and backend.name not in self._frozen:
+                    self._frozen.add(backend.name)
+                    gc.freeze()
                 return leased
-
-
-_TURN: Final = 0.0005
-_turns = threading.Lock()
-_shortened: list[float] = []
-"""The interpreter's usual turn, once for each load that shortened it."""
-
-
-@contextlib.contextmanager
-def _short_turns() -> Iterator[None]:
-    """While models load, threads take the interpreter's lock in turns of half a millisecond instead of five. Loading is
-    work of Python's for the greater part, such as imports, and answers wait for its turns."""
-    with _turns:
-        _shortened.append(_shortened[0] if _shortened else sys.getswitchinterval())
-        sys.setswitchinterval(min(_TURN, _shortened[0]))
-    try:
-        yield
-    finally:
-        with _turns:
-            usual = _shortened.pop()
-            if not _shortened:
-                sys.setswitchinterval(usual)

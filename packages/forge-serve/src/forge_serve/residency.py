@@ -35,7 +35,7 @@ class Residency:
         self.forge = forge
         self.watch = watch
         self._config = config
-        self._loads = Loads(forge, watch, max_wait=config.max_wait, turn=config.turn)
+        self._loads = Loads(forge, watch, max_wait=config.max_wait, turn=config.turn, freezes=config.owns_process)
         self._asked: Counter[str] = Counter()
         self._known: tuple[float, dict[str, ModelEntry]] = (float("-inf"), {})
         self._keep: dict[str, float] = {}

@@ -138,9 +138,12 @@ def raise_failure(error: Exception, token: CancellationToken, backend: str) -> N
     if token.cancelled:
         return
     _check_deadline(token)
-    if isinstance(error, LlamaForgeError):
-        raise error
-    raise GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}") from error
+    try:
+        if isinstance(error, LlamaForgeError):
+            raise error
+        raise GenerationError(f"The backend {backend!r} failed: {type(error).__name__}: {error}") from error
+    finally:
+        del error  # its traceback has this frame, which would keep it alive
 
 
 def _check_deadline(token: CancellationToken) -> None:

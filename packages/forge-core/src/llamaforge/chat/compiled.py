@@ -34,7 +34,7 @@ class CompiledTemplate:
             advice = f"Install it: {install_command('forge-core[chat]')}"
             raise EngineNotAvailableError("chat templates", "jinja2", str(error), advice) from error
         try:
-            self._template = jinja.compile_template(text)
+            self._render = jinja.compile_template(text)
             self.variables: frozenset[str] = jinja.variables(text)
         except jinja.BROKEN as error:
             raise BrokenTemplateError(jinja.describe(error)) from error
@@ -87,5 +87,5 @@ class CompiledTemplate:
     def run(self, turns: list[Turn], *, add_generation_prompt: bool, **variables: Any) -> str:
         """Raises whatever the template raises: it is a stranger's program."""
         sees = {"tools": None, "documents": None, **self._special_tokens, **variables}
-        text: str = self._template.render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
+        text: str = self._render(messages=turns, add_generation_prompt=add_generation_prompt, **sees)
         return text

@@ -2,7 +2,8 @@
 
 The sandbox, the filter ``tojson``, the functions ``raise_exception`` and ``strftime_now``, ``{% generation %}``, loop
 controls and the treatment of line ends are those of transformers' ``apply_chat_template``; so is what templates may not
-do. https://huggingface.co/docs/transformers/chat_templating
+do, but for one thing: they may change lists and mappings, as llama.cpp's templates do (Kimi K2's in GGUF files keep a
+queue of calls). Such a template gets copies of what it is given. https://huggingface.co/docs/transformers/chat_templating
 
 Importing this module imports jinja2, which core does without otherwise.
 """
@@ -21,16 +22,36 @@ from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.ext import loopcontrols as LoopControls  # noqa: N812 - it is a class
 from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEnvironment
 from jinja2.utils import Namespace
 
 BROKEN: Final = (jinja2.TemplateError, RecursionError)
 """What :func:`compile_template` raises for a text that is no template."""
 
 
-def compile_template(text: str) -> jinja2.Template:
-    """Compile *text*. Raises one of :data:`BROKEN` if the template is broken."""
-    return _environment().from_string(text)
+_CHANGES: Final = frozenset(
+    {"append", "clear", "extend", "insert", "pop", "popitem", "remove", "reverse", "setdefault", "sort", "update"}
+)
+"""Methods of lists and mappings that change them."""
+
+
+def compile_template(text: str) -> Callable[..., str]:
+    """Compile *text*: a function that renders it with variables, and changes nothing of them.
+
+    Raises one of :data:`BROKEN` if the template is broken.
+    """
+    used = {node.attr for node in _environment().parse(text).find_all(nodes.Getattr)}
+    if used.isdisjoint(_CHANGES):
+        return _environment().from_string(text).render
+    template = _environment(may_change=True).from_string(text)
+    return lambda **variables: template.render(**_copied(variables))
+
+
+def _copied(value: Any) -> Any:
+    """*value* with lists and mappings of its own."""
+    if isinstance(value, dict):
+        return {key: _copied(each) for key, each in value.items()}
+    return [_copied(each) for each in value] if isinstance(value, list) else value
 
 
 def variables(text: str) -> frozenset[str]:
@@ -89,11 +110,19 @@ def _refuse_private(name: Any) -> None:
         raise SecurityError(f"a namespace can't hold {name!r}: its name begins with an underscore")
 
 
+class _ChangingEnvironment(ImmutableSandboxedEnvironment):
+    """A sandbox whose templates may change plain lists and mappings. They must be their own."""
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        if type(obj) in (list, dict):
+            return SandboxedEnvironment.is_safe_attribute(self, obj, attr, value)
+        return super().is_safe_attribute(obj, attr, value)
+
+
 @functools.cache
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControls]
-    )
+def _environment(*, may_change: bool = False) -> ImmutableSandboxedEnvironment:
+    kind = _ChangingEnvironment if may_change else ImmutableSandboxedEnvironment
+    environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, LoopControls])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _raise
     environment.globals["strftime_now"] = _now

@@ -41,6 +41,8 @@ _SCHEMA: Final[dict[str, Any]] = {
 TOOLS: Final[list[dict[str, Any]]] = [
     {"type": "function", "function": {"name": _NAME, "description": "qztool", "parameters": _SCHEMA}}
 ]
+_NO_CONTENT: Final[tuple[Turn, ...]] = ({}, {"content": None}, {"content": ""})
+"""How a turn of calls alone may look."""
 _MARKER: Final = re.compile(r"<[^<>\s]+>|\[/?[A-Z_]{3,}\]")
 _TOKEN: Final = re.compile(r"<[^<>]*>?|\[/?[A-Z_]+\]|[\w.]+|.", re.DOTALL)
 _MARKER_BEFORE: Final = re.compile(r"(<[^<>\s]+>|\[[A-Z_]+\])\s*$")
@@ -90,7 +92,7 @@ class Recognition:
         """
         texts = [
             text
-            for content in ({"content": _CONTENT}, {}, {"content": None}, {"content": ""})
+            for content in ({"content": _CONTENT}, *_NO_CONTENT)
             if (text := self._try([self._user(), {**self._call_turn(count), **content}], tools=TOOLS)) is not None
         ]
         answers = [self._answer_of(text) for text in dict.fromkeys(texts)]
@@ -151,12 +153,18 @@ class Recognition:
     def reasoning(self) -> ReasoningFormat | None:
         """The markers of reasoning, if the template or the prompts that it makes show any."""
         turn = {"role": "assistant", "content": self._probes.content("assistant", _CONTENT)}
-        with_reasoning = {**turn, "reasoning_content": _REASON, "reasoning": _REASON, "thinking": _REASON}
+        thoughts = {"reasoning_content": _REASON, "reasoning": _REASON, "thinking": _REASON}
         for follow_up in ([], [self._user()]):
-            text = self._try([self._user(), with_reasoning, *follow_up], enable_thinking=True)
+            text = self._try([self._user(), {**turn, **thoughts}, *follow_up], enable_thinking=True)
             if text is not None and _REASON in text:
                 before, _, after = text.partition(_REASON)
                 return _around(before, after, self._reasoning_formats)
+        for nothing in _NO_CONTENT:  # Kimi K2 Thinking shows it with calls alone
+            text = self._try([self._user(), {**self._call_turn(1), **nothing, **thoughts}]) or ""
+            before, found, after = text.partition(_REASON)
+            form = _around(before, after, self._reasoning_formats) if found else None
+            if form is not None:
+                return form
         for form in self._reasoning_formats:
             begin, end = form.begin.strip(), form.end.strip()
             for variables in ({}, {"enable_thinking": True}, {"enable_thinking": False}):

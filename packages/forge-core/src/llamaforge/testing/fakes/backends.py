@@ -201,7 +201,8 @@ class ToyBackend(BaseBackend):
         functions = [tool["function"] for tool in request.tools]
         name = choice["function"]["name"] if isinstance(choice, Mapping) else functions[0]["name"]
         place = next(place for place, function in enumerate(functions) if function["name"] == name)
-        return name, from_schema(functions[place].get("parameters", {}), f"/{place}/function/parameters")
+        schema = {} if functions[place].get("strict") is False else functions[place].get("parameters", {})
+        return name, from_schema(schema, f"/{place}/function/parameters")
 
 
 def _constraint(request: GenerationRequest) -> Constraint | None:
