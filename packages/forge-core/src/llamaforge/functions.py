@@ -155,10 +155,10 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         ):
             expected = "a tool such as {'type': 'function', 'function': {'name': 'get_weather', 'parameters': {...}}}"
             raise InvalidParameterError(f"tools[{index}]", each, expected, show_value=False)
-        for field, kind, expected in _FIELDS if isinstance(function, Mapping) else ():
-            value = function.get(field)
+        for key, kind, expected in _FIELDS if isinstance(function, Mapping) else ():
+            value = function.get(key)
             if value is not None and not isinstance(value, kind):
-                raise InvalidParameterError(f"tools[{index}].function.{field}", value, expected)
+                raise InvalidParameterError(f"tools[{index}].function.{key}", value, expected)
         if isinstance(name, str):
             if name in names:
                 message = f"tools[{index}] has the name of another tool, {name!r}."
