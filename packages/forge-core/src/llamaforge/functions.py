@@ -155,8 +155,9 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         ):
             expected = "a tool such as {'type': 'function', 'function': {'name': 'get_weather', 'parameters': {...}}}"
             raise InvalidParameterError(f"tools[{index}]", each, expected, show_value=False)
-        for key, kind, expected in _FIELDS if isinstance(function, Mapping) else ():
-            value = function.get(key)
+        said: Mapping[str, Any] = function if isinstance(function, Mapping) else {}
+        for key, kind, expected in _FIELDS:
+            value = said.get(key)
             if value is not None and not isinstance(value, kind):
                 raise InvalidParameterError(f"tools[{index}].function.{key}", value, expected)
         if isinstance(name, str):
