@@ -30,7 +30,7 @@ def backend(request: pytest.FixtureRequest) -> Iterator[BaseBackend]:
 
 
 def garbage_of(work: Callable[[], object]) -> float:
-    """Objects that *work* leaves to the collector, each time; the least of several rounds, since what earlier tests left
+    """Objects that *work* leaves to the collector, each time; the least of several rounds: what earlier tests left
     may die meanwhile."""
     found = []
     gc.disable()
