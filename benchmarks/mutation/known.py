@@ -70,6 +70,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A pattern of qualified names."""
     before: str = ""
     """A regular expression that is found in the lines that change."""
+    after: str = ""
+    """One that is found in what they become."""
     wording: bool = False
     """Only where nothing changes but a sentence: a string with a space."""
     reason: str
@@ -80,6 +82,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
             fnmatch.fnmatch(mutant.module, f"*{self.module}")
             and fnmatch.fnmatch(mutant.function, self.function)
             and re.search(self.before, mutant.before) is not None
+            and re.search(self.after, mutant.after) is not None
             and (not self.wording or _only_wording_changes(mutant.before, mutant.after))
         )
 

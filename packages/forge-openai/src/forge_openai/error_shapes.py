@@ -29,7 +29,8 @@ _FAILURE: Final = frozenset({"error", "failed", "failure", "fail"})
 def error_fields(body: object) -> Mapping[str, object]:
     """The error object of an answer, wherever the server put it; empty if there is none."""
     if isinstance(body, list):
-        body = next((each for each in body if isinstance(each, dict)), None)
+        objects = [each for each in body if isinstance(each, dict)]
+        body = next(filter(is_error, objects), objects[0] if objects else None)
     if not isinstance(body, dict):
         return {}
     for name in _HOLDERS:

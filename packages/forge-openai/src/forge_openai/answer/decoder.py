@@ -107,19 +107,20 @@ class AnswerDecoder:
         if self._is_json is None:
             data = self._begin(data)
         elif not self._saw_event and len(self._head) < EXCERPT:
-            self._head += data
-            if self._head.startswith(b"<") and len(self._head) >= EXCERPT:
-                return self._web_page()
+            self._head = (self._head + data)[:EXCERPT]
         if self._is_json:
             self._body.append(data)
             return None
-        return self._read_events(self._parser.feed(data), events)
+        failure = self._read_events(self._parser.feed(data), events)
+        if failure is None and self._is_page() and len(self._head) == EXCERPT and b"\ndata:" not in self._head:
+            return self._web_page()  # it may have no end
+        return failure
 
     def finish(self) -> list[Event]:
         """The last events, once the stream is at its end. Raises what :meth:`.reader.AnswerReader.finish` does."""
         events: list[Event] = []
         failure: LlamaForgeError | None = None
-        if self._head.startswith(b"<") and not self._saw_event:
+        if self._is_page():
             failure = self._web_page()
         last = self._other
         if failure is None and self._is_json:
@@ -230,8 +231,11 @@ class AnswerDecoder:
                 break
         return None
 
+    def _is_page(self) -> bool:
+        return self._head.startswith(b"<") and not self._saw_event
+
     def _web_page(self) -> ServerError:
-        shown = self._head[:EXCERPT].decode("utf-8", "replace")
+        shown = self._head.decode("utf-8", "replace")
         what = self.content_type or "a web page"
         reason = self._translator.clean(
             f"it sent {what} instead of an answer. Is the address right? It begins: {shown}"

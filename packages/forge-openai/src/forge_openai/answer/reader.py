@@ -198,10 +198,10 @@ class AnswerReader:
         elif calls and (ended == "stop" or reason is None):
             ended = "tool_calls"  # OpenAI says "stop" where the call was forced
         usage = self._usage
-        if usage is not None and self._thought and not usage.reasoning_tokens:
-            usage = msgspec.structs.replace(usage, reasoning_tokens=min(self._thought, usage.completion_tokens))
         if self.is_over and not self._usage_is_final:
             usage = estimate_usage(self._request, self._tokens, usage)
+        if usage is not None and self._thought and not usage.reasoning_tokens:
+            usage = msgspec.structs.replace(usage, reasoning_tokens=min(self._thought, usage.completion_tokens))
         events.append(Finished(finish_reason=ended, usage=usage, stop=matched or self._stop))
         return events
 
@@ -309,7 +309,7 @@ class AnswerReader:
         if within or thinking.is_inside:
             count = len(self._held_logprobs) + (len(logprobs) or 1)
             self._thought += count
-            self._tokens += count
+            self._tokens += count - bool(content)  # which is counted with the content
             self._held_logprobs = logprobs = ()
         elif not content and thinking.may_begin:
             self._tokens += 0 if logprobs else 1
