@@ -98,6 +98,8 @@ _CLASSES: Final = (
     ("queue", "Queue"),
 )
 """Classes of the standard library whose attributes libraries like to replace."""
+_SETTINGS: Final = frozenset({"debuglevel", "_opener", "lastResort", "raiseExceptions"})
+"""Of the standard library's modules and classes, those that a function sets or that are documented to be set."""
 _OWN: Final = frozenset({"sys"})
 """Modules that are looked at part by part."""
 
@@ -115,9 +117,10 @@ def put_functions_back(values: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def differ_in_functions(before: Mapping[str, Mapping[str, Any]], now: Mapping[str, Mapping[str, Any]]) -> str:
-    """Which functions and classes were replaced or taken away, and what was added to the builtins."""
+    """Which functions, classes and constants were replaced or taken away, and what was added to the builtins."""
     changed = [f"{owner}.{name}" for owner in before if owner in now for name in _replaced(before[owner], now[owner])]
-    added = now.get("builtins", {}).keys() - before.get("builtins", {}).keys() - {"_"}
+    shown = {"_"} if hasattr(sys, "ps1") else set()  # the interactive interpreter's last value
+    added = now.get("builtins", {}).keys() - before.get("builtins", {}).keys() - shown
     return _changed([*changed, *(f"builtins.{name}" for name in added)])
 
 
@@ -132,9 +135,14 @@ def _owners() -> Iterator[tuple[str, Any]]:
 
 
 def _replaced(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    """Names of functions and classes. Other values are the modules' own affairs: counters, caches."""
+    """Names of functions, classes, constants and settings. Other values are the modules' own: counters, caches."""
     for name, value in before.items():
-        if now.get(name) is not value and (callable(value) or isinstance(value, classmethod | staticmethod | property)):
+        if now.get(name) is not value and (
+            callable(value)
+            or name.isupper()
+            or name in _SETTINGS
+            or isinstance(value, classmethod | staticmethod | property)
+        ):
             yield name
 
 
@@ -165,9 +173,16 @@ def of_libraries_in_threads() -> dict[str, Part]:
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if numpy is not None and hasattr(numpy, "get_printoptions"):
         found["numpy's handling of errors"] = Part(numpy.geterr, lambda was: numpy.seterr(**was))
+        found["numpy's calls for errors"] = Part(
+            lambda: (numpy.geterrcall(), numpy.getbufsize()),
+            lambda was: (numpy.seterrcall(was[0]), numpy.setbufsize(was[1])),
+        )
         found["numpy's print options"] = Part(numpy.get_printoptions, lambda was: numpy.set_printoptions(**was))
     if torch is not None and hasattr(torch, "is_grad_enabled"):
         found["torch's gradients"] = Part(torch.is_grad_enabled, torch.set_grad_enabled)
+        found["torch's inference mode"] = Part(torch.is_inference_mode_enabled)
+        if hasattr(torch, "get_default_device"):
+            found["torch's default device"] = Part(torch.get_default_device, torch.set_default_device)
         found["torch's number of threads"] = Part(torch.get_num_threads, torch.set_num_threads)
     return found
 

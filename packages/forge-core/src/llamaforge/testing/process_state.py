@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import codecs
 import contextlib
+import copyreg
 import decimal
 import faulthandler
 import gc
@@ -56,8 +57,6 @@ _ATTRIBUTES: Final = (
     (sys, "dont_write_bytecode"),
     (sys, "pycache_prefix"),
     (threading, "excepthook"),
-    (logging, "raiseExceptions"),
-    (logging, "lastResort"),
     (tempfile, "template"),
     (decimal, "DefaultContext"),
 )
@@ -147,6 +146,9 @@ def _parts() -> dict[str, Part]:
             lambda: _context(decimal.DefaultContext), lambda was: _set_context(decimal.DefaultContext, was)
         ),
         "codecs": Part(lambda: {name: codecs.lookup_error(name) for name in _ENCODING_ERRORS}, _set_codecs),
+        "pickling": Part(
+            lambda: dict(copyreg.dispatch_table), lambda was: copyreg.dispatch_table.update(was), differ_in_known
+        ),
         "types of files": Part(_types_of_files, _set_types_of_files),
         **of_the_system(),
         **of_libraries(),
@@ -162,6 +164,8 @@ def _parts_of_a_thread() -> dict[str, Part]:
         "hooks of asynchronous generators": Part(
             lambda: (*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()), _set_hooks_of_generators
         ),
+        "names of thread and process": Part(_names, _set_names),
+        "the main thread's event loop": Part(_loop, asyncio.set_event_loop, _differ_in_loops),
         **of_the_system_in_threads(),
         **of_libraries_in_threads(),
     }
@@ -260,6 +264,24 @@ def _set_policy(was: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         asyncio.set_event_loop_policy(was)
+
+
+def _loop() -> Any:
+    """The loop that the thread has for those who ask for one outside of any; None where that is not known."""
+    return getattr(getattr(_policy(), "_local", None), "_loop", None)
+
+
+def _differ_in_loops(before: Any, now: Any) -> str:
+    """``asyncio.run`` leaves none, wherever it is called."""
+    return "" if now is None or now is before else f"{before!r} became {now!r}"
+
+
+def _names() -> tuple[str, str]:
+    return threading.current_thread().name, multiprocessing.current_process().name
+
+
+def _set_names(was: tuple[str, str]) -> None:
+    threading.current_thread().name, multiprocessing.current_process().name = was
 
 
 def _context(context: decimal.Context) -> tuple[Any, ...]:

@@ -62,6 +62,8 @@ _PROCESS: Final = defects_of(
     ("QuietensAnotherLogger", "sets the level of another logger", _LOADED),
     ("RoundsEverybodysDecimals", "changes decimal's context", _LOADED),
     ("BringsItsOwnLoops", "sets an event loop policy", _LOADED),
+    ("LeavesALoop", "leaves an event loop to its caller's thread", _LOADED),
+    ("ShowsEverybodysRequests", "has all connections print", _LOADED),
     ("EncodesForEverybody", "replaces a method of a shared class", _ASKED),
     ("SetsAnAlarm", "sets a timer", _ASKED),
     ("LogsEverything", "adds to another logger on unload", _UNLOADED),

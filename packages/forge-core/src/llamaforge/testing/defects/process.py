@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import decimal
 import gc
+import http.client
 import json
 import logging
 import os
@@ -281,3 +282,19 @@ class LogsEverything(ToyBackend):
         """One more each time."""
         super().unload()
         logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())
+
+
+class LeavesALoop(_Loads):
+    """Makes an event loop, and leaves it to the thread that loads."""
+
+    def also(self) -> None:
+        """Another one each time."""
+        asyncio.set_event_loop(asyncio.new_event_loop())
+
+
+class ShowsEverybodysRequests(_Loads):
+    """Has all HTTP connections print what they send."""
+
+    def also(self) -> None:
+        """To look at its own."""
+        http.client.HTTPConnection.debuglevel = 1
