@@ -98,7 +98,7 @@ class _Calls(BaseBackend):
         target=f"{__name__}:_Calls",
         config="llamaforge:BackendConfig",
         summary="For a test",
-        capabilities=Capabilities(parameters=frozenset({"tools", "tool_choice", "max_tokens"})),
+        capabilities=Capabilities(parameters=frozenset({"tools", "tool_choice", "parallel_tool_calls", "max_tokens"})),
     )
 
     def load(self, model_path: str, config: Any) -> None: ...
@@ -125,6 +125,8 @@ class _Calls(BaseBackend):
         ("hm", "none", ""),
         ("hm", "auto", ""),
         ("f", None, ""),
+        ("f f", "f", "it has 2 calls, and tool_choice wants one of 'f'"),
+        ("f g", None, ""),
     ],
 )
 def test_an_answer_that_breaks_tool_choice_is_an_error(prompt: str, choice: str | None, says: str) -> None:
@@ -142,6 +144,25 @@ def test_an_answer_that_breaks_tool_choice_is_an_error(prompt: str, choice: str 
     with pytest.raises(InvalidAnswerError, match=says):
         asyncio.run(_later(backend, prompt, more))
     assert backend.generate(prompt, max_tokens=1, **more).finish_reason == "length", "a cut answer breaks nothing"
+
+
+@pytest.mark.parametrize("choice", ["auto", None, "required"])
+def test_several_calls_where_one_is_allowed_are_an_error(choice: str | None) -> None:
+    backend = _loaded(_Calls())
+    more: dict[str, Any] = {
+        "tools": [{"type": "function", "function": {"name": name}} for name in "fg"],
+        "tool_choice": choice,
+        "parallel_tool_calls": False,
+    }
+    says = "it has 3 calls, and parallel_tool_calls=False allows one"
+    with pytest.raises(InvalidAnswerError, match=says):
+        backend.generate("f g f", **more)
+    with pytest.raises(InvalidAnswerError, match=says):
+        asyncio.run(_later(backend, "f g f", more))
+    assert len(backend.generate("g", **more).tool_calls) == 1
+    assert len(backend.generate("f g f", **{**more, "parallel_tool_calls": True}).tool_calls) == 3
+    if choice != "required":
+        assert backend.generate("hm", **more) == "Well."
 
 
 async def _later(backend: BaseBackend, prompt: str, more: dict[str, Any]) -> str:

@@ -71,7 +71,8 @@ def make_talkative_gguf(path: Path) -> Path:
     tensors = random_tensors(_shapes(VOCABULARY))
     printable = range(ord(" "), ord("~") + 1)
     # Logits are products with these rows: those of zeros are 0, and the best of so many others is above that.
-    tensors["token_embd.weight"][[token for token in range(VOCABULARY) if token not in printable]] = 0
+    tensors["output.weight"] = tensors["token_embd.weight"].copy()
+    tensors["output.weight"][[token for token in range(VOCABULARY) if token not in printable]] = 0
     # llama.cpp's server takes all text for reasoning where a template knows enable_thinking.
     return make_tiny_gguf(path, tensors=tensors, template=_TURNS + "{% endif %}", llama__context_length=np.uint32(2048))
 

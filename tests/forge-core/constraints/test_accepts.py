@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -101,6 +102,15 @@ def test_lark_and_gbnf() -> None:
     assert grammar_accepts('root ::= [a-z]* "end"', "friendend")
     assert grammar_accepts('root ::= "(" root ")" | [^()]', "((\n))")
     assert grammar_accepts('root ::= "\\x41\\u00e9" .', "Aé\n")
+
+
+def test_what_is_no_lark_is_refused_at_its_place() -> None:
+    for grammar, reason in (
+        ("start: a\na: nope", 'line 2, column 4: unknown name: "nope"'),
+        ("start", "line 1, column 6"),
+    ):
+        with pytest.raises(ConstraintError, match=re.escape(f"grammar: {reason}")):
+            grammar_accepts(grammar, "a")
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ class EventValidator:
         self.say_where = say_where
         self.reader = reader
         self._called: list[str] | None = None
-        """The functions that were called, where ``tool_choice`` says something of them."""
-        if request.tools and request.tool_choice not in (None, "auto"):
+        """The functions that were called, where the request says something of them."""
+        if request.tools and (request.tool_choice not in (None, "auto") or request.parallel_tool_calls is False):
             self._called = []
         self._keeps_text = reader is not None or cancellation.deadline is not None or self._called is not None
         self._started = cancellation.started
@@ -158,7 +158,7 @@ class EventValidator:
     def terminal(self) -> Finished:
         """The terminal event, completed: timings, the parameters in effect, what was dropped.
 
-        Raises InvalidAnswerError for a whole answer that breaks its format, or ``tool_choice``.
+        Raises InvalidAnswerError for a whole answer that breaks its format, ``tool_choice`` or ``parallel_tool_calls``.
         """
         end = self._end or Finished(finish_reason="cancelled")
         if self._called is not None and end.finish_reason in ("stop", "tool_calls"):
@@ -174,17 +174,21 @@ class EventValidator:
         )
 
     def _check_calls(self, called: list[str]) -> None:
-        """Servers may ignore ``tool_choice``. Raises InvalidAnswerError."""
+        """Servers may ignore ``tool_choice`` and ``parallel_tool_calls``. Raises InvalidAnswerError."""
         choice = self._request.tool_choice
         name = chosen_tool(choice)
         reason = ""
         if choice == "none":
             reason = f"it calls {called[0]!r}, and tool_choice allows no call." if called else ""
-        elif not called:
+        elif not called and choice not in (None, "auto"):
             reason = f"it calls no function, and tool_choice wants a call{f' of {name!r}' if name else ''}."
         elif name is not None and set(called) != {name}:
             other = next(each for each in called if each != name)
             reason = f"it calls {other!r}, and tool_choice wants a call of {name!r}."
+        elif len(called) > 1 and name is not None:
+            reason = f"it has {len(called)} calls, and tool_choice wants one of {name!r}."
+        elif len(called) > 1 and self._request.parallel_tool_calls is False:
+            reason = f"it has {len(called)} calls, and parallel_tool_calls=False allows one."
         if reason:
             raise InvalidAnswerError(str(self._text), reason)
 

@@ -27,6 +27,8 @@ _REMOTE = re.compile(r"Resource '([^']*)' is not present in a registry")
 _UNKNOWN = re.compile(r"Unimplemented keys: \[([^\]]*)\]")
 _SOURCE = re.compile(r"\d+ \|")
 """How a line of the grammar begins that a message shows."""
+_AT = re.compile(r"^(?:at )?(\d+)\((\d+)\): ")
+"""How a message tells a line and a column."""
 _NO_STATE: Final = "<non-verbose/>"
 _ENDLESS: Final = "no text satisfies it: it only refers to itself."
 
@@ -77,6 +79,7 @@ def plain_reason(message: str) -> str:
     """llguidance's *message* without its state and without the grammar, which may be long."""
     lines = [line.strip() for line in message.partition("\n<state>")[0].removesuffix(_NO_STATE).splitlines()]
     reason = " ".join(line for line in lines if line and set(line) != {"^"} and not _SOURCE.match(line))
+    reason = _AT.sub(r"line \1, column \2: ", reason)
     _, found, told = reason.partition("failed to compile JSON schema: ")
     reason = told if found else reason
     unknown = _UNKNOWN.search(reason)

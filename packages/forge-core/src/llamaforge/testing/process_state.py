@@ -1,135 +1,174 @@
-"""What belongs to the whole process: read, compared, and put back."""
+"""What belongs to the whole process: read, compared, and put back.
+
+A part that can be put back is seen even where a backend always sets it to the same value: the kit loads the model once,
+puts all back, and looks at what the second load does.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import builtins
 import codecs
 import contextlib
+import copyreg
 import decimal
 import faulthandler
 import gc
-import json
 import locale
 import logging
 import mimetypes
 import multiprocessing
 import os
 import random
-import re
-import signal
 import socket
-import ssl
-import subprocess
 import sys
 import tempfile
 import threading
 import time
+import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
+
+from .process_parts import (
+    Part,
+    attributes,
+    differ_in_functions,
+    differ_in_known,
+    functions,
+    loggers,
+    of_libraries,
+    of_libraries_in_threads,
+    put_functions_back,
+    put_loggers_back,
+)
+from .process_system import of_the_system, of_the_system_in_threads
 
 State = dict[str, Any]
 """Each part by its name."""
 
-_SHARED: Final[tuple[tuple[Any, str], ...]] = (
-    *((builtins, name) for name in ("print", "open", "input", "__import__")),
-    *((socket, name) for name in ("socket", "create_connection", "getaddrinfo")),
-    *((ssl, name) for name in ("SSLContext", "create_default_context", "_create_default_https_context")),
-    *((time, name) for name in ("sleep", "time", "monotonic", "perf_counter")),
-    *((json, name) for name in ("loads", "dumps")),
-    *((os, name) for name in ("getcwd", "getenv", "_exit", "kill", "fork") if hasattr(os, name)),
-    (subprocess, "Popen"),
-    (threading, "Thread"),
-    (asyncio, "run"),
-    (logging.Logger, "_log"),
-    (warnings, "showwarning"),
-    (warnings, "formatwarning"),
-)
-"""Functions that libraries replace for everybody."""
-_HOOKS: Final[tuple[tuple[Any, str], ...]] = (
+_ATTRIBUTES: Final = (
     (sys, "excepthook"),
     (sys, "unraisablehook"),
     (sys, "displayhook"),
     (sys, "breakpointhook"),
+    (sys, "tracebacklimit"),
+    (sys, "dont_write_bytecode"),
+    (sys, "pycache_prefix"),
     (threading, "excepthook"),
+    (tempfile, "template"),
+    (decimal, "DefaultContext"),
 )
-_STREAMS: Final[tuple[tuple[Any, str], ...]] = ((sys, "stdin"), (sys, "stdout"), (sys, "stderr"))
+_STREAMS: Final = tuple((sys, name) for name in ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"))
+_ENCODING_ERRORS: Final = (
+    "strict",
+    "ignore",
+    "replace",
+    "xmlcharrefreplace",
+    "backslashreplace",
+    "namereplace",
+    "surrogateescape",
+)
+_CONTEXT: Final = ("prec", "rounding", "Emin", "Emax", "capitals", "clamp")
 
 
 def read_state() -> State:
     """What belongs to the whole process, now."""
-    return {name: read() for name, (read, _) in _parts().items()}
+    return {name: part.read() for name, part in _parts().items()}
+
+
+def read_thread() -> State:
+    """What belongs to the thread that calls this. What it sets in the main thread, the program's own code meets."""
+    return {name: part.read() for name, part in _parts_of_a_thread().items()}
 
 
 def put_back(state: State) -> None:
-    """Make it again what it was, as far as that can be done."""
-    for name, (read, write) in _parts().items():
-        if write is not None and name in state and read() != state[name]:
-            write(state[name])
+    """Make it again what it was, as far as that can be done; in the main thread."""
+    for name, part in (_parts() | _parts_of_a_thread()).items():
+        if part.write is not None and name in state and part.differ(state[name], part.read()):
+            with contextlib.suppress(Exception):
+                part.write(state[name])
 
 
 def differences(before: State, now: State) -> dict[str, str]:
     """What has changed, and how. What wasn't there before is no change."""
-    return {name: _difference(before[name], now[name]) for name in before if before[name] != now.get(name)}
-
-
-def _parts() -> dict[str, tuple[Callable[[], Any], Callable[[Any], object] | None]]:
-    found: dict[str, tuple[Callable[[], Any], Callable[[Any], object] | None]] = {
-        "the environment": (lambda: dict(os.environ), _set_environment),
-        "the working directory": (lambda: str(Path.cwd()), os.chdir),
-        "signal handlers": (_signals, _set_signals),
-        "signals of native code": (_native_signals, None),
-        "timers": (_timers, None),
-        "loggers": (_loggers, _set_loggers),
-        "the logger class": (logging.getLoggerClass, logging.setLoggerClass),
-        "warning filters": (lambda: list(warnings.filters), _set_filters),
-        "the locale": (lambda: locale.setlocale(locale.LC_ALL), lambda value: locale.setlocale(locale.LC_ALL, value)),
-        "the time zone": (lambda: time.tzname, None),
-        "random numbers": (random.getstate, random.setstate),
-        "the garbage collector": (lambda: (gc.isenabled(), gc.get_threshold(), gc.get_debug()), _set_collector),
-        "the collector's callbacks": (lambda: list(gc.callbacks), None),
-        "the default time limit of sockets": (socket.getdefaulttimeout, socket.setdefaulttimeout),
-        "hooks for exceptions": _attributes(_HOOKS),
-        "standard streams": _attributes(_STREAMS),
-        "functions that all share": _attributes(_SHARED),
-        "the recursion limit": (sys.getrecursionlimit, sys.setrecursionlimit),
-        "the switch interval": (sys.getswitchinterval, sys.setswitchinterval),
-        "the longest integer": (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
-        "tracing": (lambda: (threading.gettrace(), threading.getprofile()), None),
-        "the import system": (_imports, _set_imports),
-        "the program's arguments": (lambda: list(sys.argv), lambda value: sys.argv.__setitem__(slice(None), value)),
-        "the stack size of threads": (threading.stack_size, threading.stack_size),
-        "the start method of processes": (lambda: multiprocessing.get_start_method(allow_none=True), None),
-        "faulthandler": (faulthandler.is_enabled, None),
-        "limits of the process": (_limits, None),
-        "the folder of temporary files": (tempfile.gettempdir, lambda value: setattr(tempfile, "tempdir", value)),
-        "the umask": (_umask, os.umask),
-        "decimal's context": (lambda: repr(decimal.DefaultContext), None),
-        "codecs": (lambda: codecs.lookup_error("strict"), None),
-        "types of files": (lambda: len(mimetypes.types_map), None),
-        **_of_libraries(),
-    }
-    return found
+    parts = _parts() | _parts_of_a_thread()
+    found = {name: parts[name].differ(before[name], now[name]) for name in before if name in now and name in parts}
+    return {name: how for name, how in found.items() if how}
 
 
 def exit_hooks() -> int:
     """How many functions are called when the interpreter ends."""
-    count: Callable[[], int] = getattr(atexit, "_ncallbacks", lambda: 0)
-    return count()
+    count: Any = getattr(atexit, "_ncallbacks", lambda: 0)
+    return int(count())
 
 
-def _attributes(places: tuple[tuple[Any, str], ...]) -> tuple[Callable[[], Any], Callable[[Any], object]]:
-    def read() -> dict[str, Any]:
-        return {f"{getattr(owner, '__name__', owner)}.{name}": getattr(owner, name, None) for owner, name in places}
+def _parts() -> dict[str, Part]:
+    return {
+        "the environment": Part(lambda: dict(os.environ), _set_environment),
+        "the working directory": Part(lambda: str(Path.cwd()), os.chdir),
+        "the time zone": Part(lambda: time.tzname, lambda _: getattr(time, "tzset", lambda: None)()),
+        "loggers": Part(loggers, put_loggers_back, differ_in_known),
+        "the logger class": Part(logging.getLoggerClass, logging.setLoggerClass),
+        "the factory of log records": Part(logging.getLogRecordFactory, logging.setLogRecordFactory),
+        "names of log levels": Part(logging.getLevelNamesMapping, _set_levels),
+        "warning filters": Part(lambda: list(warnings.filters), _set_filters),
+        "the locale": Part(lambda: locale.setlocale(locale.LC_ALL), lambda was: locale.setlocale(locale.LC_ALL, was)),
+        "random numbers": Part(random.getstate, random.setstate),
+        "the garbage collector": Part(_collector, _set_collector),
+        "the collector's callbacks": Part(lambda: list(gc.callbacks), lambda was: _refill(gc.callbacks, was)),
+        "the default time limit of sockets": Part(socket.getdefaulttimeout, socket.setdefaulttimeout),
+        "hooks and switches": attributes(_ATTRIBUTES),
+        "standard streams": attributes(_STREAMS),
+        "settings of standard streams": Part(_settings_of_streams, _set_settings_of_streams),
+        "functions that all share": Part(functions, put_functions_back, differ_in_functions),
+        "loaded modules": Part(lambda: dict(sys.modules), sys.modules.update, differ_in_known),
+        "the recursion limit": Part(sys.getrecursionlimit, sys.setrecursionlimit),
+        "the switch interval": Part(sys.getswitchinterval, sys.setswitchinterval),
+        "the longest integer": Part(sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+        "flags of libraries that are opened": Part(*_flags_of_libraries()),
+        "tracing": Part(lambda: (threading.gettrace(), threading.getprofile(), _monitors()), _set_tracing),
+        "tracing of memory": Part(
+            tracemalloc.is_tracing, lambda was: (tracemalloc.start if was else tracemalloc.stop)()
+        ),
+        "the import system": Part(_imports, _set_imports),
+        "the program's arguments": Part(lambda: list(sys.argv), lambda was: _refill(sys.argv, was)),
+        "the stack size of threads": Part(threading.stack_size, threading.stack_size),
+        "the start method of processes": Part(
+            lambda: multiprocessing.get_start_method(allow_none=True),
+            lambda was: multiprocessing.set_start_method(was, force=True),
+        ),
+        "faulthandler": Part(faulthandler.is_enabled, _set_faulthandler),
+        "the folder of temporary files": Part(tempfile.gettempdir, lambda was: setattr(tempfile, "tempdir", was)),
+        "the event loop policy": Part(_policy, _set_policy),
+        "decimal's defaults": Part(
+            lambda: _context(decimal.DefaultContext), lambda was: _set_context(decimal.DefaultContext, was)
+        ),
+        "codecs": Part(lambda: {name: codecs.lookup_error(name) for name in _ENCODING_ERRORS}, _set_codecs),
+        "pickling": Part(
+            lambda: dict(copyreg.dispatch_table), lambda was: copyreg.dispatch_table.update(was), differ_in_known
+        ),
+        "types of files": Part(_types_of_files, _set_types_of_files),
+        **of_the_system(),
+        **of_libraries(),
+    }
 
-    def write(values: Mapping[str, Any]) -> None:
-        for (owner, name), value in zip(places, values.values(), strict=True):
-            setattr(owner, name, value)
 
-    return read, write
+def _parts_of_a_thread() -> dict[str, Part]:
+    return {
+        "decimal's context": Part(
+            lambda: _context(decimal.getcontext()), lambda was: _set_context(decimal.getcontext(), was)
+        ),
+        "tracing of the main thread": Part(lambda: (sys.gettrace(), sys.getprofile()), _set_own_tracing),
+        "hooks of asynchronous generators": Part(
+            lambda: (*sys.get_asyncgen_hooks(), sys.get_coroutine_origin_tracking_depth()), _set_hooks_of_generators
+        ),
+        "names of thread and process": Part(_names, _set_names),
+        "the main thread's event loop": Part(_loop, asyncio.set_event_loop, _differ_in_loops),
+        **of_the_system_in_threads(),
+        **of_libraries_in_threads(),
+    }
 
 
 def _set_environment(values: Mapping[str, str]) -> None:
@@ -140,55 +179,10 @@ def _set_environment(values: Mapping[str, str]) -> None:
             os.environ[name] = value
 
 
-def _signals() -> dict[str, Any]:
-    return {number.name: signal.getsignal(number) for number in _known_signals()}
-
-
-def _set_signals(handlers: Mapping[str, Any]) -> None:
-    if threading.current_thread() is threading.main_thread():
-        for number in _known_signals():
-            wanted = handlers[number.name]
-            if wanted is not None and signal.getsignal(number) != wanted:
-                signal.signal(number, wanted)
-
-
-def _known_signals() -> Iterator[signal.Signals]:
-    for number in signal.valid_signals():
-        if isinstance(number, signal.Signals):
-            yield number
-
-
-def _native_signals() -> list[str]:
-    try:
-        return re.findall(r"^Sig(?:Ign|Cgt):.*$", Path("/proc/self/status").read_text(encoding="utf-8"), re.M)
-    except OSError:
-        return []
-
-
-def _timers() -> list[float]:
-    kinds = [getattr(signal, name, None) for name in ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF")]
-    return [signal.getitimer(kind)[1] for kind in kinds if kind is not None]
-
-
-def _loggers() -> dict[str, Any]:
-    """The root logger, and the levels of all others that somebody has set."""
-    root, manager = logging.getLogger(), logging.root.manager
-    found: dict[str, Any] = {
-        "the root logger": (root.level, root.disabled, list(root.handlers), list(root.filters)),
-        "logging.disable()": manager.disable,
-    }
-    for name in ("asyncio", "concurrent.futures", "multiprocessing", "py.warnings"):
-        logger = manager.loggerDict.get(name)
-        if isinstance(logger, logging.Logger):
-            found[name] = (logger.level, logger.disabled, list(logger.handlers), logger.propagate)
-    return found
-
-
-def _set_loggers(values: Mapping[str, Any]) -> None:
-    root = logging.getLogger()
-    level, root.disabled, root.handlers[:], root.filters[:] = values["the root logger"]
-    root.setLevel(level)
-    logging.disable(values["logging.disable()"])
+def _set_levels(names: Mapping[str, int]) -> None:
+    for name, level in names.items():
+        if logging.getLevelNamesMapping().get(name) != level:
+            logging.addLevelName(level, name)
 
 
 def _set_filters(filters: list[Any]) -> None:
@@ -196,11 +190,17 @@ def _set_filters(filters: list[Any]) -> None:
     getattr(warnings, "_filters_mutated", lambda: None)()
 
 
-def _set_collector(values: tuple[bool, tuple[int, int, int], int]) -> None:
-    enabled, threshold, debug = values
+def _collector() -> tuple[Any, ...]:
+    return gc.isenabled(), gc.get_threshold(), gc.get_debug(), gc.get_freeze_count() > 0
+
+
+def _set_collector(values: tuple[Any, ...]) -> None:
+    enabled, threshold, debug, frozen = values
     (gc.enable if enabled else gc.disable)()
     gc.set_threshold(*threshold)
     gc.set_debug(debug)
+    if not frozen:
+        gc.unfreeze()
 
 
 def _imports() -> tuple[list[Any], ...]:
@@ -211,64 +211,117 @@ def _set_imports(values: tuple[list[Any], ...]) -> None:
     sys.path[:], sys.meta_path[:], sys.path_hooks[:] = values
 
 
-def _limits() -> list[Any]:
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return []
-    names = ("RLIMIT_AS", "RLIMIT_CORE", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_NOFILE", "RLIMIT_NPROC", "RLIMIT_STACK")
-    found: list[Any] = [resource.getrlimit(getattr(resource, name)) for name in names if hasattr(resource, name)]
-    found.append(os.getpriority(os.PRIO_PROCESS, 0))
-    if hasattr(os, "sched_getaffinity"):
-        found.append(os.sched_getaffinity(os.getpid()))
-    return found
+def _settings_of_streams() -> dict[str, tuple[Any, ...]]:
+    names = ("encoding", "errors", "line_buffering", "write_through")
+    return {
+        stream: tuple(getattr(getattr(sys, stream), name, None) for name in names)
+        for stream in ("stdin", "stdout", "stderr")
+    }
 
 
-def _of_libraries() -> dict[str, tuple[Callable[[], Any], Callable[[Any], object] | None]]:
-    """The same for libraries that are loaded already."""
-    found: dict[str, tuple[Callable[[], Any], Callable[[Any], object] | None]] = {}
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    if numpy is not None and hasattr(numpy, "random"):
-        found["numpy's random numbers"] = (lambda: str(numpy.random.get_state()), None)
-        found["numpy's handling of errors"] = (lambda: numpy.geterr(), lambda value: numpy.seterr(**value))
-        found["numpy's print options"] = (lambda: repr(numpy.get_printoptions()), None)
-    if torch is not None and hasattr(torch, "get_rng_state"):
-        found["torch's random numbers"] = (lambda: torch.get_rng_state().tolist(), None)
-        found["torch's defaults"] = (
-            lambda: (torch.get_default_dtype(), torch.is_grad_enabled(), torch.are_deterministic_algorithms_enabled()),
-            None,
-        )
-    return found
+def _set_settings_of_streams(was: Mapping[str, tuple[Any, ...]]) -> None:
+    for stream, (encoding, errors, buffered, through) in was.items():
+        reconfigure: Any = getattr(getattr(sys, stream), "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(encoding=encoding, errors=errors, line_buffering=buffered, write_through=through)
 
 
-@contextlib.contextmanager
-def stirred() -> Iterator[None]:
-    """In this block, global generators of libraries that are loaded stand elsewhere than after any seed."""
-    numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
-    numbers = numpy.random.get_state() if numpy is not None and hasattr(numpy, "random") else None
-    more = torch.get_rng_state() if torch is not None and hasattr(torch, "get_rng_state") else None
-    if numbers is not None and numpy is not None:
-        numpy.random.random(3)
-    if more is not None and torch is not None:
-        torch.rand(3)
-    try:
-        yield
-    finally:
-        if numbers is not None and numpy is not None:
-            numpy.random.set_state(numbers)
-        if more is not None and torch is not None:
-            torch.set_rng_state(more)
+def _flags_of_libraries() -> tuple[Callable[[], Any], Callable[[Any], object]]:
+    if not hasattr(sys, "getdlopenflags"):  # Windows has none
+        return (lambda: None), (lambda _: None)
+    return sys.getdlopenflags, sys.setdlopenflags
 
 
-def _umask() -> int:
-    mask = os.umask(0o77)
-    os.umask(mask)
-    return mask
+def _monitors() -> tuple[Any, ...]:
+    monitoring: Any = getattr(sys, "monitoring", None)  # from Python 3.12 on
+    return () if monitoring is None else tuple(map(monitoring.get_tool, range(6)))
 
 
-def _difference(before: Any, now: Any) -> str:
-    if isinstance(before, dict) and isinstance(now, dict):
-        names = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
-        return f"{', '.join(map(str, names))} changed"
-    text = f"{before!r} became {now!r}"
-    return text if len(text) <= 200 else "it changed"
+def _set_tracing(was: tuple[Any, ...]) -> None:
+    trace, profile, monitors = was
+    threading.settrace(trace)
+    threading.setprofile(profile)
+    monitoring: Any = getattr(sys, "monitoring", None)
+    for number, tool in enumerate(monitors):
+        if tool is None:
+            monitoring.free_tool_id(number)
+
+
+def _set_faulthandler(was: bool) -> None:
+    if was:
+        faulthandler.enable(sys.__stderr__ or 2)
+    else:
+        faulthandler.disable()
+
+
+def _policy() -> Any:
+    with warnings.catch_warnings():  # deprecated from Python 3.14 on
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return asyncio.get_event_loop_policy()
+
+
+def _set_policy(was: Any) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        asyncio.set_event_loop_policy(was)
+
+
+def _loop() -> Any:
+    """The loop that the thread has for those who ask for one outside of any; None where that is not known."""
+    return getattr(getattr(_policy(), "_local", None), "_loop", None)
+
+
+def _differ_in_loops(before: Any, now: Any) -> str:
+    """``asyncio.run`` leaves none, wherever it is called."""
+    return "" if now is None or now is before else f"{before!r} became {now!r}"
+
+
+def _names() -> tuple[str, str]:
+    return threading.current_thread().name, multiprocessing.current_process().name
+
+
+def _set_names(was: tuple[str, str]) -> None:
+    threading.current_thread().name, multiprocessing.current_process().name = was
+
+
+def _context(context: decimal.Context) -> tuple[Any, ...]:
+    """All but the flags, which every computation sets."""
+    return (*(getattr(context, name) for name in _CONTEXT), [kind for kind, traps in context.traps.items() if traps])
+
+
+def _set_context(context: decimal.Context, was: tuple[Any, ...]) -> None:
+    *values, traps = was
+    for name, value in zip(_CONTEXT, values, strict=True):
+        setattr(context, name, value)
+    for kind in context.traps:
+        context.traps[kind] = kind in traps
+
+
+def _set_codecs(was: Mapping[str, Any]) -> None:
+    for name, handler in was.items():
+        codecs.register_error(name, handler)
+
+
+def _types_of_files() -> dict[str, str]:
+    if not mimetypes.inited:
+        mimetypes.init()
+    return dict(mimetypes.types_map)
+
+
+def _set_types_of_files(was: Mapping[str, str]) -> None:
+    mimetypes.types_map.clear()
+    mimetypes.types_map.update(was)
+
+
+def _set_own_tracing(was: tuple[Any, Any]) -> None:
+    sys.settrace(was[0])
+    sys.setprofile(was[1])
+
+
+def _set_hooks_of_generators(was: tuple[Any, ...]) -> None:
+    sys.set_asyncgen_hooks(*was[:2])
+    sys.set_coroutine_origin_tracking_depth(was[2])
+
+
+def _refill(kept: list[Any], values: list[Any]) -> None:
+    kept[:] = values

@@ -12,6 +12,7 @@ from .checks.arithmetic_signs import PenaltySignChecks
 from .checks.async_manners import AsyncMannersChecks
 from .checks.batches import BatchChecks
 from .checks.cancelling import CancellationChecks
+from .checks.characters import CharacterChecks
 from .checks.chat import ChatChecks
 from .checks.configuration import ConfigurationChecks
 from .checks.constraints import ConstraintChecks
@@ -81,6 +82,7 @@ class BackendConformance(
     ConversationChecks,
     TemplateChecks,
     ReadingChecks,
+    CharacterChecks,
     LogprobChecks,
     AlternativeChecks,
     NumberChecks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from ...backends.batch import BatchItem
 from ...errors import EmptyPromptError
@@ -13,6 +13,7 @@ from ..kit import Kit
 from ..subject import Subject
 
 TOKENS: Final = 4
+MANY: Final = 26
 FAR: Final = 8
 """Prompts that may be taken for each request that runs at once, before the first answer is read."""
 
@@ -31,6 +32,11 @@ class BatchChecks(Kit):
             expect_equal([item.index for item in items], list(range(len(prompts))), f"the indices of {way}")
             for item, prompt in zip(items, prompts, strict=True):
                 subject.agrees(item.text, subject.known(TOKENS, prompt), f"the answer of {way} to {prompt!r}")
+        many = [prompts[number % len(prompts)] for number in range(MANY)]
+        for way, items in self._both(subject, many, {**subject.greedy, **subject.limit(1)}, concurrency=2):
+            expect_equal([item.index for item in items], list(range(MANY)), f"the indices of {way}, of {MANY} prompts")
+            for item, prompt in zip(items, many, strict=True):
+                subject.agrees(item.text, subject.known(1, prompt), f"the answer of {way} to {prompt!r} among {MANY}")
 
     def test_an_item_that_fails_spoils_no_other(self, subject: Subject) -> None:
         """A prompt that is refused has its error in its own item, and the others have their answers.
@@ -73,9 +79,22 @@ class BatchChecks(Kit):
 
         ahead = within(self.patience, read, "the first item of a batch without end")
         expect(ahead <= 2 * FAR, f"at most {2 * FAR} prompts taken when the first answer is read", ahead)
+        taken = 0
+
+        async def later() -> int:
+            given = {**subject.greedy, **subject.limit(1)}
+            items = subject.backend.agenerate_batch(endless(), given, concurrency=2)
+            async for _ in items:
+                break
+            read_ahead = taken
+            await items.aclose()  # type: ignore[attr-defined]
+            return read_ahead
+
+        ahead = subject.answered(lambda: self.run_async(later), "the first item of an asynchronous batch without end")
+        expect(ahead <= 2 * FAR, f"at most {2 * FAR} prompts taken by agenerate_batch() for the first answer", ahead)
 
     def _both(
-        self, subject: Subject, prompts: list[str], given: dict[str, object]
+        self, subject: Subject, prompts: list[str], given: dict[str, object], **more: Any
     ) -> Iterator[tuple[str, list[BatchItem]]]:
         """The items of both ways."""
         __tracebackhide__ = True
@@ -83,10 +102,10 @@ class BatchChecks(Kit):
             self._basic(subject)
             return
         backend = subject.backend
-        yield "generate_batch", subject.in_time(lambda: list(backend.generate_batch(prompts, given)), "a batch")
+        yield "generate_batch", subject.in_time(lambda: list(backend.generate_batch(prompts, given, **more)), "a batch")
 
         async def items() -> list[BatchItem]:
-            return [item async for item in backend.agenerate_batch(prompts, given)]
+            return [item async for item in backend.agenerate_batch(prompts, given, **more)]
 
         yield "agenerate_batch", subject.answered(lambda: self.run_async(items), "an asynchronous batch")
 

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import gc
 import itertools
-from collections.abc import Iterator
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from ...errors import LlamaForgeError
+from ...results import GeneratedText
+from ..expect import Told, comes_true, expect
 from ..kit import Kit
 from ..subject import Subject
+from ..ways import ways
 from .memory import NOISE, does_not_grow
 
 REQUESTS: Final = 16
 ROUNDS: Final = 3
 """Within so many times as many requests a cache with a bound has reached it."""
-KEPT: Final = replace(NOISE, traced=NOISE.traced // 2)
-"""What may be kept of so many requests: some 30 KB each of Python objects is more than any bookkeeping."""
+KEPT: Final = replace(NOISE, traced=NOISE.traced // 8)
+"""What may be kept of so many requests: some 8 KB each of Python objects is more than any bookkeeping."""
+TIMES: Final = 3
+"""How often each path is taken before memory is measured again."""
+ANYWHERE: Final = replace(NOISE, traced=NOISE.traced // 16)
+"""What so many requests on all paths may leave together."""
+Answers = list[GeneratedText]
 FILLER: Final = (
     "The keeper of the light and his dog look at the sea, and the boat that nobody sees goes by in the fog. "
 )
@@ -101,6 +114,98 @@ class KeepingChecks(Kit, slow=True):
             subject.generate(None, given)
 
         does_not_grow(self, ask, REQUESTS, "different parameters", KEPT, ROUNDS)
+
+    def test_no_path_leaves_anything_behind(self, subject: Subject) -> None:
+        """Requests on every path, in batches, left, cancelled and refused, each with a prompt, a seed and a stop string
+        of its own, take no more memory, threads or files than a few; and no answer is kept.
+
+        Why: what one path keeps a little of fills the memory in a month. Look at: histories, lists of what was
+        answered; threads and contexts of a batch, of an asynchronous call.
+        """
+        texts, numbers, seen = _texts(), itertools.count(1), list[weakref.ref[GeneratedText]]()
+        calls = list(self._calls(subject))
+
+        def work() -> None:
+            for call in calls:
+                number = next(numbers)
+                given: dict[str, Any] = subject.limit(1)
+                if subject.declares("seed"):
+                    given["seed"] = number
+                if subject.declares("stop"):
+                    given["stop"] = [f"the end of number {number}"]
+                seen.extend(weakref.ref(answer) for answer in call(texts, given))
+
+        does_not_grow(self, work, TIMES, "requests on all paths", ANYWHERE)
+        first = seen[: len(seen) // 2]
+
+        def kept() -> Answers:
+            gc.collect()
+            return [answer for answer in (each() for each in first) if answer is not None]
+
+        comes_true(lambda: not kept(), self.grace)
+        told = Told(f"{len(kept())} are kept")
+        expect(not kept(), f"of {len(seen)} answers the first {len(first)} to be garbage", told)
+
+    def _calls(self, subject: Subject) -> Iterator[Callable[[Iterator[str], Mapping[str, Any]], Answers]]:
+        """Everything that can be done with a prompt: what takes prompts and parameters, and has answers."""
+        for way in ways(subject):
+            yield lambda texts, given, way=way: [way.ask(next(texts), given)]  # type: ignore[misc]
+
+        def leave(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            with subject.stream(next(texts), **{**given, **subject.limit(8)}) as stream:
+                next(stream, "")
+            return []
+
+        yield leave
+        if not subject.full:
+            return
+        backend = subject.backend
+
+        def refused(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            for wrong in ({"no_such_parameter": 1}, {"timeout": 1e-6}):
+                for call in (backend.generate, backend.agenerate):
+                    with contextlib.suppress(LlamaForgeError):
+                        self._got(call(next(texts), {**given, **wrong}))
+            return []
+
+        def batch(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            items = backend.generate_batch([next(texts), "", next(texts)], given, concurrency=2)
+            return [item.answer for item in items if item.answer is not None]
+
+        def later(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            async def all_of_them() -> Answers:
+                items = backend.agenerate_batch([next(texts), "", next(texts)], given, concurrency=2)
+                return [item.answer async for item in items if item.answer is not None]
+
+            return self.run_async(all_of_them)
+
+        def gone(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            longer = {**given, **subject.limit(8)}
+
+            async def leave_both() -> None:
+                async with backend.agenerate_stream(next(texts), longer) as stream:
+                    async for _ in stream:
+                        break
+                task = asyncio.ensure_future(backend.agenerate(next(texts), longer))
+                await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.wait([task])
+
+            self.run_async(leave_both)
+            return []
+
+        def left_conversation(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            turns = [{"role": "user", "content": next(texts)}]
+            with backend.chat_stream(turns, {**given, **subject.limit(8)}) as stream:
+                next(stream, "")
+            return []
+
+        yield from (refused, batch, later, gone)
+        if subject.has_template:
+            yield left_conversation
+
+    def _got(self, answer: Any) -> Any:
+        return self.run_async(lambda: answer) if isinstance(answer, Awaitable) else answer
 
 
 def _texts() -> Iterator[str]:

@@ -11,11 +11,14 @@ from typing import Any, Final
 
 import pytest
 
+from ...backends.base import BaseBackend
+from ...backends.batch import BatchItem
 from ...errors import LlamaForgeError
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
 from ..patience import on_main_thread
-from ..process_state import State, differences, exit_hooks, put_back, read_state, stirred
+from ..process_parts import stirred
+from ..process_state import State, differences, exit_hooks, put_back, read_state, read_thread
 from ..run import run_of
 from ..subject import Subject
 
@@ -28,10 +31,11 @@ class ProcessChecks(Kit, slow=True):
     def test_loading_leaves_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Loading the model, loading it over itself, and a load that fails change nothing of the whole process.
 
-        Looked at are the environment, the working directory, signal handlers, the root logger, warning filters, the
-        locale, global random numbers, the garbage collector, the default time limit of sockets, hooks for exceptions,
-        standard streams, functions that libraries like to replace, and more. What importing a library changes, once
-        for the whole process, doesn't count: the model was loaded and unloaded before, and all of it put back.
+        Looked at are the environment, the working directory, signal handlers, timers and limits, all loggers that were
+        there, warning filters, the locale, the time zone, global random numbers, the garbage collector, the default
+        time limit of sockets, hooks, standard streams, all functions of the standard library, loaded modules, the event
+        loop policy, decimal's context, and what numpy and torch have for everybody. What importing a library changes,
+        once for the whole process, doesn't count: the model was loaded and unloaded before, and all of it put back.
 
         Why: another part of the program relies on them, and its author looks for the fault there. Look at: a library
         that is set up for the backend; undo it, or set it up for the backend alone.
@@ -61,7 +65,7 @@ class ProcessChecks(Kit, slow=True):
                 _unchanged(before, what)
 
     def test_unloading_leaves_the_process_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """After unloading, nothing of the whole process has changed, and no temporary file is left.
+        """After requests and unloading, nothing of the whole process has changed, and no temporary file is left.
 
         Why: programs load and unload models for weeks. Look at: ``unload``; files in :mod:`tempfile`'s folder; exit
         hooks that are registered with each load.
@@ -69,7 +73,8 @@ class ProcessChecks(Kit, slow=True):
         with self._watched(monkeypatch, tmp_path) as before:
             files, hooks = set(tmp_path.rglob("*")), exit_hooks()
             with self._loaded(before) as subject:
-                on_main_thread(lambda: subject.say(2))
+                for what, ask in _requests(self, subject):
+                    on_main_thread(lambda ask=ask, what=what: Subject.answered(ask, what))  # type: ignore[misc]
                 on_main_thread(lambda: self.release(subject.backend))
                 _unchanged(before, "unloading")
 
@@ -88,7 +93,7 @@ class ProcessChecks(Kit, slow=True):
         if folder is not None:
             monkeypatch.setattr(tempfile, "tempdir", str(folder))
             monkeypatch.setenv("TMPDIR", str(folder))
-        found = read_state()
+        found = _state()
         run = run_of(type(self))
         if not run.has_imported:
             with self.fresh() as subject:
@@ -97,7 +102,7 @@ class ProcessChecks(Kit, slow=True):
         on_main_thread(lambda: put_back(found))
         try:
             with stirred():  # a backend that seeds them did so already
-                yield read_state()
+                yield _state()
         finally:
             on_main_thread(lambda: put_back(found))
 
@@ -121,9 +126,13 @@ class ProcessChecks(Kit, slow=True):
             self.release(backend)
 
 
+def _state() -> State:
+    return read_state() | on_main_thread(read_thread)
+
+
 def _unchanged(before: dict[str, Any], after: str) -> None:
     __tracebackhide__ = True
-    changed = differences(before, read_state())
+    changed = differences(before, _state())
     told = ", ".join(f"{name}: {how}" for name, how in changed.items())
     expect(not changed, f"the process to be after {after} what it was", Told(told))
 
@@ -146,5 +155,22 @@ def _requests(kit: ProcessChecks, subject: Subject) -> Iterator[tuple[str, Calla
     if subject.has_template:
         yield "a conversation", lambda: backend.chat(_TURNS, given)
         yield "an asynchronous conversation", lambda: kit.run_async(lambda: backend.achat(_TURNS, given))
+        yield "a streamed conversation", lambda: backend.chat_stream(_TURNS, given).read()
+        yield "a rendered conversation", lambda: _rendered(backend)
     yield "an asynchronous request", lambda: kit.run_async(lambda: backend.agenerate(subject.prompt, given))
+    yield (
+        "an asynchronous stream",
+        lambda: kit.run_async(lambda: backend.agenerate_stream(subject.prompt, given).read()),
+    )
     yield "a batch", lambda: list(backend.generate_batch([subject.prompt], given))
+    yield "an asynchronous batch", lambda: kit.run_async(lambda: _all_items(backend, subject.prompt, given))
+    yield "a question after its health", lambda: bool(backend.health())
+
+
+def _rendered(backend: BaseBackend) -> None:
+    with contextlib.suppress(LlamaForgeError):
+        backend.render(messages=_TURNS)
+
+
+async def _all_items(backend: BaseBackend, prompt: str, given: dict[str, Any]) -> list[BatchItem]:
+    return [item async for item in backend.agenerate_batch([prompt], given)]

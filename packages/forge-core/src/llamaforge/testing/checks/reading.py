@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -31,34 +30,6 @@ MANY: Final = 12
 WORDS: Final = (3000, 1700, 900, 600, 400, 250, 150, 60)
 """Words of a long prompt: the first number that fits."""
 TALE: Final = ("and", "the", "dog", "of", "his", "house", "came", "from", "an", "island")
-ODD: Final = (
-    "tab\there",
-    "two  spaces",
-    "a\r\nline",
-    "nul\x00and on",
-    "e\u0301 and \u00e9",
-    "UPPER and lower",
-    "<b>&amp;</b>",
-    "byte\ufeff order",
-    "no\u00a0break",
-    "zero\u200bwidth",
-    "join\u200der",
-    "\uff21 wide",
-    "\u201cquoted\u201d",
-    "\x07bell",
-    "line\u2028end",
-    "\\n escaped",
-    "{{ braces }}",
-    "\U0001f98a\U0001f3fd fox",
-    "it\u2019s late",
-    "\u201cone",
-    "\U0001f98a comes",
-    "tab\tstop",
-    "\u00e9t\u00e9",
-    "one\n\n\n\ntwo",
-    "trail  \nend",
-    "heart \u2764\ufe0f",
-)
 
 
 class ReadingChecks(Kit):
@@ -158,59 +129,6 @@ class ReadingChecks(Kit):
             expect(not alike, f"a prompt of {words} words to be read to its end", alike)
             return
 
-    def test_every_character_counts(self, subject: Subject) -> None:
-        """White space, control characters, capitals and accents of a prompt reach the model as they stand, raw or not.
-
-        Why: text after a NUL, or a line's indentation, is lost where text passes through native code. Look at:
-        ``strip``, normalisation, C strings, line endings. What the model's own tokenizer normalizes is named by the
-        setting ``normalizes``.
-        """
-        if not subject.full:
-            subject.refuses_the_full_contract()
-            return
-        plain = (
-            "tab here",
-            "two spaces",
-            "a\nline",
-            "nul\x00and off",
-            "\u00e9 and \u00e9",
-            "upper and lower",
-            "<b>&</b>",
-            "byte order",
-            "no break",
-            "zerowidth",
-            "joiner",
-            "A wide",
-            '"quoted"',
-            "bell",
-            "line\nend",
-            "\n escaped",
-            "{ braces }",
-            "\U0001f98a fox",
-            "it's late",
-            '"one',
-            "? comes",
-            "tab    stop",
-            "ete",
-            "one\n\ntwo",
-            "trail\nend",
-            "heart \u2764",
-        )
-        for odd, other in zip(ODD, plain, strict=True):
-            if self._normal(odd) == self._normal(other):
-                continue
-            prompts = {text: f"Repeat this, please: {text}. And then go on." for text in (odd, other)}
-            for how in ("as it is", "raw", "as a turn"):
-                seen = {text: self._seen(subject, prompt, how) for text, prompt in prompts.items()}
-                if None not in seen.values():
-                    expect(seen[odd] != seen[other], f"{odd!r} to be read otherwise than {other!r} ({how})", seen)
-        if self._seen(subject, "x", "raw") is None:
-            return
-        edges = ("The sea", " The sea", "The sea ", "The sea\n", "\n\nThe sea", "The sea  ")
-        seen = {text: self._seen(subject, text, "raw") for text in edges}
-        alike = [(one, other) for one in edges for other in edges if one < other and seen[one] == seen[other]]
-        expect(not alike, "white space at the edges of a raw prompt to be read", alike)
-
     def test_a_conversation_is_what_it_is_rendered_as(self, subject: Subject) -> None:
         """What ``render`` shows of a conversation, sent raw, has the same answer and as many tokens.
 
@@ -234,7 +152,7 @@ class ReadingChecks(Kit):
             once = all(rendered.count(text) == 1 for turn in turns for text in _texts(turn))
             expect(once and places == sorted(places), "each turn's text once, in order", rendered)
             chat, raw = subject.chat(turns, **given), subject.ask(rendered, **given, raw=True)
-            if not subject.declares("logprobs") or _fingerprint(subject.chat(turns, **self._told(subject))) is not None:
+            if not subject.declares("logprobs") or fingerprint(subject.chat(turns, **told_by(subject))) is not None:
                 subject.agrees(raw, chat, "the answer to what render() shows of a conversation, sent raw")
             if chat.usage is not None and raw.usage is not None:
                 expect_equal(chat.usage.prompt_tokens, raw.usage.prompt_tokens, "prompt_tokens of the conversation")
@@ -301,7 +219,7 @@ class ReadingChecks(Kit):
         seen: dict[Any, str] = {}
         for what, turns in variants.items():
             try:
-                came = _fingerprint(subject.backend.chat(turns, self._told(subject)))
+                came = fingerprint(subject.backend.chat(turns, told_by(subject)))
             except RequestError:
                 continue  # this model has no such turns, and says so
             if came is None:
@@ -309,40 +227,22 @@ class ReadingChecks(Kit):
             expect(came not in seen, f"{what} to be read otherwise than {seen.get(came)}", Told(f"{came} for both"))
             seen[came] = what
 
-    def _normal(self, text: str) -> str:
-        """*text* as the model's own tokenizer normalizes it."""
-        if self.normalizes is None:
-            return text
-        if "K" in self.normalizes:  # such tokenizers drop control characters, too
-            text = "".join(letter for letter in text if unicodedata.category(letter) not in ("Cc", "Cf"))
-            return " ".join(unicodedata.normalize(self.normalizes, text).split())
-        return unicodedata.normalize(self.normalizes, text)
-
     def _read(self, subject: Subject, prompt: str) -> Any:
         """What is made of a prompt, and of a conversation whose first turn it is."""
-        seen = [_fingerprint(subject.generate(prompt, self._told(subject)))]
+        seen = [fingerprint(subject.generate(prompt, told_by(subject)))]
         if subject.has_template:
             turns = [{"role": "user", "content": prompt}, *BASE[1:]]
-            seen.append(_fingerprint(subject.backend.chat(turns, self._told(subject))))
+            seen.append(fingerprint(subject.backend.chat(turns, told_by(subject))))
         return None if None in seen else seen
 
-    def _seen(self, subject: Subject, prompt: str, how: str) -> Any:
-        told = self._told(subject)
-        try:
-            if how == "as a turn":
-                turns = [{"role": "user", "content": prompt}, *BASE[1:]]
-                return _fingerprint(subject.backend.chat(turns, told)) if subject.has_template else None
-            return _fingerprint(subject.generate(prompt, {**told, "raw": (how == "raw") or None}))
-        except LlamaForgeError:
-            return None
 
-    @staticmethod
-    def _told(subject: Subject) -> dict[str, Any]:
-        told = {"logprobs": True, "top_logprobs": 5} if subject.declares("logprobs", "top_logprobs") else {}
-        return {**subject.greedy, **subject.limit(1), **told}
+def told_by(subject: Subject) -> dict[str, Any]:
+    """Parameters of an answer that :func:`fingerprint` can tell from others."""
+    told = {"logprobs": True, "top_logprobs": 5} if subject.declares("logprobs", "top_logprobs") else {}
+    return {**subject.greedy, **subject.limit(1), **told}
 
 
-def _fingerprint(answer: GeneratedText) -> Any:
+def fingerprint(answer: GeneratedText) -> Any:
     """What a prompt does to the first token. None where too little is told."""
     if not answer.logprobs:
         return None

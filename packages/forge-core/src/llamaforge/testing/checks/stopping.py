@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Final
 
@@ -11,9 +12,13 @@ import pytest
 from ..expect import expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
-from ..ways import ways
+from ..ways import cells_within, spread, ways
 
 TOKENS: Final = 24
+LONGER: Final = 56
+LONG_STOP: Final = 120
+"""Characters of a stop string that some limit might cut."""
+PROMPTS: Final = 6
 NEVER: Final = "\u2603"
 SPECIAL: Final = ".*+?[](){}|^$\\"
 
@@ -32,6 +37,12 @@ class StoppingChecks(Kit):
             subject.refuses(stop=["x"])
             return
         whole = str(subject.material())
+        longer = str(subject.known(LONGER)).rstrip("\ufffd")
+        if len(longer) > LONG_STOP + 20 and longer.startswith(whole.rstrip("\ufffd")):
+            stop = longer[10 : 10 + LONG_STOP]
+            wanted, _ = _ended(longer, [stop])
+            answer = subject.say(LONGER, stop=[stop])
+            expect_equal(str(answer), wanted, f"the answer with a stop string of {LONG_STOP} characters")
         for stops in _shapes(whole.rstrip("\ufffd")):  # there, a further token completes a character
             wanted, met = _ended(whole, stops)
             answer = subject.say(TOKENS, stop=stops)
@@ -76,6 +87,30 @@ class StoppingChecks(Kit):
             subject.agrees(answer, wanted, f"the answer of {way.name} with the stop strings {stops}")
             subject.begins(answer, whole, f"the answer of {way.name} with the stop strings {stops}")
 
+    def test_a_stop_string_may_hold_any_character(self, subject: Subject) -> None:
+        """On every path, a stop string with a line end in it, or with a character beyond ASCII, ends the answer.
+
+        Why: "\\n\\n" is the commonest stop string of all. Look at: stop strings that are split at lines, or stripped;
+        a header or a protocol that takes them.
+        """
+        if not subject.declares("stop"):
+            subject.refuses(stop=["x"])
+            return
+        measured = False
+        for what, is_wanted in (("a line end", "\n".__eq__), ("a character beyond ASCII", lambda each: each > "~")):
+            prompt, place = _with(subject, is_wanted)
+            if prompt is None:
+                continue
+            measured = True
+            whole = str(subject.known(TOKENS, prompt))
+            stops = [whole[place - 1 : place + 2], NEVER]
+            wanted, _ = _ended(whole, stops)
+            for way in spread(ways(subject), cells_within(subject, TOKENS, least=6)):
+                answer = way.ask(prompt, {**subject.greedy, **subject.limit(TOKENS), "stop": stops})
+                subject.agrees(answer, wanted, f"the answer of {way.name} with {what} in the stop strings {stops}")
+        if not measured:
+            pytest.skip("could not be measured: no answer has a line end, or a character beyond ASCII")
+
     def test_a_stop_string_never_met_holds_nothing_back(self, subject: Subject) -> None:
         """With a long stop string that the answer never begins, the first piece comes as it does without.
 
@@ -99,6 +134,16 @@ class StoppingChecks(Kit):
         expect(len(held[0]) <= 4 * max(map(len, plain)), f"a first piece like {plain[0]!r}", held[0])
 
 
+def _with(subject: Subject, is_wanted: Callable[[str], bool]) -> tuple[str | None, int]:
+    """A prompt whose answer has such a character, and where; None if there is none."""
+    for prompt in (subject.prompt, *subject.prompts(PROMPTS)):
+        whole = str(subject.known(TOKENS, prompt)).rstrip("\ufffd")
+        for place, letter in enumerate(whole[:-2]):
+            if place > 3 and is_wanted(letter) and letter != "\ufffd":
+                return prompt, place
+    return None, 0
+
+
 def _shapes(whole: str) -> Iterator[list[str]]:
     middle = whole[len(whole) // 2 :]
     yield [whole[8:]]  # to the end of the answer
@@ -116,6 +161,11 @@ def _shapes(whole: str) -> Iterator[list[str]]:
         if one == two and place > 1:  # the search must not start again after the second of them
             yield [whole[place + 1 : place + 4]]
             yield [one + whole[place + 2 : place + 4]]
+            break
+    for letter in sorted(set(whole)):
+        apart = unicodedata.normalize("NFD", letter)
+        if apart not in whole:
+            yield [apart, NEVER]  # it looks alike, and is another text
             break
     for place, letter in enumerate(whole):
         if not letter.isascii() and place > 2 and letter != "\ufffd":

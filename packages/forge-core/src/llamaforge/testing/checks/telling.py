@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -17,6 +18,7 @@ from ..subject import Subject
 from ..ways import ways
 
 NEVER: Final = "\u2603\u2603"
+STREAMED: Final = 16
 SHARED: Final = 4
 """Tokens that two raw prompts with other first words may have in common: one that begins a text, half a word."""
 SLOW: Final = 0.25
@@ -145,6 +147,31 @@ class TellingChecks(Kit):
             answered = answer.usage.completion_tokens - answer.usage.reasoning_tokens
             expect_equal(answered, tokens, f"completion_tokens of an answer up to {stop!r}")
 
+    def test_a_form_is_no_part_of_the_prompt(self, subject: Subject) -> None:
+        """usage.prompt_tokens of a request that demands a form are those of what ``render`` shows of it.
+
+        Why: what is counted is paid for. Look at: a form's tokens that are added to those of the prompt.
+        """
+        forms = {"response_format": {"type": "choice", "choice": ["red", "green"]}, "grammar": 'root ::= "yes" | "no"'}
+        declared = [name for name in forms if subject.declares(name)]
+        if not declared:
+            subject.refuses(response_format=forms["response_format"])
+            return
+        if not any(way.is_raw for way in ways(subject)):
+            pytest.skip("could not be measured: the backend takes no raw prompt")
+        given = {**subject.greedy, **subject.limit(1)}
+        for name in declared:
+            asked = {**given, name: forms[name]}
+            try:
+                usage = subject.generate(subject.prompt, asked).usage
+                text = subject.backend.render(subject.prompt, parameters=asked)
+            except LlamaForgeError:  # another spelling of grammars; test_a_grammar_is_followed looks at it
+                continue
+            plain = subject.ask(text, raw=True, **given).usage
+            if usage is None or plain is None or usage.estimated or plain.estimated:
+                pytest.skip("could not be measured: the engine counts no tokens")
+            expect_equal(usage.prompt_tokens, plain.prompt_tokens, f"prompt_tokens with {name}, beside the text itself")
+
     def test_a_lone_request_does_not_queue(self, subject: Subject) -> None:
         """Of a request that nothing waits before, ``timings.queued`` is next to nothing, and never beyond first_token.
 
@@ -188,7 +215,8 @@ class TellingChecks(Kit):
         expect(len(seen) < ATTEMPTS, "a first token well before the end", Told(", ".join(seen)))
 
     def test_log_probabilities_come_with_their_text(self, subject: Subject) -> None:
-        """While streaming, text comes with the tokens that spell it: no more is held back than may begin a stop string.
+        """While streaming, text comes with the tokens that spell it, on every path: no more is held back than what may
+        begin a stop string.
 
         Why: text that comes late is a slow model to those who wait. Look at: as many characters held back as the
         longest stop string has; events collected for a rhythm of their own.
@@ -197,9 +225,8 @@ class TellingChecks(Kit):
             subject.refuses(**{"stop": ["x"]} if not subject.declares("stop") else {"logprobs": True})
             return
         stop = f"{NEVER}{'x' * 60}"
-        for more in ({"stop": [stop]}, {}):
-            with subject.stream(**subject.greedy, **subject.limit(16), **more, logprobs=True) as stream:
-                events: list[Any] = Subject.answered(lambda: list(stream.events()), "events to their end")
+        for what, read in self._streams_of_events(subject, stop).items():
+            events = Subject.answered(read, f"the events of {what} to their end")
             deltas = [event for event in events if isinstance(event, TextDelta)]
             spelled = shown = ""
             behind = tokens = 0
@@ -213,8 +240,33 @@ class TellingChecks(Kit):
             if subject.backend.capabilities.server_defaults or tokens < 8:
                 continue
             told = Told(f"{behind} of {len(deltas)} late: {[event.text for event in deltas]}")
-            expect(behind <= len(deltas) // 2, f"text that comes with its token, not with the next one, {more}", told)
-            expect(len(deltas) > tokens // 2, f"about as many pieces as tokens, {tokens}, with {more}", told)
+            expect(behind <= len(deltas) // 2, f"text of {what} that comes with its token, not with the next one", told)
+            expect(len(deltas) > tokens // 2, f"about as many pieces of {what} as tokens, {tokens}", told)
+
+    def _streams_of_events(self, subject: Subject, stop: str) -> dict[str, Callable[[], list[Any]]]:
+        """The streams of all paths, sampled and with stop strings; each read to its end."""
+        backend, prompt = subject.backend, subject.prompt
+        turns = [{"role": "user", "content": prompt}]
+        given = {**subject.greedy, **subject.limit(STREAMED), "logprobs": True}
+        heat = {"temperature": 0.7, "seed": 3}
+
+        async def later(stream: Any) -> list[Any]:
+            return [event async for event in stream.events()]
+
+        made: dict[str, Callable[[], list[Any]]] = {
+            "a stream with stop strings": lambda: list(subject.stream(**given, stop=[stop]).events()),
+            "a stream": lambda: list(subject.stream(**given).events()),
+            "agenerate_stream()": lambda: self.run_async(lambda: later(backend.agenerate_stream(prompt, given))),
+        }
+        if subject.declares(*heat):
+            made["a sampled stream"] = lambda: list(subject.stream(**(given | heat)).events())
+        if subject.has_template:
+            made["chat_stream()"] = lambda: list(backend.chat_stream(turns, given).events())
+            made["achat_stream()"] = lambda: self.run_async(lambda: later(backend.achat_stream(turns, given)))
+        if any(way.is_raw for way in ways(subject)):
+            raw = {**given, "raw": True}
+            made["a raw stream"] = lambda: list(backend.generate_stream(backend.render(prompt), raw).events())
+        return made
 
 
 def _plain(text: str) -> int:

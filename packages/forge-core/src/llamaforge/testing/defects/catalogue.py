@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import doors, edging, everywhere, probabilities, reading, samplers, sizes, telling
+from . import doors, edging, everywhere, kept, probabilities, reading, samplers, sizes, telling
 from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
@@ -307,6 +307,7 @@ DEFECTS: Final = (
     *edging.DEFECTS,
     *doors.DEFECTS,
     *everywhere.DEFECTS,
+    *kept.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_REASONING,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import unicodedata
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, ClassVar, Final
 
@@ -50,6 +51,7 @@ ENDS: Final = "test_the_end_of_an_answer_can_be_biased"
 LIMITS: Final = "test_every_parameter_holds_whatever_the_limit"
 CHARACTERS: Final = "test_every_character_counts"
 
+SHAPES: Final = "test_stop_strings_of_every_shape"
 _END: Final = ToyLanguage().end
 _NUMBERS: Final = itertools.count()
 
@@ -310,6 +312,22 @@ def _without_bans(request: GenerationRequest) -> GenerationRequest:
     return replace(request, logit_bias=bias and {t: 0.0 if t == _END and v < 0 else v for t, v in bias.items()})
 
 
+def _without_marks(text: str) -> str:
+    return "".join(letter for letter in text if not unicodedata.combining(letter))
+
+
+def _lowered(text: str) -> str:
+    return "".join(letter if letter.isascii() else letter.lower() for letter in text)
+
+
+def _short_stops(request: GenerationRequest) -> GenerationRequest:
+    return replace(request, stop=request.stop and tuple(stop for stop in request.stop if len(stop) <= 100))
+
+
+def _normal_stops(request: GenerationRequest) -> GenerationRequest:
+    return replace(request, stop=request.stop and tuple(unicodedata.normalize("NFC", stop) for stop in request.stop))
+
+
 def _own(target: str, name: str, *checks: str) -> Defect:
     return Defect(name=name, target=f"everywhere:{target}", checks=checks)
 
@@ -365,5 +383,10 @@ DEFECTS: Final = (
     plant("ends although its end is banned", ENDS, change=_without_bans),
     plant("reads emoji as question marks", CHARACTERS, reads=lambda text, _: text.replace("\U0001f98a", "?")),
     plant("reads typographic quotes as plain ones", CHARACTERS, reads=lambda text, _: text.replace("\u2019", "'")),
+    plant("takes combining marks away", CHARACTERS, reads=lambda text, _: _without_marks(text)),
+    plant("takes form feeds for line ends", CHARACTERS, reads=lambda text, _: text.replace("\f", "\n")),
+    plant("lowers letters beyond ASCII", CHARACTERS, reads=lambda text, _: _lowered(text)),
+    plant("ignores stop strings of over 100 characters", SHAPES, change=_short_stops),
+    plant("normalizes stop strings", SHAPES, change=_normal_stops),
     plant("looks for no stop strings at the limit", LIMIT, where=_with_stops, change=lambda r: replace(r, stop=())),
 )

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import decimal
 import gc
+import http.client
+import json
 import logging
 import os
 import random
@@ -226,3 +230,71 @@ class HooksTheExit(_Loads):
     def also(self) -> None:
         """One more."""
         atexit.register(gc.collect)
+
+
+class QuietensAnotherLogger(_Loads):
+    """Sets the level of a logger that isn't its own."""
+
+    def also(self) -> None:
+        """To a constant."""
+        logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+class RoundsEverybodysDecimals(_Loads):
+    """Changes the decimal context."""
+
+    def also(self) -> None:
+        """To a constant."""
+        decimal.getcontext().prec = 5
+
+
+class BringsItsOwnLoops(_Loads):
+    """Sets a policy for event loops."""
+
+    def also(self) -> None:
+        """A new one each time."""
+        asyncio.set_event_loop_policy(asyncio.DefaultEventLoopPolicy())
+
+
+class EncodesForEverybody(ToyBackend):
+    """Replaces a method of a class that everybody uses, with each request."""
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """By one that does the same."""
+        old = json.JSONEncoder.default
+        setattr(json.JSONEncoder, "default", lambda encoder, value: old(encoder, value))  # noqa: B010 - for mypy
+        return super().stream(request, cancellation)
+
+
+class SetsAnAlarm(ToyBackend):
+    """Sets a timer with each asynchronous request."""
+
+    async def agenerate(self, *given: Any, **more: Any) -> Any:
+        """For some hours later."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, 10_000)
+        return await super().agenerate(*given, **more)
+
+
+class LogsEverything(ToyBackend):
+    """Hangs a handler on another library's logger when it is unloaded."""
+
+    def unload(self) -> None:
+        """One more each time."""
+        super().unload()
+        logging.getLogger("concurrent.futures").addHandler(logging.NullHandler())
+
+
+class LeavesALoop(_Loads):
+    """Makes an event loop, and leaves it to the thread that loads."""
+
+    def also(self) -> None:
+        """Another one each time."""
+        asyncio.set_event_loop(asyncio.new_event_loop())
+
+
+class ShowsEverybodysRequests(_Loads):
+    """Has all HTTP connections print what they send."""
+
+    def also(self) -> None:
+        """To look at its own."""
+        http.client.HTTPConnection.debuglevel = 1

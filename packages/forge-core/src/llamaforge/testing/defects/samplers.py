@@ -194,6 +194,18 @@ COLD_PROMPT: Final = "test_a_prompt_never_read_before_means_the_same"
 CROWD: Final = "test_a_crowd_on_all_paths_means_the_same"
 LONG: Final = {"length": 400}
 
+
+class _NeverAgain(ToySampler):
+    """Says nothing four times in a row."""
+
+    def choose(self, logits: Sequence[float], allowed: Mask | None = None) -> int:
+        said = self.__dict__.setdefault("said", [])
+        if len(said) > 2 and len(set(said[-3:])) == 1 and not self._bias:
+            logits = [-1e9 if token == said[-1] else logit for token, logit in enumerate(logits)]
+        said.append(super().choose(logits, allowed))
+        return int(said[-1])
+
+
 DEFECTS: Final[tuple[Defect, ...]] = (
     plant("top_p leaves out the token that reaches it", OFTEN, kind=_TopPKeepsFewer),
     plant("top_p keeps a few too many", ALLOWED, kind=_TopPKeepsMore),
@@ -346,4 +358,5 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         UNSEEDED,
         change=lambda r: _change(seed=lambda s: s % 10)(r) if (r.seed or 0) > 2**20 and r.seed != 2**32 - 1 else r,
     ),
+    plant("says nothing four times in a row", "test_a_favoured_token_repeats_without_end", kind=_NeverAgain),
 )

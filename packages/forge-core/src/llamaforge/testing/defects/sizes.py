@@ -94,6 +94,14 @@ class DropsReplacementCharacters(_Edits):
         return text.replace("\ufffd", "")
 
 
+class DropsNuls(_Edits):
+    """Takes NULs for nothing."""
+
+    def edited(self, text: str) -> str:
+        """Without them."""
+        return text.replace("\0", "")
+
+
 class CollectsWithStopStrings(ToyBackend):
     """Looks for stop strings in the whole answer."""
 
@@ -140,6 +148,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("stops at a user's turn", TEXT, change=_with(stop=lambda stops: (*(stops or ()), "User:"))),
     Defect(name="drops carriage returns", target="sizes:DropsCarriageReturns", checks=(TEXT,)),
     Defect(name="drops replacement characters", target="sizes:DropsReplacementCharacters", checks=(TEXT,)),
+    Defect(name="drops NULs", target="sizes:DropsNuls", checks=("test_a_nul_does_not_end_a_text",)),
     plant("512 tokens by default", UNCUT, change=_with(max_tokens=lambda most: most or 512)),
     plant("300 tokens at most", UNCUT, change=_with(max_tokens=lambda most: most and min(most, 300))),
     plant(

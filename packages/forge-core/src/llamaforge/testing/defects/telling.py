@@ -22,6 +22,8 @@ UNMET: Final = "test_an_unmet_stop_string_is_not_named"
 FURTHER: Final = "test_a_stopped_answer_is_not_generated_further"
 QUEUE: Final = "test_a_lone_request_does_not_queue"
 SHAPES: Final = "test_stop_strings_of_every_shape"
+ANY: Final = "test_a_stop_string_may_hold_any_character"
+FORMS: Final = "test_a_form_is_no_part_of_the_prompt"
 TOGETHER: Final = "test_of_two_that_end_together_the_longer_counts"
 PATHS: Final = "test_stop_strings_on_every_path"
 HELD: Final = "test_log_probabilities_come_with_their_text"
@@ -111,6 +113,11 @@ def _regular(stops: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(re.sub(r"[^\w\s]", "", stop) or stop for stop in stops)
 
 
+def _with_its_form(event: Finished, request: GenerationRequest) -> Finished:
+    more = 8 if request.response_format or request.grammar else 0
+    return usage(prompt_tokens=lambda count, _: count + more)(event, request)
+
+
 DEFECTS: Final[tuple[Defect, ...]] = (
     plant("invents cached tokens", NEW, end=usage(cached_tokens=lambda _, told: told.prompt_tokens // 2)),
     plant("invents cached tokens of new prompts", NEW, where=when_cold, end=usage(cached_tokens=12)),
@@ -172,6 +179,14 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         TOGETHER,
         change=_stops(lambda stops: [s for s in stops if not any(o != s and s.endswith(o) for o in stops)]),
     ),
+    plant("splits stop strings at lines", ANY, change=_stops(lambda stops: [s for s in stops if "\n" not in s])),
+    plant(
+        "takes stop strings of ASCII in loops",
+        ANY,
+        where=in_loops,
+        change=_stops(lambda stops: [s for s in stops if s.isascii()]),
+    ),
+    plant("counts a form as part of the prompt", FORMS, end=_with_its_form),
     plant("takes the last stop string", TOGETHER, change=_stops(lambda stops: stops[-1:])),
     plant("takes the first stop string", TOGETHER, change=_stops(lambda stops: stops[:1])),
     plant("loses stop strings in streams", "test_a_stop_string_ends_the_answer", where=in_streams, stop=()),

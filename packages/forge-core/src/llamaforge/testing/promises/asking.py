@@ -246,6 +246,7 @@ PROMISES: Final = (
         (
             "test_every_answer_is_told_truthfully",
             "test_the_template_is_counted",
+            "test_a_form_is_no_part_of_the_prompt",
             "test_a_longer_prompt_has_more_tokens",
             "test_prompt_tokens_depend_on_the_prompt_alone",
         ),
@@ -329,6 +330,7 @@ PROMISES: Final = (
         "a stream, joined, is what generate returns",
         (
             "test_a_text_comes_out_as_it_is",
+            "test_a_nul_does_not_end_a_text",
             "test_the_stream_joined_is_the_whole",
             "test_stream_and_generate_agree_on_every_field",
             "test_a_shorter_answer_is_the_beginning_of_the_longer_one",
@@ -350,6 +352,7 @@ PROMISES: Final = (
             "test_every_answer_keeps_to_its_request",
             "test_stop_strings_of_every_shape",
             "test_stop_strings_on_every_path",
+            "test_a_stop_string_may_hold_any_character",
             "test_no_part_of_a_stop_string_is_streamed",
             "test_a_stop_string_over_several_tokens_is_found",
             "test_a_stop_string_at_the_very_beginning_leaves_nothing",

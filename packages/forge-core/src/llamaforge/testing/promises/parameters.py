@@ -125,6 +125,7 @@ PROMISES: Final = (
         "P12",
         "frequency_penalty",
         (
+            "test_a_favoured_token_repeats_without_end",
             "test_a_penalty_counts_the_whole_of_a_long_answer",
             "test_frequency_penalty_is_honoured",
             "test_penalties_end_a_repetition_when_they_should",

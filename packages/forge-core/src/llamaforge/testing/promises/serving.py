@@ -213,6 +213,7 @@ PROMISES: Final = (
         "C85",
         "unloading frees memory, threads and files",
         (
+            "test_no_path_leaves_anything_behind",
             "test_different_prompts_leave_nothing_behind",
             "test_different_streams_leave_nothing_behind",
             "test_different_asynchronous_requests_leave_nothing_behind",
