@@ -77,9 +77,8 @@ def test_a_format_of_raw_text_where_the_server_has_a_field_for_it(kind: str) -> 
     else:
         fields = body(wanted, constraints=kind)
         assert fields["prompt"] == "Hi"
-        told = FORMAT["json_schema"] if kind == "vllm" else None
-        assert fields.get("response_format") == (told and {"type": "json_schema", "json_schema": told})
-        assert fields.get("json_schema") == (None if kind == "vllm" else SCHEMA)
+        assert fields.get("response_format") == (None if kind == "llama-server" else FORMAT)
+        assert fields.get("json_schema") == (SCHEMA if kind == "llama-server" else None)
 
 
 def test_a_last_turn_of_the_assistant() -> None:
@@ -124,6 +123,8 @@ def test_formats_in_every_servers_words() -> None:
         assert fields_of(kind, response_format=any_object) == {"response_format": any_object}
     assert fields_of("tgi", response_format=any_object) == {"response_format": {"type": "json", "value": SCHEMA}}
     choice = {"type": "choice", "choice": ["é", "b"]}
+    for form in (FORMAT, any_object, choice, {"type": "regex", "regex": "a.c"}):
+        assert fields_of("llamaforge", response_format=form) == {"response_format": form}
     assert fields_of("llama-server", response_format=choice) == {"grammar": 'root ::= "é" | "b"'}
 
 
