@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from ...errors import LlamaForgeError
 from ...results import GeneratedText
+from ..audit import FEW
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
 from ..subject import Subject
@@ -135,7 +136,8 @@ class KeepingChecks(Kit, slow=True):
                     given["stop"] = [f"the end of number {number}"]
                 seen.extend(weakref.ref(answer) for answer in call(texts, given))
 
-        does_not_grow(self, work, TIMES, "requests on all paths", ANYWHERE)
+        times = TIMES if subject.declares("max_tokens") or not subject.full else 1  # whole answers take long
+        does_not_grow(self, work, times, "requests on all paths", ANYWHERE)
         first = seen[: len(seen) // 2]
 
         def kept() -> Answers:
@@ -200,7 +202,30 @@ class KeepingChecks(Kit, slow=True):
                 next(stream, "")
             return []
 
-        yield from (refused, batch, later, gone)
+        def told(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            text = next(texts)
+            number = int(text.split()[0])
+            turns = [{"role": "system", "content": text}, {"role": "user", "content": "Bark."}]
+            tool = {"type": "function", "function": {"name": f"bark_{number}", "parameters": {"type": "object"}}}
+            answers: Answers = []
+            for way, more in (
+                (backend.chat, {}),
+                (backend.chat, {"tools": [tool], "tool_choice": "none"}),
+                (backend.generate, {"logit_bias": {number % FEW: 0.5}}),
+            ):
+                if subject.declares(*more):
+                    with contextlib.suppress(LlamaForgeError):  # some templates have neither
+                        answers.append(way(turns if way == backend.chat else text, {**given, **more}))  # type: ignore[operator]
+            return answers
+
+        def looked_at(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
+            bool(backend.health())
+            with contextlib.suppress(LlamaForgeError):  # some servers don't show what they read
+                backend.render(next(texts))
+                backend.render(messages=[{"role": "user", "content": next(texts)}])
+            return []
+
+        yield from (refused, batch, later, gone, told, looked_at)
         if subject.has_template:
             yield left_conversation
 
