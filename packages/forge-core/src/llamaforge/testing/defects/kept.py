@@ -13,7 +13,7 @@ from ...results import Event, Finished, GeneratedText
 from ..fakes import AsyncToyBackend, ToyBackend
 from .entry import ASYNC, Defect, defects_of
 
-LITTLE = 20_000
+LITTLE = 60_000
 """Bytes."""
 
 
@@ -138,7 +138,7 @@ class KeepsWhatItShows(ToyBackend):
     def render(self, *given: Any, **more: Any) -> str:
         """Many times over."""
         text: str = super().render(*given, **more)
-        return self.kept.setdefault(text, (text + " ") * 60)[: len(text)]
+        return self.kept.setdefault(text, (text + " ") * 300)[: len(text)]
 
 
 _KEPT = ("test_no_path_leaves_anything_behind",)
