@@ -486,3 +486,13 @@ def test_parameters_that_are_passed_twice_and_alike_are_fine() -> None:
     assert other.names == ["parameters['seed']", "seed"]
     assert "seed is passed twice, as parameters['seed'] and as a keyword" in str(other)
     assert merge_parameters({}, {"seed": 1}) == {"seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("strict", "no"), ("strict", 0), ("description", 5), ("parameters", "{}"), ("parameters", False)],
+)
+def test_a_field_of_a_tool_of_the_wrong_kind_is_refused_by_its_place(field: str, value: Any) -> None:
+    tools = [*TOOLS, {"type": "function", "function": {"name": "g", field: value}}]
+    error: Any = refused(lambda: read_parameters({"tools": tools}))
+    assert error.name == f"tools[1].function.{field}"

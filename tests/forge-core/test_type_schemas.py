@@ -148,6 +148,26 @@ def test_answers_of_these_types_are_instances(backend: DiceBackend, kind: Any) -
         assert answer.finish_reason == "length" or isinstance(answer.parsed, kind)
 
 
+class Bag(msgspec.Struct):
+    kinds: set[Literal["a", "b"]]
+    more: frozenset[int] | None = None
+
+
+def test_a_set_is_made_of_what_may_come_twice(backend: DiceBackend) -> None:
+    twice = '{"kinds": ["a", "a", "b"], "more": [1, 1]}'
+    assert accepts(Bag, twice)
+    assert instance(Bag, twice) == Bag({"a", "b"}, frozenset({1}))
+    wanted = Annotated[set[Literal["x", "y"]], msgspec.Meta(max_length=3)]
+    answers = [backend.generate("x", response_format=wanted, seed=seed) for seed in range(5)]
+    assert all(answer.parsed == set(json.loads(answer)) for answer in answers)
+    for refused in (Annotated[set[int], msgspec.Meta(min_length=2)], Annotated[list[int], _DIFFERENT]):
+        with pytest.raises(ConstraintError, match="uniqueItems"):
+            backend.generate("x", response_format=refused)
+
+
+_DIFFERENT = msgspec.Meta(extra_json_schema={"uniqueItems": True})
+
+
 def test_without_a_type_it_is_plain_data(backend: DiceBackend) -> None:
     schema = {
         "type": "object",

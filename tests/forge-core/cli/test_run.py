@@ -172,6 +172,8 @@ def test_values_from_files_and_json(quickly: Any, tmp_path: Path) -> None:
         done = quickly(*ECHO, "--logit-bias", value, "hi")
         assert done.returncode == 2
         assert says in done.stderr
+    told = quickly(*ECHO, "--tools", "mytools:roll", "hi").stderr
+    assert "Give JSON, or @FILE for a file. Python functions are for `llamaforge chat`." in " ".join(told.split())
 
 
 def test_load_parameters(quickly: Any) -> None:

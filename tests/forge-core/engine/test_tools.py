@@ -244,6 +244,18 @@ class TestReasoning:
                 assert answer.reasoning == "hm"
                 jsonschema.validate(json.loads(answer), SCHEMA)
 
+    def test_white_space_does_not_fill_the_answer(self, plain: bool) -> None:
+        wanted = {"type": "json_schema", "json_schema": {"schema": SCHEMA}}
+        for name, begin in (("hermes", "<think>"), ("qwen3-coder", "")):
+            for space in ("\n", " ", "\u3000"):
+                with TalkingBackend(TEMPLATES[name], f"{begin}hm</think>{space * 300}", plain=plain) as backend:
+                    answer = backend.chat(ASK, response_format=wanted, seed=2, max_tokens=250)
+                    assert answer[:1] == "{"
+        for space in ("\n", "\u3000"):
+            with TalkingBackend(HERMES, space * 300, plain=plain) as backend:
+                given = {"response_format": wanted, "max_reasoning_tokens": 3}
+                assert backend.chat(ASK, given, seed=2, max_tokens=250)[:1] == "{"
+
     def test_a_call_after_it(self, plain: bool) -> None:
         with TalkingBackend(HERMES, "<think>\nhm\n</think>\n\n" + CALL, plain=plain) as backend:
             answer = backend.chat(ASK, tools=TOOLS, tool_choice="required")

@@ -23,6 +23,12 @@ _OTHER_SECTION: Final = re.compile(
 _GOOGLE: Final = re.compile(r"^(\s+)\*{0,2}(\w+)\s*(\([^)]*\))?\s*:\s*(.*)$")
 _NUMPY: Final = re.compile(r"^(\s*)\*{0,2}(\w+)\s*:(?:\s+.*)?$")
 _SPHINX: Final = re.compile(r"^\s*:param\s+(?:[\w.\[\], |]+\s+)?(\w+)\s*:\s*(.*)$")
+_FIELDS: Final[tuple[tuple[str, type, str], ...]] = (
+    ("parameters", Mapping, "a JSON schema, a mapping"),
+    ("description", str, "a text"),
+    ("strict", bool, "true or false"),
+)
+"""What a function of a tool may say beside its name."""
 _MARK: Final = "__llamaforge_tool__"
 
 
@@ -149,10 +155,11 @@ def read_tools(tools: Sequence[Any]) -> tuple[list[Any], dict[str, Tool]]:
         ):
             expected = "a tool such as {'type': 'function', 'function': {'name': 'get_weather', 'parameters': {...}}}"
             raise InvalidParameterError(f"tools[{index}]", each, expected, show_value=False)
-        parameters = function.get("parameters") if isinstance(function, Mapping) else None
-        if not isinstance(parameters, Mapping | None):
-            place = f"tools[{index}].function.parameters"
-            raise InvalidParameterError(place, parameters, "a JSON schema, a mapping")
+        said: Mapping[str, Any] = function if isinstance(function, Mapping) else {}
+        for key, kind, expected in _FIELDS:
+            value = said.get(key)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidParameterError(f"tools[{index}].function.{key}", value, expected)
         if isinstance(name, str):
             if name in names:
                 message = f"tools[{index}] has the name of another tool, {name!r}."

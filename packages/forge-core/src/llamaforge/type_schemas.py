@@ -84,7 +84,7 @@ def _schema(kind: Any) -> dict[str, Any]:
         schema: dict[str, Any] = kind.model_json_schema()
         return schema
     schema = msgspec.json.schema(kind, schema_hook=_hooked)
-    _time_formats(inspect.type_info(kind), schema)
+    _amend(inspect.type_info(kind), schema)
     shared: dict[str, Any] = {}
     moved = _hoisted(schema, shared)
     if shared:
@@ -105,9 +105,10 @@ def _decoded(kind: Any, value: Any) -> Any:
     return kind.model_validate(value)
 
 
-def _time_formats(kind: inspect.Type, schema: dict[str, Any]) -> None:
-    """Write formats into *schema*, that of *kind*, where msgspec leaves them out: for times with or without a zone."""
-    _time_format(kind, schema)
+def _amend(kind: inspect.Type, schema: dict[str, Any]) -> None:
+    """Write formats into *schema*, that of *kind*, where msgspec leaves them out, for times with or without a zone; and
+    take out that the items of a set differ."""
+    _amend_one(kind, schema)
     objects = [schema, *schema.get(_PLACE, {}).values()]
     for each in _parts(kind):
         fields = {field.encode_name: field.type for field in getattr(each, "fields", ())}
@@ -115,7 +116,7 @@ def _time_formats(kind: inspect.Type, schema: dict[str, Any]) -> None:
             properties = found.get("properties", {})
             if found.get("title") == each.cls.__name__ and fields.keys() <= properties.keys():
                 for name, inner in fields.items():
-                    _time_format(inner, properties[name])
+                    _amend_one(inner, properties[name])
 
 
 def _parts(kind: inspect.Type) -> Iterator[Any]:
@@ -132,20 +133,20 @@ def _parts(kind: inspect.Type) -> Iterator[Any]:
             waiting += (getattr(each, name) for name in each.__struct_fields__)
 
 
-def _time_format(kind: inspect.Type, schema: Any) -> None:
+def _amend_one(kind: inspect.Type, schema: Any) -> None:
     if not isinstance(schema, dict):
         return
     if isinstance(kind, inspect.Metadata):
-        _time_format(kind.type, schema)
+        _amend_one(kind.type, schema)
     elif isinstance(kind, inspect.UnionType):  # at most one of its types is written as a string
         for option in schema.get("anyOf", ()):
             for each in kind.types:
-                _time_format(each, option)
+                _amend_one(each, option)
     elif isinstance(kind, inspect.TupleType):
         for each, inner in zip(kind.item_types, schema.get("prefixItems", ()), strict=False):
-            _time_format(each, inner)
+            _amend_one(each, inner)
     elif isinstance(kind, inspect.DictType):
-        _time_format(kind.value_type, schema.get("additionalProperties"))
+        _amend_one(kind.value_type, schema.get("additionalProperties"))
     elif isinstance(kind, inspect.DateTimeType | inspect.TimeType):
         if schema.get("type") == "string" and "pattern" not in schema:
             dated = isinstance(kind, inspect.DateTimeType)
@@ -154,7 +155,9 @@ def _time_format(kind: inspect.Type, schema: Any) -> None:
             else:
                 schema["format"] = "date-time" if dated else "time"
     elif hasattr(kind, "item_type"):
-        _time_format(kind.item_type, schema.get("items"))
+        if isinstance(kind, inspect.SetType | inspect.FrozenSetType) and (kind.min_length or 0) <= 1:
+            schema.pop("uniqueItems", None)  # which can't be enforced; what comes twice is once in the set
+        _amend_one(kind.item_type, schema.get("items"))
 
 
 def _hoisted(schema: Any, shared: dict[str, Any], model: str = "") -> Any:

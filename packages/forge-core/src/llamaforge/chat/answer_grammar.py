@@ -20,6 +20,8 @@ _ANALYSIS: Final = "<|channel|>analysis<|message|>"
 _NEXT_MESSAGE: Final = "<|end|><|start|>assistant"
 _NO_CALL: Final = r"/(?s:[^{\[\s].*)?/"
 """Text that can't be taken for a call where a call has no marker."""
+_SPACE: Final = r"/[ \t\r\n]{0,4}/"
+"""White space around reasoning: bounded, or a model may write nothing else until it is cut."""
 _FINAL: Final = "<|channel|>final<|message|>"
 
 
@@ -116,12 +118,12 @@ class _Writer:
         form = self._form.calls
         triggers = _triggers(form) if calls and form is not None and not form.is_bare else ()
         kind = parts.without(triggers) if triggers else ""
-        end = parts.rule(f"{parts.until(reasoning.end.strip(), kind)} /\\s*/")
+        end = parts.rule(f"{parts.until(reasoning.end.strip(), kind)} {_SPACE}")
         if is_reasoning:
             return end
         if not may_reason:
             return ""
-        return f"(/\\s*/ {parts.text(reasoning.begin.strip())} {end})?"
+        return f"({_SPACE} {parts.text(reasoning.begin.strip())} {end})?"
 
     def calls(self, wanted: Wanted, rest: str) -> str:
         """Calls, and the text before them; or *rest*, where the text has a grammar of its own."""

@@ -82,7 +82,10 @@ class JsonType(_ParamType):
         try:
             return json.loads(text)
         except (ValueError, RecursionError) as error:
-            return self.fail(f"it is not valid JSON: {error}.", param, ctx)
+            advice = (
+                " Python functions are for `llamaforge chat`." if param is not None and param.name == "tools" else ""
+            )
+            return self.fail(f"it is not valid JSON: {error}. Give JSON, or @FILE for a file.{advice}", param, ctx)
 
 
 class TextType(_ParamType):
