@@ -210,15 +210,13 @@ class KeepingChecks(Kit, slow=True):
             number = int(text.split()[0])
             turns = [{"role": "system", "content": text}, {"role": "user", "content": "Bark."}]
             tool = {"type": "function", "function": {"name": f"bark_{number}", "parameters": {"type": "object"}}}
+            bias = {"logit_bias": {number % FEW: 0.5}}
+            tools = {"tools": [tool], "tool_choice": "none"}
             answers: Answers = []
-            for way, more in (
-                (backend.chat, {}),
-                (backend.chat, {"tools": [tool], "tool_choice": "none"}),
-                (backend.generate, {"logit_bias": {number % FEW: 0.5}}),
-            ):
+            for more in ({}, tools, bias):
                 if subject.declares(*more):
-                    with contextlib.suppress(LlamaForgeError):  # some templates have neither
-                        answers.append(way(turns if way == backend.chat else text, {**given, **more}))  # type: ignore[operator]
+                    with contextlib.suppress(LlamaForgeError):  # some templates know neither system turns nor tools
+                        answers.append(backend.chat(turns, {**given, **more}))
             return answers
 
         def looked_at(texts: Iterator[str], given: Mapping[str, Any]) -> Answers:
