@@ -5,12 +5,16 @@
 
 The server runs as a user starts it, in a process of its own, over a small random model on llama.cpp and echoes for
 text, vectors and rankings. Each request has a number, which makes it: `--first 4711 --count 1` sends that one again.
+
+The server's memory is told after each quarter. The first few thousand requests take some 25 MiB for good: modules that
+are imported with the first use, and malloc's arenas. What later ones add is stored responses, up to `--store-size`.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import json
 import re
 import sys
@@ -167,6 +171,22 @@ async def fuzz(port: int, first: int, count: int, seed: int, clients: int) -> tu
     return statuses, found
 
 
+async def quarters(server: Served, options: argparse.Namespace) -> tuple[Counter[int], list[str], list[int]]:
+    """Send them in four parts: statuses and findings of all, and the server's memory after each part."""
+    statuses: Counter[int] = Counter()
+    found: list[str] = []
+    memory: list[int] = []
+    ends = [options.count * part // 4 for part in range(5)]
+    for begin, end in itertools.pairwise(ends):
+        told, wrong = await fuzz(server.port, options.first + begin, end - begin, options.seed, options.clients)
+        statuses.update(told)
+        found += wrong
+        if not server.runs:
+            break
+        memory.append(server.process.memory_info().rss)
+    return statuses, found, memory
+
+
 async def afterwards(server: Served) -> list[str]:
     """What is wrong with a server that had all that: it must answer, and hold nothing."""
     wrong = []
@@ -198,16 +218,14 @@ def main() -> None:
             asyncio.run(fuzz(server.port, 0, 50, options.seed, 8))  # models are loaded now
             before = server.process.memory_info().rss
             begun = time.monotonic()
-            statuses, found = asyncio.run(
-                fuzz(server.port, options.first, options.count, options.seed, options.clients)
-            )
+            statuses, found, grown = asyncio.run(quarters(server, options))
             seconds = time.monotonic() - begun
             if not server.runs:
                 found.append("the server has ended")
             else:
                 found += asyncio.run(afterwards(server))
-                grown = (server.process.memory_info().rss - before) / 2**20
-                print(f"{sum(statuses.values())} requests in {seconds:.0f} s; memory grew by {grown:+.0f} MiB")
+                told = ", ".join(f"{(memory - before) / 2**20:+.0f}" for memory in grown)
+                print(f"{sum(statuses.values())} requests in {seconds:.0f} s; memory after each quarter: {told} MiB")
             print(", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(statuses.items())))
             unforeseen = server.unforeseen()
             if unforeseen:

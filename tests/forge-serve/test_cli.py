@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from forge_serve.keys import Key
+from support.gguf_files import make_tiny_gguf
 from support.serving import Running, Serve
 
 
@@ -37,6 +38,14 @@ def test_run_and_chat(server: Running, ask: object) -> None:
     assert (done.stdout, done.returncode) == ("Hello wörld one\n", 0), done.stderr
     chat = ask("chat", "--server", f"{server.url}/v1", "-m", "one", typed="Hi\n/model two\nHi\n")
     assert chat.stdout == "Hello wörld one\nHello wörld two\n", chat.stderr
+
+
+@pytest.mark.parametrize("shape", [("--choice", "yes", "--choice", "no"), ("--regex", "yes|no")])
+def test_structured_answers(server: Running, ask: object, tmp_path: Path, shape: tuple[str, ...]) -> None:
+    assert callable(ask)
+    server.forge.add_model("tiny", make_tiny_gguf(tmp_path / "tiny.gguf"))
+    done = ask("run", "--server", server.url, "-m", "tiny", *shape, "Hi", "--no-stdin")
+    assert done.stdout in ("yes\n", "no\n"), done.stderr
 
 
 def test_the_model_that_is_loaded_answers_unless_one_is_named(server: Running, ask: object) -> None:

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from forge_serve.command import command
 from forge_serve.listening import listen_in_file
+from support.gguf_files import make_tiny_gguf
 from support.serving import until
 
 TLS = Path(__file__).parents[1] / "forge-openai" / "tls"
@@ -145,10 +146,28 @@ def test_the_access_log_tells_no_prompt(tmp_path: Path) -> None:
         ready(server, lambda: "completions" in server.said())
         assert "Hello" not in server.said()
         assert "sesame" not in server.said()
-        line = next(line for line in server.said().splitlines() if "completions" in line)
-        told = json.loads(line[line.index("{") :])
+        told = json.loads(next(line for line in server.said().splitlines() if "completions" in line))
         assert (told["method"], told["path"], told["status"]) == ("POST", "/v1/chat/completions", 200)
         assert (told["model"], told["ending"], told["completion_tokens"]) == ("echo", "finished", 2)
+
+
+def test_a_broken_file_of_models_is_told_at_the_start(tmp_path: Path) -> None:
+    with started(tmp_path, models="[x\n") as server:
+        assert server.ended() == 2
+        assert "models.toml, line 1: it is not valid TOML" in server.said()
+
+
+def test_of_an_engine_only_warnings_are_logged(tmp_path: Path) -> None:
+    file = make_tiny_gguf(tmp_path / "tiny.gguf")
+    models = f'[models.tiny]\npath = "{file}"\nparameters = {{ n_threads = 1 }}\n'
+    with started(tmp_path, models=models) as server:
+        healthy(server)
+        asked = {"model": "tiny", "prompt": "x", "max_tokens": 3}
+        assert ask(server.port, "POST", "/v1/completions", asked)[0] == 200
+        ready(server, lambda: "completions 200" in server.said())
+        assert re.search(r"INFO The model 'tiny' is loaded \(\d+\.\d s\)\.", server.said())
+        lines = [line for line in server.said().splitlines() if " INFO " in line and "127.0.0.1" not in line]
+        assert len(lines) == 1, lines
 
 
 def test_a_socket_in_the_file_system(tmp_path: Path) -> None:

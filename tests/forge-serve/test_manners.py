@@ -253,6 +253,14 @@ def test_what_nobody_foresaw_is_told_as_an_error(server: Running, monkeypatch: p
     assert (status, error if path.startswith("/api/") else error["message"]) == (500, UNFORESEEN)
 
 
+@pytest.mark.parametrize("path", ["/api/tags", "/v1/models", "/v1/chat/completions"])
+def test_a_broken_file_of_models_is_told(server: Running, forge: LlamaForge, tmp_path: Path, path: str) -> None:
+    (tmp_path / "models.toml").write_text("[x\n")
+    status, told = post(server, path, body())[::2] if "chat" in path else get(server, path)
+    assert status == 503
+    assert "models.toml, line 1: it is not valid TOML" in str(json.loads(told)["error"])
+
+
 def test_events_have_a_head(server: Running) -> None:
     connection = HTTPConnection(urlsplit(server.url).netloc, timeout=30)
     connection.request("HEAD", "/admin/events")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
+import msgspec
 import openai
 import pytest
 
+from forge_serve.store import Kept, Store
 from llamaforge.batch_files.bodies import answer_body
 from support.serving import Running, Scripted, Serve, body, get, post, until
 
@@ -279,6 +282,22 @@ def test_the_store_is_bounded(serve: Serve) -> None:
         kept = [get(server, f"/v1/responses/{name}")[0] for name in names]
         assert 0 < kept.count(200) < 20
         assert kept == sorted(kept, reverse=True)  # the oldest went first
+
+
+def test_the_store_takes_what_it_counts() -> None:
+    """Log-probabilities as objects take ten times what they do as JSON."""
+    tokens = [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []} for _ in range(2000)]
+    content = msgspec.json.encode([{"type": "message", "content": [{"text": "a" * 2000, "logprobs": tokens}]}])
+    store = Store(len(content) * 50)
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            store.put(Kept({"id": f"resp_{number}", "output": msgspec.json.decode(content)}, [], []))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 40 < len(store) < 50
+    assert taken < store.limit * 1.2
 
 
 @pytest.mark.parametrize(

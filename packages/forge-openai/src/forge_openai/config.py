@@ -24,7 +24,7 @@ InContent = Annotated[
         "and </think> at its beginning; opened: all up to </think>, since the chat template opens the reasoning; no."
     ),
 ]
-ServerKind = Literal["openai", "vllm", "llama-server", "tgi"]
+ServerKind = Literal["openai", "vllm", "llama-server", "tgi", "llamaforge"]
 Constraints = Annotated[
     ServerKind,
     Meta(

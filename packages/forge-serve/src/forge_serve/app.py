@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from llamaforge import LlamaForge, observers
+from llamaforge.errors import LlamaForgeError
 
 from .access_log import AccessLog
 from .admin import Admin
@@ -29,7 +30,7 @@ from .dialects.rerank import CohereRerank, Rerank
 from .dialects.responses import Responses
 from .dialects.tokens import ApplyTemplate, CountTokens, Detokenize, Tokenize
 from .dialects.vectors import OllamaEmbed, OllamaEmbeddings, OpenAIEmbeddings
-from .errors import UNFORESEEN, Problem
+from .errors import UNFORESEEN, Problem, problem
 from .generation import Generation
 from .guard import Cors, Guard
 from .metrics import Metrics
@@ -123,7 +124,7 @@ def create_app(forge: LlamaForge, config: ServeConfig | None = None) -> Starlett
         routes=routes,
         middleware=middleware,
         lifespan=lifespan,
-        exception_handlers={404: _not_served, 405: _not_served, Exception: _failed},
+        exception_handlers={404: _not_served, 405: _not_served, LlamaForgeError: _failed, Exception: _failed},
     )
     app.router.redirect_slashes = False  # such a redirect has the wrong scheme behind a proxy
     app.state.service = service
@@ -145,9 +146,10 @@ async def _not_served(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """The answer where something failed that nobody foresaw, in the dialect of the path. uvicorn logs the error."""
-    told = Problem(500, "internal", UNFORESEEN)
-    return Response(voice_of(request.url.path).error(told), told.status, media_type="application/json")
+    """The answer where a list or description fails, in the dialect of the path. uvicorn logs what nobody foresaw."""
+    told = problem(error) if isinstance(error, LlamaForgeError) else Problem(500, "internal", UNFORESEEN)
+    body = voice_of(request.url.path).error(told)
+    return Response(body, told.status, told.headers, media_type="application/json")
 
 
 async def _unload_idle(residency: Residency) -> None:

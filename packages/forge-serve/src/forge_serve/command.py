@@ -135,7 +135,8 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
     from .app import create_app, voice_of
     from .connections import Connections
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    _begin_log(settings["access_log"])
+    forge.list_models()  # a file of models that can't be read is told now
     names = tuple(_known(forge, model) for model in settings["models"])
     config = _config(forge, settings, names)
     app = create_app(forge, config)
@@ -181,6 +182,18 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
     click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
+
+
+def _begin_log(access_log: str) -> None:
+    """What is logged, to standard error: warnings of all, and what the server does."""
+    from .access_log import LOGGER
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for logger in (logging.getLogger("forge_serve"), LOGGER):  # an engine tells a hundred lines of each load
+        logger.setLevel(logging.INFO)
+    if access_log == "json":  # each line is JSON from its beginning, and has the time
+        LOGGER.propagate = False
+        LOGGER.addHandler(logging.StreamHandler(sys.stderr))
 
 
 def _listen(settings: dict[str, Any]) -> list[socket.socket]:

@@ -15,6 +15,7 @@ from llamaforge.errors import (
     LlamaForgeError,
     MemoryBudgetError,
     ModelError,
+    ModelFileError,
     ModelNotLoadedError,
     QueueFullError,
     RateLimitError,
@@ -85,8 +86,8 @@ def problem(error: BaseException) -> Problem:
         return Problem(429, "overloaded", message, headers={"retry-after": str(max(1, round(wait)))})
     if isinstance(error, (ServerError, ConnectionFailedError, AuthenticationError, InvalidAnswerError)):
         return Problem(502, _UPSTREAM, message)
-    if isinstance(error, (ModelError, SourceError)):
-        _log.error("A model can't be loaded: %s", message)
+    if isinstance(error, (ModelError, ModelFileError, SourceError)):
+        _log.error("A model can't be served: %s", message)
         return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "30"})
     _log.error("A request failed: %s", message)
     return Problem(500, "internal", message)

@@ -133,11 +133,12 @@ class Loads:
                 leased.__exit__(None, None, None)
 
         def work() -> None:
-            leased, failure = None, None
+            leased, failure, begun = None, None, time.monotonic()
             try:
                 with self._watch.loading(entry.name):
                     leased = self._enter(entry, load)
                 self.failures.pop(entry.name, None)
+                _log.info("The model %r is loaded (%.1f s).", entry.name, time.monotonic() - begun)
             except BaseException as error:  # noqa: BLE001 - it belongs to those who wait
                 failure = error
                 if not isinstance(error, _Abandoned):

@@ -25,28 +25,32 @@ class Kept:
 
 
 class Store:
-    """Keeps responses.
+    """Keeps responses, as JSON: as objects they would take several times as much, and nobody could say how much.
 
     Args:
-        limit: bytes that all of them may take, as JSON.
+        limit: bytes that all of them may take.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._kept: OrderedDict[str, tuple[Kept, int]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Kept | bytes, int]] = OrderedDict()
+        """Those that are still being computed as objects."""
         self._taken = 0
 
     def put(self, kept: Kept) -> None:
         """Keep a response, in the place of one with the same id. One that is larger than the whole store isn't."""
         name = kept.response["id"]
         self.drop(name)
-        size = len(msgspec.json.encode((kept.response, kept.items)))
-        if size > self.limit:
+        content = msgspec.json.encode((kept.response, kept.input_items, kept.items))
+        if len(content) > self.limit:
             return
-        self._kept[name] = kept, size
-        self._taken += size
+        if kept.task is None:  # a copy, since the encoder's own has room for more behind it
+            self._kept[name] = bytes(memoryview(content)), len(content)
+        else:
+            self._kept[name] = kept, len(content)
+        self._taken += len(content)
         while self._taken > self.limit:
-            oldest = next((each for each, (other, _) in self._kept.items() if other.task is None), None)
+            oldest = next((each for each, (other, _) in self._kept.items() if isinstance(other, bytes)), None)
             if oldest is None:
                 return  # all are still being computed
             self.drop(oldest)
@@ -56,13 +60,13 @@ class Store:
         if name not in self._kept:
             return None
         self._kept.move_to_end(name)
-        return self._kept[name][0]
+        kept, _ = self._kept[name]
+        return Kept(*msgspec.json.decode(kept)) if isinstance(kept, bytes) else kept
 
-    def drop(self, name: str) -> Kept | None:
-        """Forget a response; None if there is none."""
-        kept, size = self._kept.pop(name, (None, 0))
+    def drop(self, name: str) -> None:
+        """Forget a response, if there is one of that id."""
+        _, size = self._kept.pop(name, (None, 0))
         self._taken -= size
-        return kept
 
     def __len__(self) -> int:
         return len(self._kept)

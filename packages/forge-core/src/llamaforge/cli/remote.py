@@ -38,7 +38,7 @@ def add_models_of(forge: LlamaForge, url: str, model: str | None, task: Task) ->
     cards = _cards(base)
     parameters: dict[str, object] = {"api_base": base, "api_key": f"env:{KEY}" if os.environ.get(KEY) else "none"}
     if any(card.get("owned_by") == "llamaforge" for card in cards):
-        parameters["extensions"] = list(_EXTENSIONS)
+        parameters |= {"extensions": list(_EXTENSIONS), "constraints": "llamaforge"}
     names = [card["id"] for card in cards]
     for name in dict.fromkeys([*names, *([model] if model is not None else [])]):
         forge.add_model(name, name, BACKEND, parameters, replace=True)

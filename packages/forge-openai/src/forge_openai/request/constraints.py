@@ -40,6 +40,8 @@ def constraint_fields(request: GenerationRequest, kind: ServerKind, field: str |
         fields = _llama_server(wanted)
     elif kind == "tgi":
         fields = _tgi(wanted)
+    elif kind == "llamaforge":  # `llamaforge serve` knows all types by our names
+        fields = {"response_format": request.response_format}
     else:
         fields = _openai(wanted)
     if fields is None:

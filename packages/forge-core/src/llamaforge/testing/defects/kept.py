@@ -13,7 +13,7 @@ from ...results import Event, Finished, GeneratedText
 from ..fakes import AsyncToyBackend, ToyBackend
 from .entry import ASYNC, Defect, defects_of
 
-LITTLE = 20_000
+LITTLE = 60_000
 """Bytes."""
 
 
@@ -113,6 +113,34 @@ class KeepsConversationsThatAreLeft(ToyBackend):
                 self.kept.append(bytes(2 * LITTLE))
 
 
+class KeepsEverySystemTurn(ToyBackend):
+    """Keeps what it read of each system turn, for all conversations that begin so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, bytes] = {}
+
+    def stream(self, request: GenerationRequest, cancellation: CancellationToken) -> Iterator[Event]:
+        """Without a bound."""
+        for turn in request.messages or ():
+            if turn.role == "system":
+                self.kept[turn.text] = bytes(2 * LITTLE)
+        return super().stream(request, cancellation)
+
+
+class KeepsWhatItShows(ToyBackend):
+    """Keeps each text that it rendered for somebody to look at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[str, str] = {}
+
+    def render(self, *given: Any, **more: Any) -> str:
+        """Many times over."""
+        text: str = super().render(*given, **more)
+        return self.kept.setdefault(text, (text + " ") * 300)[: len(text)]
+
+
 _KEPT = ("test_no_path_leaves_anything_behind",)
 
 DEFECTS: tuple[Defect, ...] = defects_of(
@@ -123,5 +151,7 @@ DEFECTS: tuple[Defect, ...] = defects_of(
     ("KeepsAnswers", "keeps each answer", _KEPT),
     ("KeepsContextsOfLoops", "keeps something of each asynchronous call", _KEPT, {"sound": ASYNC}),
     ("StartsAThreadForEachBatch", "starts a thread for each batch", _KEPT),
+    ("KeepsEverySystemTurn", "keeps each system turn", _KEPT),
+    ("KeepsWhatItShows", "keeps what it renders", _KEPT),
     ("KeepsConversationsThatAreLeft", "keeps conversations that were left", _KEPT),
 )
