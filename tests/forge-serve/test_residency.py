@@ -275,8 +275,9 @@ def small(tmp_path: Path) -> Any:
 
 def test_a_model_that_never_fits_is_refused_with_figures(small: LlamaForge) -> None:
     with running(small, ServeConfig(max_wait=60)) as server:
-        status, _, told = post(server, PATH, body(model="huge"))
+        status, headers, told = post(server, PATH, body(model="huge"))
         assert status == 503
+        assert "retry-after" not in headers
         assert "needs 20 bytes" in json.loads(told)["error"]["message"]
         assert not Sized.loads
 

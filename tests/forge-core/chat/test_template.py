@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 
 from llamaforge.chat import BrokenTemplateError, ChatTemplate, ControlToken, read_template
+from llamaforge.chat.coverage import Coverage
 from llamaforge.errors import (
     ConflictingParametersError,
     InvalidModelError,
@@ -503,3 +504,28 @@ class TestChanges:
     def test_the_rest_of_the_sandbox_holds(self, reached: str) -> None:
         template = "{% set l = [1] %}{{ l.append(1) }}{{ REACHED.x }}{{ messages[0].content }}"
         assert "unsafe" in str(refused(template.replace("REACHED", reached), [USER]))
+
+
+def test_a_long_conversation_is_looked_through_once() -> None:
+    """And not once for each of its texts, of which there may be tens of thousands."""
+    looks = 0
+
+    class Shown(str):
+        def __contains__(self, other: object) -> bool:
+            nonlocal looks
+            looks += 1
+            return super().__contains__(other)  # type: ignore[operator]
+
+        def lower(self) -> Shown:
+            return self
+
+    def run(turns: list[Any]) -> str:
+        return Shown("".join(turn["content"] for turn in turns if turn["role"] == "user"))
+
+    turns = [{"role": role, "content": "x"} for role in ("user", "assistant") * 500]
+    coverage = Coverage()
+    assert coverage.first_lost(turns[::2], run, None) is None
+    lost = coverage.first_lost(turns, run, None)
+    assert lost is not None
+    assert lost.turn == 1
+    assert looks == 0

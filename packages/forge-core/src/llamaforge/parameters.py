@@ -69,7 +69,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Annotated[
             tuple[Annotated[str, Meta(min_length=1)], ...],
             Meta(
-                description=f"A string or a list of strings that end the answer, in all at most {_STOPS:,} characters.",
+                description=f"Strings that end the answer and are not part of it, {_STOPS:,} characters in all.",
                 extra={EXPECTED: "a non-empty string, or a list of them"},
             ),
         ]

@@ -76,7 +76,8 @@ def problem(error: BaseException) -> Problem:
     if isinstance(error, QueueFullError):
         return Problem(429, "overloaded", message, headers={"retry-after": "1"})
     if isinstance(error, MemoryBudgetError):
-        return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "10"})
+        fits = error.needed <= error.budget  # otherwise it is in vain to come again
+        return Problem(503, _UNAVAILABLE, message, "model", headers={"retry-after": "10"} if fits else {})
     if isinstance(error, ModelNotLoadedError):
         return Problem(503, _UNAVAILABLE, "The model was unloaded.", "model", headers={"retry-after": "1"})
     if isinstance(error, GenerationTimeoutError):

@@ -8,15 +8,18 @@ missing then is tried once more in the real conversation: where another text the
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+import re
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
 
 from .probes import Turn
 from .turns import REASONING_NAMES
 
 Path = tuple[str | int, ...]
 """Where something is within the turns: indexes and keys."""
+_WORD: Final = re.compile("qz[0-9]+qz")
 _KEPT = 256
 """Shapes of conversations whose answer is remembered."""
 
@@ -34,14 +37,16 @@ class Coverage:
     """Answers for one template, remembered for conversations of one shape. Safe to use from any thread."""
 
     def __init__(self) -> None:
-        self._suspects: dict[Hashable, tuple[Path, ...]] = {}
+        self._suspects: dict[bytes, tuple[Path, ...]] = {}
 
-    def first_lost(self, turns: list[Turn], run: Callable[[list[Turn]], str], variables: Hashable) -> Lost | None:
+    def first_lost(self, turns: list[Turn], run: Callable[[list[Turn]], str], variables: object) -> Lost | None:
         """What of *turns* the template that *run* renders with leaves out first; None where all is shown.
 
-        *variables* stands for everything else that the template sees.
+        *variables* stands for everything else that the template sees: its ``repr`` tells it from all others.
         """
-        key = variables, tuple(_shape(turn) for turn in turns)
+        # Only a digest is kept: conversations and their tools and documents may be long.
+        asked = repr((variables, [_shape(turn) for turn in turns]))
+        key = hashlib.blake2b(asked.encode("utf-8", "backslashreplace"), digest_size=16).digest()
         suspects = self._suspects.get(key)
         if suspects is None:
             if len(self._suspects) >= _KEPT:
@@ -62,7 +67,8 @@ def _find_suspects(turns: list[Turn], run: Callable[[list[Turn]], str]) -> tuple
         shown = run(_with(turns, words)).lower()
     except Exception:  # noqa: BLE001 - the template wants certain texts: each is looked at by itself
         return tuple(words)
-    return tuple(path for path, word in words.items() if word not in shown)
+    found = set(_WORD.findall(shown))
+    return tuple(path for path, word in words.items() if word not in found)
 
 
 def _changes_the_prompt(turns: list[Turn], path: Path, run: Callable[[list[Turn]], str]) -> bool:
@@ -118,16 +124,16 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def _shape(turn: Turn) -> Hashable:
+def _shape(turn: Turn) -> object:
     """What a template may decide by, but for the texts themselves."""
     content = turn.get("content")
-    shown: Hashable = content
+    shown: object = content
     if isinstance(content, str):
         shown = bool(content.strip())
     elif isinstance(content, list):
         shown = tuple((part["type"], bool(part.get("text", "").strip())) for part in content)
     calls = tuple(
-        (call["id"], type(arguments := call["function"]["arguments"]), arguments in ("", "{}", {}))
+        (call["id"], type(arguments := call["function"]["arguments"]).__name__, arguments in ("", "{}", {}))
         for call in turn.get("tool_calls", ())
     )
     thought = bool(turn.get(REASONING_NAMES[0]))

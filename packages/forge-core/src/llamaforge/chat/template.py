@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -233,7 +233,7 @@ class _Rendering:
         return text.replace(f"{_MARK} ", "").replace(_MARK, "")  # where the template shows the turn more than once
 
     def _check_coverage(self) -> None:
-        key: Hashable = self._continues
+        key: object = self._continues
         if self._request.tools or self._request.chat_template_kwargs or self._request.reasoning_effort:
             key = self._continues, msgspec.json.encode(self._variables)
         lost = self._template.coverage.first_lost(self._turns, self._run, key)
