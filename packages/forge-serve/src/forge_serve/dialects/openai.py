@@ -119,7 +119,7 @@ class Completions(_OpenAI):
         """The request in *body*."""
         asked = self._common(body, self._KNOWN)
         prompt = body.get("prompt")
-        prompts = prompt if isinstance(prompt, list) else [prompt]
+        prompts: list[Any] = prompt if isinstance(prompt, list) else [prompt]
         if not 1 <= len(prompts) <= _MOST_PROMPTS or not all(isinstance(each, str) for each in prompts):
             what = f"prompt must be a text, or a list of 1 to {_MOST_PROMPTS} texts: lists of tokens aren't served."
             raise invalid(what, "prompt")
