@@ -136,6 +136,31 @@ def test_completions(client: openai.OpenAI) -> None:
     assert "".join(piece.choices[0].text for piece in pieces) == "Hello wörld one"
 
 
+def test_several_prompts(client: openai.OpenAI) -> None:
+    """Each prompt has its answers in a row, and counts once."""
+    one, other = "Once upon a time", "Twice"
+    alone = [client.completions.create(model="toy", prompt=each, max_tokens=4, n=2, seed=3) for each in (one, other)]
+    asked: dict[str, Any] = {"model": "toy", "prompt": [one, other], "max_tokens": 4, "n": 2, "seed": 3}
+    answer = client.completions.create(**asked)
+    texts = [choice.text for each in alone for choice in each.choices]
+    assert [choice.text for choice in answer.choices] == texts
+    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
+    read = [each.usage.prompt_tokens for each in alone if each.usage]
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == sum(read)
+    pieces: dict[int, str] = {}
+    for chunk in client.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+        for choice in chunk.choices:
+            pieces[choice.index] = pieces.get(choice.index, "") + choice.text
+        usage = chunk.usage
+    assert [pieces[index] for index in range(4)] == texts
+    assert usage is not None
+    assert usage.prompt_tokens == sum(read)
+    for wrong in ([], [[1, 2]], ["a"] * 200, [1]):
+        with pytest.raises(openai.BadRequestError, match="prompt must be a text, or a list of 1 to 128 texts"):
+            client.completions.create(model="toy", prompt=wrong)
+
+
 @pytest.mark.parametrize(
     ("wrong", "kind", "message"),
     [

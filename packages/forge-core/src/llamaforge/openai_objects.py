@@ -92,6 +92,15 @@ def sum_choices(usages: Sequence[Usage | None]) -> Usage | None:
     )
 
 
+def sum_prompts(usages: Sequence[Usage | None]) -> Usage | None:
+    """The counts of answers to several prompts."""
+    known = [usage for usage in usages if usage is not None]
+    if not known:
+        return None
+    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
+    return Usage(**{name: sum(getattr(usage, name) for usage in known) for name in names})
+
+
 def usage_object(usage: Usage | None) -> dict[str, Any] | None:
     """The counts as chat completions and completions have them."""
     if usage is None:

@@ -33,10 +33,12 @@ class Asked:
     messages: list[dict[str, Any]] | None = None
     """A conversation, in OpenAI's shape; None where there is a *prompt*."""
     prompt: str | None = None
+    more_prompts: tuple[str, ...] = ()
+    """Further prompts, each with as many answers of its own."""
     parameters: dict[str, Any] = field(default_factory=dict)
     stream: bool = False
     choices: int = 1
-    """How many answers are wanted."""
+    """How many answers to each prompt are wanted."""
     include_usage: bool = False
     """Whether a stream is to end with token counts, in dialects that leave it to the client."""
     ignored: list[str] = field(default_factory=list)

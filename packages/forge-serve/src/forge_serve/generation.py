@@ -103,16 +103,17 @@ class Generation(Endpoint):
 
 
 def _streams(backend: BaseBackend, asked: Asked) -> list[AsyncTextStream]:
-    """One stream for each answer. With a seed each has its own, or all would be the same."""
+    """One stream for each answer. With a seed each of one prompt has its own, or all would be the same."""
     streams = []
-    for number in range(asked.choices):
-        parameters = dict(asked.parameters)
-        if number and isinstance(parameters.get("seed"), int):
-            parameters["seed"] = (parameters["seed"] + number) % _SEED_LIMIT
-        if asked.messages is not None:
-            streams.append(backend.achat_stream(asked.messages, parameters))
-        else:
-            streams.append(backend.agenerate_stream(asked.prompt or "", parameters))
+    for prompt in (asked.prompt, *asked.more_prompts):
+        for number in range(asked.choices):
+            parameters = dict(asked.parameters)
+            if number and isinstance(parameters.get("seed"), int):
+                parameters["seed"] = (parameters["seed"] + number) % _SEED_LIMIT
+            if asked.messages is not None:
+                streams.append(backend.achat_stream(asked.messages, parameters))
+            else:
+                streams.append(backend.agenerate_stream(prompt or "", parameters))
     return streams
 
 

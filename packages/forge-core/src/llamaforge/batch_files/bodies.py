@@ -18,10 +18,11 @@ from ..openai_objects import (
     completion_choice,
     embedding_usage,
     sum_choices,
+    sum_prompts,
     usage_object,
 )
 from ..openai_responses import READ, begin_response, end_response, output_items, read_request, summarizes
-from ..results import GeneratedText, Usage
+from ..results import GeneratedText
 from ..streams import TextStream
 
 _MOST_CHOICES: Final = 16
@@ -133,7 +134,7 @@ def _completion(
     return {
         **_head("cmpl", "text_completion", model),
         "choices": [completion_choice(index, answer) for index, answer in enumerate(answers)],
-        "usage": usage_object(_sum_prompts(counts)),
+        "usage": usage_object(sum_prompts(counts)),
     }
 
 
@@ -208,12 +209,3 @@ def _message(message: Any) -> Any:
 
 def _head(prefix: str, kind: str, model: str) -> dict[str, Any]:
     return {"id": f"{prefix}-{secrets.token_hex(12)}", "object": kind, "created": int(time.time()), "model": model}
-
-
-def _sum_prompts(usages: Sequence[Usage | None]) -> Usage | None:
-    """The counts of answers to several prompts."""
-    known = [usage for usage in usages if usage is not None]
-    if not known:
-        return None
-    names = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
-    return Usage(**{name: sum(getattr(usage, name) for usage in known) for name in names})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from llamaforge import GeneratedText, __version__
@@ -16,6 +16,7 @@ from llamaforge.openai_objects import (
     completion_logprobs,
     finish_reason_of,
     sum_choices,
+    sum_prompts,
     usage_object,
 )
 from llamaforge.results import Event, Finished, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta, Usage
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from llamaforge.observers import Operation
 
 _MOST_CHOICES: Final = 16
+_MOST_PROMPTS: Final = 128
 _FINGERPRINT: Final = f"llamaforge-{__version__}"
 _OTHER_NAMES: Final = {
     "thinking_token_budget": "max_reasoning_tokens",
@@ -117,13 +119,12 @@ class Completions(_OpenAI):
         """The request in *body*."""
         asked = self._common(body, self._KNOWN)
         prompt = body.get("prompt")
-        if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str):
-            prompt = prompt[0]
-        if not isinstance(prompt, str):
-            raise invalid(
-                "prompt must be a text: token lists and several prompts in one request aren't served.", "prompt"
-            )
-        asked.prompt = prompt
+        prompts: list[Any] = prompt if isinstance(prompt, list) else [prompt]
+        if not 1 <= len(prompts) <= _MOST_PROMPTS or not all(isinstance(each, str) for each in prompts):
+            what = f"prompt must be a text, or a list of 1 to {_MOST_PROMPTS} texts: lists of tokens aren't served."
+            raise invalid(what, "prompt")
+        asked.prompt, *more = prompts
+        asked.more_prompts = tuple(more)
         asked.parameters["raw"] = True
         asked.parameters.setdefault("max_tokens", 16)  # this endpoint's default
         wanted = take(body, "logprobs", int, "a whole number")
@@ -152,7 +153,7 @@ class _Writer:
         self._asked = asked
         self._id = f"{self.prefix}-{secrets.token_hex(12)}"
         self._created = int(time.time())
-        self._usages: list[Usage | None] = []
+        self._usages: dict[int, Usage | None] = {}
         self._around: dict[int, list[bytes]] = {}
 
     def start(self) -> bytes:
@@ -179,7 +180,7 @@ class _Writer:
         """What comes after everything else."""
         if not self._asked.include_usage:
             return sse.DONE
-        return sse.data(self._chunk([]) | {"usage": usage_object(sum_choices(self._usages))}) + sse.DONE
+        return sse.data(self._chunk([]) | {"usage": self._usage(self._usages)}) + sse.DONE
 
     def failure(self, problem: Problem) -> bytes:
         """An error amid the stream."""
@@ -203,8 +204,17 @@ class _Writer:
     def whole(self, answers: list[GeneratedText]) -> bytes:
         """The answer in one piece."""
         choices = [self._choice(index, answer) for index, answer in enumerate(answers)]
-        usage = usage_object(sum_choices([answer.usage for answer in answers]))
+        usage = self._usage({index: answer.usage for index, answer in enumerate(answers)})
         return sse.encode(self._head(self.whole_object) | {"choices": choices, "usage": usage})
+
+    def _usage(self, usages: Mapping[int, Usage | None]) -> dict[str, Any] | None:
+        """The counts of all choices. Each prompt counts once."""
+        several = self._asked.choices
+        of_prompts = [
+            sum_choices([usages.get(first + number) for number in range(several)])
+            for first in range(0, several * (1 + len(self._asked.more_prompts)), several)
+        ]
+        return usage_object(sum_prompts(of_prompts))
 
 
 class ChatWriter(_Writer):
@@ -228,7 +238,7 @@ class ChatWriter(_Writer):
             return self._delta(choice, {"reasoning_content": event.text})
         if isinstance(event, ToolCallDelta):
             return self._delta(choice, {"tool_calls": [_piece_of_call(event)]})
-        self._usages.append(event.usage)
+        self._usages[choice] = event.usage
         return self._delta(choice, {}, finish_reason=finish_reason_of(event.finish_reason))
 
     def _written(self, choice: int, text: str) -> bytes:
@@ -250,7 +260,7 @@ class TextWriter(_Writer):
         if isinstance(event, TextDelta):
             return self._piece(choice, event.text, event.logprobs) if event.logprobs else self._text(choice, event.text)
         if isinstance(event, Finished):
-            self._usages.append(event.usage)
+            self._usages[choice] = event.usage
             return self._piece(choice, "", (), finish_reason_of(event.finish_reason))
         return b""
 
