@@ -8,6 +8,8 @@ import time
 from functools import partial
 from typing import Final
 
+import pytest
+
 from ...errors import GenerationTimeoutError
 from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, within
 from ..kit import Kit
@@ -138,9 +140,11 @@ class CancellationChecks(Kit):
         aborts; a connection that must be closed.
         """
         given, _, whole = subject.lengthy(LONG)
+        if whole < MEASURABLE:
+            pytest.skip(f"could not be measured: the longest answer takes {whole:.2f} s")
         short = min(subject.whole(1) for _ in range(2))
         seen = []
-        for _ in range(ATTEMPTS if whole >= MEASURABLE else 0):
+        for _ in range(ATTEMPTS):
             stream = subject.stream(**given)
             next(stream, "")
             began = time.perf_counter()
@@ -151,7 +155,7 @@ class CancellationChecks(Kit):
                 return
             seen.append(f"{took:.2f} s")
         came = f"{', '.join(seen)}; alone it takes {short:.2f} s, the whole long answer {whole:.2f} s"
-        expect(not seen, "a short answer soon after a long one was left", Told(came))
+        expect(False, "a short answer soon after a long one was left", Told(came))
 
     def test_nothing_goes_on_after_leaving(self, subject: Subject) -> None:
         """After leaving a long answer, its threads end and the processor rests.
@@ -222,8 +226,10 @@ class CancellationChecks(Kit):
             subject.refuses_the_full_contract(timeout=1)
             return
         asked, wanted, whole = subject.lengthy(LONG)
+        if whole < MEASURABLE:
+            pytest.skip(f"could not be measured: the longest answer takes {whole:.2f} s")
         seen = []
-        for _ in range(ATTEMPTS if whole >= MEASURABLE else 0):
+        for _ in range(ATTEMPTS):
             began = time.perf_counter()
             given = {**asked, "timeout": whole / 4}
             try:
@@ -236,7 +242,7 @@ class CancellationChecks(Kit):
                 return
             seen.append(f"{took:.2f} s")
         came = f"{', '.join(seen)}; the whole answer takes {whole:.2f} s"
-        expect(not seen, f"an end after {whole / 4:.2f} s, the timeout", Told(came))
+        expect(False, f"an end after {whole / 4:.2f} s, the timeout", Told(came))
 
     def test_time_enough_is_no_timeout(self, subject: Subject) -> None:
         """With enough time, the answer is the same as without a deadline.
