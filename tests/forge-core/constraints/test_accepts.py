@@ -308,3 +308,20 @@ def test_what_is_no_text_is_refused_or_no_answer() -> None:
             accepts(schema_format({}), wrong)  # type: ignore[arg-type]
     assert not accepts(schema_format({}), '"\ud800"'), "half of a surrogate pair"
     assert accepts(schema_format({}), '"\\ud83d\\ude00"')
+
+
+def of_many(count: int, **more: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {f"p{index}": {"type": "string"} for index in range(count)}, **more}
+    return {"type": "json_schema", "json_schema": {"name": "many", "schema": schema}}
+
+
+def test_very_many_properties() -> None:
+    """A schema that is too large to be followed is refused at once, and never taken for one that refuses the text."""
+    names = [f"p{index}" for index in range(2000)]
+    assert accepts(of_many(2000, required=names), json.dumps(dict.fromkeys(names, "")))
+    assert accepts(of_many(490), "{}")
+    with pytest.raises(ConstraintError, match="can't be followed to the end of an answer"):
+        accepts(of_many(600), "{}")
+    with pytest.raises(ConstraintError, match="more than 666 properties in a row may be left out") as caught:
+        accepts(of_many(20_000), "{}")
+    assert caught.value.place.endswith("/properties")

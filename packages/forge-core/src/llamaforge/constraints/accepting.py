@@ -8,7 +8,7 @@ from typing import Any, Final
 from ..errors import ConstraintError, InvalidParameterError
 from .formats import read_format
 from .grammar import Grammar, format_grammar, text_grammar
-from .library import bytes_tokenizer, compile_grammar
+from .library import bytes_tokenizer, compile_grammar, plain_reason
 
 _ANY_SPACING: Final[Mapping[str, object]] = {
     "whitespace_flexible": True,
@@ -56,4 +56,7 @@ def _matches(grammar: Grammar, text: str, *, strips: bool = False) -> bool:
         data = (text.strip(" \t\r\n") if strips else text).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which no answer has
         return False
-    return bool(matcher.try_consume_tokens(list(data)) == len(data) and matcher.is_accepting())
+    taken = matcher.try_consume_tokens(list(data))
+    if matcher.is_error():  # a text that isn't allowed is none: this one needs more than the limits permit
+        raise grammar.error(f"it can't be followed to the end of an answer: {plain_reason(matcher.get_error())}")
+    return bool(taken == len(data) and matcher.is_accepting())
