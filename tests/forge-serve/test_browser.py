@@ -270,6 +270,34 @@ def test_a_conversation_has_an_address(visit: Open) -> None:
     expect(questions).to_have_count(0)
 
 
+BACK_AT_ONCE = """
+window.requestAnimationFrame = (work) => setTimeout(() => work(performance.now()), 1000);
+new MutationObserver((_, observer) => {
+  if (document.querySelector(".bubble")) {
+    observer.disconnect();
+    history.back();
+  }
+}).observe(document, { childList: true, subtree: true });
+"""
+
+
+def test_the_back_button_may_be_faster_than_the_page(visit: Open) -> None:
+    """Whoever goes back before the page has done all it does after drawing can go forward again."""
+    seen = visit("echo")
+    seen.say("The first")
+    seen.answered()
+    seen.page.get_by_role("button", name="New chat").first.click()
+    seen.say("The second")
+    seen.answered()
+    seen.page.add_init_script(BACK_AT_ONCE)
+    seen.page.reload()
+    questions = seen.page.locator(".bubble")
+    expect(questions).to_have_text(["The first"])
+    seen.page.wait_for_timeout(1500)  # until all of that is done
+    seen.page.go_forward()
+    expect(questions).to_have_text(["The second"])
+
+
 def test_what_is_set_is_seen(visit: Open) -> None:
     seen = visit("one")
     expect(seen.page.locator(".system, .dot")).to_have_count(0)

@@ -14,6 +14,7 @@ import { Icon } from "./icons";
 import { ModelsDialog } from "./ModelsDialog";
 import { SettingsPanel } from "./SettingsPanel";
 import { Sidebar } from "./Sidebar";
+import type { Conversation } from "../types";
 
 export function App() {
   useEffect(() => {
@@ -62,19 +63,25 @@ export function App() {
 
 /** The address names the conversation: it is there again after a reload, and the browser's back button works. */
 function useAddress(): void {
-  const { id, turns } = current.value;
-  const shown = useRef(id);
-  const wanted = Object.keys(turns).length ? `#${id}` : "";
+  const shown = useRef(current.value.id);
+  const wanted = addressOf(current.value);
   useEffect(() => {
     if (!ready.value) return;
-    const place = wanted || location.pathname + location.search;
-    if (location.hash !== wanted) history[shown.current === id ? "replaceState" : "pushState"](null, "", place);
+    // What is shown by now: an effect runs later than its rendering, and the back button may have come in between.
+    const { id } = current.value;
+    const address = addressOf(current.value);
+    const place = address || location.pathname + location.search;
+    if (location.hash !== address) history[shown.current === id ? "replaceState" : "pushState"](null, "", place);
     shown.current = id;
   }, [wanted, ready.value]);
   useEffect(() => {
     addEventListener("popstate", openAddressed);
     return () => removeEventListener("popstate", openAddressed);
   }, []);
+}
+
+function addressOf({ id, turns }: Conversation): string {
+  return Object.keys(turns).length ? `#${id}` : "";
 }
 
 function Toast() {
