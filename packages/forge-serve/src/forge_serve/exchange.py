@@ -52,8 +52,11 @@ class Exchange:
     def header(self, name: str) -> str | None:
         """A header of the request."""
         wanted = name.lower().encode()
-        found = next((value for key, value in self.scope["headers"] if key == wanted), None)
-        return found.decode("latin-1") if found is not None else None
+        for key, value in self.scope["headers"]:
+            if key == wanted:
+                found: str = value.decode("latin-1")
+                return found
+        return None
 
     async def json(self) -> dict[str, Any]:
         """The body, a JSON object.

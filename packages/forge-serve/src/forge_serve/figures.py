@@ -4,7 +4,7 @@ find them: https://docs.vllm.ai/en/latest/usage/metrics/."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -30,6 +30,8 @@ class Figures:
 
     def __init__(self, pool: ModelPool, waiting: Callable[[], Mapping[str, int]]) -> None:
         self._registry = CollectorRegistry()
+        self._known: dict[tuple[Any, ...], Any] = {}
+        """What was counted before, by its figure and its labels: to look it up there takes as long as to count."""
         self._requests = self._counter("llamaforge_requests", "HTTP requests, by how they ended.", "dialect", "ending")
         self._requests_running = Gauge(
             "llamaforge_requests_running", "HTTP requests under way.", registry=self._registry
@@ -71,43 +73,49 @@ class Figures:
     def request_ended(self, dialect: str, model: str, ending: str, seconds: float) -> None:
         """The end of an HTTP request, so many seconds after its head."""
         self._requests_running.dec()
-        self._requests.labels(model, dialect, ending).inc()
-        self._requests_seconds.labels(model, dialect).observe(seconds)
+        self._of(self._requests, model, dialect, ending).inc()
+        self._of(self._requests_seconds, model, dialect).observe(seconds)
 
     def began(self, model: str) -> None:
         """A model was asked for something; *model* is empty where there is none of the name that was asked for."""
         if model:
-            self._running.labels(model).inc()
+            self._of(self._running, model).inc()
 
     def ended(self, operation: str, model: str, end: RequestEnd) -> None:
         """The model has done it, or not."""
         if model:
-            self._running.labels(model).dec()
-        self._outcomes.labels(model, operation, end.outcome).inc()
+            self._of(self._running, model).dec()
+        self._of(self._outcomes, model, operation, end.outcome).inc()
         usage, timings, writes = end.usage, end.timings, operation in ("generate", "chat")
         if usage is not None:
-            self._prompt.labels(model).inc(usage.prompt_tokens)
-            self._prompt_sizes.labels(model).observe(usage.prompt_tokens)
+            self._of(self._prompt, model).inc(usage.prompt_tokens)
+            self._of(self._prompt_sizes, model).observe(usage.prompt_tokens)
             if writes:
-                self._generated.labels(model).inc(usage.completion_tokens)
-                self._answer_sizes.labels(model).observe(usage.completion_tokens)
-                self._queries.labels(model).inc(usage.prompt_tokens)
-                self._hits.labels(model).inc(usage.cached_tokens)
+                self._of(self._generated, model).inc(usage.completion_tokens)
+                self._of(self._answer_sizes, model).observe(usage.completion_tokens)
+                self._of(self._queries, model).inc(usage.prompt_tokens)
+                self._of(self._hits, model).inc(usage.cached_tokens)
         if end.finish_reason is not None:
-            self._answers.labels(model, _REASONS.get(end.finish_reason, end.finish_reason)).inc()
+            self._of(self._answers, model, _REASONS.get(end.finish_reason, end.finish_reason)).inc()
         if timings.first_token is not None and writes:
-            self._first_token.labels(model).observe(timings.first_token)
+            self._of(self._first_token, model).observe(timings.first_token)
         if timings.queued is not None:
-            self._queued.labels(model).observe(timings.queued)
+            self._of(self._queued, model).observe(timings.queued)
         if end.outcome == "finished" and timings.total is not None:
-            self._seconds.labels(model).observe(timings.total)
+            self._of(self._seconds, model).observe(timings.total)
             if writes and usage is not None and usage.completion_tokens > 1 and timings.first_token is not None:
                 each = (timings.total - timings.first_token) / (usage.completion_tokens - 1)
-                self._token_seconds.labels(model).observe(each)
+                self._of(self._token_seconds, model).observe(each)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self._registry)
+
+    def _of(self, figure: Any, *labels: str) -> Any:
+        found = self._known.get((figure, labels))
+        if found is None:
+            found = self._known[figure, labels] = figure.labels(*labels)
+        return found
 
     def _counter(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(name, what, ["model_name", *labels], registry=self._registry)
