@@ -17,7 +17,7 @@ LATE_FLOOR = 0.005
 """Seconds by which sends may always be late, at the 99th percentile."""
 BUSY_SHARE = 0.9
 """Share of a processor above which the event loop's thread is as fast as it can be."""
-WAITING_SHARE = 0.1
+WAITING_SHARE = 0.05
 """Share of the time in which the event loop's thread may wait for a processor."""
 
 
