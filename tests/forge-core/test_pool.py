@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from llamaforge import BackendSpec, BaseBackend, CancellationToken, Event, Finished, LlamaForge, TextDelta
+from llamaforge.backends import registry
 from llamaforge.backends.memory import MemoryUsage
 from llamaforge.backends.registry import register_backend
 from llamaforge.errors import MemoryBudgetError, ModelLoadError, ModelNotLoadedError, UnknownParameterError
@@ -50,6 +51,12 @@ class Gated(BaseBackend):
 
     def memory(self) -> MemoryUsage | None:
         return MemoryUsage(host=self.size, measured=True) if self.is_model_loaded() else None
+
+
+@pytest.fixture(autouse=True)
+def _own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test registers is gone afterwards: another name for the echo backend is found by its config, too."""
+    monkeypatch.setattr(registry, "_registered", dict(registry._registered))
 
 
 @pytest.fixture
