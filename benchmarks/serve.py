@@ -24,7 +24,7 @@ from typing import Any
 
 import psutil
 from measuring.burst_server import CHAT, Burst, server
-from measuring.while_loading import while_loading
+from measuring.while_loading import beside_loads_elsewhere, while_loading
 
 from llamaforge import LlamaForge
 from llamaforge.backends.registry import register_backend
@@ -320,6 +320,7 @@ CASES: dict[str, Callable[[bool], dict[str, float]]] = {
     "memory": memory,
     "mixed": mixed,
     "loading": while_loading,
+    "loading-elsewhere": beside_loads_elsewhere,
     "llama-server": llama_server,
 }
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -37,6 +39,51 @@ def while_loading(quick: bool) -> dict[str, float]:
             found[f"{what}: later loads"] = round(_p99(again) * 1e3, 1)
             found[f"{what}: later loads / without"] = round(_p99(again) / _p99(alone), 2)
     return found
+
+
+_LOADS = """
+import sys
+from llamaforge import get_backend
+print("begun", flush=True)
+while True:
+    with get_backend("huggingface")() as backend:
+        backend.load_model(sys.argv[1], {"device": "cpu"})
+"""
+_IMPORTS = 5.0
+"""Seconds that the other process has for its imports."""
+
+
+def beside_loads_elsewhere(quick: bool) -> dict[str, float]:
+    """The same while another process loads SmolLM2 on transformers: what the machine itself costs."""
+    seconds = 3.0 if quick else 10.0
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        models = f'[models.echo]\npath = "echo"\nbackend = "echo"\n[models.gguf]\npath = "{gguf()}"\n'
+        models += "parameters = { n_ctx = 512, n_threads = 1 }\n"
+        for probed in ("echo", "gguf"):
+            with serving(folder, models, "--access-log", "off") as server:
+                alone, beside = asyncio.run(_elsewhere(server, probed, seconds))
+            found[f"{probed}: p99 ms without"] = round(_p99(alone) * 1e3, 1)
+            found[f"{probed}: beside loads in another process"] = round(_p99(beside) * 1e3, 1)
+    return found
+
+
+async def _elsewhere(server: Served, probed: str, seconds: float) -> tuple[list[float], list[float]]:
+    never = asyncio.get_running_loop().create_future()
+    await _probes(server, probed, never, 1.0)
+    alone = await _probes(server, probed, never, seconds)
+    loading = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _LOADS, str(safetensors())), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert loading.stdout is not None
+        await loading.stdout.readline()
+        await asyncio.sleep(_IMPORTS)
+        return alone, await _probes(server, probed, never, seconds)
+    finally:
+        loading.kill()
+        await loading.wait()
 
 
 async def _measure(server: Served, probed: str, loaded: str, seconds: float) -> tuple[list[float], ...]:
