@@ -251,13 +251,19 @@ def test_formulas(visit: Open, picture: Picture) -> None:
     picture(seen, "math")
 
 
-def test_a_conversation_has_an_address(visit: Open) -> None:
+def two_conversations(visit: Open) -> Visit:
+    """A page with two conversations; the second one is shown."""
     seen = visit("echo")
     seen.say("The first")
     seen.answered()
     seen.page.get_by_role("button", name="New chat").first.click()
     seen.say("The second")
     seen.answered()
+    return seen
+
+
+def test_a_conversation_has_an_address(visit: Open) -> None:
+    seen = two_conversations(visit)
     questions = seen.page.locator(".bubble")
     expect(questions).to_have_text(["The second"])
     seen.page.reload()
@@ -283,12 +289,7 @@ new MutationObserver((_, observer) => {
 
 def test_the_back_button_may_be_faster_than_the_page(visit: Open) -> None:
     """Whoever goes back before the page has done all it does after drawing can go forward again."""
-    seen = visit("echo")
-    seen.say("The first")
-    seen.answered()
-    seen.page.get_by_role("button", name="New chat").first.click()
-    seen.say("The second")
-    seen.answered()
+    seen = two_conversations(visit)
     seen.page.add_init_script(BACK_AT_ONCE)
     seen.page.reload()
     questions = seen.page.locator(".bubble")

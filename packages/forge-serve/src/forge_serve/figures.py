@@ -31,7 +31,7 @@ class Figures:
     def __init__(self, pool: ModelPool, waiting: Callable[[], Mapping[str, int]]) -> None:
         self._registry = CollectorRegistry()
         self._known: dict[tuple[Any, ...], Any] = {}
-        """What was counted before, by its figure and its labels: to look it up there takes as long as to count."""
+        """Labelled figures, by figure and labels. Prometheus' own lookup takes a lock, and as long as counting."""
         self._requests = self._counter("llamaforge_requests", "HTTP requests, by how they ended.", "dialect", "ending")
         self._requests_running = Gauge(
             "llamaforge_requests_running", "HTTP requests under way.", registry=self._registry
@@ -112,6 +112,7 @@ class Figures:
         return generate_latest(self._registry)
 
     def _of(self, figure: Any, *labels: str) -> Any:
+        """``figure.labels(*labels)``."""
         found = self._known.get((figure, labels))
         if found is None:
             found = self._known[figure, labels] = figure.labels(*labels)
