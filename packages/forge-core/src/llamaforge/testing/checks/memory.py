@@ -7,14 +7,18 @@ import gc
 import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures.thread import _threads_queues
 from dataclasses import fields
+from functools import partial
 from typing import Final
 
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
+from ..patience import on_main_thread
 from ..run import run_of
 from ..subject import Subject
 from ..watching import Usage, traced, usage
+from ..ways import ways
 
 REQUESTS: Final = 10
 MEGABYTE: Final = 2**20
@@ -117,6 +121,36 @@ class MemoryChecks(Kit, slow=True):
 
         comes_true(lambda: not left(), self.grace)
         expect(not left(), "no thread left of a backend that was unloaded", left())
+
+    def test_a_program_may_end_without_unloading(self) -> None:
+        """No thread that waits for requests keeps the interpreter from ending.
+
+        Why: Python waits for every thread that is no daemon before it calls ``atexit`` hooks, so that a script whose
+        last line asks the model would hang. Look at: ``daemon=True``, or a ``ThreadPoolExecutor``, whose threads
+        Python wakes when it ends.
+        """
+        before = set(threading.enumerate())
+
+        def waiting() -> list[str]:
+            gc.collect()
+            return [
+                thread.name
+                for thread in threading.enumerate()
+                if thread not in before and not thread.daemon and thread not in _threads_queues
+            ]
+
+        backend = self.make()
+        try:
+            on_main_thread(lambda: self.load(backend))  # a thread of a daemon thread is one
+            subject = self.wrap(backend)
+            if not subject.full:
+                subject.refuses_the_full_contract()
+            for way in on_main_thread(lambda: ways(subject)):
+                on_main_thread(partial(way.ask, subject.prompt, subject.limit(1)))
+            comes_true(lambda: not waiting(), self.grace)
+            expect(not waiting(), "only daemon threads while the model waits for requests", waiting())
+        finally:
+            self.release(backend)
 
     def test_a_closed_backend_can_be_collected(self) -> None:
         """A backend that was used and closed is garbage once nobody refers to it.

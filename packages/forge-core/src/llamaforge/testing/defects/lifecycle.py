@@ -252,6 +252,49 @@ class LeavesAThread(ToyBackend):
         threading.Thread(target=threading.Event().wait, daemon=True).start()
 
 
+class KeepsProgramsRunning(ToyBackend):
+    """Has a worker from load to unload, for which the interpreter waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._over = threading.Event()
+
+    def load(self, model_path: str, config: ToyConfig) -> None:
+        """With the worker."""
+        super().load(model_path, config)
+        self.employ()
+
+    def unload(self) -> None:
+        """Without it."""
+        self._over.set()
+        super().unload()
+
+    def employ(self) -> None:
+        """Start a worker. It would outlive the program, but for what these defects are run in."""
+        self._over = over = threading.Event()
+
+        def work() -> None:
+            while threading.main_thread().is_alive() and not over.wait(0.1):
+                pass
+
+        threading.Thread(target=work).start()
+
+
+class KeepsStreamersRunning(KeepsProgramsRunning):
+    """Has it from the first stream."""
+
+    def load(self, model_path: str, config: ToyConfig) -> None:
+        """Without a worker."""
+        ToyBackend.load(self, model_path, config)
+        self._over.set()
+
+    def generate_stream(self, prompt: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> TextStream:
+        """With one."""
+        if self._over.is_set():
+            self.employ()
+        return super().generate_stream(prompt, parameters, **more)
+
+
 class StaysForEver(ToyBackend):
     """Has itself called when the interpreter ends."""
 

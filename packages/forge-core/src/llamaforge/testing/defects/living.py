@@ -38,6 +38,8 @@ _LIFECYCLE: Final = defects_of(
     ("KeepsWhatFailed", "keeps caches of failures", ("test_failed_requests_leave_nothing_behind",)),
     ("OpensFiles", "leaves a file open per request", ("test_requests_leave_nothing_behind",)),
     ("LeavesAThread", "unload leaves a thread", ("test_unloading_ends_the_backends_threads",)),
+    ("KeepsProgramsRunning", "its worker is no daemon", ("test_a_program_may_end_without_unloading",)),
+    ("KeepsStreamersRunning", "has one from its first stream", ("test_a_program_may_end_without_unloading",)),
     ("StaysForEver", "can't be collected", ("test_a_closed_backend_can_be_collected",)),
     ("SpoiltByItsReaders", "is spoilt by left streams", ("test_leaving_many_streams_changes_nothing",)),
 )

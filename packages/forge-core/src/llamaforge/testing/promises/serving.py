@@ -255,6 +255,7 @@ PROMISES: Final = (
         ),
         own=("tests/forge-core/test_base.py",),
     ),
+    Promise("C131", "a program may end without unloading", ("test_a_program_may_end_without_unloading",)),
     Promise("C88", "a pool keeps to its memory budget", own=("tests/forge-core/test_pool.py",)),
     Promise("C89", "a lease keeps a model loaded", own=("tests/forge-core/test_pool.py",)),
     Promise("C90", "pins and idle times", own=("tests/forge-core/test_pool.py",)),
