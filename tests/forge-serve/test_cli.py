@@ -65,6 +65,11 @@ def test_keys_and_mistakes(serve: Serve, ask: object) -> None:
         assert "LLAMAFORGE_API_KEY" in refused.stderr
         done = ask("run", "--server", server.url, "-m", "one", "Hi", "--no-stdin", LLAMAFORGE_API_KEY="sesame")
         assert done.stdout == "Hello wörld one\n"
+    with serve() as server:
+        refused = ask("run", "--server", server.url, "-m", "nobody", "Hi", "--no-stdin")
+        assert "has no model 'nobody'" in refused.stderr
+        assert "add_model" not in refused.stderr
+    assert "failed: Connection refused" in ask("run", "--server", server.url, "Hi", "--no-stdin").stderr
     assert "needs a URL" in ask("run", "--server", "localhost:8080", "Hi", "--no-stdin").stderr
     assert (
         "can't be used together" in ask("run", "--server", "http://x", "--backend", "echo", "Hi", "--no-stdin").stderr

@@ -180,6 +180,10 @@ def test_a_socket_in_the_file_system(tmp_path: Path) -> None:
                 return b"".join(iter(lambda: connection.recv(4096), b""))
 
         ready(server, lambda: asked().startswith(b"HTTP/1.1 200"))
+        server.process.send_signal(signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
+        assert "Traceback" not in server.said()
+        assert not (tmp_path / "here.sock").exists()
 
 
 def test_a_path_that_is_taken(tmp_path: Path) -> None:
@@ -194,8 +198,18 @@ def test_a_path_that_is_taken(tmp_path: Path) -> None:
         other.listen()
         refused = CliRunner().invoke(command, ["--unix-socket", str(left)])
         assert "another server listens there" in refused.output
-    for listener in listen_in_file(str(left)):  # nobody answers there any more
-        listener.close()
+    with listen_in_file(str(left)):  # nobody answers there any more
+        assert left.exists()
+    assert not left.exists()
+
+
+def test_a_socket_that_was_replaced_stays(tmp_path: Path) -> None:
+    here = tmp_path / "here.sock"
+    with listen_in_file(str(here)):
+        here.unlink()
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(here))
+    assert here.exists()
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:
@@ -365,7 +379,11 @@ def test_mistakes(arguments: list[str], message: str) -> None:
         ('port = "many"', "serve.toml: port: expected int, got str"),
         ("port = 99999", "serve.toml: port: expected int <= 65535"),
         ('memory = "plenty"', "is not a size"),
-        ('host = "0.0.0.0"', "can be reached from other machines"),
+        ('host = "0.0.0.0"', "serve.toml: 0.0.0.0 can be reached from other machines"),
+        ('host = "nowhere.invalid"\nno_key = true', "serve.toml: Can't listen on nowhere.invalid"),
+        ('models = ["nobody"]', "serve.toml: models: There is no model 'nobody'"),
+        ('pin = ["nobody"]', "serve.toml: pin: There is no model 'nobody'"),
+        ("idle = -1", "serve.toml: idle must be"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path: Path, content: str, message: str) -> None:

@@ -9,7 +9,8 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +34,8 @@ _DRAIN: Final = 30
 """Seconds that running answers have to end once the server is told to."""
 _NEVER: Final = 10**6
 """Seconds after which uvicorn ends idle connections: ours does, by the settings in force."""
+_FROM_FILE: Final = "from the file"
+"""The key of the names of those settings that the file of --config sets."""
 
 
 def _bytes(context: click.Context, parameter: click.Parameter, value: str | None) -> int | None:
@@ -91,19 +94,24 @@ def command(context: click.Context, /, **options: Any) -> None:
     }
     try:
         settings = _settled(options, defaults)
-        _check_address(settings)
-        with LlamaForge(memory_budget=settings["memory"], offline=settings["offline"]) as forge:
-            _serve(forge, settings, lambda: _settled(options, defaults))
+        with _told_with_its_file(settings):
+            _check_address(settings)
+            with LlamaForge(memory_budget=settings["memory"], offline=settings["offline"]) as forge:
+                _serve(forge, settings, lambda: _settled(options, defaults))
     except InvalidParameterError as error:
         raise click.UsageError(str(error)) from None
+    except _Terminated:  # all is given back: now end as everybody expects of SIGTERM
+        sys.stdout.flush()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _settled(options: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
     """The options, and what the file sets of those that nobody gave. Raises InvalidParameterError."""
     if options["config"] is None:
         return options
-    given = read_settings(options["config"])
-    return {**options, **{name: value for name, value in given.items() if name in defaults}}
+    given = {name: value for name, value in read_settings(options["config"]).items() if name in defaults}
+    return {**options, **given, _FROM_FILE: frozenset(given)}
 
 
 def _check_address(settings: dict[str, Any]) -> None:
@@ -122,7 +130,7 @@ def _check_keys(settings: dict[str, Any]) -> None:
             f"{settings['host']} can be reached from other machines. Give a key with --api-key-file FILE, or confirm "
             "with --no-key that anybody may use the models."
         )
-        raise InvalidParameterError("api_key_file", None, "a file with keys", message=message)
+        raise InvalidParameterError("host", settings["host"], "an address of this machine", message=message)
 
 
 def _is_public(settings: dict[str, Any]) -> bool:
@@ -137,7 +145,7 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     _begin_log(settings["access_log"])
     forge.list_models()  # a file of models that can't be read is told now
-    names = tuple(_known(forge, model) for model in settings["models"])
+    names = _known(forge, settings)
     config = _config(forge, settings, names)
     app = create_app(forge, config)
     in_force = settings
@@ -146,9 +154,9 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
         nonlocal in_force
         wanted = read_anew()
         found = {**wanted, **{name: settings[name] for name in RESTART}}
-        _check_keys(found)
-        served = tuple(_known(forge, model) for model in found["models"])
-        app.state.service.configure(_config(forge, found, served))
+        with _told_with_its_file(found):
+            _check_keys(found)
+            app.state.service.configure(_config(forge, found, _known(forge, found)))
         forge.pool.memory_budget = found["memory"]
         late = [name for name in RESTART if wanted[name] != in_force[name]]
         if late:
@@ -176,12 +184,33 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
     except OSError as error:  # ssl.SSLError is one
         message = f"--tls-cert {settings['tls_cert']} and --tls-key {settings['tls_key']} can't be used: {error}"
         raise click.UsageError(message) from None
-    sockets = _listen(settings)
-    gc.collect()
-    gc.freeze()  # all this stays: no pause of the collector's has to look at it
-    click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
+    with _listen(settings) as sockets:
+        gc.collect()
+        gc.freeze()  # all this stays: no pause of the collector's has to look at it
+        click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
+        with contextlib.suppress(KeyboardInterrupt), _terminating():
+            asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
+
+
+class _Terminated(SystemExit):
+    """Raised instead of ending by SIGTERM, which runs no ``finally``: models and the socket's file would stay."""
+
+
+@contextlib.contextmanager
+def _terminating() -> Iterator[None]:
+    """SIGTERM raises _Terminated; uvicorn sends it again once answers have ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _begin_log(access_log: str) -> None:
@@ -196,10 +225,10 @@ def _begin_log(access_log: str) -> None:
         LOGGER.addHandler(logging.StreamHandler(sys.stderr))
 
 
-def _listen(settings: dict[str, Any]) -> list[socket.socket]:
+def _listen(settings: dict[str, Any]) -> contextlib.AbstractContextManager[list[socket.socket]]:
     if settings["unix_socket"] is not None:
         return listen_in_file(settings["unix_socket"])
-    return listen_at(settings["host"], settings["port"])
+    return contextlib.nullcontext(listen_at(settings["host"], settings["port"]))
 
 
 def _where(settings: dict[str, Any], sockets: list[socket.socket]) -> str:
@@ -249,10 +278,8 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
     if settings["unix_socket"] is not None:
         hosts = ("*",)  # no web page reaches a socket in the file system
     for model in settings["pin"]:
-        try:
+        with _placed(settings, "pin", model):
             forge.get_model(model)
-        except LlamaForgeError as error:
-            raise InvalidParameterError("pin", model, "a model's name", message=f"pin: {error}") from None
     key_file = settings["api_key_file"]
     log = settings["access_log"]
     return ServeConfig(
@@ -275,8 +302,34 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
     )
 
 
-def _known(forge: LlamaForge, model: str) -> str:
-    """The name of a model on the command line; a reference becomes a model of that name."""
-    if model not in forge.list_models() and reads_as_reference(model):
-        forge.add_model(model, model)
-    return forge.get_model(model).name
+def _known(forge: LlamaForge, settings: dict[str, Any]) -> tuple[str, ...]:
+    """The names of the models to serve; a reference becomes a model of that name."""
+    names = []
+    for model in settings["models"]:
+        with _placed(settings, "models", model):
+            if model not in forge.list_models() and reads_as_reference(model):
+                forge.add_model(model, model)
+            names.append(forge.get_model(model).name)
+    return tuple(names)
+
+
+@contextlib.contextmanager
+def _placed(settings: dict[str, Any], name: str, model: str) -> Iterator[None]:
+    """Errors about a model say which setting names it, and in which file."""
+    try:
+        yield
+    except LlamaForgeError as error:
+        if name == "models" and name not in settings.get(_FROM_FILE, ()):  # on the command line they have no name
+            raise
+        raise InvalidParameterError(name, model, "a model's name", message=f"{name}: {error}") from None
+
+
+@contextlib.contextmanager
+def _told_with_its_file(settings: dict[str, Any]) -> Iterator[None]:
+    """Errors about a setting that a file makes begin with the file's path."""
+    try:
+        yield
+    except InvalidParameterError as error:
+        if error.name in settings.get(_FROM_FILE, ()):
+            error.message = f"{settings['config']}: {error.message}"
+        raise

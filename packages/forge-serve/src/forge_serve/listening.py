@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -43,22 +46,31 @@ def listen_at(host: str, port: int) -> list[socket.socket]:
     return opened
 
 
-def listen_in_file(path: str) -> list[socket.socket]:
-    """A listening socket in the file system. One that a server left behind is replaced.
+@contextlib.contextmanager
+def listen_in_file(path: str) -> Iterator[list[socket.socket]]:
+    """A listening socket in the file system, which goes at the end. One that a server left behind is replaced.
 
     Raises InvalidParameterError where something else is there, or a server answers there.
     """
+    file = Path(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _make_room(Path(path))
+        _make_room(file)
         listener.bind(path)
-        Path(path).chmod(_ANYBODY)
+        made = file.stat()
+        file.chmod(_ANYBODY)
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
         why = error.strerror or str(error)
         raise _refused("unix_socket", path, "a free path", f"can't listen on the socket {path}: {why}.") from None
-    return [listener]
+    try:
+        yield [listener]
+    finally:
+        listener.close()
+        with contextlib.suppress(OSError):
+            if os.path.samestat(file.stat(), made):  # and not one that somebody put in its place
+                file.unlink()
 
 
 def _make_room(path: Path) -> None:

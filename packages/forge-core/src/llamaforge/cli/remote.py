@@ -69,6 +69,8 @@ def _cards(base: str) -> list[dict[str, Any]]:
     except urllib.error.HTTPError as error:
         advice = f" Set {KEY} to its API key." if error.code in (401, 403) else ""
         raise ConnectionFailedError(base, f"its list of models answers with HTTP {error.code}.{advice}") from None
+    except urllib.error.URLError as error:
+        raise ConnectionFailedError(base, getattr(error.reason, "strerror", None) or f"{error.reason}") from None
     except (OSError, ValueError) as error:
         raise ConnectionFailedError(base, f"{error}") from None
     cards = found.get("data") if isinstance(found, dict) else None

@@ -45,6 +45,8 @@ def say_where(
             error.message += f" The model {entry.name!r} sets {' and '.join(others)} ({where})."
     elif about:
         error.add_place(place_of(entry, file, "parameters" if about & own.keys() else ""))
+    elif entry.origin == "memory" and entry.name == entry.path:
+        return  # whoever added it gave only its reference, which the message has
     elif _mentions(error, own) or not _mentions(error, passed):
         error.add_place(place_of(entry, file))
 
