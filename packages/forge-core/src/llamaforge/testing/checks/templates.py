@@ -70,6 +70,9 @@ class TemplateChecks(Kit):
             alone = self._added(subject, word, raw=True)  # in a raw prompt they always are control tokens
             if alone is None:
                 pytest.skip("could not be measured: the engine counts no tokens")
+            spelled = self._added(subject, word) or 0
+            most = f"{TIMES} times {word} in a raw prompt to be no more tokens than in a message, {spelled}"
+            expect(alone <= spelled + 2, most, alone)
             if alone > ONE_EACH:
                 continue  # this model has no such token, and reads it as text everywhere
             measured += 1

@@ -27,6 +27,7 @@ NAMED: Final = "test_the_named_tool_is_called"
 NONE: Final = "test_no_tool_is_called_where_none_may_be"
 CALLS: Final = "test_calls_are_the_same_on_every_path"
 FORMATS: Final = "test_formats_are_followed_on_every_path"
+NO_FORMAT: Final = "test_the_format_text_changes_nothing"
 GUESSES: Final = "test_guesses_change_no_text"
 
 
@@ -256,6 +257,15 @@ def _required(request: GenerationRequest) -> GenerationRequest:
     return replace(request, tool_choice="required") if request.tools else request
 
 
+def _free(request: GenerationRequest) -> GenerationRequest:
+    tools = [{**tool, "function": {**tool["function"], "strict": False}} for tool in request.tools or ()]
+    return replace(request, tools=tools or None)
+
+
+def _is_text(request: GenerationRequest) -> bool:
+    return (request.response_format or {}).get("type") == "text"
+
+
 def _guess(target: str, name: str) -> Defect:
     return Defect(name=name, target=f"edging:{target}", checks=(GUESSES,), sound=f"{__name__}:GuessingToyBackend")
 
@@ -307,6 +317,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     ),
     Defect(name="calls without an id", target="edging:CallsWithoutAnId", checks=(NAMED, CALLS)),
     Defect(name="calls with other arguments", target="edging:CallsWithOtherArguments", checks=(NAMED,)),
+    plant("leaves arguments free of their schema", NAMED, change=_free),
     Defect(name="says the call, too", target="edging:SaysTheCallToo", checks=(CALLS,)),
     Defect(name="says stop after calls", target="edging:SaysStopAfterCalls", checks=(NAMED, CALLS)),
     plant("calls where none may be", NONE, change=_required),
@@ -318,6 +329,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     ),
     plant("loses tools in chats", CALLS, where=in_chats, tools=None, tool_choice=None),
     plant("loses tool_choice in loops", CALLS, where=in_loops, tool_choice=None),
+    plant("takes the format text for JSON", NO_FORMAT, where=_is_text, response_format={"type": "json_object"}),
+    plant("cuts an answer with the format text", NO_FORMAT, where=_is_text, max_tokens=1),
     plant(
         "ignores json_object",
         FORMATS,
