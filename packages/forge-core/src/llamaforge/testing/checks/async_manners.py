@@ -12,6 +12,7 @@ from typing import Final
 import pytest
 
 from ...errors import ContextOverflowError, GenerationTimeoutError
+from ...results import GeneratedText
 from ..expect import Told, expect
 from ..kit import Kit
 from ..subject import Subject
@@ -23,6 +24,7 @@ MEASURABLE: Final = 0.3
 SHORTEST: Final = 0.15
 """Seconds that a loaded machine may keep a loop waiting for reasons of its own."""
 CALLS: Final = 12
+UNREAD: Final = 2
 SENTENCE: Final = "The keeper of the light and his dog look at the sea. "
 
 
@@ -113,6 +115,30 @@ class AsyncMannersChecks(Kit):
                 subject.generate(f"? {SENTENCE * times}", {**subject.greedy, **subject.limit(1)})
                 return times
         return 12
+
+    def test_an_asynchronous_stream_that_nobody_reads_stops_nobody(self, subject: Subject) -> None:
+        """While asynchronous streams are begun and not read, calls in their loop and outside of it are answered.
+
+        Why: a client that reads slowly must not hold up the others. Look at: a lock or a semaphore around ``astream``.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        given, few = ({**subject.greedy, **subject.limit(tokens)} for tokens in (16, 4))
+
+        async def beside() -> list[GeneratedText]:
+            streams = [subject.backend.agenerate_stream(subject.prompt, given) for _ in range(UNREAD)]
+            pieces = [aiter(stream) for stream in streams]
+            for each in pieces:
+                await anext(each, "")
+            came = [await subject.backend.agenerate(subject.prompt, few)]
+            came.append(await asyncio.to_thread(subject.generate, subject.prompt, few))
+            return [*came, *[await stream.read() for stream in streams]]
+
+        what = f"answers beside {UNREAD} asynchronous streams that nobody reads"
+        for place, answer in enumerate(Subject.answered(lambda: self.run_async(beside), what)):
+            wanted = subject.known(4 if place < 2 else 16)
+            subject.agrees(answer, wanted, "the answer beside a stream that nobody reads, or that stream's own")
 
     def test_asynchronous_calls_leave_no_threads(self, subject: Subject) -> None:
         """A dozen more calls from a loop need no more threads than the first few did.

@@ -26,6 +26,9 @@ TOKENS: Final = 6
 SHORT: Final = 2
 STAYING: Final = 2
 ATTEMPTS: Final = 2
+RACES: Final = 6
+RUNNING: Final = 0.03
+"""Seconds that an answer takes amid which another request can surely come."""
 MEASURABLE: Final = 0.3
 """Seconds. An answer that is faster than this needs no queue."""
 TOO_FAST: Final = f"could not be measured: an answer of the crowd's comes within {MEASURABLE} s"
@@ -73,6 +76,43 @@ class CrowdChecks(Kit, slow=True):
                 subject.agrees(answer, wanted[which], f"answer {turn} of thread {number}")
 
         together(self.patience, [partial(ask, number) for number in range(min(THREADS, self.crowd))])
+
+    def test_requests_are_computed_side_by_side(self) -> None:
+        """Loaded with ``n_parallel=2``, a short request that comes while a long answer runs is done before it.
+
+        Why: where each waits for the other's end, one long answer is everybody's. Look at: a lock around a whole
+        answer; ``n_parallel``, which never reaches the engine.
+        """
+        if "n_parallel" not in self.config_class().__struct_fields__:
+            pytest.skip("could not be measured: there is no load parameter n_parallel")
+        with self.fresh(n_parallel=2) as pair:
+            prompt, given = self._a_long_one(pair)
+            short = {**pair.greedy, **pair.limit(1)}
+            seen = []
+
+            async def race() -> bool:
+                ended: list[str] = []
+                stream = pair.backend.agenerate_stream(prompt, given)
+                pieces = aiter(stream)
+                await anext(pieces, "")
+
+                async def read() -> None:
+                    async for _ in pieces:
+                        pass
+                    ended.append("long")
+
+                async def ask() -> None:
+                    await pair.backend.agenerate(pair.prompts(1)[0], short)
+                    ended.append("short")
+
+                await asyncio.gather(read(), ask())
+                return ended[0] == "short"
+
+            for _ in range(RACES):
+                if Subject.answered(lambda: self.run_async(race), "two answers at once"):
+                    return
+                seen.append("the long one first")
+        expect(False, "a short request to be done before the long answer that it came amid", Told(", ".join(seen)))
 
     def test_leaving_the_queue_is_at_once(self, subject: Subject) -> None:
         """A request that is left before its turn has come ends while the crowd before it is at work; the crowd goes on.
@@ -178,6 +218,23 @@ class CrowdChecks(Kit, slow=True):
         asking: list[Callable[[], None]] = [partial(ask, number) for number in range(PROMPTS)]
         most = max(1, self.crowd // 2)
         together(self.patience, [*works[:most], *asking[: max(1, self.crowd - most)]])
+
+    def _a_long_one(self, subject: Subject) -> tuple[str, dict[str, Any]]:
+        """A prompt, and parameters, of an answer that takes its time."""
+        given, answer, took = subject.lengthy(0.3)
+        prompt = subject.prompt
+        while took < RUNNING:  # an answer may be as long as its prompt
+            prompt, given = f"{prompt} {prompt}", dict(subject.greedy)
+            began = time.perf_counter()
+            try:
+                longer = subject.generate(prompt, given)
+            except LlamaForgeError:  # the context is full
+                longer = answer
+            took = time.perf_counter() - began
+            if len(longer) < 1.5 * len(answer):
+                pytest.skip("could not be measured: the longest answer is computed at once")
+            answer = longer
+        return prompt, given
 
     def _long(self, subject: Subject) -> int:
         return subject.lasting(0.6)

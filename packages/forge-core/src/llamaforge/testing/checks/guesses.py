@@ -1,4 +1,4 @@
-"""Guesses (``prompt_lookup``): they save time, and change nothing."""
+"""Guesses (``prompt_lookup``) and kept prefixes (``prefix_cache``): they save time, and can be switched off."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from ...results import GeneratedText
-from ..expect import expect_equal
+from ..expect import expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
 from ..ways import ways
@@ -19,7 +19,7 @@ TOKENS: Final = 16
 
 
 class GuessChecks(Kit):
-    """A backend with a load parameter ``prompt_lookup`` is loaded with and without it."""
+    """A backend with such a load parameter is loaded with and without it."""
 
     def test_guesses_change_no_text(self, subject: Subject) -> None:
         """With ``prompt_lookup`` the answers are what they are without: text, reason, counts and log-probabilities;
@@ -50,18 +50,35 @@ class GuessChecks(Kit):
                         continue
                     expect_equal(_told(came), _told(wanted), f"the answer of {way.name} with {given} and guesses")
 
+    def test_a_cache_that_is_off_reuses_nothing(self) -> None:
+        """With ``prefix_cache=0`` no prompt has cached_tokens, also where it comes again.
+
+        Why: whoever switches it off wants answers that depend on nothing else. Look at: ``or`` with a default; a count
+        that is guessed.
+        """
+        if "prefix_cache" not in self.config_class().__struct_fields__:
+            pytest.skip("could not be measured: there is no load parameter prefix_cache")
+        with self.fresh(prefix_cache=self._off("prefix_cache")) as cold:
+            for _ in range(3):
+                usage = cold.say(4).usage
+                told = usage is None or not usage.cached_tokens
+                expect(told, "no cached_tokens of a prompt that comes again, with prefix_cache=0", usage)
+
     @contextlib.contextmanager
     def _with_and_without(self) -> Iterator[tuple[Subject, Subject]]:
-        off = self._switch(False)
-        with self.fresh(prompt_lookup=off) as plain, self.fresh(prompt_lookup=self._switch(True)) as guessing:
+        with (
+            self.fresh(prompt_lookup=self._off("prompt_lookup")) as plain,
+            self.fresh(prompt_lookup=self._on()) as guessing,
+        ):
             yield plain, guessing
 
-    def _switch(self, on: bool) -> Any:
-        """The load parameter's value: a number of tokens, or a switch."""
-        default = getattr(self.config_class()(), "prompt_lookup", None)
-        if isinstance(default, bool) or default is None:
-            return on
-        return 4 if on else 0
+    def _off(self, name: str) -> Any:
+        """The load parameter's value for "none": it is a number or a switch."""
+        default = getattr(self.config_class()(), name, None)
+        return False if isinstance(default, bool) or default is None else 0
+
+    def _on(self) -> Any:
+        return 4 if self._off("prompt_lookup") == 0 and self._off("prompt_lookup") is not False else True
 
 
 def _requests(subject: Subject, stop: str) -> Iterator[Mapping[str, Any]]:

@@ -16,6 +16,7 @@ from ...results import GeneratedText
 from ..audit import FEW
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
+from ..mixed import mixtures
 from ..subject import Subject
 from ..ways import ways
 from .memory import NOISE, does_not_grow
@@ -117,6 +118,23 @@ class KeepingChecks(Kit, slow=True):
             subject.generate(None, given)
 
         does_not_grow(self, ask, REQUESTS, "different parameters", KEPT, ROUNDS)
+
+    def test_different_forms_leave_nothing_behind(self, subject: Subject) -> None:
+        """The same with schemas, patterns, grammars and tools of their own.
+
+        Why: what is compiled of a form is large, and each caller has others. Look at: caches by schema without a bound.
+        """
+        if not subject.full:
+            subject.refuses_the_full_contract()
+            return
+        numbers = itertools.count(1)
+
+        def ask() -> None:
+            for given in mixtures(subject, next(numbers)).values():
+                with contextlib.suppress(LlamaForgeError):  # what the model can't do, or an answer that is cut
+                    subject.backend.generate(subject.prompt, {**subject.limit(1), **given})
+
+        does_not_grow(self, ask, REQUESTS, "different forms", NOISE, ROUNDS)
 
     def test_no_path_leaves_anything_behind(self, subject: Subject) -> None:
         """Requests on every path, in batches, left, cancelled and refused, each with a prompt, a seed and a stop string

@@ -15,6 +15,7 @@ from ...backends.base import BaseBackend
 from ..children import can_be_seen, descendants
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
+from ..mixed import mixtures
 from ..subject import Subject
 from ..watching import captured_output
 from .secrecy import CANARY, canaries, everything_logged, told_of
@@ -27,7 +28,8 @@ class OutputChecks(Kit):
     """What :class:`.secrecy.SecretChecks` looks for in a plain request, looked for everywhere."""
 
     def test_nothing_is_printed_on_any_way(self, subject: Subject) -> None:
-        """Conversations, asynchronous calls, batches, raw, sampled and refused requests print nothing.
+        """Conversations, asynchronous calls, batches, raw, sampled and refused requests print nothing, whatever
+        parameters they have.
 
         Why: what a program prints is its own. Look at: ``print`` in code that a plain request doesn't reach.
         """
@@ -179,8 +181,9 @@ def _ways(kit: Kit, subject: Subject) -> dict[str, Callable[[], object]]:
         "malformed messages": lambda: backend.chat([{"role": "nobody", "content": "Hello"}], given),
         "render()": lambda: backend.render(messages=TURNS),
     }
-    if subject.declares("logprobs"):
-        ways["log-probabilities"] = lambda: backend.generate(prompt, {**given, "logprobs": True})
+    for what, more in mixtures(subject).items():
+        ways[f"a request with {what}"] = partial(backend.generate, prompt, {**subject.limit(2), **more})
+        ways[f"a conversation with {what}"] = partial(backend.chat, TURNS, {**subject.limit(2), **more})
     return ways
 
 

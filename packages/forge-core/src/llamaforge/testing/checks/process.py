@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from ...backends.batch import BatchItem
 from ...errors import LlamaForgeError
 from ..expect import Told, comes_true, expect
 from ..kit import Kit
+from ..mixed import mixtures
 from ..patience import on_main_thread
 from ..process_parts import stirred
 from ..process_state import State, differences, exit_hooks, put_back, read_state, read_thread
@@ -164,7 +166,20 @@ def _requests(kit: ProcessChecks, subject: Subject) -> Iterator[tuple[str, Calla
     )
     yield "a batch", lambda: list(backend.generate_batch([subject.prompt], given))
     yield "an asynchronous batch", lambda: kit.run_async(lambda: _all_items(backend, subject.prompt, given))
+    asking: dict[str, Callable[[Mapping[str, Any]], object]] = {
+        "a request": lambda more: backend.generate(subject.prompt, {**subject.limit(2), **more})
+    }
+    if subject.has_template:
+        asking["a conversation"] = lambda more: backend.chat(_TURNS, {**subject.limit(2), **more})
+    for what, more in mixtures(subject).items():
+        for way, ask in asking.items():
+            yield f"{way} with {what}", partial(_unless_refused, ask, more)
     yield "a question after its health", lambda: bool(backend.health())
+
+
+def _unless_refused(ask: Callable[[Mapping[str, Any]], object], more: Mapping[str, Any]) -> None:
+    with contextlib.suppress(LlamaForgeError):  # what the model can't do, or an answer that is cut
+        ask(more)
 
 
 def _rendered(backend: BaseBackend) -> None:

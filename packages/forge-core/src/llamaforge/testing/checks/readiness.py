@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from ...backends.base import BaseBackend
 from ...backends.memory import MemoryUsage
@@ -13,6 +14,9 @@ from ...backends.spec import Capabilities
 from ..expect import Told, expect, expect_equal
 from ..kit import Kit
 from ..subject import Subject
+
+FEW_BYTES: Final = 4096
+"""No model takes less."""
 
 
 class ReadinessChecks(Kit):
@@ -106,6 +110,27 @@ class ReadinessChecks(Kit):
         expect_equal(backend.model_path, None, "model_path after unloading")
         expect_equal(backend.requests_in_flight, 0, "requests_in_flight after unloading")
         expect_equal(self._capabilities(backend, "after unloading"), before, "capabilities after unloading")
+
+    def test_a_models_memory_is_told_in_bytes(self) -> None:
+        """``memory()`` of a loaded model tells bytes: more than a few thousand, and of a model that is one file, at
+        least a quarter of its size. Or it is None.
+
+        Why: a pool unloads other models by these numbers. Look at: megabytes, and fields that nobody fills.
+        """
+        backend = self.make()
+        if backend.is_basic:
+            self.wrap(backend).refuses_the_full_contract()
+            return
+        self.load(backend)
+        try:
+            told = backend.memory()
+        finally:
+            self.release(backend)
+        if told is None:
+            return
+        path = Path(self.location())
+        least = max(FEW_BYTES, path.stat().st_size // 4 if path.is_file() else 0)
+        expect(told.total >= least, f"{least} bytes or more", told)
 
     def test_requests_in_flight_are_counted(self, subject: Subject) -> None:
         """A stream counts from its first piece to its end, or until it is left; nothing else counts.

@@ -77,6 +77,10 @@ class ReadingChecks(Kit):
             "the system's words as the user's": ({**SYSTEM, "role": "user"}, *BASE[1:]),
             "the user's words as the system's": ({**first, "role": "system"}, last),
             "the first and the last question": (first, last),
+            "the last question again": (first, reply, last, reply, last),
+            "without the reply again": (first, reply, last, last),
+            "the first question again": (first, reply, first, reply, last),
+            "without that": (first, reply, reply, last),
         }
         self._all_differ(subject, with_system)
 

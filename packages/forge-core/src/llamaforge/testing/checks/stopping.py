@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -20,6 +21,7 @@ LONG_STOP: Final = 120
 """Characters of a stop string that some limit might cut."""
 PROMPTS: Final = 6
 NEVER: Final = "\u2603"
+_LONG_WORD: Final = re.compile("[a-z]{5,}")
 SPECIAL: Final = ".*+?[](){}|^$\\"
 
 
@@ -154,6 +156,8 @@ def _shapes(whole: str) -> Iterator[list[str]]:
     yield [middle[:6].upper() if middle[:6].upper() not in whole else NEVER]
     yield [" "]
     yield [" " + NEVER, middle[1:5]]
+    for word in _LONG_WORD.finditer(whole[4:]):  # a token or two: both may be complete when it has come
+        yield [word[0], word[0][1:3]]
     yield [f"{middle[:1]}{mark}" for mark in SPECIAL]
     yield ["." if "." not in whole[:12] else NEVER, "[a-z]", "\\w"]
     yield [middle[:2] + NEVER, middle[1:4] + NEVER, middle[2:5]]

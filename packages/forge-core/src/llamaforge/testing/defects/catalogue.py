@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import doors, edging, everywhere, kept, probabilities, reading, samplers, sizes, telling
+from . import doors, edging, everywhere, kept, probabilities, reading, samplers, sizes, telling, unplanned
 from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
@@ -308,6 +308,7 @@ DEFECTS: Final = (
     *doors.DEFECTS,
     *everywhere.DEFECTS,
     *kept.DEFECTS,
+    *unplanned.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_REASONING,

@@ -116,6 +116,7 @@ PROMISES: Final = (
         "requests wait in order of arrival",
         (
             "test_a_crowd_is_served",
+            "test_requests_are_computed_side_by_side",
             "test_a_short_request_is_not_starved",
         ),
     ),
@@ -136,7 +137,7 @@ PROMISES: Final = (
     Promise(
         "C71",
         "a prompt that begins like an earlier one has the same answer",
-        ("test_a_warm_prompt_has_the_same_answer",),
+        ("test_a_warm_prompt_has_the_same_answer", "test_a_cache_that_is_off_reuses_nothing"),
     ),
     Promise(
         "C72",
@@ -144,6 +145,7 @@ PROMISES: Final = (
         (
             "test_every_parameter_holds_beside_open_streams",
             "test_many_unread_streams_stop_nobody",
+            "test_an_asynchronous_stream_that_nobody_reads_stops_nobody",
             "test_a_stream_that_nobody_reads_stops_nobody",
         ),
     ),
@@ -206,7 +208,7 @@ PROMISES: Final = (
     Promise(
         "C84",
         "memory is bytes on each device",
-        ("test_unloading_forgets_the_model",),
+        ("test_unloading_forgets_the_model", "test_a_models_memory_is_told_in_bytes"),
         own=("tests/forge-core/test_pool.py",),
     ),
     Promise(
@@ -218,6 +220,7 @@ PROMISES: Final = (
             "test_different_streams_leave_nothing_behind",
             "test_different_asynchronous_requests_leave_nothing_behind",
             "test_different_parameters_leave_nothing_behind",
+            "test_different_forms_leave_nothing_behind",
             "test_unloading_forgets_the_model",
             "test_no_child_process_survives",
             "test_unloading_gives_memory_back",

@@ -1,0 +1,273 @@
+"""Defects that a plain request doesn't show: they take a form, a repetition, a second caller, or a switch."""
+
+from __future__ import annotations
+
+import asyncio
+import decimal
+import random
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from typing import Any, ClassVar, Final
+
+from msgspec.structs import replace
+
+from ...backends.echo import EchoBackend
+from ...backends.memory import MemoryUsage
+from ...cancellation import CancellationToken
+from ...messages import Message
+from ...requests import GenerationRequest
+from ...results import Event, Finished, TextDelta, Usage
+from ..fakes import AsyncToyBackend, ToyBackend
+from .entry import ASYNC, Defect, defects_of
+from .planting import Moment, in_chats, plant
+from .reading import WORDS
+
+ECHO: Final = "llamaforge.backends.echo:EchoBackend"
+SHAPES: Final = "test_stop_strings_of_every_shape"
+ASKED: Final = "test_requests_leave_the_process_as_it_was"
+PRINTED: Final = "test_nothing_is_printed_on_any_way"
+FORMS: Final = "test_different_forms_leave_nothing_behind"
+OFF: Final = "test_a_cache_that_is_off_reuses_nothing"
+UNREAD: Final = "test_an_asynchronous_stream_that_nobody_reads_stops_nobody"
+BESIDE: Final = "test_requests_are_computed_side_by_side"
+MEMORY: Final = "test_a_models_memory_is_told_in_bytes"
+KEPT: Final = 200_000
+"""Bytes."""
+
+Request = GenerationRequest
+
+
+class _Searches(ToyBackend):
+    """Looks for stop strings in the text so far, by a rule of its own."""
+
+    def stream(self, request: Request, cancellation: CancellationToken) -> Iterator[Event]:
+        """Ends where the rule finds one."""
+        stops, text, tokens = list(request.stop or ()), "", 0
+        for event in super().stream(replace(request, stop=None), cancellation):
+            if not isinstance(event, TextDelta) or not stops:
+                yield TextDelta(text) if isinstance(event, Finished) and text else TextDelta("")
+                yield event
+                continue
+            text, tokens = text + event.text, tokens + 1
+            met = [stop for stop in stops if stop in text]
+            if met:
+                chosen = self.chosen(text, met)
+                yield TextDelta(text[: text.index(chosen)])
+                counts = Usage(prompt_tokens=1, completion_tokens=tokens)
+                yield Finished(finish_reason="stop", stop=chosen, usage=counts)
+                return
+
+    def chosen(self, text: str, met: list[str]) -> str:
+        """Which of those that have come."""
+        raise NotImplementedError
+
+
+class StopsAtTheFirstBeginning(_Searches):
+    """Takes the one that begins first."""
+
+    def chosen(self, text: str, met: list[str]) -> str:
+        """Even if another one is complete before it."""
+        return min(met, key=text.index)
+
+
+class StopsAtTheLongest(_Searches):
+    """Takes the longest."""
+
+    def chosen(self, text: str, met: list[str]) -> str:
+        """Wherever it is."""
+        return max(met, key=len)
+
+
+class TakesAnyEngineOption(ToyBackend):
+    """Takes options for its engine, and does nothing with them."""
+
+    def check_engine_options(self, options: Mapping[str, object]) -> None:
+        """All are fine."""
+
+
+class KnowsSomeEngineOptions(ToyBackend):
+    """Checks the options that it knows, and no other."""
+
+    def check_engine_options(self, options: Mapping[str, object]) -> None:
+        """They must be numbers."""
+        if not all(isinstance(value, int) for value in options.values()):
+            super().check_engine_options(options)
+
+
+class ComputesOneAtATime(EchoBackend):
+    """Doesn't pass ``n_parallel`` on."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        """For one at a time."""
+        super().load(model_path, replace(config, n_parallel=1))
+
+
+class AnswersOneAtATime(EchoBackend):
+    """Has a lock around each asynchronous answer."""
+
+    _locks: ClassVar[dict[Any, asyncio.Lock]] = {}
+
+    async def astream(self, request: Request, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """When the one before it is complete."""
+        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            async for event in super().astream(request, cancellation):
+                yield event
+
+
+class ReusesThoughItIsOff(EchoBackend):
+    """Takes a ``prefix_cache`` of 0 for the default."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        """``or``."""
+        super().load(model_path, replace(config, prefix_cache=config.prefix_cache or 8))
+
+
+class CountsWhatItDoesNotReuse(EchoBackend):
+    """Says that it reuses whatever it has seen."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def stream(self, request: Request, cancellation: CancellationToken) -> Iterator[Event]:
+        """A count, and nothing behind it."""
+        text = str(request.prompt)
+        for event in super().stream(request, cancellation):
+            if isinstance(event, Finished) and event.usage is not None and text in self._seen:
+                event = replace(event, usage=replace(event.usage, cached_tokens=event.usage.prompt_tokens))
+            yield event
+        self._seen.add(text)
+
+
+class _HasPlaces(AsyncToyBackend):
+    """Has so many places for asynchronous answers."""
+
+    places = 1
+    _all: ClassVar[dict[Any, asyncio.Semaphore]] = {}
+
+    async def astream(self, request: Request, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """When there is one, until the reader has all."""
+        loop = asyncio.get_running_loop()
+        async with self._all.setdefault((self, loop), asyncio.Semaphore(self.places)):
+            async for event in super().astream(request, cancellation):
+                yield event
+
+
+class HasOnePlace(_HasPlaces):
+    """For one reader."""
+
+
+class HasTwoPlaces(_HasPlaces):
+    """For two readers."""
+
+    places = 2
+
+
+class TellsMegabytes(ToyBackend):
+    """Tells its memory in megabytes."""
+
+    def memory(self) -> MemoryUsage | None:
+        """Few."""
+        return MemoryUsage(host=-(-len(self._weights) // 2**20)) if self.is_model_loaded() else None
+
+
+class TellsNoBytes(ToyBackend):
+    """Tells a memory that it didn't measure."""
+
+    def memory(self) -> MemoryUsage | None:
+        """Nothing at all."""
+        return MemoryUsage() if self.is_model_loaded() else None
+
+
+_UNPLANNED: Final = defects_of(
+    "unplanned",
+    ("StopsAtTheFirstBeginning", "takes the stop string that begins first", (SHAPES,)),
+    ("StopsAtTheLongest", "takes the longest stop string", (SHAPES,)),
+    ("TakesAnyEngineOption", "takes any engine option", ("test_engine_options_are_checked",)),
+    ("KnowsSomeEngineOptions", "takes engine options that it doesn't know", ("test_engine_options_are_checked",)),
+    (
+        "ComputesOneAtATime",
+        "passes n_parallel on to nobody",
+        (BESIDE,),
+        {"sound": ECHO, "parameters": {"delay": 0.002}},
+    ),
+    ("AnswersOneAtATime", "locks each asynchronous answer", (BESIDE,), {"sound": ECHO, "parameters": {"delay": 0.002}}),
+    ("ReusesThoughItIsOff", "reuses without a cache", (OFF,), {"sound": ECHO}),
+    ("CountsWhatItDoesNotReuse", "counts as reused what isn't", (OFF,), {"sound": ECHO}),
+    ("HasOnePlace", "waits for an asynchronous reader", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
+    ("HasTwoPlaces", "waits for two asynchronous readers", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
+    ("TellsMegabytes", "tells megabytes", (MEMORY,)),
+    ("TellsNoBytes", "tells no bytes", (MEMORY,)),
+)
+
+
+def _also(work: Callable[[Request], object]) -> Callable[[Request], Request]:
+    """The same request; something else happens."""
+
+    def change(request: Request) -> Request:
+        work(request)
+        return request
+
+    return change
+
+
+def _has_form(moment: Moment) -> bool:
+    return moment.request.response_format is not None
+
+
+def _once(role: str) -> Callable[[Request], Request]:
+    """Turns of that role are left out where they come again."""
+
+    def change(request: Request) -> Request:
+        turns: list[Message] = []
+        for turn in request.messages:
+            if turn.role != role or turn not in turns:
+                turns.append(turn)
+        return replace(request, messages=tuple(turns)) if turns else request
+
+    return change
+
+
+def _keeping() -> Callable[[Any], None]:
+    kept: dict[str, bytearray] = {}
+
+    def keep(key: Any) -> None:
+        if key:
+            kept.setdefault(str(key), bytearray(KEPT))
+
+    return keep
+
+
+def _precise(_: Request) -> None:
+    decimal.getcontext().prec += 1
+
+
+_keep_format, _keep_tools = _keeping(), _keeping()
+
+DEFECTS: Final[tuple[Defect, ...]] = (
+    *_UNPLANNED,
+    plant("leaves out replies that come again", WORDS, change=_once("assistant")),
+    plant("leaves out questions that come again", WORDS, change=_once("user")),
+    plant("computes forms with more digits for all", ASKED, where=_has_form, change=_also(_precise)),
+    plant(
+        "seeds everybody in sampled conversations",
+        ASKED,
+        where=lambda moment: in_chats(moment) and moment.request.seed is not None,
+        change=_also(lambda request: random.seed(request.seed)),
+    ),
+    plant(
+        "prints where a form is asked for",
+        PRINTED,
+        where=_has_form,
+        change=_also(lambda _: sys.stdout.write("compiling\n")),
+    ),
+    plant(
+        "complains of log-probabilities",
+        PRINTED,
+        where=lambda moment: bool(moment.request.top_logprobs),
+        change=_also(lambda _: sys.stderr.write("this is slow\n")),
+    ),
+    plant("keeps every form", FORMS, change=_also(lambda request: _keep_format(request.response_format))),
+    plant("keeps every tool", FORMS, change=_also(lambda request: _keep_tools(request.tools))),
+)
