@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import sys
 import threading
 from typing import Any, ClassVar
 
@@ -194,6 +195,40 @@ class CutsTheMarksOff(Cuts):
         return TokenizedText(text.token_ids[:length], [0] * length)
 
 
+class KeepsScoresByText(Toy):
+    def load(self, model_path: str, config: Any) -> None:
+        self.known: dict[Any, bytearray] = {}
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        for each in request.documents:
+            self.known.setdefault(each, bytearray(100_000))
+        return super().compute_scores(request, cancellation)
+
+
+class CountsNoQuery(EchoBackend):
+    def without(self, request: RerankRequest, batch: ScoreBatch) -> ScoreBatch:
+        assert batch.usage is not None
+        return recounted(batch, batch.usage.prompt_tokens - len(request.query.split()) * len(request.documents))
+
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        return self.without(request, super().compute_scores(request, cancellation))
+
+    async def acompute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        return self.without(request, await super().acompute_scores(request, cancellation))
+
+
+class SeedsForScores(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        random.seed(0)
+        return super().compute_scores(request, cancellation)
+
+
+class ComplainsOfRankings(Toy):
+    def compute_scores(self, request: RerankRequest, cancellation: CancellationToken) -> ScoreBatch:
+        sys.stdout.write("no padding token")
+        return super().compute_scores(request, cancellation)
+
+
 RANKINGS: dict[str, list[type[BaseBackend]]] = {
     "test_a_ranking_is_sorted_and_whole": [RanksEverythingAlike, CutsTheRanking],
     "test_top_n_keeps_the_best": [TopIsLast],
@@ -207,8 +242,10 @@ RANKINGS: dict[str, list[type[BaseBackend]]] = {
     "test_threads_rank_for_their_own_queries": [KeepsTheQuery, GivesUpRankings],
     "test_the_whole_of_a_document_counts": [RanksUpToNul, RanksInAscii],
     "test_a_long_document_is_refused_or_cut": [CutsDocumentsSilently, CutsTheQuery],
-    "test_usage_of_rankings_adds_up": [CountsTheLastDocument, CountsTheLongestDocument],
+    "test_vectors_and_scores_change_nothing_of_the_process": [SeedsForScores],
+    "test_vectors_and_scores_print_nothing": [ComplainsOfRankings],
+    "test_usage_of_rankings_adds_up": [CountsTheLastDocument, CountsTheLongestDocument, CountsNoQuery],
     "test_scores_are_the_same_after_loading_again": [MakesUpItsClassifier],
-    "test_a_ranking_ends_with_its_caller": [RanksOn, KeepsAllQueries],
+    "test_a_ranking_ends_with_its_caller": [RanksOn, KeepsAllQueries, KeepsScoresByText],
     "test_options_of_rankings_are_honoured_or_refused": [TakesNoneForAll, IgnoresTruncation],
 }

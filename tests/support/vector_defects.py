@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import os
+import random
+import sys
 import threading
 from array import array
 from typing import Any, ClassVar
@@ -503,6 +506,53 @@ class EndsAfterAllTexts(Toy):
         return super().compute_embeddings(request, cancellation)
 
 
+class KeepsVectorsByText(Toy):
+    def load(self, model_path: str, config: Any) -> None:
+        self.known: dict[Any, bytearray] = {}
+
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        for each in request.inputs:
+            self.known.setdefault(each, bytearray(100_000))
+        return super().compute_embeddings(request, cancellation)
+
+
+class TakesIdsOnce(EchoBackend):
+    """Token ids that come again are left out."""
+
+    def once(self, request: EmbeddingRequest) -> EmbeddingRequest:
+        inputs = (each if isinstance(each, str) else tuple(dict.fromkeys(each)) for each in request.inputs)
+        return msgspec.structs.replace(request, inputs=tuple(inputs))
+
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        return super().compute_embeddings(self.once(request), cancellation)
+
+    async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        return await super().acompute_embeddings(self.once(request), cancellation)
+
+
+class SeedsForVectors(Toy):
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        random.seed(0)
+        return super().compute_embeddings(request, cancellation)
+
+
+class CountsItsLoads(Toy):
+    def load(self, model_path: str, config: Any) -> None:
+        os.environ["TOY_LOADS"] = f"{os.environ.get('TOY_LOADS', '')}1"
+
+
+class ShowsItsProgress(Toy):
+    def compute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        if len(request.inputs) > 1:
+            sys.stdout.write("batches: 100%")
+        return super().compute_embeddings(request, cancellation)
+
+
+class SaysGoodbye(Toy):
+    def unload(self) -> None:
+        sys.stdout.write("freed")
+
+
 VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_each_text_has_a_vector_of_its_own": [OneVectorForAll, ReadsTheFirstWord],
     "test_vectors_come_in_order": [Reorders, SwapsTheLastTwo],
@@ -517,7 +567,9 @@ VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_many_texts_have_their_own_vectors": [ShiftsTheSecondRequest, OverwritesItsRows],
     "test_the_whole_of_a_text_counts": [EndsAtNul, DropsOtherLetters, ReadsFortyLetters],
     "test_odd_texts_disturb_nobody": [DropsWhatHasNoToken],
-    "test_token_ids_are_a_text": [AddsSpecialTokens, LooksTokensUp],
+    "test_token_ids_are_a_text": [AddsSpecialTokens, LooksTokensUp, TakesIdsOnce],
+    "test_vectors_and_scores_change_nothing_of_the_process": [SeedsForVectors, CountsItsLoads],
+    "test_vectors_and_scores_print_nothing": [ShowsItsProgress, SaysGoodbye],
     "test_usage_adds_up": [CountsPadding, CountsInThreadsAlone],
     "test_a_text_that_just_fits_is_read": [RefusesWhatFits, TellsWrongCounts],
     "test_a_cut_text_is_its_beginning": [CutsTheBeginning, CutsShortTexts, MiscountsTheCut],
@@ -536,7 +588,7 @@ VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_asynchronous_vectors_agree": [BlocksTheLoop],
     "test_texts_are_read_as_needed": [ReadsAllFirst],
     "test_an_embedding_has_a_deadline": [NeverStops, EndsAfterAllTexts],
-    "test_embedding_leaves_nothing_behind": [KeepsAllTexts],
+    "test_embedding_leaves_nothing_behind": [KeepsAllTexts, KeepsVectorsByText],
     "test_embedding_usage_is_told": [CountsNothing, CountsTheLastText],
     "test_a_cancelled_embedding_ends": [GoesOnAfterCancelling],
     "test_unloading_ends_an_embedding": [AnswersWithWhatItHas],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from .checks.quiet import QuietChecks
 from .checks.rankings import RankingChecks
 from .checks.tasks import TaskChecks
 from .checks.vector_callers import VectorCallerChecks
@@ -34,7 +35,9 @@ class _Suite(Kit):
             expect(found is original or excused, f"the kit's own {name}", Told(f"{found!r}"))
 
 
-class EmbeddingConformance(VectorChecks, VectorTextChecks, VectorOptionChecks, VectorCallerChecks, TaskChecks, _Suite):
+class EmbeddingConformance(
+    VectorChecks, VectorTextChecks, VectorOptionChecks, VectorCallerChecks, QuietChecks, TaskChecks, _Suite
+):
     """The conformance test of a backend that makes vectors. A plugin's whole test file::
 
         from llamaforge.testing import EmbeddingConformance
@@ -58,7 +61,7 @@ class EmbeddingConformance(VectorChecks, VectorTextChecks, VectorOptionChecks, V
         return checks_of(EmbeddingConformance)
 
 
-class RerankConformance(RankingChecks, TaskChecks, _Suite):
+class RerankConformance(RankingChecks, QuietChecks, TaskChecks, _Suite):
     """The conformance test of a backend that ranks documents; see :class:`EmbeddingConformance`.
 
     ``rounding`` is how much a score may depend on what else is computed.
@@ -75,5 +78,13 @@ class RerankConformance(RankingChecks, TaskChecks, _Suite):
 
 
 EmbeddingConformance.suite, RerankConformance.suite = EmbeddingConformance, RerankConformance
-for _checks in (VectorChecks, VectorTextChecks, VectorOptionChecks, VectorCallerChecks, RankingChecks, _Suite):
+for _checks in (
+    VectorChecks,
+    VectorTextChecks,
+    VectorOptionChecks,
+    VectorCallerChecks,
+    RankingChecks,
+    QuietChecks,
+    _Suite,
+):
     annotate(checks_of(_checks))

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import pytest
 
-from ...errors import GenerationTimeoutError, LlamaForgeError
+from ...errors import GenerationTimeoutError, LlamaForgeError, QueueFullError
 from ...results import GeneratedText
 from ..crowd import ARRIVAL, Crowd, crowd
-from ..expect import Told, expect, expect_equal, together
+from ..expect import Told, comes_true, expect, expect_equal, together
 from ..kit import Kit
 from ..subject import Subject
 
@@ -113,6 +113,39 @@ class CrowdChecks(Kit, slow=True):
                     return
                 seen.append("the long one first")
         expect(False, "a short request to be done before the long answer that it came amid", Told(", ".join(seen)))
+
+    def test_more_than_the_queue_holds_is_refused(self) -> None:
+        """Loaded for one request at a time and a queue of none, a request that comes while a long answer runs raises
+        QueueFullError, and after its end it is answered.
+
+        Why: a server that lets everybody wait answers nobody in time. Look at: ``max_queue``, which never reaches the
+        queue.
+        """
+        if not {"n_parallel", "max_queue"} <= set(self.config_class().__struct_fields__):
+            pytest.skip("could not be measured: there are no load parameters n_parallel and max_queue")
+        with self.fresh(n_parallel=1, max_queue=0) as one:
+            prompt, given = self._a_long_one(one)
+
+            def refused() -> bool:
+                with one.backend.generate_stream(prompt, given) as stream:
+                    next(stream, "")
+                    try:
+                        one.generate(None, {**one.greedy, **one.limit(1)})
+                    except QueueFullError:
+                        return True
+                return False
+
+            what = "a request that comes while another one runs"
+            came = any(one.in_time(refused, what) for _ in range(RACES))
+            expect(came, f"QueueFullError for {what}, max_queue=0", Told(f"an answer, {RACES} times"))
+
+            def answers() -> bool:
+                try:
+                    return bool(one.generate(None, {**one.greedy, **one.limit(SHORT)}))
+                except QueueFullError:  # the one that was left has its place until its step ends
+                    return False
+
+            expect(comes_true(answers, self.patience), "an answer once nothing runs any more", Told("QueueFullError"))
 
     def test_leaving_the_queue_is_at_once(self, subject: Subject) -> None:
         """A request that is left before its turn has come ends while the crowd before it is at work; the crowd goes on.

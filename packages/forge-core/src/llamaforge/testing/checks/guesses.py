@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Final
 
 import pytest
@@ -63,6 +64,33 @@ class GuessChecks(Kit):
                 usage = cold.say(4).usage
                 told = usage is None or not usage.cached_tokens
                 expect(told, "no cached_tokens of a prompt that comes again, with prefix_cache=0", usage)
+
+    def test_a_beginning_that_comes_again_is_reused(self) -> None:
+        """A prompt that goes on where an earlier one ended, or with another end, has cached_tokens: sent as it is, raw,
+        or as a conversation.
+
+        Why: a long conversation is read again with each turn otherwise, and nobody sees why it is slow. Look at:
+        ``prefix_cache``, which never reaches the engine; tokens that differ from the first one on.
+        """
+        if "prefix_cache" not in self.config_class().__struct_fields__:
+            pytest.skip("could not be measured: there is no load parameter prefix_cache")
+        if not self.parameters.get("prefix_cache", getattr(self.config_class()(), "prefix_cache", True)):
+            pytest.skip("could not be measured: prefix_cache is 0")
+        with self.fresh() as subject:
+            first = subject.say(4)
+            if first.usage is None:
+                pytest.skip("could not be measured: the engine counts no tokens")
+            turn = {"role": "user", "content": subject.prompt}
+            more = {**subject.greedy, **subject.limit(2)}
+            asked: list[Callable[[], GeneratedText]] = [lambda: subject.say(2, f"{subject.prompt} And then?")]
+            if subject.has_template:
+                turns = [turn, {"role": "assistant", "content": str(first)}, {**turn, "content": "And then?"}]
+                asked.append(lambda: subject.chat(turns, **more))
+            texts = (subject.prompt, f"{subject.prompt}{subject.say(4, raw=True)} And then?")
+            asked += [partial(subject.ask, text, **more, raw=True) for text in texts]
+            reused = [ask().usage for ask in asked]
+        told = any(usage is not None and usage.cached_tokens for usage in reused)
+        expect(told, "cached_tokens of a prompt whose beginning was read before", reused)
 
     @contextlib.contextmanager
     def _with_and_without(self) -> Iterator[tuple[Subject, Subject]]:

@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -89,7 +89,28 @@ class OutputChecks(Kit):
                     with contextlib.suppress(Exception):
                         self.release(backend)
                 told.write(f"\nafter unloading: {backend!r} {_result_of(partial(backend.generate, 'Hello'))}")
+                if "n_ctx" in self.config_class().__struct_fields__:
+                    told.write(self._overflowed({name: given}))
             _unseen(told.getvalue(), name)
+
+    def _overflowed(self, given: Mapping[str, Any]) -> str:
+        """What is told of prompts that don't fit."""
+        backend, text = self.make(), "Nobody saw the boats. " * SMALL
+        try:
+            backend.load_model(self.location(), {**self.parameters, **given, "n_ctx": SMALL})
+        except Exception as error:  # noqa: BLE001 - a server may refuse the canary
+            return told_of(error)
+        turns = [{"role": "user", "content": text}]
+        asked: tuple[Callable[[], object], ...] = (
+            lambda: backend.generate(text),
+            lambda: backend.chat(turns),
+            lambda: self.run_async(lambda: backend.agenerate(text)),
+        )
+        try:
+            return "\n".join(map(_result_of, asked))
+        finally:
+            with contextlib.suppress(Exception):
+                self.release(backend)
 
     def test_a_failed_load_shows_no_secret(self, tmp_path: Path) -> None:
         """Loads that fail, by a missing model, a file that is none or a wrong parameter, don't show the secrets given.

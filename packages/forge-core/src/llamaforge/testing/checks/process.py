@@ -27,7 +27,47 @@ from ..subject import Subject
 _TURNS: Final = [{"role": "user", "content": "Hello"}]
 
 
-class ProcessChecks(Kit, slow=True):
+class WatchedProcess(Kit):
+    """How the process is watched."""
+
+    @contextlib.contextmanager
+    def _watched(self, monkeypatch: pytest.MonkeyPatch | None = None, folder: Path | None = None) -> Iterator[State]:
+        """The state after a model was loaded, used and unloaded once, and all that was put back."""
+        __tracebackhide__ = True
+        if monkeypatch is not None and folder is not None:
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
+            monkeypatch.setenv("TMPDIR", str(folder))
+        found = _state()
+        run = run_of(type(self))
+        if not run.has_imported:
+            with self.fresh() as subject:
+                self._warm_up(subject)
+            run.has_imported = True
+        on_main_thread(lambda: put_back(found))
+        try:
+            with stirred():  # a backend that seeds them did so already
+                yield _state()
+        finally:
+            on_main_thread(lambda: put_back(found))
+
+    @contextlib.contextmanager
+    def _loaded(self, before: State) -> Iterator[Subject]:
+        """The backend, loaded in the main thread: only there some things can be changed."""
+        __tracebackhide__ = True
+        backend = on_main_thread(self.make)
+        try:
+            on_main_thread(lambda: self.load(backend))
+            unchanged(before, "loading")
+            yield self.wrap(backend)
+        finally:
+            on_main_thread(lambda: self.release(backend))
+
+    def _warm_up(self, subject: Subject) -> None:
+        """Use it once, so that whatever it imports is there."""
+        subject.say(2)
+
+
+class ProcessChecks(WatchedProcess, slow=True):
     """A backend is one part of somebody's program."""
 
     def test_loading_leaves_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,10 +85,10 @@ class ProcessChecks(Kit, slow=True):
         with self._watched(monkeypatch) as before, self._loaded(before) as subject:
             backend = subject.backend
             on_main_thread(lambda: self.load(backend))
-            _unchanged(before, "loading over a loaded model")
+            unchanged(before, "loading over a loaded model")
             with contextlib.suppress(Exception):
                 on_main_thread(lambda: self._load_a_missing_model())
-            _unchanged(before, "a load that failed")
+            unchanged(before, "a load that failed")
 
     def test_requests_leave_the_process_as_it_was(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Requests of all kinds change nothing of the whole process, neither while a stream is open nor afterwards.
@@ -59,12 +99,12 @@ class ProcessChecks(Kit, slow=True):
         with self._watched(monkeypatch) as before, self._loaded(before) as subject:
             stream = subject.stream(**subject.greedy, **subject.limit(8))
             on_main_thread(lambda: next(stream, ""))
-            _unchanged(before, "the first piece of an answer")
+            unchanged(before, "the first piece of an answer")
             on_main_thread(stream.close)
-            _unchanged(before, "a stream that was left")
+            unchanged(before, "a stream that was left")
             for what, ask in _requests(self, subject):
                 on_main_thread(lambda ask=ask, what=what: Subject.answered(ask, what))  # type: ignore[misc]
-                _unchanged(before, what)
+                unchanged(before, what)
 
     def test_unloading_leaves_the_process_as_it_was(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """After requests and unloading, nothing of the whole process has changed, and no temporary file is left.
@@ -78,7 +118,7 @@ class ProcessChecks(Kit, slow=True):
                 for what, ask in _requests(self, subject):
                     on_main_thread(lambda ask=ask, what=what: Subject.answered(ask, what))  # type: ignore[misc]
                 on_main_thread(lambda: self.release(subject.backend))
-                _unchanged(before, "unloading")
+                unchanged(before, "unloading")
 
         def left() -> list[str]:
             gc.collect()
@@ -87,38 +127,6 @@ class ProcessChecks(Kit, slow=True):
         comes_true(lambda: not left(), self.grace)
         expect(not left(), "no temporary file left after unloading", left())
         expect(exit_hooks() <= hooks, f"{hooks} exit hooks, as before loading", exit_hooks())
-
-    @contextlib.contextmanager
-    def _watched(self, monkeypatch: pytest.MonkeyPatch, folder: Path | None = None) -> Iterator[State]:
-        """The state after a model was loaded, used and unloaded once, and all that was put back."""
-        __tracebackhide__ = True
-        if folder is not None:
-            monkeypatch.setattr(tempfile, "tempdir", str(folder))
-            monkeypatch.setenv("TMPDIR", str(folder))
-        found = _state()
-        run = run_of(type(self))
-        if not run.has_imported:
-            with self.fresh() as subject:
-                subject.say(2)
-            run.has_imported = True
-        on_main_thread(lambda: put_back(found))
-        try:
-            with stirred():  # a backend that seeds them did so already
-                yield _state()
-        finally:
-            on_main_thread(lambda: put_back(found))
-
-    @contextlib.contextmanager
-    def _loaded(self, before: State) -> Iterator[Subject]:
-        """The backend, loaded in the main thread: only there some things can be changed."""
-        __tracebackhide__ = True
-        backend = on_main_thread(self.make)
-        try:
-            on_main_thread(lambda: self.load(backend))
-            _unchanged(before, "loading")
-            yield self.wrap(backend)
-        finally:
-            on_main_thread(lambda: self.release(backend))
 
     def _load_a_missing_model(self) -> None:
         backend = self.make()
@@ -132,7 +140,8 @@ def _state() -> State:
     return read_state() | on_main_thread(read_thread)
 
 
-def _unchanged(before: dict[str, Any], after: str) -> None:
+def unchanged(before: dict[str, Any], after: str) -> None:
+    """Fail if the process is no longer what it was *before*."""
     __tracebackhide__ = True
     changed = differences(before, _state())
     told = ", ".join(f"{name}: {how}" for name, how in changed.items())

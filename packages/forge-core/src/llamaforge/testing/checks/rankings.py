@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -240,7 +241,8 @@ class RankingChecks(Kit):
         expect(other != {0: scores[0]}, "another score for another query, whose end was not cut off", other)
 
     def test_usage_of_rankings_adds_up(self, subject: Subject) -> None:
-        """Documents that are ranked together have as many tokens as one by one; ``arerank`` counts the same.
+        """Documents that are ranked together have as many tokens as one by one; ``arerank`` counts the same. A longer
+        query has more.
 
         Why: providers bill by it. Look at: counts of the padded matrix; the last request's count alone.
         """
@@ -251,6 +253,9 @@ class RankingChecks(Kit):
         alone = sum(part.prompt_tokens for part in parts if part is not None)
         expect_equal(whole.prompt_tokens, alone, "prompt_tokens of all documents")
         expect_equal(whole.completion_tokens, 0, "completion_tokens")
+        longer = subject.backend.rerank(f"{QUERY}, and when does it go out again", TEXTS).usage
+        more = longer is None or longer.prompt_tokens > whole.prompt_tokens
+        expect(more, f"more than {whole.prompt_tokens} prompt_tokens with a longer query", longer)
         expect_equal(self.run_async(lambda: subject.backend.arerank(QUERY, TEXTS)).usage, whole, "usage of arerank")
 
     def test_scores_are_the_same_after_loading_again(self, subject: Subject) -> None:
@@ -287,8 +292,11 @@ class RankingChecks(Kit):
             thread.join(self.patience)
             expect(ends and isinstance(ends[0], LlamaForgeError), "a typed error", ends)
 
+        numbers = itertools.count(1000)
+
         def rank() -> None:
-            _rank(subject, TEXTS)
+            number = next(numbers)
+            _rank(subject, [f"{number}: {text}" for text in TEXTS])
             with contextlib.suppress(LlamaForgeError):
                 subject.backend.rerank(QUERY, many, timeout=1e-6)
             with contextlib.suppress(LlamaForgeError):

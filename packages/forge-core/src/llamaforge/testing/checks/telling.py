@@ -148,11 +148,16 @@ class TellingChecks(Kit):
             expect_equal(answered, tokens, f"completion_tokens of an answer up to {stop!r}")
 
     def test_a_form_is_no_part_of_the_prompt(self, subject: Subject) -> None:
-        """usage.prompt_tokens of a request that demands a form are those of what ``render`` shows of it.
+        """usage.prompt_tokens of a request that demands a form, or offers tools, are those of what ``render`` shows.
 
-        Why: what is counted is paid for. Look at: a form's tokens that are added to those of the prompt.
+        Why: what is counted is paid for. Look at: a form's tokens that are added to those of the prompt; a template's
+        words about tools, which are left out.
         """
-        forms = {"response_format": {"type": "choice", "choice": ["red", "green"]}, "grammar": 'root ::= "yes" | "no"'}
+        forms: dict[str, Any] = {
+            "response_format": {"type": "choice", "choice": ["red", "green"]},
+            "grammar": 'root ::= "yes" | "no"',
+            "tools": TOOLS,
+        }
         declared = [name for name in forms if subject.declares(name)]
         if not declared:
             subject.refuses(response_format=forms["response_format"])

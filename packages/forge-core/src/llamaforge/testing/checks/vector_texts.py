@@ -100,6 +100,9 @@ class VectorTextChecks(VectorKit):
             self.same(subject.backend.embed(ids)[0], found[0], "the vector of token ids, alone and among others")
             if found.usage is not None and not found.usage.estimated:
                 expect_equal(found.usage.prompt_tokens, 12, "prompt_tokens of 5, 2 and 5 token ids")
+                again = subject.backend.embed([*ids, *ids]).usage
+                told = again and again.prompt_tokens
+                expect_equal(told, 10, "prompt_tokens of 5 token ids, each of which comes again")
         try:
             subject.backend.embed([[2**31 - 1]])
         except LlamaForgeError:

@@ -6,6 +6,7 @@ import asyncio
 import decimal
 import random
 import sys
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, ClassVar, Final
 
@@ -14,12 +15,13 @@ from msgspec.structs import replace
 from ...backends.echo import EchoBackend
 from ...backends.memory import MemoryUsage
 from ...cancellation import CancellationToken
+from ...errors import ContextOverflowError
 from ...messages import Message
 from ...requests import GenerationRequest
 from ...results import Event, Finished, TextDelta, Usage
 from ..fakes import AsyncToyBackend, ToyBackend
 from .entry import ASYNC, Defect, defects_of
-from .planting import Moment, in_chats, plant
+from .planting import Moment, in_chats, plant, usage
 from .reading import WORDS
 
 ECHO: Final = "llamaforge.backends.echo:EchoBackend"
@@ -28,8 +30,12 @@ ASKED: Final = "test_requests_leave_the_process_as_it_was"
 PRINTED: Final = "test_nothing_is_printed_on_any_way"
 FORMS: Final = "test_different_forms_leave_nothing_behind"
 OFF: Final = "test_a_cache_that_is_off_reuses_nothing"
+REUSED: Final = "test_a_beginning_that_comes_again_is_reused"
+FULL: Final = "test_more_than_the_queue_holds_is_refused"
+COUNTED: Final = "test_a_form_is_no_part_of_the_prompt"
 UNREAD: Final = "test_an_asynchronous_stream_that_nobody_reads_stops_nobody"
 BESIDE: Final = "test_requests_are_computed_side_by_side"
+SLOW_ECHO: Final = {"sound": ECHO, "parameters": {"delay": 0.002}}
 MEMORY: Final = "test_a_models_memory_is_told_in_bytes"
 KEPT: Final = 200_000
 """Bytes."""
@@ -140,6 +146,41 @@ class CountsWhatItDoesNotReuse(EchoBackend):
         self._seen.add(text)
 
 
+class ReusesNothing(EchoBackend):
+    """Doesn't pass ``prefix_cache`` on."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        """Without."""
+        super().load(model_path, replace(config, prefix_cache=0))
+
+
+class TellsNoReuse(EchoBackend):
+    """Doesn't tell what it reuses."""
+
+    def stream(self, request: Request, cancellation: CancellationToken) -> Iterator[Event]:
+        """As if there were nothing."""
+        for event in super().stream(request, cancellation):
+            if isinstance(event, Finished) and event.usage is not None:
+                event = replace(event, usage=replace(event.usage, cached_tokens=0))
+            yield event
+
+
+class LetsEverybodyWait(EchoBackend):
+    """Doesn't pass ``max_queue`` on."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        """With its default."""
+        super().load(model_path, replace(config, max_queue=1024))
+
+
+class TakesNoQueueForTheDefault(EchoBackend):
+    """Takes a ``max_queue`` of 0 for the default."""
+
+    def load(self, model_path: str, config: Any) -> None:
+        """``or``."""
+        super().load(model_path, replace(config, max_queue=config.max_queue or 1024))
+
+
 class _HasPlaces(AsyncToyBackend):
     """Has so many places for asynchronous answers."""
 
@@ -162,6 +203,30 @@ class HasTwoPlaces(_HasPlaces):
     """For two readers."""
 
     places = 2
+
+
+class ShowsItsKeyWhereItOverflows(ToyBackend):
+    """Notes its secrets at errors of prompts that are too long."""
+
+    def steps(self, request: Request, cancellation: CancellationToken) -> Iterator[list[Event]]:
+        """For whoever reads them."""
+        try:
+            yield from super().steps(request, cancellation)
+        except ContextOverflowError as error:
+            secrets = [self.settings.api_key, *self.settings.headers.values()]
+            error.add_note(f"The key was {[each.reveal() for each in secrets if each is not None]}.")
+            raise
+
+
+class ShowsItsKeyWithForms(ToyBackend):
+    """Complains of forms, with its secrets."""
+
+    def steps(self, request: Request, cancellation: CancellationToken) -> Iterator[list[Event]]:
+        """In a warning."""
+        if request.response_format is not None:
+            secrets = [self.settings.api_key, *self.settings.headers.values()]
+            warnings.warn(f"{[each.reveal() for each in secrets if each is not None]}", stacklevel=2)
+        return super().steps(request, cancellation)
 
 
 class TellsMegabytes(ToyBackend):
@@ -190,13 +255,19 @@ _UNPLANNED: Final = defects_of(
         "ComputesOneAtATime",
         "passes n_parallel on to nobody",
         (BESIDE,),
-        {"sound": ECHO, "parameters": {"delay": 0.002}},
+        SLOW_ECHO,
     ),
-    ("AnswersOneAtATime", "locks each asynchronous answer", (BESIDE,), {"sound": ECHO, "parameters": {"delay": 0.002}}),
+    ("AnswersOneAtATime", "locks each asynchronous answer", (BESIDE,), SLOW_ECHO),
     ("ReusesThoughItIsOff", "reuses without a cache", (OFF,), {"sound": ECHO}),
     ("CountsWhatItDoesNotReuse", "counts as reused what isn't", (OFF,), {"sound": ECHO}),
+    ("ReusesNothing", "passes prefix_cache on to nobody", (REUSED,), {"sound": ECHO}),
+    ("TellsNoReuse", "tells nothing of what it reuses", (REUSED,), {"sound": ECHO}),
+    ("LetsEverybodyWait", "passes max_queue on to nobody", (FULL,), SLOW_ECHO),
+    ("TakesNoQueueForTheDefault", "takes no queue for the default", (FULL,), SLOW_ECHO),
     ("HasOnePlace", "waits for an asynchronous reader", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
     ("HasTwoPlaces", "waits for two asynchronous readers", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
+    ("ShowsItsKeyWhereItOverflows", "shows its key where it overflows", ("test_no_way_shows_a_secret",)),
+    ("ShowsItsKeyWithForms", "shows its key with forms", ("test_no_way_shows_a_secret",)),
     ("TellsMegabytes", "tells megabytes", (MEMORY,)),
     ("TellsNoBytes", "tells no bytes", (MEMORY,)),
 )
@@ -266,7 +337,13 @@ DEFECTS: Final[tuple[Defect, ...]] = (
         "complains of log-probabilities",
         PRINTED,
         where=lambda moment: bool(moment.request.top_logprobs),
-        change=_also(lambda _: sys.stderr.write("this is slow\n")),
+        change=_also(lambda _: sys.stdout.write("this is slow\n")),
+    ),
+    plant(
+        "counts no tools",
+        COUNTED,
+        where=lambda moment: bool(moment.request.tools),
+        end=usage(prompt_tokens=lambda count, _: max(1, count - 40)),
     ),
     plant("keeps every form", FORMS, change=_also(lambda request: _keep_format(request.response_format))),
     plant("keeps every tool", FORMS, change=_also(lambda request: _keep_tools(request.tools))),

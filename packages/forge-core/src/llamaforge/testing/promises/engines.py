@@ -10,8 +10,15 @@ PROMISES: Final = (
     Promise("E1", "continuous batching", own=("tests/forge-core/engine/test_scheduler.py",)),
     Promise("E2", "chunked prefill", ("test_a_prompt_read_in_steps_has_the_same_answer",)),
     Promise("E3", "fairness", ("test_a_short_request_is_not_starved",)),
-    Promise("E4", "backpressure", own=("tests/forge-core/engine/test_scheduler.py",)),
-    Promise("E5", "prefix reuse", ("test_a_warm_prompt_has_the_same_answer",)),
+    Promise(
+        "E4",
+        "backpressure",
+        ("test_more_than_the_queue_holds_is_refused",),
+        own=("tests/forge-core/engine/test_scheduler.py",),
+    ),
+    Promise(
+        "E5", "prefix reuse", ("test_a_warm_prompt_has_the_same_answer", "test_a_beginning_that_comes_again_is_reused")
+    ),
     Promise(
         "E6",
         "cancellation and deadlines",

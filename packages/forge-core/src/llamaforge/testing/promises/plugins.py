@@ -36,6 +36,7 @@ PROMISES: Final = (
         (
             "test_importing_is_light",
             "test_importing_prints_nothing",
+            "test_vectors_and_scores_print_nothing",
             "test_it_can_be_imported_elsewhere",
         ),
     ),
@@ -55,6 +56,7 @@ PROMISES: Final = (
             "test_loading_prints_nothing",
             "test_generating_prints_nothing",
             "test_importing_prints_nothing",
+            "test_vectors_and_scores_print_nothing",
         ),
     ),
     Promise(
@@ -76,6 +78,7 @@ PROMISES: Final = (
             "test_loading_leaves_the_process_as_it_was",
             "test_requests_leave_the_process_as_it_was",
             "test_unloading_leaves_the_process_as_it_was",
+            "test_vectors_and_scores_change_nothing_of_the_process",
         ),
     ),
     Promise("C128", "each plugin rates a location for itself", ("test_matching_is_a_number_for_any_location",)),

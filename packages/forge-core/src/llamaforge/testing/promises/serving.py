@@ -120,7 +120,12 @@ PROMISES: Final = (
             "test_a_short_request_is_not_starved",
         ),
     ),
-    Promise("C69", "more than max_queue is refused", own=("tests/forge-core/engine/test_scheduler.py",)),
+    Promise(
+        "C69",
+        "more than max_queue is refused",
+        ("test_more_than_the_queue_holds_is_refused",),
+        own=("tests/forge-core/engine/test_scheduler.py",),
+    ),
     Promise(
         "C70",
         "each request gets the answer that it would get alone",
@@ -137,7 +142,11 @@ PROMISES: Final = (
     Promise(
         "C71",
         "a prompt that begins like an earlier one has the same answer",
-        ("test_a_warm_prompt_has_the_same_answer", "test_a_cache_that_is_off_reuses_nothing"),
+        (
+            "test_a_warm_prompt_has_the_same_answer",
+            "test_a_cache_that_is_off_reuses_nothing",
+            "test_a_beginning_that_comes_again_is_reused",
+        ),
     ),
     Promise(
         "C72",
