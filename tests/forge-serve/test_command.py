@@ -11,17 +11,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from forge_serve import ending
 from forge_serve.command import command
 from forge_serve.listening import listen_in_file
+from llamaforge import LlamaForge
 from support.gguf_files import make_tiny_gguf
-from support.serving import until
+from support.serving import Scripted, until
 
 TLS = Path(__file__).parents[1] / "forge-openai" / "tls"
 ECHO = '[models.echo]\npath = "echo"\nbackend = "echo"\n'
@@ -106,7 +108,7 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         status, content = ask(server.port, "POST", "/v1/chat/completions", TURNS)
         assert (status, json.loads(content)["choices"][0]["message"]["content"]) == (200, "Hello there")
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
         assert f"http://127.0.0.1:{server.port}" in server.said()
         assert "Traceback" not in server.said()
 
@@ -325,7 +327,7 @@ def test_answers_end_before_the_server_does(tmp_path: Path) -> None:
         asking.join(30)
         assert [status for status, _ in answers] == [200]
         assert json.loads(answers[0][1])["choices"][0]["message"]["content"].count("word") == 20
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
 
 
 def test_a_second_signal_ends_it(tmp_path: Path) -> None:
@@ -334,9 +336,71 @@ def test_a_second_signal_ends_it(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         ready(server, lambda: not _listens(server.port))
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
         asking.join(30)
-        assert answers[0][0] != 200
+        assert answers[0][0] == 503
+        assert b"The server has been stopped." in answers[0][1]
+        assert "Traceback" not in server.said()
+
+
+STREAMED = {
+    "/v1/chat/completions": b'data: {"error":{"message":"The server has been stopped."',
+    "/v1/messages": b"event: error",
+    "/v1/responses": b"event: response.failed",
+    "/api/chat": b'{"error":"The server has been stopped."}',
+}
+
+
+def test_streams_that_are_cut_off_end_with_an_error(tmp_path: Path) -> None:
+    with started(tmp_path, models=ECHO + "parameters = { delay = 0.2 }\n") as server, ExitStack() as open_streams:
+        healthy(server)
+        answers = {}
+        for path in STREAMED:
+            connection = open_streams.enter_context(closing(HTTPConnection("127.0.0.1", server.port, timeout=30)))
+            turns = [{"role": "user", "content": "word " * 500}]
+            asked = {"model": "echo", "messages": turns, "input": turns, "stream": True, "max_tokens": 1000}
+            connection.request("POST", path, json.dumps(asked))
+            answers[path] = connection.getresponse()
+        server.process.send_signal(signal.SIGTERM)
+        ready(server, lambda: "Requests under way: 4." in server.said())
+        server.process.send_signal(signal.SIGTERM)
+        for path, last in STREAMED.items():
+            assert last in answers[path].read().rstrip().rpartition(b"\n\n" if "/v1" in path else b"\n")[2], path
+        assert server.ended() == -signal.SIGTERM
+        assert "Traceback" not in server.said()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_follows_events_holds_nothing_up(tmp_path: Path, number: signal.Signals) -> None:
+    """The page does. And what Python calls at its end is called."""
+    (tmp_path / "sitecustomize.py").write_text('import atexit\natexit.register(print, "the last words", flush=True)\n')
+    with (
+        started(tmp_path, PYTHONPATH=str(tmp_path)) as server,
+        closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as following,
+    ):
+        healthy(server)
+        following.request("GET", "/admin/events")
+        events = following.getresponse()
+        assert events.readline() == b"event: models\n"
+        server.process.send_signal(number)
+        events.read()  # to its end
+        assert server.ended() == -number
+        assert "Traceback" not in server.said()
+        assert "cut off" not in server.said()
+        assert "the last words" in server.said()
+
+
+def test_a_model_that_loads_for_long_is_not_waited_for(
+    forge: LlamaForge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ending, "_CLOSE", 0.05)
+    loading = threading.Thread(target=forge.load_model, args=("slow",))
+    loading.start()
+    until(forge.loaded_models)
+    ending.unload_all(forge)
+    assert "Not unloaded within 0.05 seconds: 'slow'." in caplog.text
+    Scripted.gate.set()
+    loading.join(20)
 
 
 def _listens(port: int) -> bool:

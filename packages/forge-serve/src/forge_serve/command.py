@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_DRAIN: Final = 30
-"""Seconds that running answers have to end once the server is told to."""
 _NEVER: Final = 10**6
 """Seconds after which uvicorn ends idle connections: ours does, by the settings in force."""
 _FROM_FILE: Final = "from the file"
@@ -100,10 +96,6 @@ def command(context: click.Context, /, **options: Any) -> None:
                 _serve(forge, settings, lambda: _settled(options, defaults))
     except InvalidParameterError as error:
         raise click.UsageError(str(error)) from None
-    except _Terminated:  # all is given back: now end as everybody expects of SIGTERM
-        sys.stdout.flush()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _settled(options: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
@@ -142,6 +134,7 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     from .app import create_app, voice_of
     from .connections import Connections
+    from .ending import Server, ends_by_signal, unload_all
 
     _begin_log(settings["access_log"])
     forge.list_models()  # a file of models that can't be read is told now
@@ -177,40 +170,20 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN,
     )
     try:
         uvicorn_config.load()
     except OSError as error:  # ssl.SSLError is one
         message = f"--tls-cert {settings['tls_cert']} and --tls-key {settings['tls_key']} can't be used: {error}"
         raise click.UsageError(message) from None
-    with _listen(settings) as sockets:
+    with contextlib.ExitStack() as held:
+        held.callback(unload_all, forge)
+        sockets = held.enter_context(_listen(settings))
         gc.collect()
         gc.freeze()  # all this stays: no pause of the collector's has to look at it
         click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt), _terminating():
-            asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
-
-
-class _Terminated(SystemExit):
-    """Raised instead of ending by SIGTERM, which runs no ``finally``: models and the socket's file would stay."""
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """SIGTERM raises _Terminated; uvicorn sends it again once answers have ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(number: int, frame: Any) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with ends_by_signal(held.close):
+            asyncio.run(_run(Server(uvicorn_config, app.state.service), sockets, files, reload))
 
 
 def _begin_log(access_log: str) -> None:
@@ -253,20 +226,6 @@ async def _run(
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
-
-
-def _server(config: uvicorn.Config) -> uvicorn.Server:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Ends at once when it is told a second time, also by SIGTERM."""
-
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            if self.should_exit and sig == signal.SIGTERM:
-                self.force_exit = True
-            super().handle_exit(sig, frame)
-
-    return Server(config)
 
 
 def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...]) -> ServeConfig:
