@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -139,6 +140,28 @@ def test_settings_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
         assert names() == []  # a key that was taken out is one no longer
         assert "other-key" not in server.said()
         assert "sesame" not in server.said()
+
+
+def test_a_model_that_is_pinned_anew_is_loaded(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text("")
+    with started(tmp_path, "--config", "serve.toml") as server:
+        healthy(server)
+        config.write_text('pin = ["echo"]\n')
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: "The model 'echo' is loaded" in server.said())
+
+
+def test_a_pipe_is_not_read_again(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text("max_queue = 7\n")
+    with started(tmp_path, "--config", "serve.toml") as server:
+        healthy(server)
+        config.unlink()
+        os.mkfifo(config)
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: "serve.toml: it is no file that can be read again." in server.said())
+        healthy(server)
 
 
 def test_the_access_log_tells_no_prompt(tmp_path: Path) -> None:
@@ -448,11 +471,27 @@ def test_mistakes(arguments: list[str], message: str) -> None:
         ('models = ["nobody"]', "serve.toml: models: There is no model 'nobody'"),
         ('pin = ["nobody"]', "serve.toml: pin: There is no model 'nobody'"),
         ("idle = -1", "serve.toml: idle must be"),
+        ("store_size = 0", "serve.toml: store_size must be"),
+        (
+            'models = ["all-minilm-l6-v2"]\npin = ["smollm2-135m-instruct"]',
+            "serve.toml: pin: 'smollm2-135m-instruct' is not among the models to serve: all-minilm-l6-v2.",
+        ),
+        ('access_log = "loud"', "serve.toml: access_log: expected 'text', 'json', 'off', got 'loud'"),
+        ('api_key_file = "nowhere"', "serve.toml: --api-key-file: there is no file"),
+        ("max-queue = 1\nmax_queue = 2", "serve.toml: max-queue is there twice, also as max_queue."),
+        (
+            'cors_origin = ["https://example.com/"]',
+            "serve.toml: cors_origin must be origins in lower case, without a path",
+        ),
+        ('cors_origin = ["example.com"]', "such as https://example.com, not 'example.com'"),
+        ('allow_host = ["example.com:443"]', "serve.toml: allow_host must be names without scheme and port"),
+        ('allow_host = ["https://example.com"]', "such as models.example.com, not 'https://example.com'"),
+        ("\ufeffidle = -1", "serve.toml: idle must be"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text(content)
+    file.write_text(content, "utf-8")
     result = CliRunner().invoke(command, ["--config", str(file)])
     assert result.exit_code == 2
     assert message in result.output

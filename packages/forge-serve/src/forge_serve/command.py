@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _NEVER: Final = 10**6
 """Seconds after which uvicorn ends idle connections: ours does, by the settings in force."""
+_OPTIONS: Final = {"hosts": "allow_host", "cors_origins": "cors_origin"}
+"""Names of options where ServeConfig's are others."""
 _FROM_FILE: Final = "from the file"
 """The key of the names of those settings that the file of --config sets."""
 
@@ -111,8 +113,13 @@ def _check_address(settings: dict[str, Any]) -> None:
     if (settings["tls_cert"] is None) != (settings["tls_key"] is None):
         raise click.UsageError("HTTPS needs both --tls-cert and --tls-key.")
     for name in ("tls_cert", "tls_key", "api_key_file"):
-        if settings[name] is not None and not Path(settings[name]).is_file():
-            raise click.UsageError(f"--{name.replace('_', '-')}: there is no file {settings[name]}.")
+        _check_file(settings, name)
+
+
+def _check_file(settings: dict[str, Any], name: str) -> None:
+    if settings[name] is not None and not Path(settings[name]).is_file():
+        message = f"--{name.replace('_', '-')}: there is no file {settings[name]}."
+        raise InvalidParameterError(name, settings[name], "a file", message=message)
 
 
 def _check_keys(settings: dict[str, Any]) -> None:
@@ -145,11 +152,18 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     def reload() -> None:
         nonlocal in_force
+        config = in_force["config"]
+        if config is not None and config.exists() and not config.is_file():  # a pipe would hold up everybody
+            message = f"{config}: it is no file that can be read again."
+            raise InvalidParameterError("config", str(config), "a file", message=message)
         wanted = read_anew()
         found = {**wanted, **{name: settings[name] for name in RESTART}}
         with _told_with_its_file(found):
             _check_keys(found)
+            _check_file(found, "api_key_file")
             app.state.service.configure(_config(forge, found, _known(forge, found)))
+        for name in sorted(set(found["pin"]) - set(in_force["pin"])):
+            app.state.service.residency.preload(name)
         forge.pool.memory_budget = found["memory"]
         late = [name for name in RESTART if wanted[name] != in_force[name]]
         if late:
@@ -238,7 +252,10 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         hosts = ("*",)  # no web page reaches a socket in the file system
     for model in settings["pin"]:
         with _placed(settings, "pin", model):
-            forge.get_model(model)
+            name = forge.get_model(model).name
+        if names and name not in names:
+            message = f"pin: {model!r} is not among the models to serve: {', '.join(names)}."
+            raise InvalidParameterError("pin", model, "a model to serve", message=message)
     key_file = settings["api_key_file"]
     log = settings["access_log"]
     return ServeConfig(
@@ -253,7 +270,7 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         write_timeout=settings["write_timeout"],
         keep_alive_timeout=settings["keep_alive_timeout"],
         max_connections=connections_possible(settings["max_connections"]),
-        store=settings["store_size"],
+        store_size=settings["store_size"],
         idle=settings["idle"],
         pinned=frozenset(settings["pin"]),
         access_log=None if log == "off" else log,
@@ -289,6 +306,8 @@ def _told_with_its_file(settings: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except InvalidParameterError as error:
-        if error.name in settings.get(_FROM_FILE, ()):
+        name = _OPTIONS.get(error.name, error.name)
+        error.message = error.message.replace(f"{error.name} must", f"{name} must", 1)
+        if name in settings.get(_FROM_FILE, ()):
             error.message = f"{settings['config']}: {error.message}"
         raise

@@ -32,4 +32,4 @@ class Service:
         """Go on with other settings. The access log stays as it is."""
         self.config = config
         self.residency.configure(config)
-        self.responses.limit = config.store
+        self.responses.limit = config.store_size
