@@ -227,7 +227,7 @@ class ToolingChecks(Kit):
         if not cut:
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason of an answer with calls")
             expect(not str(answer).strip(), "no text beside the calls", answer)
-        arguments = {
+        arguments: dict[str, list[Any]] = {
             "paint_boat": [{"colour": "red"}, {"colour": "green"}],
             "open_door": [{"open": True}, {"open": False}],
             "set_lamp": [{"on": 0}, {"on": 1}],

@@ -16,7 +16,7 @@ from ...results import Event, Finished, TextDelta, ToolCallDelta
 from ..fakes import ToyBackend
 from ..fakes.backends import INSTRUCTIONS, ToyConfig
 from .entry import Defect
-from .planting import in_chats, in_chats_in_loops, in_loops, in_raw_prompts, plant, usage, when_sampled
+from .planting import Moment, in_chats, in_chats_in_loops, in_loops, in_raw_prompts, plant, usage, when_sampled
 
 EDGE: Final = "test_the_context_ends_alike_on_every_path"
 UNASKED: Final = "test_nothing_is_cut_on_any_path_unasked"
@@ -273,8 +273,8 @@ def _without_loose_tools(request: GenerationRequest) -> GenerationRequest:
     return replace(request, tools=tools or None)
 
 
-def _is_text(request: GenerationRequest) -> bool:
-    return (request.response_format or {}).get("type") == "text"
+def _is_text(moment: Moment) -> bool:
+    return (moment.request.response_format or {}).get("type") == "text"
 
 
 def _guess(target: str, name: str) -> Defect:
