@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from forge_serve.keys import Key
+from llamaforge.cli import main
 from support.gguf_files import make_tiny_gguf
 from support.serving import Running, Serve
 
@@ -74,6 +77,67 @@ def test_keys_and_mistakes(serve: Serve, ask: object) -> None:
     assert (
         "can't be used together" in ask("run", "--server", "http://x", "--backend", "echo", "Hi", "--no-stdin").stderr
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://[::1", "--server needs a URL such as http://127.0.0.1:8080, not 'http://[::1'."),
+        ("http://127.0.0.1:many", "--server needs a URL"),
+        ("http://127.0.0.1:99999", "--server needs a URL"),
+        ("http://:8080", "--server needs a URL"),
+        ("http://a b", "--server needs a URL"),
+        ("http://127.0.0.1\n", "--server needs a URL"),
+        ("http://me:secret@127.0.0.1", "Set LLAMAFORGE_API_KEY to the server's API key."),
+        ("http://127.0.0.1/v1?key=secret", "--server needs a URL without '?' and '#'"),
+    ],
+)
+def test_urls_that_are_none(url: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--server", url, "Hi", "--no-stdin"]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>", "what it sends is no list of models."),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000, "what it sends is no list of models."),
+        (b"HTTP/1.1 200 OK\r\n\r\n\xff", "what it sends is no list of models."),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "what it sends is no whole answer of HTTP (IncompleteRead"),
+        (b"SSH-2.0-OpenSSH\r\n", "what it sends is no whole answer of HTTP (BadStatusLine"),
+        (b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"id": ""}, {"id": "a\\u001b"}, {"id": 5}]}', "has no model for the task"),
+    ],
+)
+def test_servers_that_are_none(sent: bytes, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def answer() -> None:
+        client, _ = listener.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(sent)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answering = threading.Thread(target=answer)
+        answering.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/höhe"
+        assert main(["run", "--server", url, "Hi", "--no-stdin"]) in (2, 5)
+        answering.join()
+    assert message in capsys.readouterr().err
+
+
+def test_a_server_whose_model_has_the_name_of_a_file_here(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with ``llamaforge serve tiny.gguf``, and a client in the same folder."""
+    monkeypatch.chdir(tmp_path)
+    names = ("tiny.gguf", "./folder")
+    for name in names:
+        Path(name).mkdir()
+        server.forge.add_model(name, "x", "echo")
+    for name in names:
+        assert main(["run", "--server", server.url, "-m", name, "Hi", "--no-stdin"]) == 0
+        assert capsys.readouterr().out == "Hi\n"
 
 
 def test_the_doctor_knows_the_server(ask: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -11,17 +12,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from forge_serve import ending
 from forge_serve.command import command
 from forge_serve.listening import listen_in_file
+from llamaforge import LlamaForge
 from support.gguf_files import make_tiny_gguf
-from support.serving import until
+from support.serving import Scripted, until
 
 TLS = Path(__file__).parents[1] / "forge-openai" / "tls"
 ECHO = '[models.echo]\npath = "echo"\nbackend = "echo"\n'
@@ -106,7 +109,7 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path) -> None:
         status, content = ask(server.port, "POST", "/v1/chat/completions", TURNS)
         assert (status, json.loads(content)["choices"][0]["message"]["content"]) == (200, "Hello there")
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
         assert f"http://127.0.0.1:{server.port}" in server.said()
         assert "Traceback" not in server.said()
 
@@ -137,6 +140,28 @@ def test_settings_come_from_a_file_and_are_read_anew(tmp_path: Path) -> None:
         assert names() == []  # a key that was taken out is one no longer
         assert "other-key" not in server.said()
         assert "sesame" not in server.said()
+
+
+def test_a_model_that_is_pinned_anew_is_loaded(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text("")
+    with started(tmp_path, "--config", "serve.toml") as server:
+        healthy(server)
+        config.write_text('pin = ["echo"]\n')
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: "The model 'echo' is loaded" in server.said())
+
+
+def test_a_pipe_is_not_read_again(tmp_path: Path) -> None:
+    config = tmp_path / "serve.toml"
+    config.write_text("max_queue = 7\n")
+    with started(tmp_path, "--config", "serve.toml") as server:
+        healthy(server)
+        config.unlink()
+        os.mkfifo(config)
+        server.process.send_signal(signal.SIGHUP)
+        ready(server, lambda: "serve.toml: it is no file that can be read again." in server.said())
+        healthy(server)
 
 
 def test_the_access_log_tells_no_prompt(tmp_path: Path) -> None:
@@ -325,7 +350,7 @@ def test_answers_end_before_the_server_does(tmp_path: Path) -> None:
         asking.join(30)
         assert [status for status, _ in answers] == [200]
         assert json.loads(answers[0][1])["choices"][0]["message"]["content"].count("word") == 20
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
 
 
 def test_a_second_signal_ends_it(tmp_path: Path) -> None:
@@ -334,9 +359,71 @@ def test_a_second_signal_ends_it(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGTERM)
         ready(server, lambda: not _listens(server.port))
         server.process.send_signal(signal.SIGTERM)
-        assert server.ended() in (0, -signal.SIGTERM)
+        assert server.ended() == -signal.SIGTERM
         asking.join(30)
-        assert answers[0][0] != 200
+        assert answers[0][0] == 503
+        assert b"The server has been stopped." in answers[0][1]
+        assert "Traceback" not in server.said()
+
+
+STREAMED = {
+    "/v1/chat/completions": b'data: {"error":{"message":"The server has been stopped."',
+    "/v1/messages": b"event: error",
+    "/v1/responses": b"event: response.failed",
+    "/api/chat": b'{"error":"The server has been stopped."}',
+}
+
+
+def test_streams_that_are_cut_off_end_with_an_error(tmp_path: Path) -> None:
+    with started(tmp_path, models=ECHO + "parameters = { delay = 0.2 }\n") as server, ExitStack() as open_streams:
+        healthy(server)
+        answers = {}
+        for path in STREAMED:
+            connection = open_streams.enter_context(closing(HTTPConnection("127.0.0.1", server.port, timeout=30)))
+            turns = [{"role": "user", "content": "word " * 500}]
+            asked = {"model": "echo", "messages": turns, "input": turns, "stream": True, "max_tokens": 1000}
+            connection.request("POST", path, json.dumps(asked))
+            answers[path] = connection.getresponse()
+        server.process.send_signal(signal.SIGTERM)
+        ready(server, lambda: "Requests under way: 4." in server.said())
+        server.process.send_signal(signal.SIGTERM)
+        for path, last in STREAMED.items():
+            assert last in answers[path].read().rstrip().rpartition(b"\n\n" if "/v1" in path else b"\n")[2], path
+        assert server.ended() == -signal.SIGTERM
+        assert "Traceback" not in server.said()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_follows_events_holds_nothing_up(tmp_path: Path, number: signal.Signals) -> None:
+    """The page does. And what Python calls at its end is called."""
+    (tmp_path / "sitecustomize.py").write_text('import atexit\natexit.register(print, "the last words", flush=True)\n')
+    with (
+        started(tmp_path, PYTHONPATH=str(tmp_path)) as server,
+        closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as following,
+    ):
+        healthy(server)
+        following.request("GET", "/admin/events")
+        events = following.getresponse()
+        assert events.readline() == b"event: models\n"
+        server.process.send_signal(number)
+        events.read()  # to its end
+        assert server.ended() == -number
+        assert "Traceback" not in server.said()
+        assert "cut off" not in server.said()
+        assert "the last words" in server.said()
+
+
+def test_a_model_that_loads_for_long_is_not_waited_for(
+    forge: LlamaForge, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(ending, "_CLOSE", 0.05)
+    loading = threading.Thread(target=forge.load_model, args=("slow",))
+    loading.start()
+    until(forge.loaded_models)
+    ending.unload_all(forge)
+    assert "Not unloaded within 0.05 seconds: 'slow'." in caplog.text
+    Scripted.gate.set()
+    loading.join(20)
 
 
 def _listens(port: int) -> bool:
@@ -384,11 +471,27 @@ def test_mistakes(arguments: list[str], message: str) -> None:
         ('models = ["nobody"]', "serve.toml: models: There is no model 'nobody'"),
         ('pin = ["nobody"]', "serve.toml: pin: There is no model 'nobody'"),
         ("idle = -1", "serve.toml: idle must be"),
+        ("store_size = 0", "serve.toml: store_size must be"),
+        (
+            'models = ["all-minilm-l6-v2"]\npin = ["smollm2-135m-instruct"]',
+            "serve.toml: pin: 'smollm2-135m-instruct' is not among the models to serve: all-minilm-l6-v2.",
+        ),
+        ('access_log = "loud"', "serve.toml: access_log: expected 'text', 'json', 'off', got 'loud'"),
+        ('api_key_file = "nowhere"', "serve.toml: --api-key-file: there is no file"),
+        ("max-queue = 1\nmax_queue = 2", "serve.toml: max-queue is there twice, also as max_queue."),
+        (
+            'cors_origin = ["https://example.com/"]',
+            "serve.toml: cors_origin must be origins in lower case, without a path",
+        ),
+        ('cors_origin = ["example.com"]', "such as https://example.com, not 'example.com'"),
+        ('allow_host = ["example.com:443"]', "serve.toml: allow_host must be names without scheme and port"),
+        ('allow_host = ["https://example.com"]', "such as models.example.com, not 'https://example.com'"),
+        ("\ufeffidle = -1", "serve.toml: idle must be"),
     ],
 )
 def test_mistakes_in_a_file(tmp_path: Path, content: str, message: str) -> None:
     file = tmp_path / "serve.toml"
-    file.write_text(content)
+    file.write_text(content, "utf-8")
     result = CliRunner().invoke(command, ["--config", str(file)])
     assert result.exit_code == 2
     assert message in result.output

@@ -276,7 +276,7 @@ def test_in_the_background(client: openai.OpenAI) -> None:
 
 
 def test_the_store_is_bounded(serve: Serve) -> None:
-    with serve(store=20_000) as server:
+    with serve(store_size=20_000) as server:
         ask = {"model": "one", "input": "x" * 1000}
         names = [json.loads(post(server, "/v1/responses", ask)[2])["id"] for _ in range(30)]
         kept = [get(server, f"/v1/responses/{name}")[0] for name in names]

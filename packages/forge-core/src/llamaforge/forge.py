@@ -29,7 +29,7 @@ from .errors import (
 from .forks import ForkSafeLock
 from .formats.tasks import model_task
 from .loaded_models import LoadedModel
-from .models import BUILT_IN, DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, ModelEntry, ModelFile
+from .models import BUILT_IN, DEFAULT_EMBEDDING_MODEL, DEFAULT_MODEL, ModelEntry, ModelFile, is_on_server
 from .models.place import say_where
 from .opening import open_entry
 from .pool import ModelPool
@@ -112,8 +112,9 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 
         Args:
             name: its name.
-            path: a path, a hub id, or another reference (see :mod:`llamaforge.sources`); for a server (``openai``), the
-                model's name there. A relative path is made absolute now, so it means the current folder.
+            path: a path, a hub id, or another reference (see :mod:`llamaforge.sources`); for a server (``openai``, or
+                any with ``api_base`` or ``endpoint``), the model's name there. A relative path is made absolute now, so
+                it means the current folder.
             backend: the backend's name. None: it is chosen by the reference when the model is loaded.
             parameters: load parameters of that backend.
             generation: default generation parameters for requests.
@@ -144,7 +145,7 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
             check_generation(backend, generation)
         entry = ModelEntry(
             name=name,
-            path=absolute_reference(reference, backend),
+            path=reference if backend and is_on_server(parameters or {}) else absolute_reference(reference, backend),
             backend=backend,
             parameters=dict(parameters or {}),
             generation=dict(generation or {}),
@@ -373,12 +374,13 @@ class LlamaForge(NamedModelCalls, NamedModelEmbeddingCalls):
 def _task_of(entry: ModelEntry) -> object:
     """What a model is for: as its load parameters say, or its files where they are here; None where neither does."""
     said = entry.parameters.get("task")
-    return said if said is not None or not is_local(entry.path) else model_task(entry.path)
+    here = not entry.is_on_server and is_local(entry.path)
+    return said if said is not None or not here else model_task(entry.path)
 
 
 def _file_size(entry: ModelEntry) -> int | None:
     """Bytes of a local model's files, about what it takes once it is loaded; None for models from elsewhere."""
-    if not is_local(entry.path):
+    if entry.is_on_server or not is_local(entry.path):
         return None
     try:
         path = Path(resolve(entry.path, offline=True).location)

@@ -11,7 +11,7 @@ from .backends.loading import loading
 from .backends.registry import declares_parameters, get_backend, match_backend
 from .backends.spec import TASKS
 from .errors import ConflictingParametersError, LlamaForgeError
-from .models import ModelEntry
+from .models import ModelEntry, is_on_server
 from .models.place import place_of
 from .requests import Defaults
 from .sources import resolve
@@ -29,7 +29,8 @@ def open_entry(
     *file* is the model file, for errors.
     """
     name = entry.backend
-    fetched = is_fetched(entry.path)
+    there = name is not None and is_on_server(parameters)
+    fetched = not there and is_fetched(entry.path)
     if fetched:
         check_reference(entry.path)
     if name is None:
@@ -51,7 +52,7 @@ def open_entry(
         backend.set_defaults(entry.generation, place=place)
     else:
         Defaults.read(entry.generation, place)
-    if fetched or is_local(entry.path):
+    if fetched or (not there and is_local(entry.path)):
         model = resolve(entry.path, sha256=entry.sha256, progress=progress, offline=offline)
         location = model.location
         if model.revision is not None:

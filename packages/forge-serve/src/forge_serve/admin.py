@@ -118,7 +118,7 @@ class _Events:
         self._cards = cards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Tell it until the client leaves."""
+        """Tell it until the client leaves, or the server ends."""
         exchange = Exchange(scope, receive, send, 0)
         headers: Mapping[str, str] = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         await exchange.start(200, sse.CONTENT_TYPE, headers)
@@ -127,13 +127,15 @@ class _Events:
             return
         telling = asyncio.ensure_future(self._tell(exchange))
         leaving = asyncio.ensure_future(exchange.disconnected())
+        ending = asyncio.ensure_future(self._service.ending.wait())
         try:
-            await asyncio.wait({telling, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({telling, leaving, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (telling, leaving):
+            for task in (telling, leaving, ending):
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, OSError):
                     await task
+        await exchange.end()
 
     async def _tell(self, exchange: Exchange) -> None:
         async def look() -> Any:

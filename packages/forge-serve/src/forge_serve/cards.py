@@ -130,7 +130,7 @@ class Cards:
 
 def _place(entry: ModelEntry) -> tuple[Path | None, object]:
     """Where the model's file lies, if it is on this machine, and what changes with it."""
-    if not is_local(entry.path) and not is_fetched(entry.path):
+    if entry.is_on_server or not (is_local(entry.path) or is_fetched(entry.path)):
         return None, None
     try:
         path = Path(resolve(entry.path, offline=True).location)

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import gc
 import logging
-import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -30,10 +28,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_DRAIN: Final = 30
-"""Seconds that running answers have to end once the server is told to."""
 _NEVER: Final = 10**6
 """Seconds after which uvicorn ends idle connections: ours does, by the settings in force."""
+_OPTIONS: Final = {"hosts": "allow_host", "cors_origins": "cors_origin"}
+"""Names of options where ServeConfig's are others."""
 _FROM_FILE: Final = "from the file"
 """The key of the names of those settings that the file of --config sets."""
 
@@ -100,10 +98,6 @@ def command(context: click.Context, /, **options: Any) -> None:
                 _serve(forge, settings, lambda: _settled(options, defaults))
     except InvalidParameterError as error:
         raise click.UsageError(str(error)) from None
-    except _Terminated:  # all is given back: now end as everybody expects of SIGTERM
-        sys.stdout.flush()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
 
 
 def _settled(options: dict[str, Any], defaults: set[str]) -> dict[str, Any]:
@@ -119,8 +113,13 @@ def _check_address(settings: dict[str, Any]) -> None:
     if (settings["tls_cert"] is None) != (settings["tls_key"] is None):
         raise click.UsageError("HTTPS needs both --tls-cert and --tls-key.")
     for name in ("tls_cert", "tls_key", "api_key_file"):
-        if settings[name] is not None and not Path(settings[name]).is_file():
-            raise click.UsageError(f"--{name.replace('_', '-')}: there is no file {settings[name]}.")
+        _check_file(settings, name)
+
+
+def _check_file(settings: dict[str, Any], name: str) -> None:
+    if settings[name] is not None and not Path(settings[name]).is_file():
+        message = f"--{name.replace('_', '-')}: there is no file {settings[name]}."
+        raise InvalidParameterError(name, settings[name], "a file", message=message)
 
 
 def _check_keys(settings: dict[str, Any]) -> None:
@@ -142,6 +141,7 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     from .app import create_app, voice_of
     from .connections import Connections
+    from .ending import Server, ends_by_signal, unload_all
 
     _begin_log(settings["access_log"])
     forge.list_models()  # a file of models that can't be read is told now
@@ -152,11 +152,18 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
 
     def reload() -> None:
         nonlocal in_force
+        config = in_force["config"]
+        if config is not None and config.exists() and not config.is_file():  # a pipe would hold up everybody
+            message = f"{config}: it is no file that can be read again."
+            raise InvalidParameterError("config", str(config), "a file", message=message)
         wanted = read_anew()
         found = {**wanted, **{name: settings[name] for name in RESTART}}
         with _told_with_its_file(found):
             _check_keys(found)
+            _check_file(found, "api_key_file")
             app.state.service.configure(_config(forge, found, _known(forge, found)))
+        for name in sorted(set(found["pin"]) - set(in_force["pin"])):
+            app.state.service.residency.preload(name)
         forge.pool.memory_budget = found["memory"]
         late = [name for name in RESTART if wanted[name] != in_force[name]]
         if late:
@@ -177,40 +184,20 @@ def _serve(forge: LlamaForge, settings: dict[str, Any], read_anew: Callable[[], 
         log_level="warning",
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=_DRAIN,
     )
     try:
         uvicorn_config.load()
     except OSError as error:  # ssl.SSLError is one
         message = f"--tls-cert {settings['tls_cert']} and --tls-key {settings['tls_key']} can't be used: {error}"
         raise click.UsageError(message) from None
-    with _listen(settings) as sockets:
+    with contextlib.ExitStack() as held:
+        held.callback(unload_all, forge)
+        sockets = held.enter_context(_listen(settings))
         gc.collect()
         gc.freeze()  # all this stays: no pause of the collector's has to look at it
         click.echo(f"Serving {', '.join(names) or 'all named models'} at {_where(settings, sockets)}. Ctrl-C ends it.")
-        with contextlib.suppress(KeyboardInterrupt), _terminating():
-            asyncio.run(_run(_server(uvicorn_config), sockets, files, reload))
-
-
-class _Terminated(SystemExit):
-    """Raised instead of ending by SIGTERM, which runs no ``finally``: models and the socket's file would stay."""
-
-
-@contextlib.contextmanager
-def _terminating() -> Iterator[None]:
-    """SIGTERM raises _Terminated; uvicorn sends it again once answers have ended."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def terminate(number: int, frame: Any) -> None:
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with ends_by_signal(held.close):
+            asyncio.run(_run(Server(uvicorn_config, app.state.service), sockets, files, reload))
 
 
 def _begin_log(access_log: str) -> None:
@@ -255,20 +242,6 @@ async def _run(
             await watching
 
 
-def _server(config: uvicorn.Config) -> uvicorn.Server:
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        """Ends at once when it is told a second time, also by SIGTERM."""
-
-        def handle_exit(self, sig: int, frame: Any) -> None:
-            if self.should_exit and sig == signal.SIGTERM:
-                self.force_exit = True
-            super().handle_exit(sig, frame)
-
-    return Server(config)
-
-
 def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...]) -> ServeConfig:
     from .connections import connections_possible
 
@@ -279,7 +252,10 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         hosts = ("*",)  # no web page reaches a socket in the file system
     for model in settings["pin"]:
         with _placed(settings, "pin", model):
-            forge.get_model(model)
+            name = forge.get_model(model).name
+        if names and name not in names:
+            message = f"pin: {model!r} is not among the models to serve: {', '.join(names)}."
+            raise InvalidParameterError("pin", model, "a model to serve", message=message)
     key_file = settings["api_key_file"]
     log = settings["access_log"]
     return ServeConfig(
@@ -294,7 +270,7 @@ def _config(forge: LlamaForge, settings: dict[str, Any], names: tuple[str, ...])
         write_timeout=settings["write_timeout"],
         keep_alive_timeout=settings["keep_alive_timeout"],
         max_connections=connections_possible(settings["max_connections"]),
-        store=settings["store_size"],
+        store_size=settings["store_size"],
         idle=settings["idle"],
         pinned=frozenset(settings["pin"]),
         access_log=None if log == "off" else log,
@@ -330,6 +306,8 @@ def _told_with_its_file(settings: dict[str, Any]) -> Iterator[None]:
     try:
         yield
     except InvalidParameterError as error:
-        if error.name in settings.get(_FROM_FILE, ()):
+        name = _OPTIONS.get(error.name, error.name)
+        error.message = error.message.replace(f"{error.name} must", f"{name} must", 1)
+        if name in settings.get(_FROM_FILE, ()):
             error.message = f"{settings['config']}: {error.message}"
         raise

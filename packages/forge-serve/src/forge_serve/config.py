@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from llamaforge.errors import InvalidParameterError
 
@@ -11,9 +12,11 @@ from .keys import Key
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _POSITIVE = (
-    *("store", "max_body", "max_queue", "max_wait", "turn", "ping"),
+    *("store_size", "max_body", "max_queue", "max_wait", "turn", "ping"),
     *("read_timeout", "write_timeout", "keep_alive_timeout", "max_connections"),
 )
+_ORIGIN: Final = re.compile(r"\*|null|[a-z][a-z0-9+.-]*://[^/?#\s@A-Z]+")
+_HOST: Final = re.compile(r"[^/\s:]+|[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*:[0-9A-Fa-f.:]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +47,7 @@ class ServeConfig:
     """Seconds after which a model that nobody uses is unloaded. None: it stays."""
     pinned: frozenset[str] = field(default_factory=frozenset)
     """Models that are loaded at the start and never unloaded to make room."""
-    store: int = 64_000_000
+    store_size: int = 64_000_000
     """Bytes of responses that are kept for ``previous_response_id``."""
     access_log: Literal["text", "json"] | None = None
     """How requests are logged, by the logger ``llamaforge.access``. None: they aren't."""
@@ -69,3 +72,11 @@ class ServeConfig:
                 raise InvalidParameterError(name, getattr(self, name), "a positive number")
         if self.idle is not None and not self.idle >= 0:
             raise InvalidParameterError("idle", self.idle, "seconds, at least 0")
+        for name in self.hosts:
+            if not _HOST.fullmatch(name):
+                expected = "names without scheme and port, such as models.example.com"
+                raise InvalidParameterError("hosts", name, expected)
+        for origin in self.cors_origins:
+            if not _ORIGIN.fullmatch(origin):
+                expected = "origins in lower case, without a path, such as https://example.com"
+                raise InvalidParameterError("cors_origins", origin, expected)

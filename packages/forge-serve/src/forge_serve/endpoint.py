@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from llamaforge.arriving import arriving
 
 from .asked import Voice
-from .errors import Problem, invalid, problem
+from .errors import Problem, ending, invalid, problem
 from .exchange import ClientGone, Exchange
 from .metrics import Counted
 from .service import Service
@@ -56,7 +56,9 @@ class Endpoint:
                 counted.ending = "disconnected"
             except asyncio.CancelledError:
                 counted.ending = "disconnected"
-                raise
+                if not self.service.ending.is_set():
+                    raise
+                await self._fail(exchange, ending(), counted)
             except Exception as error:  # noqa: BLE001 - each has an answer
                 await self._fail(exchange, error, counted)
 

@@ -54,6 +54,11 @@ class Problem(Exception):
     headers: dict[str, str] = field(default_factory=dict)
 
 
+def ending() -> Problem:
+    """What a client is told whose answer is cut off by the end of the server."""
+    return Problem(503, _UNAVAILABLE, "The server has been stopped.", headers={"retry-after": "10"})
+
+
 def invalid(message: str, param: str | None = None) -> Problem:
     """A request that can't be carried out as it stands."""
     return Problem(400, _INVALID, message, param)

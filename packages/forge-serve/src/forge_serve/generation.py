@@ -13,7 +13,7 @@ from llamaforge.results import Event
 from .asked import Asked, Dialect, Writer, seconds_of
 from .dialects.ollama import OllamaWriter
 from .endpoint import Endpoint, deadline, ignored_header
-from .errors import invalid, problem
+from .errors import ending, invalid, problem
 from .exchange import Exchange
 from .metrics import Counted
 from .service import Service
@@ -39,7 +39,13 @@ class Generation(Endpoint):
         counted.model = self.service.residency.entry(asked.model).name
         writer = self._dialect.writer(asked)
         beside = [self._keep_alive(exchange, writer)] if asked.stream else []
-        await self.watched(exchange, self._answer(exchange, asked, writer), counted, *beside)
+        try:
+            await self.watched(exchange, self._answer(exchange, asked, writer), counted, *beside)
+        except asyncio.CancelledError:
+            if asked.stream and exchange.started and self.service.ending.is_set():
+                await exchange.write(writer.failure(ending()))
+                await exchange.end()
+            raise
 
     async def _keep_alive(self, exchange: Exchange, writer: Writer) -> None:
         """Send a sign of life where nothing was sent for a while: while a model loads, or a prompt is computed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from llamaforge import LlamaForge
 
@@ -24,9 +25,11 @@ class Service:
     metrics: Metrics
     watch: Watch
     responses: Store
+    ending: asyncio.Event = field(default_factory=asyncio.Event)
+    """The server ends: who waits for nothing but the next change stops, and requests that are cancelled are told."""
 
     def configure(self, config: ServeConfig) -> None:
         """Go on with other settings. The access log stays as it is."""
         self.config = config
         self.residency.configure(config)
-        self.responses.limit = config.store
+        self.responses.limit = config.store_size

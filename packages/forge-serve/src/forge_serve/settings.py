@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -67,11 +67,14 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises InvalidParameterError, which names the file and what is wrong in it.
     """
     try:
-        content = tomllib.loads(path.read_text("utf-8"))
+        content = tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise _wrong(path, f"it can't be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _wrong(path, f"it is not TOML: {error}") from None
+    for name in content:
+        if "-" in name and name.replace("-", "_") in content:
+            raise _wrong(path, f"{name} is there twice, also as {name.replace('-', '_')}.")
     content = {name.replace("-", "_"): value for name, value in content.items()}
     for name in content:
         if name not in Settings.__struct_fields__:
@@ -108,6 +111,8 @@ def _plain(error: msgspec.ValidationError) -> str:
     """msgspec's message in the words of the file: ``port: expected int, got str``."""
     what, _, where = str(error).partition(" - at `$.")
     what = what.replace("`", "").replace(" | null", "")
+    if what.startswith("Invalid enum value"):  # there is only one
+        what = f"Expected {', '.join(map(repr, get_args(AccessLog)))}, got {what.removeprefix('Invalid enum value ')}"
     return f"{where.rstrip('`')}: {what[0].lower()}{what[1:]}" if where else what
 
 

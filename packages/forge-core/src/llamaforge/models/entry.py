@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -10,6 +11,8 @@ from ..errors import InvalidParameterError
 from ..sources.redact import redact
 from .masking import shown
 
+_SERVERS: Final = ("api_base", "endpoint")
+"""The load parameters that name a server."""
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
@@ -53,6 +56,11 @@ class ModelEntry:
             if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
                 raise InvalidParameterError(name, value, "a mapping whose keys are strings", show_value=False)
 
+    @property
+    def is_on_server(self) -> bool:
+        """Whether a server that runs already has it: see :func:`is_on_server`."""
+        return self.backend is not None and is_on_server(self.parameters)
+
     def describe(self) -> dict[str, Any]:
         """All its data as plain values, with secrets masked."""
         return {
@@ -74,6 +82,12 @@ class ModelEntry:
 
     def __repr__(self) -> str:
         return f"ModelEntry({', '.join(f'{name}={value!r}' for name, value in self.describe().items())})"
+
+
+def is_on_server(parameters: Mapping[str, object]) -> bool:
+    """Whether load parameters name a server that runs already, so that a model's path is its name there: never a path
+    on this machine, and nothing to be fetched."""
+    return any(parameters.get(name) for name in _SERVERS)
 
 
 def _is_clean(name: str) -> bool:

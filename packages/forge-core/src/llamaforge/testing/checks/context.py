@@ -107,6 +107,8 @@ class ContextChecks(Kit):
             expect_equal(counts.prompt_tokens + counts.truncated_tokens, whole, "tokens that were read and left out")
             expect(counts.prompt_tokens <= SMALL - 4, f"at most {SMALL - 4} prompt_tokens, to leave room for 4", counts)
             expect(counts.prompt_tokens >= SMALL // 2, f"at least {SMALL // 2} prompt_tokens: no more is cut", counts)
+            most = _usage(small.ask(long, **{**raw, **small.limit(1)}, truncation="auto")).prompt_tokens
+            expect_equal(most, counts.prompt_tokens + 3, "prompt_tokens with max_tokens=1, three more than with 4")
             half = _usage(small.ask(long, **{**raw, **small.limit(SMALL)}, truncation="auto")).prompt_tokens
             expect_equal(half, SMALL // 2, f"prompt_tokens with max_tokens={SMALL}, half of the context")
             free = _usage(small.ask(long, raw=True, **subject.greedy, truncation="auto")).prompt_tokens

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from ...errors import InvalidAnswerError, LlamaForgeError, RequestError
+from ...errors import ConstraintError, InvalidAnswerError, LlamaForgeError, RequestError
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
 from ..kit import Kit
@@ -33,10 +33,15 @@ _SWITCH: Final = {
 }
 """Arguments are an object even where a schema doesn't say it."""
 TOOLS: Final = [
-    {"type": "function", "function": {"name": "paint", "description": "Paint the boat.", "parameters": _COLOUR}},
-    {"type": "function", "function": {"name": "door", "description": "Open or close it.", "parameters": _STATE}},
-    {"type": "function", "function": {"name": "lamp", "description": "Turn it on or off.", "parameters": _SWITCH}},
+    {"type": "function", "function": {"name": "paint_boat", "description": "Paint the boat.", "parameters": _COLOUR}},
+    {"type": "function", "function": {"name": "open_door", "description": "Open or close it.", "parameters": _STATE}},
+    {
+        "type": "function",
+        "function": {"name": "set_lamp", "description": "Turn it on or off.", "parameters": _SWITCH},
+    },
 ]
+_ANY_SET: Final = {"type": "object", "properties": {"of": {"type": "array", "uniqueItems": True}}}
+"""What no engine enforces token by token."""
 TOKENS: Final = 64
 
 
@@ -52,7 +57,7 @@ class ToolingChecks(Kit):
         if not subject.declares("tools", "tool_choice"):
             subject.refuses(tools=TOOLS)
             return
-        for name in ("door", "paint", "lamp"):
+        for name in ("open_door", "paint_boat", "set_lamp"):
             for tools in (TOOLS, TOOLS[::-1]):
                 choice = {"type": "function", "function": {"name": name}}
                 answer = self._answered_with(subject, tools=tools, tool_choice=choice)
@@ -61,6 +66,36 @@ class ToolingChecks(Kit):
                 called = [call.function.name for call in answer.tool_calls]
                 expect(called and set(called) == {name}, f"calls of {name} alone", called)
                 self._is_sound(answer)
+
+    def test_a_tool_that_is_not_strict_has_any_arguments(self, subject: Subject) -> None:
+        """A tool with ``"strict": False`` is called with any JSON object, though its schema can't be enforced and is
+        refused otherwise.
+
+        Why: a program that checks arguments itself needs no schema that an engine can enforce. Look at: schemas that
+        are compiled whatever ``strict`` says.
+        """
+        if not subject.declares("tools", "tool_choice"):
+            subject.refuses(tools=TOOLS)
+            return
+
+        def asked(**more: Any) -> GeneratedText:
+            tool = {"type": "function", "function": {"name": "sort_sails", "parameters": _ANY_SET, **more}}
+            given = {**subject.greedy, **subject.limit(TOKENS), "tools": [tool], "tool_choice": "required"}
+            return subject.generate(None, given)
+
+        try:
+            asked()
+        except ConstraintError:
+            answer = subject.answered(lambda: asked(strict=False), "an answer with a tool that is not strict")
+        except LlamaForgeError:
+            return  # a server's own rule
+        else:
+            return
+        expect(answer.tool_calls, "a tool call", answer.to_dict())
+        if answer.finish_reason == "tool_calls":
+            for call in answer.tool_calls:
+                value = _read(call.function.arguments)
+                expect(isinstance(value, dict), "a JSON object", call)
 
     def test_no_tool_is_called_where_none_may_be(self, subject: Subject) -> None:
         """With tool_choice="none" the answer is text, and without tools there are no calls.
@@ -192,10 +227,10 @@ class ToolingChecks(Kit):
         if not cut:
             expect_equal(answer.finish_reason, "tool_calls", "finish_reason of an answer with calls")
             expect(not str(answer).strip(), "no text beside the calls", answer)
-        arguments = {
-            "paint": [{"colour": "red"}, {"colour": "green"}],
-            "door": [{"open": True}, {"open": False}],
-            "lamp": [{"on": 0}, {"on": 1}],
+        arguments: dict[str, list[Any]] = {
+            "paint_boat": [{"colour": "red"}, {"colour": "green"}],
+            "open_door": [{"open": True}, {"open": False}],
+            "set_lamp": [{"on": 0}, {"on": 1}],
         }
         for call in answer.tool_calls:
             expect(call.id, "an id of each call", call)

@@ -16,7 +16,7 @@ from ...results import Event, Finished, TextDelta, ToolCallDelta
 from ..fakes import ToyBackend
 from ..fakes.backends import INSTRUCTIONS, ToyConfig
 from .entry import Defect
-from .planting import in_chats, in_chats_in_loops, in_loops, in_raw_prompts, plant, usage, when_sampled
+from .planting import Moment, in_chats, in_chats_in_loops, in_loops, in_raw_prompts, plant, usage, when_sampled
 
 EDGE: Final = "test_the_context_ends_alike_on_every_path"
 UNASKED: Final = "test_nothing_is_cut_on_any_path_unasked"
@@ -24,6 +24,7 @@ SAME: Final = "test_truncation_is_the_same_on_every_path"
 KEEPS: Final = "test_truncation_keeps_what_it_must"
 TEXT: Final = "test_a_text_loses_its_beginning_on_request"
 NAMED: Final = "test_the_named_tool_is_called"
+ANY: Final = "test_a_tool_that_is_not_strict_has_any_arguments"
 NONE: Final = "test_no_tool_is_called_where_none_may_be"
 CALLS: Final = "test_calls_are_the_same_on_every_path"
 FORMATS: Final = "test_formats_are_followed_on_every_path"
@@ -262,8 +263,18 @@ def _free(request: GenerationRequest) -> GenerationRequest:
     return replace(request, tools=tools or None)
 
 
-def _is_text(request: GenerationRequest) -> bool:
-    return (request.response_format or {}).get("type") == "text"
+def _strict(request: GenerationRequest) -> GenerationRequest:
+    tools = [{**tool, "function": {**tool["function"], "strict": True}} for tool in request.tools or ()]
+    return replace(request, tools=tools or None)
+
+
+def _without_loose_tools(request: GenerationRequest) -> GenerationRequest:
+    tools = [tool for tool in request.tools or () if tool["function"].get("strict") is not False]
+    return replace(request, tools=tools or None)
+
+
+def _is_text(moment: Moment) -> bool:
+    return (moment.request.response_format or {}).get("type") == "text"
 
 
 def _guess(target: str, name: str) -> Defect:
@@ -318,6 +329,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     Defect(name="calls without an id", target="edging:CallsWithoutAnId", checks=(NAMED, CALLS)),
     Defect(name="calls with other arguments", target="edging:CallsWithOtherArguments", checks=(NAMED,)),
     plant("leaves arguments free of their schema", NAMED, change=_free),
+    plant("takes all tools for strict", ANY, change=_strict),
+    plant("loses tools that are not strict", ANY, change=_without_loose_tools),
     Defect(name="says the call, too", target="edging:SaysTheCallToo", checks=(CALLS,)),
     Defect(name="says stop after calls", target="edging:SaysStopAfterCalls", checks=(NAMED, CALLS)),
     plant("calls where none may be", NONE, change=_required),

@@ -206,6 +206,7 @@ PROMISES: Final = (
         "P19",
         "tools",
         (
+            "test_a_tool_that_is_not_strict_has_any_arguments",
             "test_tools_are_rendered",
             "test_a_required_tool_is_called",
             "test_tool_turns_need_tools",
