@@ -233,6 +233,28 @@ def test_bad_bodies(serve: Serve, path: str, content: bytes, status: int) -> Non
         assert "error" in json.loads(told)
 
 
+def test_a_list_that_begins_with_a_number_is_counted_too(server: Running) -> None:
+    """Lists of tokens alone aren't: they may be long."""
+    for item in (b"{}", b"[0]", b'""', b"true"):
+        content = b'{"model": "one", "prompt": [0' + b"," + b",".join([item] * 100_000) + b"]}"
+        status, _, told = post(server, "/v1/completions", content)
+        assert status == 400
+        assert b"holds too much" in told
+    status, _, told = post(server, "/v1/completions", b'{"model": "one", "prompt": [0' + b",7" * 150_000 + b"]}")
+    assert b"lists of tokens aren't served" in told
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_long_names_are_not_told_in_full(server: Running, path: str) -> None:
+    status, _, told = post(server, path, body() | {"model": "m" * 1_000_000})
+    assert status == 404
+    assert len(told) < 10_000
+    assert b"There is no model" in told
+    assert b"Known models" in told
+    _, headers, _ = post(server, path, body() | {"f" * 1_000_000: 1})
+    assert "f" * 64 in headers["llamaforge-ignored"].split(", ")
+
+
 def test_paths_that_are_not_there(server: Running) -> None:
     assert json.loads(post(server, "/v1/nothing", {})[2])["error"]["message"] == "There is nothing at /v1/nothing."
     assert json.loads(post(server, "/api/nothing", {})[2]) == {"error": "There is nothing at /api/nothing."}

@@ -310,6 +310,23 @@ def test_what_is_no_text_is_refused_or_no_answer() -> None:
     assert accepts(schema_format({}), '"\\ud83d\\ude00"')
 
 
+@pytest.mark.parametrize("text", ['"é/😀"', r'"\u00e9\/\uD83D\ude00"'])
+def test_names_and_constants_have_any_spelling(text: str) -> None:
+    schema = {"type": "object", "properties": {"é/😀": {}}, "required": ["é/😀"], "additionalProperties": False}
+    assert accepts(schema_format(schema), f"{{{text}: 1}}")
+    assert accepts(schema_format({"const": "é/😀"}), text)
+    assert accepts(schema_format({"enum": ["a", "é/😀"]}), text)
+    assert accepts(schema_format({"type": "string", "pattern": "^.{3}$"}), text)
+    assert not accepts(schema_format({"const": "e"}), text)
+
+
+@pytest.mark.parametrize(
+    "text", [r'"\ud800"', r'"\ude00\ud83d"', r'"\u00"', r'"\x"', '"\n"', '"a', 'a"', '"a""b"', '"\\"', r'"\"' * 100_000]
+)
+def test_strings_that_are_none(text: str) -> None:
+    assert not accepts(schema_format({}), text)
+
+
 def of_many(count: int, **more: Any) -> dict[str, Any]:
     schema = {"type": "object", "properties": {f"p{index}": {"type": "string"} for index in range(count)}, **more}
     return {"type": "json_schema", "json_schema": {"name": "many", "schema": schema}}
@@ -319,9 +336,24 @@ def test_very_many_properties() -> None:
     """A schema that is too large to be followed is refused at once, and never taken for one that refuses the text."""
     names = [f"p{index}" for index in range(2000)]
     assert accepts(of_many(2000, required=names), json.dumps(dict.fromkeys(names, "")))
-    assert accepts(of_many(490), "{}")
+    two = [
+        of_many(400)["json_schema"]["schema"],
+        {"type": "object", "properties": {f"q{name}": {} for name in names[:400]}},
+    ]
     with pytest.raises(ConstraintError, match="can't be followed to the end of an answer"):
-        accepts(of_many(600), "{}")
-    with pytest.raises(ConstraintError, match="more than 666 properties in a row may be left out") as caught:
-        accepts(of_many(20_000), "{}")
-    assert caught.value.place.endswith("/properties")
+        accepts({"type": "json_schema", "json_schema": {"schema": {"anyOf": two}}}, "{}")
+
+
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize(("most", "required"), [(498, []), (666, ["z"])])
+def test_what_is_too_many_is_refused_at_once(most: int, required: list[str], closed: bool) -> None:
+    """And what isn't refused at once can be followed to its end, by all ways."""
+    more = {"required": required, **({} if required or not closed else {"additionalProperties": False})}
+    last = dict.fromkeys(required, "")
+    for text in (last, {"p0": "", **last}, {f"p{most - 1}": "", **last}, {"p0": "", f"p{most - 1}": "", **last}):
+        assert accepts(of_many(most, **more), json.dumps(text))
+    for count in (most + 1, 20_000):
+        reason = f"more than {most} properties in a row may be left out"
+        with pytest.raises(ConstraintError, match=reason) as caught:
+            accepts(of_many(count, **more), "{}")
+        assert caught.value.place.endswith("/properties")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _OUTCOMES: Final[Mapping[type[BaseException], Outcome]] = {Problem: "refused", ClientGone: "cancelled"}
 """How our own exceptions end a request, for observers."""
+_LONGEST: Final = 64
+"""Characters of a field's name in a header."""
 
 
 class Endpoint:
@@ -118,4 +120,4 @@ def ignored_header(names: list[str]) -> dict[str, str]:
     """What the client is told of fields that mean nothing here."""
     if not names:
         return {}
-    return {"llamaforge-ignored": ", ".join(quote(name, safe="[]") for name in names[:32])}
+    return {"llamaforge-ignored": ", ".join(quote(name[:_LONGEST], safe="[]") for name in names[:32])}

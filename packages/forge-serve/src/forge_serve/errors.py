@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Final
 
 from llamaforge.errors import (
     AuthenticationError,
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 UNFORESEEN = "The server failed unexpectedly; its log says why."
 """What clients are told of an error that nobody foresaw."""
 
+_LONGEST: Final = 8000
+"""Characters of a message."""
 _OF_PYTHON = ', or pass on_unsupported="drop" to ignore it'
 """Advice that helps in Python only: requests to the server can't set it."""
 _PARAMETER = "the parameter "
@@ -52,6 +55,10 @@ class Problem(Exception):
     code: str | None = None
     """A name that clients know, such as ``context_length_exceeded``."""
     headers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.message) > _LONGEST:  # it has what the client sent
+            self.message = f"{self.message[: _LONGEST // 2]} ... {self.message[-_LONGEST // 2 :]}"
 
 
 def ending() -> Problem:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +17,8 @@ _ANY_SPACING: Final[Mapping[str, object]] = {
     "json_allow_general_unicode_escapes": True,
 }
 """White space anywhere, and any spelling of a string: a text is judged by what it means."""
+_STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*("?)')
+"""A string of JSON, or the beginning of one that has no end."""
 
 
 def accepts(response_format: Mapping[str, Any] | type[Any], text: str) -> bool:
@@ -45,6 +49,16 @@ def _of_type(kind: Any) -> Mapping[str, Any]:
     return type_format(kind)
 
 
+def _respelled(text: str) -> str:
+    """A JSON text with its strings as the grammar spells the names and constants of a schema: ``"é"`` for
+    ``"\\u00e9"``."""
+
+    def respelled(found: re.Match[str]) -> str:
+        return json.dumps(json.loads(found[0]), ensure_ascii=False) if found[1] else found[0]
+
+    return _STRING.sub(respelled, text.strip(" \t\r\n"))
+
+
 def _matches(grammar: Grammar, text: str, *, strips: bool = False) -> bool:
     if not isinstance(text, str):
         message = f"text must be a string, not {type(text).__name__}."
@@ -53,7 +67,7 @@ def _matches(grammar: Grammar, text: str, *, strips: bool = False) -> bool:
     if matcher is None:
         raise grammar.error(reason)
     try:
-        data = (text.strip(" \t\r\n") if strips else text).encode()
+        data = (_respelled(text) if strips else text).encode()
     except UnicodeEncodeError:  # half of a surrogate pair, which no answer has
         return False
     taken = matcher.try_consume_tokens(list(data))

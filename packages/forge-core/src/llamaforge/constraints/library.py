@@ -89,5 +89,7 @@ def plain_reason(message: str) -> str:
     remote = _REMOTE.search(reason)
     if remote is not None:
         reason = f"the $ref {remote[1]!r} is in another document, and nothing is fetched. Put it into $defs."
+    if "coerce_one_of" in reason:  # an option that nobody can set here
+        reason = "oneOf: this can't be enforced token by token where several of its schemas may apply. Use anyOf."
     reason = reason if len(reason) <= _LONGEST else reason[:_LONGEST] + "..."
     return reason if reason.endswith(".") else reason + "."

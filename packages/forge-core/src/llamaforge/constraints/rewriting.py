@@ -37,8 +37,10 @@ _IN_PLACE: Final = frozenset(
 """Keywords whose schemas apply to the same value, and so evaluate its properties and items."""
 _TYPES: Final = ("null", "boolean", "number", "string", "array", "object")
 _MOST_LEFT_OUT: Final = 666
-"""Properties in a row that an answer may leave out: with more, :mod:`.library`'s limit of ``max_items_in_row`` is met,
-after a time that grows with their square."""
+"""Properties in a row that an answer may leave out beside a required one: with more, :mod:`.library`'s limit of
+``max_items_in_row`` is met, after a time that grows with their square."""
+_MOST_OPTIONAL: Final = 498
+"""The same where none is required, so that each may be the first one or follow another."""
 _DEEPEST: Final = 100
 """Levels of schemas in schemas."""
 NOTHING: Final[Mapping[str, Any]] = {"anyOf": [False]}
@@ -85,15 +87,16 @@ class Rewriting:
     def _refuse_endless_choice(self, schema: Mapping[str, Any], place: str) -> None:
         """Each property that may be left out is a choice of its own, wherever the answer stands before it."""
         properties, required = schema.get("properties"), schema.get("required")
-        if not isinstance(properties, Mapping) or len(properties) <= _MOST_LEFT_OUT:
+        if not isinstance(properties, Mapping) or len(properties) <= _MOST_OPTIONAL:
             return
         needed = {name for name in required if isinstance(name, str)} if isinstance(required, list | tuple) else set()
+        most = _MOST_LEFT_OUT if needed else _MOST_OPTIONAL
         row = 0
         for name in properties:
             row = 0 if name in needed else row + 1
-            if row > _MOST_LEFT_OUT:
+            if row > most:
                 reason = (
-                    f"more than {_MOST_LEFT_OUT} properties in a row may be left out, which is too much to follow. "
+                    f"more than {most} properties in a row may be left out, which is too much to follow. "
                     "Name those in required that every answer has, or make objects of them."
                 )
                 raise ConstraintError(self.parameter, f"{place}/properties", reason)

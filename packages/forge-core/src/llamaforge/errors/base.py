@@ -13,6 +13,9 @@ _SIMILAR: Final = 0.65
 _BEGINNING: Final = 4
 """Characters from which on the beginning of a name stands for it."""
 
+_LONGEST: Final = 1000
+"""Characters of a name, at most, that may stand for another one: comparing takes its time."""
+
 
 class LlamaForgeError(Exception):
     """Base class of every error that LlamaForge raises on purpose."""
@@ -63,6 +66,8 @@ def closest(name: str, known: Iterable[str]) -> list[str]:
     """
     import difflib
 
+    if len(name) > _LONGEST:
+        return []
     folded: dict[str, str] = {}
     for candidate in known:
         folded.setdefault(_fold(candidate), candidate)
