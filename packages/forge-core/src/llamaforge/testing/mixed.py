@@ -43,7 +43,6 @@ def mixtures(subject: Subject, number: int = 0) -> dict[str, Given]:
                 "json_schema": {"name": name, "strict": True, "schema": property_of_it},
             }
         },
-        "a pattern": {"response_format": {"type": "regex", "regex": f"{name}|[a-z]{{1,9}}"}},
         "a grammar": {"grammar": f'root ::= "yes" | "{name}"'},
         "a tool": {"tools": [tool], "tool_choice": "required"},
         "thoughts": {"reasoning_effort": "low", "max_reasoning_tokens": 2},

@@ -124,7 +124,7 @@ class AsyncMannersChecks(Kit):
         if not subject.full:
             subject.refuses_the_full_contract()
             return
-        given, few = ({**subject.greedy, **subject.limit(tokens)} for tokens in (16, 4))
+        given, few = ({**subject.greedy, **subject.limit(tokens)} for tokens in (8, 4))
 
         async def beside() -> list[GeneratedText]:
             streams = [subject.backend.agenerate_stream(subject.prompt, given) for _ in range(UNREAD)]
@@ -137,7 +137,7 @@ class AsyncMannersChecks(Kit):
 
         what = f"answers beside {UNREAD} asynchronous streams that nobody reads"
         for place, answer in enumerate(Subject.answered(lambda: self.run_async(beside), what)):
-            wanted = subject.known(4 if place < 2 else 16)
+            wanted = subject.known(4 if place < 2 else 8)
             subject.agrees(answer, wanted, "the answer beside a stream that nobody reads, or that stream's own")
 
     def test_asynchronous_calls_leave_no_threads(self, subject: Subject) -> None:

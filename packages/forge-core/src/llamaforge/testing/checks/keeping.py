@@ -22,6 +22,8 @@ from ..ways import ways
 from .memory import NOISE, does_not_grow
 
 REQUESTS: Final = 16
+FORMS: Final = 6
+"""How often all of them are compiled."""
 ROUNDS: Final = 3
 """Within so many times as many requests a cache with a bound has reached it."""
 KEPT: Final = replace(NOISE, traced=NOISE.traced // 8)
@@ -120,7 +122,7 @@ class KeepingChecks(Kit, slow=True):
         does_not_grow(self, ask, REQUESTS, "different parameters", KEPT, ROUNDS)
 
     def test_different_forms_leave_nothing_behind(self, subject: Subject) -> None:
-        """The same with schemas, patterns, grammars and tools of their own.
+        """The same with schemas, grammars and tools of their own.
 
         Why: what is compiled of a form is large, and each caller has others. Look at: caches by schema without a bound.
         """
@@ -134,7 +136,7 @@ class KeepingChecks(Kit, slow=True):
                 with contextlib.suppress(LlamaForgeError):  # what the model can't do, or an answer that is cut
                     subject.backend.generate(subject.prompt, {**subject.limit(1), **given})
 
-        does_not_grow(self, ask, REQUESTS, "different forms", NOISE, ROUNDS)
+        does_not_grow(self, ask, FORMS, "different forms", NOISE, ROUNDS)
 
     def test_no_path_leaves_anything_behind(self, subject: Subject) -> None:
         """Requests on every path, in batches, left, cancelled and refused, each with a prompt, a seed and a stop string

@@ -188,6 +188,7 @@ def _ways(kit: Kit, subject: Subject) -> dict[str, Callable[[], object]]:
 
     ways |= {
         "a deadline that has passed": lambda: subject.generate(None, {**given, "timeout": 1e-6}),
+        "a deadline amid an answer": lambda: subject.generate(None, {**subject.limit(8), "timeout": 0.001}),
         "a raw prompt": lambda: backend.generate(prompt, {**given, "raw": True}),
         "a sampled request": lambda: backend.generate(prompt, subject.limit(2)),
         "a batch": lambda: [item.text for item in backend.generate_batch([prompt, ""], given)],
@@ -203,8 +204,8 @@ def _ways(kit: Kit, subject: Subject) -> dict[str, Callable[[], object]]:
         "render()": lambda: backend.render(messages=TURNS),
     }
     for what, more in mixtures(subject).items():
-        ways[f"a request with {what}"] = partial(backend.generate, prompt, {**subject.limit(2), **more})
-        ways[f"a conversation with {what}"] = partial(backend.chat, TURNS, {**subject.limit(2), **more})
+        ways[f"a request with {what}"] = partial(backend.generate, prompt, {**subject.limit(1), **more})
+        ways[f"a conversation with {what}"] = partial(backend.chat, TURNS, {**subject.limit(1), **more})
     return ways
 
 

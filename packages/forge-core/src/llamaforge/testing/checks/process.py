@@ -176,10 +176,10 @@ def _requests(kit: ProcessChecks, subject: Subject) -> Iterator[tuple[str, Calla
     yield "a batch", lambda: list(backend.generate_batch([subject.prompt], given))
     yield "an asynchronous batch", lambda: kit.run_async(lambda: _all_items(backend, subject.prompt, given))
     asking: dict[str, Callable[[Mapping[str, Any]], object]] = {
-        "a request": lambda more: backend.generate(subject.prompt, {**subject.limit(2), **more})
+        "a request": lambda more: backend.generate(subject.prompt, {**subject.limit(1), **more})
     }
     if subject.has_template:
-        asking["a conversation"] = lambda more: backend.chat(_TURNS, {**subject.limit(2), **more})
+        asking["a conversation"] = lambda more: backend.chat(_TURNS, {**subject.limit(1), **more})
     for what, more in mixtures(subject).items():
         for way, ask in asking.items():
             yield f"{way} with {what}", partial(_unless_refused, ask, more)

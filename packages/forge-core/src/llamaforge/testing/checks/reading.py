@@ -29,7 +29,7 @@ MANY: Final = 12
 """Turns of a long conversation."""
 WORDS: Final = (3000, 1700, 900, 600, 400, 250, 150, 60)
 """Words of a long prompt: the first number that fits."""
-TALE: Final = ("and", "the", "dog", "of", "his", "house", "came", "from", "an", "island")
+TALE: Final = ("and", "keeper", "garden", "evening", "house", "letter", "harbour", "before", "little", "island")
 
 
 class ReadingChecks(Kit):

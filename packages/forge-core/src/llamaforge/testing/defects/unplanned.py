@@ -37,7 +37,7 @@ UNREAD: Final = "test_an_asynchronous_stream_that_nobody_reads_stops_nobody"
 BESIDE: Final = "test_requests_are_computed_side_by_side"
 SLOW_ECHO: Final = {"sound": ECHO, "parameters": {"delay": 0.002}}
 MEMORY: Final = "test_a_models_memory_is_told_in_bytes"
-KEPT: Final = 200_000
+KEPT: Final = 300_000
 """Bytes."""
 
 Request = GenerationRequest
