@@ -111,6 +111,12 @@ class ContextChecks(Kit):
             expect_equal(most, counts.prompt_tokens + 3, "prompt_tokens with max_tokens=1, three more than with 4")
             half = _usage(small.ask(long, **{**raw, **small.limit(SMALL)}, truncation="auto")).prompt_tokens
             expect_equal(half, SMALL // 2, f"prompt_tokens with max_tokens={SMALL}, half of the context")
+            fits = long[-int(0.75 * SMALL * len(long) / whole) :]
+            alone = _usage(small.ask(fits, **{**raw, **small.limit(1)})).prompt_tokens
+            if alone > SMALL // 2:
+                asked = {**raw, **small.limit(SMALL // 2), "truncation": "auto"}
+                came = _usage(small.ask(fits, **asked)).prompt_tokens
+                expect_equal(came, SMALL // 2, f"prompt_tokens of {alone} with max_tokens={SMALL // 2}")
             free = _usage(small.ask(long, raw=True, **subject.greedy, truncation="auto")).prompt_tokens
             expect(free <= SMALL - SMALL // 4, f"room for {SMALL // 4} tokens without max_tokens", free)
             if not _ends_with(small, long):

@@ -181,6 +181,16 @@ class TakesNoQueueForTheDefault(EchoBackend):
         super().load(model_path, replace(config, max_queue=config.max_queue or 1024))
 
 
+class CutsOnlyWhatDoesNotFitAlone(ToyBackend):
+    """Cuts prompts that leave no room at all, and no other."""
+
+    def prompt(self, request: Request) -> tuple[list[int], int]:
+        """Whole, where there is room for a token."""
+        tokens, truncated = super().prompt(request)
+        whole = self.tokenize(self.render_request(request), bool(request.raw or request.parse_special))
+        return (whole, 0) if truncated and len(whole) < self.settings.n_ctx else (tokens, truncated)
+
+
 class _HasPlaces(AsyncToyBackend):
     """Has so many places for asynchronous answers."""
 
@@ -264,6 +274,11 @@ _UNPLANNED: Final = defects_of(
     ("TellsNoReuse", "tells nothing of what it reuses", (REUSED,), {"sound": ECHO}),
     ("LetsEverybodyWait", "passes max_queue on to nobody", (FULL,), SLOW_ECHO),
     ("TakesNoQueueForTheDefault", "takes no queue for the default", (FULL,), SLOW_ECHO),
+    (
+        "CutsOnlyWhatDoesNotFitAlone",
+        "makes no room for max_tokens",
+        ("test_a_text_loses_its_beginning_on_request",),
+    ),
     ("HasOnePlace", "waits for an asynchronous reader", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
     ("HasTwoPlaces", "waits for two asynchronous readers", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
     ("ShowsItsKeyWhereItOverflows", "shows its key where it overflows", ("test_no_way_shows_a_secret",)),
