@@ -25,7 +25,7 @@ BASE: Final[Sequence[Turn]] = (
     {"role": "user", "content": "The grey one. What does the keeper do?"},
 )
 SYSTEM: Final[Turn] = {"role": "system", "content": "You are the keeper's dog, and you bark at gulls."}
-MANY: Final = 12
+MANY: Final = 22
 """Turns of a long conversation."""
 WORDS: Final = (3000, 1700, 900, 600, 400, 250, 150, 60)
 """Words of a long prompt: the first number that fits."""

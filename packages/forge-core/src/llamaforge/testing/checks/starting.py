@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable
@@ -96,16 +97,21 @@ class StartingChecks(Kit):
             return
         given: dict[str, Any] = {**subject.greedy, **subject.limit(16)}
 
-        async def make() -> tuple[int, int]:
-            before = threading.active_count()
+        async def make() -> tuple[int, int, int]:
+            before, tasks = threading.active_count(), asyncio.all_tasks()
             streams = [subject.backend.agenerate_stream(subject.prompt, given) for _ in range(4)]
-            counts = subject.backend.requests_in_flight, threading.active_count() - before
+            counts = (
+                subject.backend.requests_in_flight,
+                threading.active_count() - before,
+                len(asyncio.all_tasks() - tasks),
+            )
             for stream in streams:
                 await stream.aclose()
             return counts
 
         came = Subject.answered(lambda: self.run_async(make), "asynchronous streams that nobody has read")
-        expect_equal(came, (0, 0), "requests_in_flight and new threads of asynchronous streams that nobody has read")
+        what = "requests_in_flight, new threads and new tasks of asynchronous streams that nobody has read"
+        expect_equal(came, (0, 0, 0), what)
 
     def test_a_deadline_holds_while_a_prompt_is_read(self, subject: Subject) -> None:
         """A timeout of a quarter of the time that a long prompt takes ends the call well before it is read.

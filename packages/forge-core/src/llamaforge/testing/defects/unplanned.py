@@ -33,6 +33,7 @@ OFF: Final = "test_a_cache_that_is_off_reuses_nothing"
 REUSED: Final = "test_a_beginning_that_comes_again_is_reused"
 FULL: Final = "test_more_than_the_queue_holds_is_refused"
 COUNTED: Final = "test_a_form_is_no_part_of_the_prompt"
+MANY_TURNS: Final = "test_each_turn_of_a_long_conversation_counts"
 UNREAD: Final = "test_an_asynchronous_stream_that_nobody_reads_stops_nobody"
 BESIDE: Final = "test_requests_are_computed_side_by_side"
 SLOW_ECHO: Final = {"sound": ECHO, "parameters": {"delay": 0.002}}
@@ -191,6 +192,37 @@ class CutsOnlyWhatDoesNotFitAlone(ToyBackend):
         return (whole, 0) if truncated and len(whole) < self.settings.n_ctx else (tokens, truncated)
 
 
+class StartsATaskAtTheCall(AsyncToyBackend):
+    """Has a task that fills a queue, from the call on."""
+
+    def astream(self, request: Request, cancellation: CancellationToken) -> AsyncIterator[Event]:
+        """Reads the queue."""
+        queue: asyncio.Queue[Event | Exception] = asyncio.Queue()
+
+        async def fill() -> None:
+            try:
+                async for event in AsyncToyBackend.astream(self, request, cancellation):
+                    queue.put_nowait(event)
+            except Exception as error:  # noqa: BLE001 - it is the reader's
+                queue.put_nowait(error)
+
+        task = asyncio.get_running_loop().create_task(fill())
+
+        async def read() -> AsyncIterator[Event]:
+            try:
+                while True:
+                    event = await queue.get()
+                    if isinstance(event, Exception):
+                        raise event
+                    yield event
+                    if isinstance(event, Finished):
+                        return
+            finally:
+                task.cancel()
+
+        return read()
+
+
 class _HasPlaces(AsyncToyBackend):
     """Has so many places for asynchronous answers."""
 
@@ -279,6 +311,12 @@ _UNPLANNED: Final = defects_of(
         "makes no room for max_tokens",
         ("test_a_text_loses_its_beginning_on_request",),
     ),
+    (
+        "StartsATaskAtTheCall",
+        "starts asynchronous streams at the call",
+        ("test_an_asynchronous_stream_starts_when_it_is_read",),
+        {"sound": ASYNC},
+    ),
     ("HasOnePlace", "waits for an asynchronous reader", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
     ("HasTwoPlaces", "waits for two asynchronous readers", (UNREAD,), {"sound": ASYNC, "patience": 1.0}),
     ("ShowsItsKeyWhereItOverflows", "shows its key where it overflows", ("test_no_way_shows_a_secret",)),
@@ -325,6 +363,10 @@ def _keeping() -> Callable[[Any], None]:
     return keep
 
 
+def _last_twenty(request: Request) -> Request:
+    return replace(request, messages=request.messages[-20:])
+
+
 def _precise(_: Request) -> None:
     decimal.getcontext().prec += 1
 
@@ -335,6 +377,7 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     *_UNPLANNED,
     plant("leaves out replies that come again", WORDS, change=_once("assistant")),
     plant("leaves out questions that come again", WORDS, change=_once("user")),
+    plant("reads the last twenty turns", MANY_TURNS, change=_last_twenty),
     plant("computes forms with more digits for all", ASKED, where=_has_form, change=_also(_precise)),
     plant(
         "seeds everybody in sampled conversations",
