@@ -516,6 +516,22 @@ class KeepsVectorsByText(Toy):
         return super().compute_embeddings(request, cancellation)
 
 
+class TokenizesInTheLoop(EchoBackend):
+    """Takes its time for each text, and the loop's."""
+
+    async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        threading.Event().wait(len(request.inputs) / 500)
+        return await super().acompute_embeddings(request, cancellation)
+
+
+class ComputesInTheLoop(EchoBackend):
+    """Has a method for event loops that isn't one."""
+
+    async def acompute_embeddings(self, request: EmbeddingRequest, cancellation: CancellationToken) -> EmbeddingBatch:
+        threading.Event().wait(0.3)
+        return self.compute_embeddings(request, cancellation)
+
+
 class TakesIdsOnce(EchoBackend):
     """Token ids that come again are left out."""
 
@@ -568,6 +584,7 @@ VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_the_whole_of_a_text_counts": [EndsAtNul, DropsOtherLetters, ReadsFortyLetters],
     "test_odd_texts_disturb_nobody": [DropsWhatHasNoToken],
     "test_token_ids_are_a_text": [AddsSpecialTokens, LooksTokensUp, TakesIdsOnce],
+    "test_the_loop_goes_on_while_many_texts_are_embedded": [TokenizesInTheLoop, ComputesInTheLoop],
     "test_vectors_and_scores_change_nothing_of_the_process": [SeedsForVectors, CountsItsLoads],
     "test_vectors_and_scores_print_nothing": [ShowsItsProgress, SaysGoodbye],
     "test_usage_adds_up": [CountsPadding, CountsInThreadsAlone],

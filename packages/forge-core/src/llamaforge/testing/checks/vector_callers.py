@@ -7,17 +7,24 @@ import contextlib
 import functools
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
 from ...embeddings import Embeddings
 from ...errors import LlamaForgeError, RequestError
-from ..expect import comes_true, expect, expect_equal, expect_refusal, together
+from ..expect import Told, comes_true, expect, expect_equal, expect_refusal, together
 from ..subject import Subject
 from .comparing_vectors import LONG, TEXTS, VectorKit, embed
 from .memory import REQUESTS, does_not_grow
 
 _CALLERS: Final = 8
+_MANY: Final = 80
+"""How often all texts are embedded at once."""
+_TICK: Final = 0.005
+_ATTEMPTS: Final = 3
+_SHORTEST: Final = 0.15
+"""Seconds that a loaded machine may keep a loop waiting for reasons of its own."""
 
 
 class VectorCallerChecks(VectorKit):
@@ -112,6 +119,44 @@ class VectorCallerChecks(VectorKit):
         stream.close()
         nothing_runs("closing a stream from another thread")
         embed(subject, TEXTS[0])
+
+    def test_the_loop_goes_on_while_many_texts_are_embedded(self, subject: Subject) -> None:
+        """While hundreds of texts are embedded, a task that ticks every 5 ms goes on ticking.
+
+        It fails only where the loop stood still for half of the time, three times out of three.
+
+        Why: a blocked loop stops every other request of a server. Look at: texts that are tokenized in the loop, and a
+        computation that ``acompute_embeddings`` doesn't hand to a thread.
+        """
+        texts = [f"{number}: {text}" for number in range(_MANY) for text in TEXTS]
+        seen = []
+
+        async def embed_all() -> tuple[float, float]:
+            stood = 0.0
+
+            async def tick() -> None:
+                nonlocal stood
+                while True:
+                    slept = time.perf_counter()
+                    await asyncio.sleep(_TICK)
+                    stood += max(0.0, time.perf_counter() - slept - 4 * _TICK)
+
+            ticking, began = asyncio.create_task(tick()), time.perf_counter()
+            await asyncio.sleep(0)
+            try:
+                await subject.backend.aembed(texts)
+                took = time.perf_counter() - began
+                await asyncio.sleep(2 * _TICK)  # the last tick may have been late as well
+            finally:
+                ticking.cancel()
+            return stood, took
+
+        for _ in range(_ATTEMPTS):
+            stood, took = self.run_async(embed_all)
+            if stood <= max(_SHORTEST, took / 2):
+                return
+            seen.append(f"{stood:.2f} s of {took:.2f} s")
+        expect(False, "an event loop that goes on while texts are embedded", Told(f"it stood still for {seen}"))
 
     def test_asynchronous_refusals_agree(self, subject: Subject) -> None:
         """What ``embed`` refuses, ``aembed`` and both streams refuse with the same error.

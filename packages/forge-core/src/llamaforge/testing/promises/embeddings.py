@@ -74,7 +74,12 @@ PROMISES: Final = (
     Promise(
         "V14",
         "threads and event loops get the same vectors, and share computations",
-        ("test_threads_get_their_own_vectors", "test_asynchronous_vectors_agree", "test_asynchronous_refusals_agree"),
+        (
+            "test_threads_get_their_own_vectors",
+            "test_asynchronous_vectors_agree",
+            "test_asynchronous_refusals_agree",
+            "test_the_loop_goes_on_while_many_texts_are_embedded",
+        ),
     ),
     Promise(
         "V15",
