@@ -447,6 +447,7 @@ def _listens(port: int) -> bool:
         (["--unix-socket", "/nowhere/at/all.sock"], "Can't listen on the socket /nowhere/at/all.sock"),
         (["--tls-cert", __file__, "--tls-key", __file__], f"--tls-cert {__file__}"),
         (["--pin", "nobody"], "nobody"),
+        (["nowhere/tiny.gguf"], "nowhere/tiny.gguf."),
         (["--tls-cert", "cert.pem"], "both --tls-cert and --tls-key"),
         (["--api-key-file", "nowhere"], "there is no file nowhere"),
         (["--config", "nowhere.toml"], "nowhere.toml: it can't be read"),
@@ -471,6 +472,7 @@ def test_mistakes(arguments: list[str], message: str) -> None:
         ('models = ["nobody"]', "serve.toml: models: There is no model 'nobody'"),
         ('pin = ["nobody"]', "serve.toml: pin: There is no model 'nobody'"),
         ("idle = -1", "serve.toml: idle must be"),
+        ('models = ["/nowhere/tiny.gguf"]', "serve.toml: models: Nothing is at /nowhere/tiny.gguf."),
         ("store_size = 0", "serve.toml: store_size must be"),
         (
             'models = ["all-minilm-l6-v2"]\npin = ["smollm2-135m-instruct"]',

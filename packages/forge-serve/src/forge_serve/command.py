@@ -16,7 +16,7 @@ import click
 
 from llamaforge import LlamaForge
 from llamaforge.errors import InvalidParameterError, LlamaForgeError
-from llamaforge.sources.kinds import reads_as_reference
+from llamaforge.sources.kinds import absolute_reference, reads_as_reference
 
 from .config import LOOPBACK, ServeConfig
 from .keys import read_keys
@@ -284,6 +284,10 @@ def _known(forge: LlamaForge, settings: dict[str, Any]) -> tuple[str, ...]:
     for model in settings["models"]:
         with _placed(settings, "models", model):
             if model not in forge.list_models() and reads_as_reference(model):
+                place = Path(absolute_reference(model))
+                if place.is_absolute() and not place.exists():
+                    message = f"Nothing is at {place}."
+                    raise InvalidParameterError("models", model, "a model", message=message)
                 forge.add_model(model, model)
             names.append(forge.get_model(model).name)
     return tuple(names)
