@@ -35,12 +35,20 @@ def ask(tmp_path: Path) -> object:
     return run
 
 
-def test_run_and_chat(server: Running, ask: object) -> None:
+def test_run_and_chat(server: Running, ask: object, tmp_path: Path) -> None:
     assert callable(ask)
     done = ask("run", "--server", server.url, "-m", "one", "--top-k", "3", "Hi", "--no-stdin")
     assert (done.stdout, done.returncode) == ("Hello wörld one\n", 0), done.stderr
     chat = ask("chat", "--server", f"{server.url}/v1", "-m", "one", typed="Hi\n/model two\nHi\n")
     assert chat.stdout == "Hello wörld one\nHello wörld two\n", chat.stderr
+    (tmp_path / "own.toml").write_text('[models.mine]\npath = "mine"\nbackend = "echo"\n')
+    own = {"LLAMAFORGE_CONFIG": str(tmp_path / "own.toml")}
+    told = ask("chat", "--server", server.url, "-m", "one", typed="/model\n", **own)
+    assert "Other models: " in told.stderr
+    assert "two" in told.stderr
+    assert "mine" not in told.stderr
+    refused = ask("chat", "--server", server.url, "-m", "one", typed="/model mine\nHi\n", **own)
+    assert "has no model 'mine'" in refused.stderr
 
 
 @pytest.mark.parametrize("shape", [("--choice", "yes", "--choice", "no"), ("--regex", "yes|no")])

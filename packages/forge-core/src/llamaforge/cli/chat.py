@@ -132,8 +132,13 @@ class Chat:
         return {"model": self._session.model, "backend": self._session.backend.name}
 
     def models(self) -> list[str]:
-        """The names of all models."""
-        return self._session.forge.list_models()
+        """The names of the models that can be chosen."""
+        return self._session.models
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether they are a server's."""
+        return self._session.is_remote
 
     def switch_model(self, name: str) -> None:
         """Switch to another model. Raises what loading raises; then the old one stays loaded."""

@@ -53,7 +53,11 @@ class Chat(Protocol):
         """Names of the model and of its backend."""
 
     def models(self) -> list[str]:
-        """The names of all models."""
+        """The names of the models that can be chosen."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether they are a server's."""
 
     def switch_model(self, name: str) -> None:
         """Switch to another model."""
@@ -136,7 +140,8 @@ def _model(chat: Chat, rest: str, tell: Callable[[str], None]) -> None:
     tell(f"Model: {about['model']}, on {about['backend']}")
     others = [name for name in chat.models() if name != about["model"]]
     if not rest and others:
-        tell(f"Other models: {', '.join(others)}. /model also takes a path or any other reference.")
+        more = "" if chat.is_remote else " /model also takes a path or any other reference."
+        tell(f"Other models: {', '.join(others)}.{more}")
 
 
 def _shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import click
@@ -44,6 +44,22 @@ class Session:
     model: str
     backend: BaseBackend
     _display: FetchDisplay
+    is_remote: bool = False
+    """Whether the models are those of a server."""
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models that this one can be replaced with."""
+        names = self.forge.list_models()
+        if not self.is_remote:
+            return names
+        own = self.forge.get_model(self.model)
+        others = {name: self.forge.get_model(name) for name in names}
+        return [
+            name
+            for name, entry in others.items()
+            if entry.backend == own.backend and entry.parameters == own.parameters
+        ]
 
     def switch(self, model: str, check: Callable[[Session], None]) -> Session:
         """Load another model, then unload this one. Raises what ``LlamaForge.load_model`` or *check* raises.
@@ -52,9 +68,12 @@ class Session:
         """
         if model == self.model:
             return self
+        if self.is_remote and model not in self.models:  # a name that the server alone knows, or nobody
+            own = self.forge.get_model(self.model)
+            self.forge.add_model(model, model, own.backend, own.parameters, replace=True)
         with self._display:
             backend = self.forge.load_model(model)
-        other = Session(self.forge, model, backend, self._display)
+        other = replace(self, model=model, backend=backend)
         try:
             check(other)
         except BaseException:
@@ -72,7 +91,7 @@ def loaded_model(choice: ModelChoice) -> Iterator[Session]:
         name = settle(forge, choice)
         with display:
             backend = forge.load_model(name, choice.load)
-        yield Session(forge, name, backend, display)
+        yield Session(forge, name, backend, display, is_remote=choice.server is not None)
 
 
 def settle(forge: LlamaForge, choice: ModelChoice) -> str:
