@@ -55,6 +55,8 @@ class ReadingChecks(Kit):
             "another end of a turn": ({**first, "content": first["content"][:-10] + "end."}, reply, last),
             "another reply": (first, {**reply, "content": "I see the boats. Whose dog do you mean?"}, last),
             "another question": (first, reply, {**last, "content": "The grey one. What does the cormorant do?"}),
+            "two paragraphs": (first, {**reply, "content": f"{reply['content']}\n\nThe grey one?"}, last),
+            "another second one": (first, {**reply, "content": f"{reply['content']}\n\nThe blue one?"}, last),
             "no history": (last,),
             "one turn of all": ({"role": "user", "content": "\n\n".join(turn["content"] for turn in BASE)},),
             "two parts": (first, reply, _parts(last["content"], "And then?")),
