@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 
-from support.serving import Running, Scripted
+from llamaforge import LlamaForge
+from support.serving import Running, Scripted, Serve
 
 ASK = [{"role": "user", "content": "Hi"}]
 
@@ -159,6 +160,20 @@ def test_several_prompts(client: openai.OpenAI) -> None:
     for wrong in ([], [[1, 2]], ["a"] * 200, [1]):
         with pytest.raises(openai.BadRequestError, match="prompt must be a text, or a list of 1 to 128 texts"):
             client.completions.create(model="toy", prompt=wrong)
+
+
+def test_one_request_never_fills_the_queue(forge: LlamaForge, serve: Serve) -> None:
+    """However many answers it wants, it has no more under way than the model takes."""
+    forge.add_model("narrow", "echo", "echo", {"n_parallel": 1, "max_queue": 0, "delay": 0.01})
+    with serve() as server, openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        asked: dict[str, Any] = {"model": "narrow", "prompt": ["one", "two", "three"], "n": 2}
+        texts = [text for text in ("one", "two", "three") for _ in range(2)]
+        assert [choice.text for choice in client.completions.create(**asked).choices] == texts
+        pieces: dict[int, str] = {}
+        for chunk in client.completions.create(**asked, stream=True):
+            for choice in chunk.choices:
+                pieces[choice.index] = pieces.get(choice.index, "") + choice.text
+        assert [pieces[index] for index in range(6)] == texts
 
 
 @pytest.mark.parametrize(

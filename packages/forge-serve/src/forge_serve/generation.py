@@ -88,13 +88,15 @@ class Generation(Endpoint):
                 return
             streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
             if asked.stream:
-                await self._stream(exchange, asked, writer, streams)
+                await self._stream(exchange, asked, writer, streams, backend.concurrency)
             else:
-                answers = await _read_all(streams)
+                answers = await _read_all(streams, backend.concurrency)
                 await exchange.answer(writer.whole(answers), headers=ignored_header(asked.ignored))
 
-    async def _stream(self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream]) -> None:
-        async for choice, event in _events(streams):
+    async def _stream(
+        self, exchange: Exchange, asked: Asked, writer: Writer, streams: list[AsyncTextStream], at_once: int
+    ) -> None:
+        async for choice, event in _events(streams, at_once):
             if not exchange.started:
                 await exchange.start(200, writer.content_type, _STREAMED | ignored_header(asked.ignored))
                 await exchange.write(writer.start() + writer.event(choice, event))
@@ -126,32 +128,42 @@ def _streams(backend: BaseBackend, asked: Asked) -> list[AsyncTextStream]:
 async def read_answers(backend: BaseBackend, asked: Asked) -> list[GeneratedText]:
     """The answers to a request without a stream."""
     async with contextlib.AsyncExitStack() as stack:
-        return await _read_all([await stack.enter_async_context(each) for each in _streams(backend, asked)])
+        streams = [await stack.enter_async_context(each) for each in _streams(backend, asked)]
+        return await _read_all(streams, backend.concurrency)
 
 
-async def _read_all(streams: list[AsyncTextStream]) -> list[GeneratedText]:
+async def _read_all(streams: list[AsyncTextStream], at_once: int) -> list[GeneratedText]:
+    """The texts of all. No more than *at_once* of them are read together, as a model's queue has an end."""
     if len(streams) == 1:
         return [await streams[0].read()]
+    room = asyncio.Semaphore(at_once)
+
+    async def read(stream: AsyncTextStream) -> GeneratedText:
+        async with room:
+            return await stream.read()
+
     try:
         async with asyncio.TaskGroup() as group:
-            reading = [group.create_task(stream.read()) for stream in streams]
+            reading = [group.create_task(read(stream)) for stream in streams]
     except BaseExceptionGroup as failed:
         raise failed.exceptions[0] from None  # the others were cancelled, or failed alike
     return [task.result() for task in reading]
 
 
-async def _events(streams: list[AsyncTextStream]) -> AsyncIterator[tuple[int, Event]]:
-    """The events of all streams as they come, each with its stream's number."""
+async def _events(streams: list[AsyncTextStream], at_once: int) -> AsyncIterator[tuple[int, Event]]:
+    """The events of all streams as they come, each with its stream's number; *at_once* as for whole answers."""
     if len(streams) == 1:
         async for event in streams[0].events():
             yield 0, event
         return
     arrived: asyncio.Queue[tuple[int, Event] | BaseException | None] = asyncio.Queue(64)
+    room = asyncio.Semaphore(at_once)
 
     async def read(number: int, stream: AsyncTextStream) -> None:
         try:
-            async for event in stream.events():
-                await arrived.put((number, event))
+            async with room:
+                async for event in stream.events():
+                    await arrived.put((number, event))
         except Exception as error:  # noqa: BLE001 - it is the reader's
             await arrived.put(error)
         else:
