@@ -532,6 +532,15 @@ class ComputesInTheLoop(EchoBackend):
         return self.compute_embeddings(request, cancellation)
 
 
+class ReadsSixtyWords(EchoBackend):
+    def open_engine(self, model_path: str, config: Any) -> Any:
+        engine = super().open_engine(model_path, config)
+        assert isinstance(engine, EmbeddingEngine)
+        compute = engine.compute
+        engine.compute = lambda texts: compute([TokenizedText(text.token_ids[:60]) for text in texts])  # type: ignore[method-assign]
+        return engine
+
+
 class TakesIdsOnce(EchoBackend):
     """Token ids that come again are left out."""
 
@@ -581,7 +590,7 @@ VECTORS: dict[str, list[type[BaseBackend]]] = {
     "test_texts_without_content_are_refused": [EmbedsNothing],
     "test_odd_texts_have_vectors": [FailsOnSymbols],
     "test_many_texts_have_their_own_vectors": [ShiftsTheSecondRequest, OverwritesItsRows],
-    "test_the_whole_of_a_text_counts": [EndsAtNul, DropsOtherLetters, ReadsFortyLetters],
+    "test_the_whole_of_a_text_counts": [EndsAtNul, DropsOtherLetters, ReadsFortyLetters, ReadsSixtyWords],
     "test_odd_texts_disturb_nobody": [DropsWhatHasNoToken],
     "test_token_ids_are_a_text": [AddsSpecialTokens, LooksTokensUp, TakesIdsOnce],
     "test_the_loop_goes_on_while_many_texts_are_embedded": [TokenizesInTheLoop, ComputesInTheLoop],

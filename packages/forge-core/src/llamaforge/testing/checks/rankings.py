@@ -34,9 +34,9 @@ class RankingChecks(Kit):
     """``rerank`` and its asynchronous twin."""
 
     def test_a_ranking_is_sorted_and_whole(self, subject: Subject) -> None:
-        """Each document comes once, with its place and text, best first.
+        """Each document comes once, with its place and text, best first; in this process, scores are from 0 to 1.
 
-        Why: scores are matched to documents by their places. Look at: ``compute_scores``.
+        Why: scores are matched to documents by their places, and compared. Look at: ``compute_scores``; logits.
         """
         ranking = _rank(subject, TEXTS)
         expect_equal(sorted(each.index for each in ranking), list(range(len(TEXTS))), "the documents' places")
@@ -44,6 +44,8 @@ class RankingChecks(Kit):
         scores = [each.score for each in ranking]
         expect_equal(scores, sorted(scores, reverse=True), "the scores")
         expect(len(set(scores)) > 1, "scores that depend on the documents", scores)
+        if not subject.backend.capabilities.server_defaults:
+            expect(scores[-1] >= 0 and scores[0] <= 1, "scores from 0 to 1 of an engine in this process", scores)
 
     def test_top_n_keeps_the_best(self, subject: Subject) -> None:
         """``top_n`` gives the first so many of the whole ranking.
@@ -153,7 +155,11 @@ class RankingChecks(Kit):
         what a batch sorts by length.
         """
         count = min(MANY, subject.backend.texts_per_request + 40)
-        documents = [TEXTS[3] if number % 9 == 4 else f"fog {number}, tide {number % 5}" for number in range(count)]
+        ends = (", come in", "", "", "", "", "", "")
+        documents = [
+            TEXTS[3] if number % 9 == 4 else f"fog {number}, tide {number % 5}{ends[number % 7]}"
+            for number in range(count)
+        ]
         ranking = self._in_time(subject, iter(documents))
         expect_equal(sorted(each.index for each in ranking), list(range(count)), "the documents' places")
         expect(all(each.document == documents[each.index] for each in ranking), "each place's own text", ranking)
@@ -162,6 +168,9 @@ class RankingChecks(Kit):
             if place < count:
                 alone = _rank(subject, [documents[place]])[0].score
                 self._near(scores[place], alone, f"the score of document {place} of {count}")
+        later = self.run_async(lambda: subject.backend.arerank(QUERY, documents))
+        for each in later:
+            self._near(each.score, scores[each.index], f"the score of document {each.index} of {count} by arerank")
         alike = [each for each in _rank(subject, [TEXTS[0], TEXTS[3], TEXTS[0]]) if each.index != 1]
         if alike[0].score == alike[1].score:
             expect_equal([each.index for each in alike], [0, 2], "the order of equal documents")

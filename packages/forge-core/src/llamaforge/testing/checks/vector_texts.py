@@ -25,6 +25,8 @@ WHOLE: Final = (
     ("fog on the sea, and a dog that barks at a lamp", "fog on the sea, and a dog that barks at a", "the last word"),
 )
 """A text, another one that a careless backend takes for it, and what tells them apart."""
+_FOG: Final = "fog on the sea, " * 20
+_LONG_ONE: Final = (f"{_FOG}and a lamp", f"{_FOG}and a dog", "the last word of many")
 
 
 class VectorTextChecks(VectorKit):
@@ -63,7 +65,7 @@ class VectorTextChecks(VectorKit):
         Why: C strings end at a NUL, and a text that is encoded carelessly loses letters. Look at: how the text gets to
         the tokenizer; cutting without being asked.
         """
-        for text, other, what in WHOLE:
+        for text, other, what in (*WHOLE, _LONG_ONE):
             try:
                 vectors = subject.backend.embed([text, other])
             except RequestError:  # what can't be read is refused

@@ -22,7 +22,7 @@ from ...results import Event, Finished, TextDelta, Usage
 from ..fakes import AsyncToyBackend, ToyBackend
 from .entry import ASYNC, Defect, defects_of
 from .planting import Moment, in_chats, plant, usage
-from .reading import WORDS
+from .reading import RENDERED, WORDS
 
 ECHO: Final = "llamaforge.backends.echo:EchoBackend"
 SHAPES: Final = "test_stop_strings_of_every_shape"
@@ -363,6 +363,14 @@ def _keeping() -> Callable[[Any], None]:
     return keep
 
 
+def _first_paragraphs(request: Request) -> Request:
+    turns = (
+        replace(turn, content=turn.text.partition("\n\n")[0]) if turn.role == "assistant" else turn
+        for turn in request.messages
+    )
+    return replace(request, messages=tuple(turns))
+
+
 def _last_twenty(request: Request) -> Request:
     return replace(request, messages=request.messages[-20:])
 
@@ -378,6 +386,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("leaves out replies that come again", WORDS, change=_once("assistant")),
     plant("leaves out questions that come again", WORDS, change=_once("user")),
     plant("reads the last twenty turns", MANY_TURNS, change=_last_twenty),
+    plant("reads a reply's first paragraph", WORDS, change=_first_paragraphs),
+    plant("strips begun answers", RENDERED, reads=lambda text, request: text if request.raw else text.rstrip()),
     plant("computes forms with more digits for all", ASKED, where=_has_form, change=_also(_precise)),
     plant(
         "seeds everybody in sampled conversations",
