@@ -11,8 +11,10 @@ from ...errors import ConstraintError, InvalidAnswerError, LlamaForgeError, Requ
 from ...results import GeneratedText
 from ..expect import NotAsExpected, expect, expect_equal
 from ..kit import Kit
+from ..refusing import expect_a_refusal
 from ..subject import Subject
 from ..ways import ways
+from .constraints import schema_format
 
 _COLOUR: Final = {
     "type": "object",
@@ -198,6 +200,30 @@ class ToolingChecks(Kit):
                 if wanted is schema:
                     follows = set(value) == {"open"} and isinstance(value["open"], bool)
                     expect(follows, f"JSON that follows {_STATE} of {way.name}", answer)
+
+    def test_a_format_holds_beside_tools(self, subject: Subject) -> None:
+        """With tools that must not be called, an answer follows its format all the same.
+
+        Why: after the calls, agents ask for the result as JSON, and send the tools along. Look at: formats that are
+        left out wherever there are tools.
+        """
+        choice = {"type": "choice", "choice": ["aye", "nay"]}
+        if not subject.declares("response_format", "tools", "tool_choice"):
+            subject.refuses(tools=TOOLS, response_format=choice)
+            return
+        for wanted in (schema_format(_STATE), choice):
+            given = {**subject.greedy, **subject.limit(TOKENS), "response_format": wanted}
+            try:
+                answer = subject.generate(None, {**given, "tools": TOOLS, "tool_choice": "none"})
+            except LlamaForgeError as error:
+                expect_a_refusal(error, "an answer in a format, beside tools")
+                continue
+            expect(not answer.tool_calls, "no tool calls", answer.tool_calls)
+            if wanted is choice:
+                expect(answer in ("aye", "nay"), "one of the choices", answer)
+            elif answer.finish_reason != "length":
+                value = _read(str(answer))
+                expect(value in ({"open": True}, {"open": False}), f"JSON that follows {_STATE}", answer)
 
     def test_the_format_text_changes_nothing(self, subject: Subject) -> None:
         """With {"type": "text"} the answer is what it is without a format.

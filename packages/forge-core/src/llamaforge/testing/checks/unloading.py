@@ -122,7 +122,8 @@ class UnloadingChecks(Kit, slow=True):
                 expect_refusal(ModelNotLoadedError, ask, f"{way} after unload_model()")
 
     def test_a_wrong_model_loses_nothing(self, tmp_path: Path) -> None:
-        """Where loading a missing model, or a file that is none, raises, the loaded model stays and answers as before.
+        """Where loading a missing model, or a file that is none, raises, the loaded model stays and answers as before,
+        with the load parameters that it has.
 
         Why: a typing error in the next model must not cost the one that works. Look at: ``check_model``, which runs
         before the old model is unloaded; errors that ``load`` alone finds.
@@ -133,17 +134,21 @@ class UnloadingChecks(Kit, slow=True):
             if not subject.full:
                 subject.refuses_the_full_contract()
                 return
-            before = subject.say(8)
+            before, length = subject.say(8), subject.backend.context_length
+            other = {"n_ctx": SMALL} if "n_ctx" in self.config_class().__struct_fields__ else {}
             for wrong in (tmp_path / "there-is-no-such-model", file):
                 try:
-                    subject.backend.load_model(str(wrong), dict(self.parameters))
+                    subject.backend.load_model(str(wrong), {**self.parameters, **other})
                 except ModelError:
                     pass
                 else:  # it takes any name
                     continue
                 expect_equal(subject.backend.is_model_loaded(), True, f"is_model_loaded() after {wrong.name} failed")
                 expect_equal(subject.backend.model_path, self.location(), f"model_path after {wrong.name} failed")
+                expect_equal(subject.backend.context_length, length, f"context_length after {wrong.name} failed")
                 subject.agrees(subject.say(8), before, f"the answer after {wrong.name} failed")
+                if length is not None and length > 4 * SMALL:
+                    subject.say(1, "word " * (2 * SMALL))
 
     def test_loading_again_brings_new_parameters_everywhere(self) -> None:
         """After loading with a larger ``n_ctx``, and without it again, every way to ask has the new context.

@@ -28,6 +28,7 @@ ANY: Final = "test_a_tool_that_is_not_strict_has_any_arguments"
 NONE: Final = "test_no_tool_is_called_where_none_may_be"
 CALLS: Final = "test_calls_are_the_same_on_every_path"
 FORMATS: Final = "test_formats_are_followed_on_every_path"
+BESIDE: Final = "test_a_format_holds_beside_tools"
 NO_FORMAT: Final = "test_the_format_text_changes_nothing"
 GUESSES: Final = "test_guesses_change_no_text"
 
@@ -277,6 +278,14 @@ def _is_text(moment: Moment) -> bool:
     return (moment.request.response_format or {}).get("type") == "text"
 
 
+def _has_tools(moment: Moment) -> bool:
+    return bool(moment.request.tools)
+
+
+def _offers_a_choice(moment: Moment) -> bool:
+    return _has_tools(moment) and (moment.request.response_format or {}).get("type") == "choice"
+
+
 def _guess(target: str, name: str) -> Defect:
     return Defect(name=name, target=f"edging:{target}", checks=(GUESSES,), sound=f"{__name__}:GuessingToyBackend")
 
@@ -342,6 +351,8 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     ),
     plant("loses tools in chats", CALLS, where=in_chats, tools=None, tool_choice=None),
     plant("loses tool_choice in loops", CALLS, where=in_loops, tool_choice=None),
+    plant("loses formats beside tools", BESIDE, where=_has_tools, response_format=None),
+    plant("loses choices beside tools", BESIDE, where=_offers_a_choice, response_format=None),
     plant("takes the format text for JSON", NO_FORMAT, where=_is_text, response_format={"type": "json_object"}),
     plant("cuts an answer with the format text", NO_FORMAT, where=_is_text, max_tokens=1),
     plant(

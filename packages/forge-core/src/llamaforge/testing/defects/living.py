@@ -105,6 +105,7 @@ _UNLOADING: Final = defects_of(
         ("test_an_asynchronous_stream_that_is_cut_does_not_look_finished",),
         {"sound": ASYNC},
     ),
+    ("SettlesBeforeItLooks", "takes parameters of a model that it refuses", _LOSES),
     ("OpensBeforeItLooks", "looks for the model after unloading", _LOSES),
     ("NamesTheWrongModel", "names a model that failed", _LOSES),
     ("ForgetsItsLanguage", "clears before it looks", _LOSES),

@@ -107,6 +107,15 @@ class FailsWithItsModel(ToyBackend):
             yield events
 
 
+class SettlesBeforeItLooks(ToyBackend):
+    """Takes the load parameters of a model that it then refuses."""
+
+    def check_model(self, model_path: str, config: ToyConfig) -> None:
+        """Settings first."""
+        self.settings = config
+        super().check_model(model_path, config)
+
+
 class OpensBeforeItLooks(ToyBackend):
     """Finds only in ``load`` that a model is missing, after the old one has gone."""
 

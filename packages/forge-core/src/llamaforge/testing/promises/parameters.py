@@ -183,6 +183,7 @@ PROMISES: Final = (
         (
             "test_parameters_hold_within_a_form",
             "test_the_format_text_changes_nothing",
+            "test_a_format_holds_beside_tools",
             "test_formats_are_followed_on_every_path",
             "test_response_format_is_followed",
             "test_sampled_answers_follow_their_schema",
