@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from . import doors, edging, everywhere, kept, probabilities, reading, samplers, sizes, telling, unplanned
+from . import doors, edging, everywhere, kept, probabilities, reading, samplers, sizes, switches, telling, unplanned
 from .entry import ASYNC, BASIC, REASONING, defects_of
 from .living import LIVING
 
@@ -309,6 +309,7 @@ DEFECTS: Final = (
     *everywhere.DEFECTS,
     *kept.DEFECTS,
     *unplanned.DEFECTS,
+    *switches.DEFECTS,
     *_TEXT,
     *_SAMPLING,
     *_REASONING,

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Final
 
 from msgspec.structs import replace
 
-from ...backends.echo import EchoBackend
 from ...backends.memory import MemoryUsage
 from ...cancellation import CancellationToken
 from ...errors import ContextOverflowError
@@ -24,19 +23,13 @@ from .entry import ASYNC, Defect, defects_of
 from .planting import Moment, in_chats, plant, usage
 from .reading import RENDERED, WORDS
 
-ECHO: Final = "llamaforge.backends.echo:EchoBackend"
 SHAPES: Final = "test_stop_strings_of_every_shape"
 ASKED: Final = "test_requests_leave_the_process_as_it_was"
 PRINTED: Final = "test_nothing_is_printed_on_any_way"
 FORMS: Final = "test_different_forms_leave_nothing_behind"
-OFF: Final = "test_a_cache_that_is_off_reuses_nothing"
-REUSED: Final = "test_a_beginning_that_comes_again_is_reused"
-FULL: Final = "test_more_than_the_queue_holds_is_refused"
 COUNTED: Final = "test_a_form_is_no_part_of_the_prompt"
 MANY_TURNS: Final = "test_each_turn_of_a_long_conversation_counts"
 UNREAD: Final = "test_an_asynchronous_stream_that_nobody_reads_stops_nobody"
-BESIDE: Final = "test_requests_are_computed_side_by_side"
-SLOW_ECHO: Final = {"sound": ECHO, "parameters": {"delay": 0.002}}
 MEMORY: Final = "test_a_models_memory_is_told_in_bytes"
 KEPT: Final = 300_000
 """Bytes."""
@@ -99,87 +92,6 @@ class KnowsSomeEngineOptions(ToyBackend):
         """They must be numbers."""
         if not all(isinstance(value, int) for value in options.values()):
             super().check_engine_options(options)
-
-
-class ComputesOneAtATime(EchoBackend):
-    """Doesn't pass ``n_parallel`` on."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        """For one at a time."""
-        super().load(model_path, replace(config, n_parallel=1))
-
-
-class AnswersOneAtATime(EchoBackend):
-    """Has a lock around each asynchronous answer."""
-
-    _locks: ClassVar[dict[Any, asyncio.Lock]] = {}
-
-    async def astream(self, request: Request, cancellation: CancellationToken) -> AsyncIterator[Event]:
-        """When the one before it is complete."""
-        lock = self._locks.setdefault(asyncio.get_running_loop(), asyncio.Lock())
-        async with lock:
-            async for event in super().astream(request, cancellation):
-                yield event
-
-
-class ReusesThoughItIsOff(EchoBackend):
-    """Takes a ``prefix_cache`` of 0 for the default."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        """``or``."""
-        super().load(model_path, replace(config, prefix_cache=config.prefix_cache or 8))
-
-
-class CountsWhatItDoesNotReuse(EchoBackend):
-    """Says that it reuses whatever it has seen."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._seen: set[str] = set()
-
-    def stream(self, request: Request, cancellation: CancellationToken) -> Iterator[Event]:
-        """A count, and nothing behind it."""
-        text = str(request.prompt)
-        for event in super().stream(request, cancellation):
-            if isinstance(event, Finished) and event.usage is not None and text in self._seen:
-                event = replace(event, usage=replace(event.usage, cached_tokens=event.usage.prompt_tokens))
-            yield event
-        self._seen.add(text)
-
-
-class ReusesNothing(EchoBackend):
-    """Doesn't pass ``prefix_cache`` on."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        """Without."""
-        super().load(model_path, replace(config, prefix_cache=0))
-
-
-class TellsNoReuse(EchoBackend):
-    """Doesn't tell what it reuses."""
-
-    def stream(self, request: Request, cancellation: CancellationToken) -> Iterator[Event]:
-        """As if there were nothing."""
-        for event in super().stream(request, cancellation):
-            if isinstance(event, Finished) and event.usage is not None:
-                event = replace(event, usage=replace(event.usage, cached_tokens=0))
-            yield event
-
-
-class LetsEverybodyWait(EchoBackend):
-    """Doesn't pass ``max_queue`` on."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        """With its default."""
-        super().load(model_path, replace(config, max_queue=1024))
-
-
-class TakesNoQueueForTheDefault(EchoBackend):
-    """Takes a ``max_queue`` of 0 for the default."""
-
-    def load(self, model_path: str, config: Any) -> None:
-        """``or``."""
-        super().load(model_path, replace(config, max_queue=config.max_queue or 1024))
 
 
 class CutsOnlyWhatDoesNotFitAlone(ToyBackend):
@@ -293,19 +205,6 @@ _UNPLANNED: Final = defects_of(
     ("StopsAtTheLongest", "takes the longest stop string", (SHAPES,)),
     ("TakesAnyEngineOption", "takes any engine option", ("test_engine_options_are_checked",)),
     ("KnowsSomeEngineOptions", "takes engine options that it doesn't know", ("test_engine_options_are_checked",)),
-    (
-        "ComputesOneAtATime",
-        "passes n_parallel on to nobody",
-        (BESIDE,),
-        SLOW_ECHO,
-    ),
-    ("AnswersOneAtATime", "locks each asynchronous answer", (BESIDE,), SLOW_ECHO),
-    ("ReusesThoughItIsOff", "reuses without a cache", (OFF,), {"sound": ECHO}),
-    ("CountsWhatItDoesNotReuse", "counts as reused what isn't", (OFF,), {"sound": ECHO}),
-    ("ReusesNothing", "passes prefix_cache on to nobody", (REUSED,), {"sound": ECHO}),
-    ("TellsNoReuse", "tells nothing of what it reuses", (REUSED,), {"sound": ECHO}),
-    ("LetsEverybodyWait", "passes max_queue on to nobody", (FULL,), SLOW_ECHO),
-    ("TakesNoQueueForTheDefault", "takes no queue for the default", (FULL,), SLOW_ECHO),
     (
         "CutsOnlyWhatDoesNotFitAlone",
         "makes no room for max_tokens",
