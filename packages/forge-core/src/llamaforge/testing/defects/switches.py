@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ...backends.echo import EchoBackend
 from ...cancellation import CancellationToken
+from ...requests import GenerationRequest
 from ...results import Event, Finished
 from .entry import Defect, defects_of
 
