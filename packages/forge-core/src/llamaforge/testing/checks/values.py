@@ -28,6 +28,8 @@ FEW_ENDS: Final = 8
 WARM: Final = 1.7
 RARE: Final = 0.049
 """What all others than the best token have together: a filter that nobody set leaves none of them."""
+CLOSE: Final = 16
+"""Prompts that may have a close choice."""
 LETTERS: Final = "abcdefghij"
 FLAT: Final = 1000.0
 WIDE: Final = (12, 150)
@@ -107,6 +109,41 @@ class ValueChecks(Kit, slow=True):
         for width in WIDE:
             came = {str(subject.ask(**asked, temperature=FLAT, top_k=width, seed=seed)) for seed in range(DRAWS)}
             expect(len(came) >= LEAST, f"at least {LEAST} letters of {len(LETTERS)} with a top_k of {width}", came)
+
+    def test_a_fraction_of_a_bias_decides_a_close_choice(self, subject: Subject) -> None:
+        """Where the two best tokens are close, a bias below 1 on the second turns the choice if it is larger than what
+        lies between them, and not if it is smaller; so does one above -1 on the first.
+
+        Why: biases are numbers, not whole ones. Look at: rounding, ``int()``, thresholds below which a bias is left
+        out.
+        """
+        if not subject.declares("logit_bias"):
+            subject.refuses(logit_bias={65: 0.5})
+            return
+        if not subject.declares("logprobs", "top_logprobs", "temperature", "max_tokens"):
+            pytest.skip("could not be measured: it needs log-probabilities")
+        margin = subject.rounding + 0.05
+        measured = 0
+        for prompt in subject.prompts(CLOSE):
+            told = subject.say(1, prompt, logprobs=True, top_logprobs=2).logprobs
+            if len(told) != 1 or len(told[0].top) < 2:  # a character of several tokens, or none
+                continue
+            best, second = told[0].top[:2]
+            apart = best.logprob - second.logprob
+            if best.token_id is None or second.token_id is None or not 2 * margin < apart < 1 - 2 * margin:
+                continue
+            for bias, wanted in (
+                ({second.token_id: apart + margin}, second),
+                ({second.token_id: apart - margin}, best),
+                ({best.token_id: -apart - margin}, second),
+                ({best.token_id: margin - apart}, best),
+            ):
+                came = subject.say(1, prompt, logprobs=True, logit_bias=bias).logprobs
+                what = f"the token with {bias}, the best two being {apart:.3f} apart"
+                expect_equal(came and came[0].token_id, wanted.token_id, what)
+            measured += 1
+        if not measured:
+            pytest.skip("could not be measured: of no prompt the two best tokens are close")
 
     def test_the_end_of_an_answer_can_be_biased(self, subject: Subject) -> None:
         """A bias of 100 on a token without text, such as one that ends answers, makes it come: the answer is that token

@@ -185,6 +185,7 @@ OFF: Final = "test_what_is_off_filters_nothing"
 UNSET: Final = "test_unset_parameters_filter_nothing"
 REPETITION: Final = "test_repetition_penalty_counts_prompt_and_answer"
 HELD: Final = "test_penalties_hold_when_sampled"
+FRACTION: Final = "test_a_fraction_of_a_bias_decides_a_close_choice"
 RANGE: Final = "test_biases_have_their_full_range"
 BITS: Final = "test_every_bit_of_a_seed_counts"
 UNSEEDED: Final = "test_unset_seeds_differ"
@@ -249,6 +250,16 @@ DEFECTS: Final[tuple[Defect, ...]] = (
     plant("penalties off when sampled", HELD, where=when_sampled, presence_penalty=0.0, frequency_penalty=0.0),
     plant("repetition off when sampled", REPETITION, where=when_sampled, repetition_penalty=1.0),
     plant("biases off when sampled", HELD, where=when_sampled, logit_bias=None),
+    plant(
+        "biases below 1 are left out",
+        FRACTION,
+        change=lambda r: _with_bias(r, {t: v for t, v in _bias(r).items() if abs(v) >= 1}),
+    ),
+    plant(
+        "biases are rounded",
+        FRACTION,
+        change=lambda r: _with_bias(r, {t: float(round(v)) for t, v in _bias(r).items()}),
+    ),
     plant("biases are at most 10", RANGE, change=_clip(10.0)),
     plant(
         "biases are never negative",

@@ -147,6 +147,7 @@ PROMISES: Final = (
         "P14",
         "logit_bias",
         (
+            "test_a_fraction_of_a_bias_decides_a_close_choice",
             "test_the_end_of_an_answer_can_be_biased",
             "test_the_strongest_bans_are_ordered",
             "test_logit_bias_can_force_a_token",
