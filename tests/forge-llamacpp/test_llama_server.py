@@ -320,7 +320,7 @@ def test_tools_are_refused_where_the_template_shows_none(tmp_path: Path) -> None
     model = str(make_talkative_gguf(tmp_path / "talkative.gguf"))
     given = {"max_tokens": 4, "temperature": 0, "tools": TOOLS}
     with LlamaServerBackend({**SMALL, "model": model}) as backend:
-        for choice in ("auto", "required", {"type": "function", "function": {"name": "door"}}):
+        for choice in ("auto", "required", {"type": "function", "function": {"name": "open_door"}}):
             with pytest.raises(UnsupportedError, match="chat template doesn't show them"):
                 backend.generate(QUESTION, {**given, "tool_choice": choice})
             with pytest.raises(UnsupportedError):

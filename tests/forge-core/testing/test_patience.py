@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +20,7 @@ from llamaforge.testing import BackendConformance
 from llamaforge.testing.defects.proof import run_all
 from llamaforge.testing.expect import Hangs
 from llamaforge.testing.fakes import AsyncToyBackend, BasicToyBackend, ToyBackend
+from llamaforge.testing.patience import _interruptible
 from llamaforge.testing.run import MOST_HANGS
 
 # The exception that ends a thread which computes for ever may come in a callback of the garbage collector.
@@ -183,3 +187,12 @@ def test_the_kit_comes_to_its_end_and_names_what_hangs(backend: type) -> None:
     if len(hung) == MOST_HANGS:
         skipped = [str(error) for error in outcomes.values() if isinstance(error, pytest.skip.Exception)]
         assert any("the backend hangs, see test_" in reason for reason in skipped)
+
+
+def test_the_end_of_a_call_in_the_main_thread_is_never_interrupted() -> None:
+    """Calls that take about as long as is waited for them return, or hang; nothing comes after that."""
+    before = signal.getsignal(signal.SIGPROF)
+    for number in range(400):
+        with contextlib.suppress(Hangs):
+            _interruptible(partial(time.sleep, 0.0002 + number % 10 * 0.0001), 0.0007)
+        assert signal.getsignal(signal.SIGPROF) == before

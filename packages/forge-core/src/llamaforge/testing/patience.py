@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import ctypes
+import inspect
 import logging
 import os
 import queue
@@ -19,6 +20,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, Final, TypeVar
 
 from .expect import Hangs, Told, stack_of
@@ -169,10 +171,15 @@ def _interruptible(call: Callable[[], T], patience: float) -> T:
     if threading.current_thread() is not main or not hasattr(signal, "pthread_kill"):
         return call()
     ended = threading.Event()
+    here, inside = inspect.currentframe(), False
 
-    def interrupt(*_: object) -> None:
-        if not ended.is_set():
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        # Only within the call: what follows it here must come to its end, or the signal would stay in others' way.
+        if inside and frame is not here:
             raise _Interrupted
+
+    def work() -> T:
+        return call()
 
     def watch() -> None:
         wait = patience
@@ -184,12 +191,17 @@ def _interruptible(call: Callable[[], T], patience: float) -> T:
     watcher = threading.Thread(target=watch, name=NAME, daemon=True)
     watcher.start()
     try:
-        return call()
+        inside = True
+        returned = work()
+        inside = False
+        return returned
     except _Interrupted as error:
+        inside = False
         raise Hangs(
             f"a call in the main thread to return within {patience:g} s (patience)", Told("it hangs")
         ) from error
     finally:
+        inside = False
         ended.set()
         watcher.join()
         signal.signal(signal.SIGPROF, old)
