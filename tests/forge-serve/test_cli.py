@@ -113,8 +113,11 @@ def test_urls_that_are_none(url: str, message: str, capsys: pytest.CaptureFixtur
         (b"HTTP/1.1 200 OK\r\n\r\n<html>", "what it sends is no list of models."),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"[" * 100_000, "what it sends is no list of models."),
         (b"HTTP/1.1 200 OK\r\n\r\n\xff", "what it sends is no list of models."),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{", "what it sends is no whole answer of HTTP (IncompleteRead"),
-        (b"SSH-2.0-OpenSSH\r\n", "what it sends is no whole answer of HTTP (BadStatusLine"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+            "it sent an HTTP answer that is broken or incomplete (IncompleteRead",
+        ),
+        (b"SSH-2.0-OpenSSH\r\n", "it sent an HTTP answer that is broken or incomplete (BadStatusLine"),
         (b'HTTP/1.1 200 OK\r\n\r\n{"data": [{"id": ""}, {"id": "a\\u001b"}, {"id": 5}]}', "has no model for the task"),
     ],
 )

@@ -480,7 +480,7 @@ def test_mistakes(arguments: list[str], message: str) -> None:
         ),
         ('access_log = "loud"', "serve.toml: access_log: expected 'text', 'json', 'off', got 'loud'"),
         ('api_key_file = "nowhere"', "serve.toml: --api-key-file: there is no file"),
-        ("max-queue = 1\nmax_queue = 2", "serve.toml: max-queue is there twice, also as max_queue."),
+        ("max-queue = 1\nmax_queue = 2", "serve.toml: max-queue is set twice, also as max_queue."),
         (
             'cors_origin = ["https://example.com/"]',
             "serve.toml: cors_origin must be origins in lower case, without a path",

@@ -74,7 +74,7 @@ def read_settings(path: Path) -> dict[str, Any]:
         raise _wrong(path, f"it is not TOML: {error}") from None
     for name in content:
         if "-" in name and name.replace("-", "_") in content:
-            raise _wrong(path, f"{name} is there twice, also as {name.replace('-', '_')}.")
+            raise _wrong(path, f"{name} is set twice, also as {name.replace('-', '_')}.")
     content = {name.replace("-", "_"): value for name, value in content.items()}
     for name in content:
         if name not in Settings.__struct_fields__:

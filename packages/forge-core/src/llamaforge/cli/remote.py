@@ -93,7 +93,7 @@ def _cards(base: str) -> list[dict[str, Any]]:
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
         found = None
     except HTTPException as error:
-        raise ConnectionFailedError(base, f"what it sends is no whole answer of HTTP ({error!r}).") from None
+        raise ConnectionFailedError(base, f"it sent an HTTP answer that is broken or incomplete ({error!r}).") from None
     except (OSError, ValueError) as error:
         raise ConnectionFailedError(base, f"{error}") from None
     cards = found.get("data") if isinstance(found, dict) else None
